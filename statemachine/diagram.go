@@ -1,0 +1,56 @@
+package statemachine
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// line is one transition as a diagram shows it.
+type line struct {
+	from, to int // indices of states; none is the start
+	label    string
+	guarded  bool
+}
+
+// lines lists all transitions, by state and event in the order of first mention.
+func (m *Machine) lines() []line {
+	var all []line
+	for s := range m.states {
+		for e := range m.events {
+			if c := m.at(s, e); c.to != none {
+				all = append(all, line{s, int(c.to), string(m.events[e]), c.guard != 0})
+			}
+		}
+	}
+	return all
+}
+
+// alias returns an identifier for the state with index i that neither diagram
+// language can misread: the number makes it unique, the letters are for humans.
+func (m *Machine) alias(i int) string {
+	const longest = 40
+	letters := strings.Map(func(r rune) rune {
+		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return '_'
+	}, string(m.states[i]))
+	return fmt.Sprintf("s%d_%.*s", i, longest, letters)
+}
+
+// visible writes control characters and other unprintable ones as Go escapes,
+// so that they cannot break a line and differ from a space.
+func visible(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}

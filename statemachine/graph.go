@@ -1,0 +1,84 @@
+package statemachine
+
+// arc is one transition in the compiled table, by index.
+type arc struct{ from, event, to uint16 }
+
+// graph is the compiled table seen as a graph, with what follows from it for
+// each state. A machine does not keep it: it serves its compilation, and the
+// search for a path to print.
+type graph struct {
+	events int
+	out    [][]arc  // by state
+	legal  []bitset // by state: the events legal in it
+	future []bitset // by state: the events legal in it or in a state after it
+	past   []bitset // by state: the events on some path to it
+}
+
+func newGraph(m *Machine) *graph {
+	states, events := len(m.states), len(m.events)
+	g := &graph{
+		events: events,
+		out:    make([][]arc, states),
+		legal:  newBitsets(states, events),
+		future: newBitsets(states, events),
+		past:   newBitsets(states, events),
+	}
+	taken := newBitsets(states, events) // by state: the events that lead into it
+	for s := range states {
+		for e := range events {
+			if to := m.at(s, e).to; to != none {
+				g.out[s] = append(g.out[s], arc{uint16(s), uint16(e), to})
+				g.legal[s].add(uint16(e))
+				taken[to].add(uint16(e))
+			}
+		}
+	}
+	g.spread(taken)
+	return g
+}
+
+// spread carries the legal events back, and the taken ones forth, along all
+// paths. Every state lies on a path from None, validation saw to that.
+func (g *graph) spread(taken []bitset) {
+	for from, reached := range g.closure() {
+		for to := range g.out {
+			if reached.has(uint16(to)) {
+				g.future[from].union(g.legal[to])
+				g.past[to].union(taken[from])
+			}
+		}
+	}
+}
+
+// closure returns, by state, the states that can be reached from it, itself
+// included (Warshall's algorithm, one row of bits at a time).
+func (g *graph) closure() []bitset {
+	reach := newBitsets(len(g.out), len(g.out))
+	for s, arcs := range g.out {
+		reach[s].add(uint16(s))
+		for _, a := range arcs {
+			reach[s].add(a.to)
+		}
+	}
+	for via := range reach {
+		for from := range reach {
+			if reach[from].has(uint16(via)) {
+				reach[from].union(reach[via])
+			}
+		}
+	}
+	return reach
+}
+
+func (g *graph) class(state, event uint16) Class {
+	switch {
+	case g.legal[state].has(event):
+		return Now
+	case g.future[state].has(event):
+		return Later
+	case g.past[state].has(event):
+		return Behind
+	default:
+		return Never
+	}
+}

@@ -1,0 +1,151 @@
+package statemachine
+
+import "slices"
+
+// Machine is a compiled [Definition]: a table that answers in constant time. It
+// cannot be changed, so all its methods are safe for concurrent use. It comes
+// from [Compile]; the zero value and nil are of no use.
+type Machine struct {
+	def Definition
+
+	states   []State // states[none] is None
+	events   []Event
+	terminal map[State]bool
+
+	// cells holds one row of len(events) cells for each state. The maps lead to
+	// a cell: it lies at rows[state] + columns[event].
+	cells   []cell
+	rows    map[State]uint32
+	columns map[Event]uint32
+
+	onceOnly []bool // by event: condition 1 of state identity holds
+	skipped  []bool // by event: condition 2 fails in some state
+}
+
+// none is the index of None in Machine.states.
+const none = 0
+
+// cell is what the machine knows of one event in one state.
+type cell struct {
+	to    uint16 // index of the state it leads to; none = not legal, as nothing leads to None
+	class Class
+	guard uint32 // 1 + the index of the transition whose guard applies; 0 = no guard
+}
+
+// newMachine numbers the states and events of d, with all cells empty.
+func newMachine(d Definition) *Machine {
+	m := &Machine{
+		def:      d,
+		states:   append([]State{None}, d.states()...),
+		events:   d.events(),
+		terminal: make(map[State]bool),
+		rows:     make(map[State]uint32),
+		columns:  make(map[Event]uint32),
+	}
+	for i, s := range m.states {
+		m.rows[s] = uint32(i * len(m.events))
+	}
+	for i, e := range m.events {
+		m.columns[e] = uint32(i)
+	}
+	for _, s := range d.Terminal {
+		m.terminal[s] = true
+	}
+	m.cells = make([]cell, len(m.states)*len(m.events))
+	return m
+}
+
+// cell returns the zero cell for a state or an event that the machine does not
+// know.
+func (m *Machine) cell(from State, e Event) cell {
+	row, ok := m.rows[from]
+	if !ok {
+		return cell{}
+	}
+	column, ok := m.columns[e]
+	if !ok {
+		return cell{}
+	}
+	return m.cells[row+column]
+}
+
+// at returns the cell of the state and the event with these indices.
+func (m *Machine) at(state, event int) *cell {
+	return &m.cells[state*len(m.events)+event]
+}
+
+// Fire returns the state that e leads to out of from, and whether it is legal
+// there. Fire(None, e) asks for creation. It returns None and false for a state
+// or an event that the machine does not know. Guards are not asked; see
+// [Machine.Guard].
+func (m *Machine) Fire(from State, e Event) (to State, ok bool) {
+	c := m.cell(from, e)
+	return m.states[c.to], c.to != none
+}
+
+// Guard returns the guard of the transition that e takes out of from, nil when
+// there is none or when e is not legal there.
+func (m *Machine) Guard(from State, e Event) Guard {
+	c := m.cell(from, e)
+	if c.guard == 0 {
+		return nil
+	}
+	return m.def.Transitions[c.guard-1].Guard
+}
+
+// Classify tells what an event that arrives while the entity is in state from
+// means. It is Unknown for a state or an event that the machine does not know;
+// None is a state it knows.
+func (m *Machine) Classify(from State, e Event) Class { return m.cell(from, e).class }
+
+// Name returns the name of the definition.
+func (m *Machine) Name() string { return m.def.Name }
+
+// Version returns the version of the definition.
+func (m *Machine) Version() int { return m.def.Version }
+
+// Definition returns a copy of the definition that the machine was compiled
+// from.
+func (m *Machine) Definition() Definition { return m.def.clone() }
+
+// States returns all states but None, in the order of their first mention.
+func (m *Machine) States() []State { return slices.Clone(m.states[none+1:]) }
+
+// Events returns all events, in the order of their first mention.
+func (m *Machine) Events() []Event { return slices.Clone(m.events) }
+
+// Creating returns the events that create an entity, in the order of their first
+// mention. There is at least one.
+func (m *Machine) Creating() []Event {
+	var creating []Event
+	for i, e := range m.events {
+		if m.at(none, i).to != none {
+			creating = append(creating, e)
+		}
+	}
+	return creating
+}
+
+// Has reports whether a row of this machine can be in state s. None is not such
+// a state.
+func (m *Machine) Has(s State) bool {
+	_, ok := m.rows[s]
+	return ok && s != None
+}
+
+// HasEvent reports whether e is an event of this machine.
+func (m *Machine) HasEvent(e Event) bool {
+	_, ok := m.columns[e]
+	return ok
+}
+
+// IsTerminal reports whether s is a state that an entity never leaves. It is
+// false for a state that the machine does not know.
+func (m *Machine) IsTerminal(s State) bool { return m.terminal[s] }
+
+// OnceOnly reports whether e is an event of this machine that cannot occur twice
+// on any path.
+func (m *Machine) OnceOnly(e Event) bool {
+	column, ok := m.columns[e]
+	return ok && m.onceOnly[column]
+}

@@ -1,0 +1,55 @@
+package statemachine
+
+import "strings"
+
+// nearest returns the candidate that name was most likely meant to be, or ""
+// when none is near: at most one slip for each three letters, three at most.
+func nearest[N ~string](name N, candidates []N) N {
+	limit := min(3, max(1, len(name)/3))
+	var best N
+	for _, c := range candidates {
+		if c == name {
+			continue
+		}
+		if d := distance(strings.ToLower(string(name)), strings.ToLower(string(c)), limit); d <= limit {
+			best, limit = c, d-1
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, substitutions and swaps of
+// neighbours that turn a into b. It gives up, with a number above limit, as soon
+// as limit is out of reach, so that a hopeless pair costs little.
+func distance(a, b string, limit int) int {
+	if max(len(a)-len(b), len(b)-len(a)) > limit {
+		return limit + 1
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		least := i
+		for j := 1; j <= len(b); j++ {
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+differ(a[i-1], b[j-1]))
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+			least = min(least, row[j])
+		}
+		if least > limit {
+			return limit + 1
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
+
+func differ(a, b byte) int {
+	if a == b {
+		return 0
+	}
+	return 1
+}
