@@ -1,0 +1,70 @@
+-- +goose Up
+-- One row for each step that an entity has made: the memory that tells a
+-- duplicate, and the audit trail.
+CREATE TABLE pawl.transitions (
+    machine            text COLLATE "C" NOT NULL,
+    entity             text COLLATE "C" NOT NULL,
+    version            bigint           NOT NULL, -- the row's version after the step
+    event              text COLLATE "C" NOT NULL,
+    from_state         text COLLATE "C" NOT NULL, -- empty: the step created the entity
+    to_state           text COLLATE "C" NOT NULL,
+    message_id         text COLLATE "C" NOT NULL,
+    topic              text COLLATE "C" NOT NULL,
+    topic_id           uuid             NOT NULL,
+    partition          integer          NOT NULL,
+    "offset"           bigint           NOT NULL,
+    definition_version integer          NOT NULL,
+    at                 timestamptz      NOT NULL DEFAULT now(),
+    PRIMARY KEY (machine, entity, version)
+);
+
+-- Not unique: one message may make several steps of one entity.
+CREATE INDEX transitions_message_id ON pawl.transitions (machine, entity, message_id);
+
+-- Records that are not legal yet and wait for their entity to move.
+CREATE TABLE pawl.parked (
+    topic_id     uuid             NOT NULL,
+    partition    integer          NOT NULL,
+    "offset"     bigint           NOT NULL,
+    topic        text COLLATE "C" NOT NULL,
+    seq          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY, -- the order of parking
+    machine      text COLLATE "C" NOT NULL, -- the entity that it waits for
+    entity       text COLLATE "C" NOT NULL,
+    reason       text COLLATE "C" NOT NULL,
+    seen_version bigint           NOT NULL, -- the entity's version when the record was last judged
+    changes      jsonb            NOT NULL,
+    key          bytea,
+    value        bytea,
+    headers      jsonb            NOT NULL,
+    "timestamp"  timestamptz      NOT NULL,
+    parked_at    timestamptz      NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic_id, partition, "offset")
+);
+
+CREATE INDEX parked_entity ON pawl.parked (machine, entity, seq);
+
+-- Records that can never be applied, whole.
+CREATE TABLE pawl.dead_letters (
+    topic_id    uuid             NOT NULL,
+    partition   integer          NOT NULL,
+    "offset"    bigint           NOT NULL,
+    topic       text COLLATE "C" NOT NULL,
+    id          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE,
+    verdict     text COLLATE "C" NOT NULL,
+    reason      text COLLATE "C" NOT NULL,
+    detail      text             NOT NULL,
+    machine     text COLLATE "C" NOT NULL, -- empty where the record named none
+    entity      text COLLATE "C" NOT NULL,
+    event       text COLLATE "C" NOT NULL,
+    key         bytea,
+    value       bytea,
+    headers     jsonb            NOT NULL,
+    "timestamp" timestamptz      NOT NULL,
+    died_at     timestamptz      NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic_id, partition, "offset")
+);
+
+-- +goose Down
+DROP TABLE pawl.dead_letters;
+DROP TABLE pawl.parked;
+DROP TABLE pawl.transitions;
