@@ -1,0 +1,182 @@
+package versioning
+
+import "github.com/pawl-go/pawl/statemachine"
+
+// Fold decides what a batch of records does to the entities of a view. It does
+// no I/O: the same arguments give the same plan.
+//
+// The records are judged one after the other, each against the entities as the
+// ones before it left them, so that several steps of one entity chain in
+// memory. After every record that moved an entity, the records parked for that
+// entity are judged again, in the order in which they were parked, until none
+// of them moves anything: a parked record goes before the batch's next record,
+// and what a batch decides does not depend on where its borders are.
+//
+// Each Change must name its machine and message ID, as [Store.Prepare] leaves
+// them.
+func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
+	f := newFolder(rules, view, len(records))
+	for i, r := range records {
+		f.plan.Outcomes[i] = f.record(i, r)
+	}
+	return f.finish()
+}
+
+// A folder is the state of one Fold.
+type folder struct {
+	rules    map[string]Rules
+	view     *View
+	entities map[Entity]*entity
+	order    []*entity // as first touched
+	applied  map[MessageAt]struct{}
+	waiting  map[Origin]*waiting
+	dead     map[Origin]Outcome // by this fold
+	trail    []*entity          // the entities of the steps that the record in hand has made so far
+	plan     *Plan
+}
+
+// An entity is one entity as the fold moves it along.
+type entity struct {
+	name    Entity
+	rules   Rules
+	row     Row
+	exists  bool // in its table when the view was read
+	state   statemachine.State
+	version int64
+	steps   []Step
+	waiting []*waiting // in the order in which they were parked
+	woken   bool
+}
+
+func newFolder(rules map[string]Rules, view *View, records int) *folder {
+	f := &folder{
+		rules:    rules,
+		view:     view,
+		entities: make(map[Entity]*entity, records),
+		applied:  make(map[MessageAt]struct{}, records),
+		waiting:  make(map[Origin]*waiting, len(view.Parked)),
+		dead:     make(map[Origin]Outcome),
+		plan:     &Plan{Outcomes: make([]Outcome, records)},
+	}
+	for rank, p := range view.Parked {
+		if f.knows(p.Record) {
+			f.waitFromView(rank, p)
+		}
+	}
+	return f
+}
+
+// entity returns the fold's state of an entity, or nil if no such machine is
+// known.
+func (f *folder) entity(name Entity) *entity {
+	if e, ok := f.entities[name]; ok {
+		return e
+	}
+	rules, ok := f.rules[name.Machine]
+	if !ok {
+		return nil
+	}
+	row, known := f.view.Rows[name]
+	e := &entity{name: name, rules: rules, row: row, exists: known && !row.Gone, state: row.State, version: row.Version}
+	f.entities[name] = e
+	f.order = append(f.order, e)
+	return e
+}
+
+// record decides about one record of the batch.
+func (f *folder) record(index int, r *Record) Outcome {
+	if dead, ok := f.view.Dead[r.Origin]; ok {
+		return dead
+	}
+	if dead, ok := f.dead[r.Origin]; ok {
+		return dead // delivered twice in this batch
+	}
+	if r.Err == nil && len(r.Changes) == 0 {
+		return Outcome{Verdict: Ignored}
+	}
+	f.wakeAll(r)
+	if w, ok := f.waiting[r.Origin]; ok && !w.settled {
+		return w.outcome // delivered again while it is parked
+	}
+	outcome := f.try(r)
+	switch outcome.Verdict {
+	case Applied:
+		f.wake(f.trail)
+	case Early:
+		f.waitFromBatch(index, r, outcome)
+	case Rejected, Diverged:
+		f.bury(r, outcome)
+	}
+	if r.parked && outcome.Verdict != Early {
+		f.plan.Release = append(f.plan.Release, Settled{r, outcome})
+	}
+	return outcome
+}
+
+func (f *folder) bury(r *Record, o Outcome) {
+	f.dead[r.Origin] = o
+	f.plan.Dead = append(f.plan.Dead, Settled{r, o})
+}
+
+// try judges every change of a record. Either all of them are made (or are
+// duplicates), or none is. What was made is left in f.trail.
+func (f *folder) try(r *Record) Outcome {
+	f.trail = f.trail[:0]
+	if r.Err != nil {
+		return rejection(r)
+	}
+	worst := Outcome{}
+	for i := range r.Changes {
+		outcome, to := f.judge(r, i, worst.Verdict <= Applied)
+		if outcome.Verdict == Applied {
+			f.step(r, i, to)
+		}
+		if outcome.Verdict > worst.Verdict {
+			worst = outcome
+		}
+	}
+	if worst.Verdict > Applied {
+		f.undo()
+		return worst
+	}
+	for _, e := range f.trail {
+		for i := len(e.steps) - 1; i >= 0 && e.steps[i].Record == r; i-- {
+			f.applied[MessageAt{e.name, r.Changes[e.steps[i].Change].MessageID}] = struct{}{}
+		}
+	}
+	return worst
+}
+
+func (f *folder) step(r *Record, change int, to statemachine.State) {
+	c := &r.Changes[change]
+	e := f.entities[Entity{c.Machine, c.Key}]
+	e.version++
+	e.steps = append(e.steps, Step{
+		Event: c.Event, From: e.state, To: to, Version: e.version, Record: r, Change: change,
+	})
+	e.state = to
+	f.trail = append(f.trail, e)
+}
+
+// undo takes the steps of the record in hand back, the last one first.
+func (f *folder) undo() {
+	for i := len(f.trail) - 1; i >= 0; i-- {
+		e := f.trail[i]
+		last := len(e.steps) - 1
+		e.state = e.steps[last].From
+		e.version--
+		e.steps = e.steps[:last]
+	}
+	f.trail = f.trail[:0]
+}
+
+// finish turns the entities and the parked records into the plan's writes.
+func (f *folder) finish() *Plan {
+	for _, e := range f.order {
+		if len(e.steps) > 0 {
+			f.plan.Moves = append(f.plan.Moves, Move{Entity: e.name, Create: !e.exists, From: e.row, Steps: e.steps})
+		}
+	}
+	f.stillWaiting()
+	return f.plan
+}

@@ -1,0 +1,146 @@
+package versioning
+
+import (
+	"fmt"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// judge decides about one change of a record, against its entity as it stands.
+// If the verdict is Applied, it returns the state to move to. Guards are asked
+// only where all changes of the record before this one could be made: they see
+// states that the entity really is in.
+func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemachine.State) {
+	c := &r.Changes[change]
+	name := Entity{c.Machine, c.Key}
+	o := Outcome{Entity: name, Event: c.Event}
+	e := f.entity(name)
+	if e == nil {
+		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
+	}
+	if !e.rules.Machine.HasEvent(c.Event) {
+		return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q",
+			c.Machine, e.rules.Machine.Version(), c.Event), ""
+	}
+	if proof := f.past(e, c, o); proof.Verdict != Undecided {
+		return proof, ""
+	}
+	to, legal := e.rules.Machine.Fire(e.state, c.Event)
+	if !legal {
+		return e.notNow(c, o), ""
+	}
+	if askGuard {
+		if err := e.askGuard(c, to, r.Value); err != nil {
+			return o.is(Rejected, ReasonGuard, "guard of %q in state %q: %w", c.Event, e.state, err), ""
+		}
+	}
+	o.Verdict = Applied
+	return o, to
+}
+
+// past answers what the entity's past and its version decide before the
+// machine is asked: duplicates, versions that are ahead or taken, rows that
+// have gone. It returns an undecided outcome where the machine has to decide.
+func (f *folder) past(e *entity, c *Change, o Outcome) Outcome {
+	expected, versioned := c.Expected.Version()
+	switch {
+	case versioned && expected < e.version:
+		return f.taken(e, c, expected+1, o)
+	case versioned:
+		// At the entity's version, or ahead of it.
+	case e.rules.Identity == ByVersion:
+		return o.is(Rejected, ReasonNoVersion,
+			"machine %q tells duplicates by version, and the change expects none", c.Machine)
+	case e.rules.Identity == ByState:
+		if e.rules.Machine.Classify(e.state, c.Event) == statemachine.Behind {
+			o.Verdict = Duplicate
+			return o
+		}
+	case f.hasTaken(e, c):
+		o.Verdict = Duplicate
+		return o
+	}
+	if e.row.Gone {
+		return o.is(Rejected, ReasonEntityGone, "the row is gone; its history ends in state %q at version %d", e.state, e.version)
+	}
+	if versioned && expected > e.version {
+		return o.is(Early, ReasonVersionAhead, "expects version %d, the entity is at %d", expected, e.version)
+	}
+	return Outcome{}
+}
+
+// hasTaken reports whether the change's message has moved the entity already.
+func (f *folder) hasTaken(e *entity, c *Change) bool {
+	at := MessageAt{e.name, c.MessageID}
+	if _, ok := f.applied[at]; ok {
+		return true
+	}
+	_, ok := f.view.Messages[at]
+	return ok
+}
+
+// taken judges a change whose expected version the entity has left: by the
+// event of the step that left it.
+func (f *folder) taken(e *entity, c *Change, version int64, o Outcome) Outcome {
+	event, ok := e.stepTo(version)
+	if !ok {
+		event, ok = f.view.Steps[StepAt{e.name, version}]
+	}
+	switch {
+	case !ok:
+		return o.is(Diverged, ReasonHistoryMissing,
+			"expects version %d, the entity is at %d, and no history tells what version %d was", version-1, e.version, version)
+	case event != c.Event:
+		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, event, c.Event)
+	}
+	o.Verdict = Duplicate
+	return o
+}
+
+// stepTo returns the event of the step that this fold made to a version.
+func (e *entity) stepTo(version int64) (statemachine.Event, bool) {
+	i := version - e.row.Version - 1
+	if i < 0 || i >= int64(len(e.steps)) {
+		return "", false
+	}
+	return e.steps[i].Event, true
+}
+
+// notNow judges an event that the machine does not allow in the entity's state.
+func (e *entity) notNow(c *Change, o Outcome) Outcome {
+	if _, versioned := c.Expected.Version(); versioned {
+		return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, which is the expected version %d",
+			c.Event, e.state, e.version)
+	}
+	switch class := e.rules.Machine.Classify(e.state, c.Event); {
+	case class == statemachine.Later && e.version == 0 && !e.exists:
+		return o.is(Early, ReasonNoEntity, "the entity does not exist yet")
+	case class == statemachine.Later:
+		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but in a state that is still ahead", c.Event, e.state)
+	case class == statemachine.Unknown:
+		return o.is(Early, ReasonUnknownState, "the row's state %q is unknown to machine %q version %d",
+			e.state, c.Machine, e.rules.Machine.Version())
+	}
+	return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, nor in any state still ahead", c.Event, e.state)
+}
+
+// askGuard asks the transition's guard, and turns a panic of it into an error.
+func (e *entity) askGuard(c *Change, to statemachine.State, payload []byte) (err error) {
+	guard := e.rules.Machine.Guard(e.state, c.Event)
+	if guard == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return guard(statemachine.Attempt{
+		Key: c.Key, Event: c.Event, From: e.state, To: to, Version: e.version, Payload: payload,
+	})
+}
+
+func (o Outcome) is(v Verdict, reason Reason, format string, args ...any) Outcome {
+	o.Verdict, o.Reason, o.Detail = v, reason, fmt.Errorf(format, args...).Error()
+	return o
+}

@@ -1,0 +1,104 @@
+package versioning
+
+import "github.com/pawl-go/pawl/statemachine"
+
+// A View is what a store knew about the entities of a batch when it read them.
+type View struct {
+	// Rows holds the entities that are in their table, and those that were
+	// (Gone). An entity that is missing here never existed.
+	Rows map[Entity]Row
+
+	// Messages holds, of the messages of the batch, those that the entity's
+	// history knows.
+	Messages map[MessageAt]struct{}
+
+	// Steps holds the event of each step that the history was asked for.
+	Steps map[StepAt]statemachine.Event
+
+	// Parked holds the records that wait for the entities of the batch, in
+	// the order in which they were parked.
+	Parked []Parked
+
+	// Dead holds the records of the batch that are dead letters already.
+	Dead map[Origin]Outcome
+}
+
+// A Row is an entity's row. If Gone, the row was removed from its table, and
+// State and Version are the last ones that the history knows.
+type Row struct {
+	State   statemachine.State
+	Version int64
+	Gone    bool
+}
+
+// MessageAt is a message that reached an entity.
+type MessageAt struct {
+	Entity    Entity
+	MessageID string
+}
+
+// StepAt is the step that took an entity to a version.
+type StepAt struct {
+	Entity  Entity
+	Version int64
+}
+
+// Parked is a record that waits for an entity.
+type Parked struct {
+	Record *Record
+	Entity Entity
+	Reason Reason
+
+	// Seen is the version that the entity had when the record was last judged.
+	Seen int64
+
+	seq int64 // its place in the order of parking, in the database
+}
+
+// A Plan is what a fold decided: all that one transaction has to write, and
+// the verdicts that are true once it has committed.
+type Plan struct {
+	// Outcomes holds a verdict for each record of the batch, in its order.
+	Outcomes []Outcome
+
+	// Moves holds one element for each entity that moves.
+	Moves []Move
+
+	// Park holds the records to park, Repark the parked ones that were judged
+	// again and go on waiting, Release the parked ones that are done.
+	Park    []Parked
+	Repark  []Parked
+	Release []Settled
+
+	// Dead holds the records to keep as dead letters.
+	Dead []Settled
+}
+
+// A Move takes one entity's row from one version to a later one, in one write.
+type Move struct {
+	Entity Entity
+	Create bool // there is no row yet: insert it
+	From   Row  // what the guard of the UPDATE expects; zero if Create
+	Steps  []Step
+}
+
+// To returns the state and the version that the row ends in.
+func (m *Move) To() (statemachine.State, int64) {
+	last := &m.Steps[len(m.Steps)-1]
+	return last.To, last.Version
+}
+
+// A Step is one transition: one row of history.
+type Step struct {
+	Event    statemachine.Event
+	From, To statemachine.State
+	Version  int64 // the row's version after the step
+	Record   *Record
+	Change   int // the index of the change in Record.Changes
+}
+
+// Settled is a record with its outcome.
+type Settled struct {
+	Record  *Record
+	Outcome Outcome
+}

@@ -1,0 +1,79 @@
+package versioning
+
+import (
+	"encoding/hex"
+	"strconv"
+	"time"
+)
+
+// A Record is one message of a log on its way into the database: where it is
+// from, what it said, and the changes that it asks for.
+//
+// A Record belongs to one goroutine at a time.
+type Record struct {
+	Origin Origin
+
+	// Key, Value, Headers and Timestamp are the message as it was read. They
+	// are kept with a parked record and a dead letter. nil Key and Value are
+	// kept apart from empty ones.
+	Key       []byte
+	Value     []byte
+	Headers   []Header
+	Timestamp time.Time
+
+	// Changes is what the record asks for, all or nothing, in this order.
+	// None at all means that the record is of no interest: it is ignored.
+	Changes []Change
+
+	// Err says why the record has no usable changes: it could not be decoded,
+	// or [Store.Prepare] found a change that can't be written. A record with
+	// an Err is rejected. A [*Refusal] names the reason; any other error
+	// counts as [ReasonUndecodable].
+	Err error
+
+	columns [][]column // by change: Set in the text form of its PostgreSQL type
+	parked  bool       // read back from pawl.parked
+}
+
+// A Header is one header of a message.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Origin is the place of a record in a log. It is the identity of a dead
+// letter and of a parked record, and of a message that brings none of its own.
+type Origin struct {
+	Topic string
+
+	// TopicID is the topic's UUID. A topic that is deleted and made again
+	// starts again at offset 0, so a name alone is no identity.
+	TopicID   [16]byte
+	Partition int32
+	Offset    int64
+}
+
+// ID returns the origin as a message ID: "topic UUID/partition/offset".
+func (o Origin) ID() string {
+	b := make([]byte, 0, 64)
+	b = appendUUID(b, o.TopicID)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, int64(o.Partition), 10)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, o.Offset, 10)
+	return string(b)
+}
+
+// String returns "topic/partition@offset".
+func (o Origin) String() string {
+	return o.Topic + "/" + strconv.Itoa(int(o.Partition)) + "@" + strconv.FormatInt(o.Offset, 10)
+}
+
+func appendUUID(b []byte, id [16]byte) []byte {
+	b = hex.AppendEncode(b, id[:4])
+	for _, part := range [][]byte{id[4:6], id[6:8], id[8:10], id[10:]} {
+		b = append(b, '-')
+		b = hex.AppendEncode(b, part)
+	}
+	return b
+}

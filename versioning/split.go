@@ -1,0 +1,67 @@
+package versioning
+
+import "hash/maphash"
+
+// Split deals records out to at most n lists that can be applied at the same
+// time: records that share an entity, directly or through records with several
+// changes, are in one list, in their order. The records must have been through
+// Prepare. The second result maps each list's records back: element i of list s
+// is records[index[s][i]].
+func Split(records []*Record, n int) (lists [][]*Record, index [][]int) {
+	lists, index = make([][]*Record, n), make([][]int, n)
+	groups := newGroups(records)
+	seed := maphash.MakeSeed()
+	for i, r := range records {
+		list := 0
+		if len(r.Changes) > 0 {
+			list = int(maphash.Comparable(seed, groups.of(r)) % uint64(n))
+		}
+		lists[list] = append(lists[list], r)
+		index[list] = append(index[list], i)
+	}
+	return lists, index
+}
+
+// groups joins the entities that records with several changes tie together: a
+// forest of disjoint sets. It holds only entities that are tied to others.
+type groups map[Entity]Entity
+
+func newGroups(records []*Record) groups {
+	var g groups
+	for _, r := range records {
+		if len(r.Changes) < 2 {
+			continue
+		}
+		if g == nil {
+			g = make(groups)
+		}
+		first := g.find(entityOf(r, 0))
+		for i := 1; i < len(r.Changes); i++ {
+			if other := g.find(entityOf(r, i)); other != first {
+				g[other] = first
+			}
+		}
+	}
+	return g
+}
+
+// of returns the entity that stands for the group of a record.
+func (g groups) of(r *Record) Entity { return g.find(entityOf(r, 0)) }
+
+// find returns the root of an entity's tree, and halves the path on the way.
+func (g groups) find(e Entity) Entity {
+	for {
+		parent, ok := g[e]
+		if !ok {
+			return e
+		}
+		if grand, ok := g[parent]; ok {
+			g[e] = grand
+		}
+		e = parent
+	}
+}
+
+func entityOf(r *Record, change int) Entity {
+	return Entity{r.Changes[change].Machine, r.Changes[change].Key}
+}

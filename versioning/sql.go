@@ -1,0 +1,133 @@
+package versioning
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The statements. Values are parameters, always; what varies in the text are
+// identifiers and type names, which come from the catalog, quoted.
+
+const readParkedSQL = `
+SELECT p.topic, p.topic_id, p.partition, p."offset", p.seq, p.machine, p.entity, p.reason, p.seen_version,
+       p.changes, p.key, p.value, p.headers, p."timestamp"
+FROM unnest($2::text[]) AS u(key)
+JOIN pawl.parked AS p ON p.machine = $1 AND p.entity = u.key`
+
+const readDeadSQL = `
+SELECT u.n, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS u(topic_id, partition, "offset", n)
+JOIN pawl.dead_letters AS d
+  ON d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset"`
+
+const readMessagesSQL = `
+SELECT u.key, u.id
+FROM unnest($2::text[], $3::text[]) AS u(key, id)
+WHERE EXISTS (SELECT FROM pawl.transitions AS h
+              WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id)`
+
+const readStepsSQL = `
+SELECT h.entity, h.version, h.event
+FROM unnest($2::text[], $3::bigint[]) AS u(key, version)
+JOIN pawl.transitions AS h ON h.machine = $1 AND h.entity = u.key AND h.version = u.version`
+
+// readSQL reads the rows of $1, and for keys without one the last step that the
+// history of machine $2 knows.
+func (t *table) readSQL() string {
+	return fmt.Sprintf(`
+SELECT u.key, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL
+FROM unnest($1::text[]) AS u(key)
+LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
+LEFT JOIN LATERAL (
+	SELECT h.to_state, h.version FROM pawl.transitions AS h
+	WHERE t.%[2]s IS NULL AND h.machine = $2 AND h.entity = u.key
+	ORDER BY h.version DESC LIMIT 1
+) AS gone ON true
+WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName)
+}
+
+// lockSQL locks the rows of $1 in the order of their keys.
+func (t *table) lockSQL() string {
+	return fmt.Sprintf(`
+SELECT FROM %[1]s AS t JOIN unnest($1::text[]) AS u(key) ON t.%[2]s = u.key::%[3]s
+ORDER BY t.%[2]s FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.typeName)
+}
+
+// updateSQL is the optimistic update: $1 key, $2 and $3 the state and version
+// that the row must have, $4 and $5 those that it gets; then for each column
+// its values and whether the row sets it.
+func (t *table) updateSQL(columns []int) string {
+	var set, params, names strings.Builder
+	for i, at := range columns {
+		c := &t.columns[at]
+		fmt.Fprintf(&set, ", %s = CASE WHEN u.set%d THEN u.val%d::%s ELSE t.%s END",
+			c.sqlName(), i, i, c.typeName, c.sqlName())
+		fmt.Fprintf(&params, ", $%d::text[], $%d::boolean[]", 6+2*i, 7+2*i)
+		fmt.Fprintf(&names, ", val%d, set%d", i, i)
+	}
+	return fmt.Sprintf(`
+UPDATE %[1]s AS t SET %[3]s = u.to_state::%[6]s, %[4]s = u.to_version%[7]s
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]%[8]s)
+	AS u(key, from_state, from_version, to_state, to_version%[9]s)
+WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s = u.from_state::%[6]s AND t.%[4]s = u.from_version`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName, t.state.typeName,
+		set.String(), params.String(), names.String())
+}
+
+// insertSQL makes new rows: $1 key, $2 state, $3 version; then for each column
+// its values. A key that is there already is left alone, and so counts as moved
+// by someone else; any other conflict is an error of the row's data.
+func (t *table) insertSQL(columns []int) string {
+	var into, values, params, names strings.Builder
+	for i, at := range columns {
+		c := &t.columns[at]
+		fmt.Fprintf(&into, ", %s", c.sqlName())
+		fmt.Fprintf(&values, ", u.val%d::%s", i, c.typeName)
+		fmt.Fprintf(&params, ", $%d::text[]", 4+i)
+		fmt.Fprintf(&names, ", val%d", i)
+	}
+	return fmt.Sprintf(`
+INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
+SELECT u.key::%[5]s, u.state::%[6]s, u.version%[8]s
+FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)
+ON CONFLICT (%[2]s) DO NOTHING`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName, t.state.typeName,
+		into.String(), values.String(), params.String(), names.String())
+}
+
+const insertHistorySQL = `
+INSERT INTO pawl.transitions (machine, entity, version, event, from_state, to_state, message_id,
+                              topic, topic_id, partition, "offset", definition_version)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::uuid[], $10::integer[], $11::bigint[], $12::integer[])`
+
+const insertParkedSQL = `
+INSERT INTO pawl.parked (topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+                         changes, key, value, headers, "timestamp")
+SELECT topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+       changes, key, value, headers, "timestamp"
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+            $9::jsonb[], $10::bytea[], $11::bytea[], $12::jsonb[], $13::timestamptz[]) WITH ORDINALITY
+	AS u(topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+	     changes, key, value, headers, "timestamp", n)
+ORDER BY u.n
+ON CONFLICT (topic_id, partition, "offset") DO NOTHING`
+
+const updateParkedSQL = `
+UPDATE pawl.parked AS p SET machine = u.machine, entity = u.entity, reason = u.reason, seen_version = u.seen
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+	AS u(topic_id, partition, "offset", machine, entity, reason, seen)
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset"`
+
+const deleteParkedSQL = `
+DELETE FROM pawl.parked AS p
+USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset"`
+
+const insertDeadSQL = `
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", topic, verdict, reason, detail,
+                               machine, entity, event, key, value, headers, "timestamp")
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[])
+ON CONFLICT (topic_id, partition, "offset") DO NOTHING`

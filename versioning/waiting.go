@@ -1,0 +1,322 @@
+package versioning
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// This file writes and reads the records that are kept whole: parked ones and
+// dead letters.
+
+// origins are columns of origins, as parameters for unnest.
+type origins struct {
+	ids        []pgtype.UUID
+	partitions []int32
+	offsets    []int64
+}
+
+func (o *origins) add(at Origin) {
+	o.ids = append(o.ids, pgtype.UUID{Bytes: at.TopicID, Valid: true})
+	o.partitions = append(o.partitions, at.Partition)
+	o.offsets = append(o.offsets, at.Offset)
+}
+
+// wholes are columns of whole records, as parameters for unnest.
+type wholes struct {
+	origins
+	topics     []string
+	keys       [][]byte
+	values     [][]byte
+	headers    []string // JSON
+	timestamps []time.Time
+}
+
+func (w *wholes) add(r *Record) {
+	w.origins.add(r.Origin)
+	w.topics = append(w.topics, r.Origin.Topic)
+	w.keys = append(w.keys, r.Key)
+	w.values = append(w.values, r.Value)
+	w.headers = append(w.headers, encodeHeaders(r.Headers))
+	w.timestamps = append(w.timestamps, storableTime(r.Timestamp))
+}
+
+// storableTime keeps a producer's time within what PostgreSQL can hold: a
+// timestamp is any 64-bit number in Kafka.
+func storableTime(t time.Time) time.Time {
+	switch {
+	case t.Year() < 1:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case t.Year() > 9999:
+		return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	}
+	return t
+}
+
+// storedHeader is a Header as JSON. A key that JSON in PostgreSQL can't hold is
+// kept as bytes.
+type storedHeader struct {
+	Key      string `json:"key,omitempty"`
+	KeyBytes []byte `json:"key_base64,omitempty"`
+	Value    []byte `json:"value_base64"`
+}
+
+func encodeHeaders(headers []Header) string {
+	stored := make([]storedHeader, len(headers))
+	for i, h := range headers {
+		stored[i].Value = h.Value
+		if storableText(h.Key) {
+			stored[i].Key = h.Key
+		} else {
+			stored[i].KeyBytes = []byte(h.Key)
+		}
+	}
+	return mustJSON(stored)
+}
+
+func decodeHeaders(data []byte) ([]Header, error) {
+	var stored []storedHeader
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return nil, fmt.Errorf("stored headers: %w", err)
+	}
+	headers := make([]Header, len(stored))
+	for i, h := range stored {
+		headers[i] = Header{Key: h.Key + string(h.KeyBytes), Value: h.Value}
+	}
+	return headers, nil
+}
+
+// storedChange is a Change as JSON, with its columns as text: a worker that
+// knows nothing of the topic's messages can apply it.
+type storedChange struct {
+	Machine   string             `json:"machine"`
+	Key       string             `json:"key"`
+	Event     string             `json:"event"`
+	MessageID string             `json:"message_id"`
+	Expected  *int64             `json:"expected_version,omitempty"`
+	Set       map[string]*string `json:"set,omitempty"`
+}
+
+// encodeChanges returns the changes of a prepared record.
+func (s *Store) encodeChanges(r *Record) string {
+	stored := make([]storedChange, len(r.Changes))
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID}
+		if v, ok := c.Expected.Version(); ok {
+			stored[i].Expected = &v
+		}
+		if r.columns != nil {
+			stored[i].Set = s.byMachine[c.Machine].textOf(r.columns[i])
+		}
+	}
+	return mustJSON(stored)
+}
+
+func (t *table) textOf(columns []column) map[string]*string {
+	set := make(map[string]*string, len(columns))
+	for _, c := range columns {
+		set[t.columns[c.at].name] = nil
+		if !c.null {
+			set[t.columns[c.at].name] = &c.text
+		}
+	}
+	return set
+}
+
+// decodeChanges gives a parked record its changes back. Those of machines that
+// this store does not have are left unprepared: the fold leaves them waiting.
+func (s *Store) decodeChanges(r *Record, data []byte) error {
+	var stored []storedChange
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return fmt.Errorf("stored changes: %w", err)
+	}
+	r.Changes = make([]Change, len(stored))
+	r.columns = make([][]column, len(stored))
+	for i, c := range stored {
+		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID}
+		if c.Expected != nil {
+			r.Changes[i].Expected = At(*c.Expected)
+		}
+		t, ok := s.byMachine[c.Machine]
+		if !ok {
+			continue
+		}
+		set := make(Columns, len(c.Set))
+		for name, text := range c.Set {
+			set[name] = nil
+			if text != nil {
+				set[name] = *text
+			}
+		}
+		if r.columns[i], r.Err = s.types.encode(t, set); r.Err != nil {
+			return nil // the table has changed since; the record's verdict says how
+		}
+	}
+	return nil
+}
+
+// mustJSON encodes values of this file's own types, which always can be.
+func mustJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+func (w *writer) park(parked []Parked) {
+	var whole wholes
+	var machines, entities, reasons, changes []string
+	var seen []int64
+	for _, p := range parked {
+		whole.add(p.Record)
+		machines = append(machines, p.Entity.Machine)
+		entities = append(entities, p.Entity.Key)
+		reasons = append(reasons, string(p.Reason))
+		seen = append(seen, p.Seen)
+		changes = append(changes, w.store.encodeChanges(p.Record))
+	}
+	if len(parked) > 0 {
+		w.batch.Queue(insertParkedSQL, whole.ids, whole.partitions, whole.offsets, whole.topics, machines, entities,
+			reasons, seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
+	}
+}
+
+func (w *writer) repark(parked []Parked) {
+	var at origins
+	var machines, entities, reasons []string
+	var seen []int64
+	for _, p := range parked {
+		at.add(p.Record.Origin)
+		machines = append(machines, p.Entity.Machine)
+		entities = append(entities, p.Entity.Key)
+		reasons = append(reasons, string(p.Reason))
+		seen = append(seen, p.Seen)
+	}
+	if len(parked) > 0 {
+		w.batch.Queue(updateParkedSQL, at.ids, at.partitions, at.offsets, machines, entities, reasons, seen)
+	}
+}
+
+func (w *writer) release(settled []Settled) {
+	var at origins
+	for _, s := range settled {
+		at.add(s.Record.Origin)
+	}
+	if len(settled) > 0 {
+		w.batch.Queue(deleteParkedSQL, at.ids, at.partitions, at.offsets)
+	}
+}
+
+func (w *writer) bury(dead []Settled) {
+	var whole wholes
+	var verdicts, reasons, details, machines, entities, events []string
+	for _, d := range dead {
+		whole.add(d.Record)
+		verdicts = append(verdicts, d.Outcome.Verdict.String())
+		reasons = append(reasons, string(d.Outcome.Reason))
+		details = append(details, textFor(d.Outcome.Detail))
+		machines = append(machines, textFor(d.Outcome.Entity.Machine))
+		entities = append(entities, textFor(d.Outcome.Entity.Key))
+		events = append(events, textFor(string(d.Outcome.Event)))
+	}
+	if len(dead) > 0 {
+		w.batch.Queue(insertDeadSQL, whole.ids, whole.partitions, whole.offsets, whole.topics, verdicts, reasons, details,
+			machines, entities, events, whole.keys, whole.values, whole.headers, whole.timestamps)
+	}
+}
+
+// maxDetailBytes bounds what a dead letter says in words.
+const maxDetailBytes = 4096
+
+// textFor makes text that came from a message storable.
+func textFor(s string) string {
+	if len(s) > maxDetailBytes {
+		s = s[:maxDetailBytes]
+	}
+	if storableText(s) {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
+}
+
+func (r *reader) scanParked(rows pgx.Rows) error {
+	for rows.Next() {
+		p := Parked{Record: &Record{parked: true}}
+		rec := p.Record
+		var changes, headers []byte
+		err := rows.Scan(&rec.Origin.Topic, &rec.Origin.TopicID, &rec.Origin.Partition, &rec.Origin.Offset, &p.seq,
+			&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &changes, &rec.Key, &rec.Value, &headers, &rec.Timestamp)
+		if err != nil {
+			return err
+		}
+		if rec.Headers, err = decodeHeaders(headers); err != nil {
+			return err
+		}
+		if err := r.store.decodeChanges(rec, changes); err != nil {
+			return err
+		}
+		r.view.Parked = append(r.view.Parked, p)
+	}
+	return rows.Err()
+}
+
+// releaseAlone judges the records that are parked for a record's entities, each
+// in a transaction of its own, so that one that PostgreSQL refuses is rejected
+// alone.
+func (s *Store) releaseAlone(ctx context.Context, by *Record) (released []Settled, err error) {
+	for moved := true; moved; {
+		moved = false
+		parked, err := s.parkedFor(ctx, by)
+		if err != nil {
+			return released, err
+		}
+		for _, p := range parked {
+			result, err := s.applyParked(ctx, p.Record)
+			if err != nil {
+				return released, err
+			}
+			if result.Verdict != Early {
+				released = append(released, Settled{p.Record, result})
+			}
+			if result.Verdict == Applied {
+				moved = true
+				break
+			}
+		}
+	}
+	return released, nil
+}
+
+func (s *Store) parkedFor(ctx context.Context, r *Record) (parked []Parked, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		view, err := s.read(ctx, tx, []*Record{r}, reading{parked: true})
+		if err == nil {
+			parked = view.Parked
+		}
+		return err
+	})
+	return parked, err
+}
+
+// applyParked settles one parked record, if it can be.
+func (s *Store) applyParked(ctx context.Context, r *Record) (Outcome, error) {
+	plan, err := s.transact(ctx, []*Record{r}, false)
+	if CauseOf(err) == Data {
+		r.Err = &Refusal{ReasonConstraint, err}
+		plan, err = s.transact(ctx, []*Record{r}, false)
+	}
+	if err != nil {
+		return Outcome{}, fmt.Errorf("apply parked record %s: %w", r.Origin, err)
+	}
+	return plan.Outcomes[0], nil
+}

@@ -1,0 +1,197 @@
+package versioning
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// write writes all that a plan decided, in one round trip. It returns errMoved
+// if a guarded write took fewer rows than it had to.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan) error {
+	w := &writer{store: s, batch: &pgx.Batch{}}
+	for _, t := range s.tables {
+		w.rows(t, plan.Moves)
+	}
+	w.history(plan.Moves)
+	w.park(plan.Park)
+	w.repark(plan.Repark)
+	w.release(plan.Release)
+	w.bury(plan.Dead)
+	if w.batch.Len() == 0 {
+		return nil
+	}
+	if err := tx.SendBatch(ctx, w.batch).Close(); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return w.moved
+}
+
+// A writer queues the statements of one plan. Their number does not depend on
+// the number of records.
+type writer struct {
+	store *Store
+	batch *pgx.Batch
+	moved error // errMoved, once a guarded write took fewer rows than it had to
+}
+
+// guarded queues a statement that has to take exactly the given number of rows.
+func (w *writer) guarded(rows int, sql string, args []any) {
+	w.batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != int64(rows) {
+			w.moved = errMoved
+		}
+		return nil
+	})
+}
+
+// rows queues the update and the inserts of one table.
+func (w *writer) rows(t *table, moves []Move) {
+	machine := t.Machine.Name()
+	var updates []rowWrite
+	inserts := make(map[string][]rowWrite) // by shape
+	for i := range moves {
+		switch m := &moves[i]; {
+		case m.Entity.Machine != machine:
+		case m.Create:
+			r := newRowWrite(m)
+			shape := r.shape(t)
+			inserts[shape] = append(inserts[shape], r)
+		default:
+			updates = append(updates, newRowWrite(m))
+		}
+	}
+	if len(updates) > 0 {
+		w.update(t, updates)
+	}
+	for _, rows := range inserts {
+		w.insert(t, rows)
+	}
+}
+
+// A rowWrite is a move and the columns that its steps set.
+type rowWrite struct {
+	move *Move
+	set  []column // by column; where several steps set one, the last wins
+}
+
+func newRowWrite(m *Move) rowWrite {
+	r := rowWrite{move: m}
+	for i := range m.Steps {
+		for _, c := range m.Steps[i].set() {
+			if j := slices.IndexFunc(r.set, func(have column) bool { return have.at == c.at }); j >= 0 {
+				r.set[j] = c
+			} else {
+				r.set = append(r.set, c)
+			}
+		}
+	}
+	slices.SortFunc(r.set, func(a, b column) int { return a.at - b.at })
+	return r
+}
+
+// shape tells which columns with a default a new row sets. Rows that set the
+// same ones go into one INSERT: SQL has no way to say DEFAULT for some rows of
+// a set. A column without a default is NULL where a row does not set it.
+func (r rowWrite) shape(t *table) string {
+	var shape []byte
+	for _, c := range r.set {
+		if t.columns[c.at].hasDefault || t.columns[c.at].identity != "" {
+			shape = append(shape, byte(c.at>>8), byte(c.at))
+		}
+	}
+	return string(shape)
+}
+
+func (w *writer) update(t *table, rows []rowWrite) {
+	n := len(rows)
+	keys, from, fromVersion := make([]string, n), make([]string, n), make([]int64, n)
+	to, toVersion := make([]string, n), make([]int64, n)
+	for i, r := range rows {
+		state, version := r.move.To()
+		keys[i], from[i], fromVersion[i] = r.move.Entity.Key, string(r.move.From.State), r.move.From.Version
+		to[i], toVersion[i] = string(state), version
+	}
+	columns := columnsOf(rows)
+	args := []any{keys, from, fromVersion, to, toVersion}
+	for _, at := range columns {
+		values, set := valuesOf(rows, at)
+		args = append(args, values, set)
+	}
+	w.guarded(n, t.updateSQL(columns), args)
+}
+
+func (w *writer) insert(t *table, rows []rowWrite) {
+	n := len(rows)
+	keys, states, versions := make([]string, n), make([]string, n), make([]int64, n)
+	for i, r := range rows {
+		state, version := r.move.To()
+		keys[i], states[i], versions[i] = r.move.Entity.Key, string(state), version
+	}
+	columns := columnsOf(rows)
+	args := []any{keys, states, versions}
+	for _, at := range columns {
+		values, _ := valuesOf(rows, at)
+		args = append(args, values)
+	}
+	w.guarded(n, t.insertSQL(columns), args)
+}
+
+// columnsOf returns the columns that any of the rows sets, in order.
+func columnsOf(rows []rowWrite) (columns []int) {
+	seen := make(map[int]bool)
+	for _, r := range rows {
+		for _, c := range r.set {
+			if !seen[c.at] {
+				seen[c.at] = true
+				columns = append(columns, c.at)
+			}
+		}
+	}
+	slices.Sort(columns)
+	return columns
+}
+
+// valuesOf returns one column's values, and which of the rows set it.
+func valuesOf(rows []rowWrite, at int) ([]pgtype.Text, []bool) {
+	values, set := make([]pgtype.Text, len(rows)), make([]bool, len(rows))
+	for i, r := range rows {
+		if j, ok := slices.BinarySearchFunc(r.set, at, func(c column, at int) int { return c.at - at }); ok {
+			values[i] = pgtype.Text{String: r.set[j].text, Valid: !r.set[j].null}
+			set[i] = true
+		}
+	}
+	return values, set
+}
+
+func (w *writer) history(moves []Move) {
+	var machines, entities, events, from, to, messages, topics []string
+	var versions []int64
+	var definitions []int32
+	var at origins
+	for i := range moves {
+		m := &moves[i]
+		definition := int32(w.store.rules[m.Entity.Machine].Machine.Version())
+		for j := range m.Steps {
+			step := &m.Steps[j]
+			machines = append(machines, m.Entity.Machine)
+			entities = append(entities, m.Entity.Key)
+			versions = append(versions, step.Version)
+			events = append(events, string(step.Event))
+			from = append(from, string(step.From))
+			to = append(to, string(step.To))
+			messages = append(messages, step.Record.Changes[step.Change].MessageID)
+			topics = append(topics, step.Record.Origin.Topic)
+			definitions = append(definitions, definition)
+			at.add(step.Record.Origin)
+		}
+	}
+	if len(versions) > 0 {
+		w.batch.Queue(insertHistorySQL, machines, entities, versions, events, from, to, messages,
+			topics, at.ids, at.partitions, at.offsets, definitions)
+	}
+}
