@@ -1,0 +1,80 @@
+package model
+
+import (
+	"slices"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// machine answers questions about a definition by looking at its transitions.
+type machine struct{ statemachine.Definition }
+
+func (m machine) fire(from statemachine.State, event statemachine.Event) (to statemachine.State, ok bool) {
+	for _, t := range m.Transitions {
+		creates := len(t.From) == 0
+		if t.Event == event && (creates && from == statemachine.None || slices.Contains(t.From, from)) {
+			return t.To, true
+		}
+	}
+	return "", false
+}
+
+func (m machine) knows(event statemachine.Event) bool {
+	return slices.ContainsFunc(m.Transitions, func(t statemachine.Transition) bool { return t.Event == event })
+}
+
+// events returns the events that are legal in a state.
+func (m machine) events(from statemachine.State) (events []statemachine.Event) {
+	for _, t := range m.Transitions {
+		if _, ok := m.fire(from, t.Event); ok && !slices.Contains(events, t.Event) {
+			events = append(events, t.Event)
+		}
+	}
+	return events
+}
+
+// later reports whether an event is legal in some state that can be reached.
+func (m machine) later(from statemachine.State, event statemachine.Event) bool {
+	seen := map[statemachine.State]bool{}
+	queue := []statemachine.State{from}
+	for len(queue) > 0 {
+		state := queue[0]
+		queue = queue[1:]
+		for _, e := range m.events(state) {
+			to, _ := m.fire(state, e)
+			if _, legal := m.fire(to, event); legal {
+				return true
+			}
+			if !seen[to] {
+				seen[to] = true
+				queue = append(queue, to)
+			}
+		}
+	}
+	return false
+}
+
+// behind reports whether some path to a state takes an event.
+func (m machine) behind(at statemachine.State, event statemachine.Event) bool {
+	type place struct {
+		state statemachine.State
+		taken bool
+	}
+	seen := map[place]bool{}
+	queue := []place{{statemachine.None, false}}
+	for len(queue) > 0 {
+		p := queue[0]
+		queue = queue[1:]
+		if p == (place{at, true}) {
+			return true
+		}
+		for _, e := range m.events(p.state) {
+			to, _ := m.fire(p.state, e)
+			if next := (place{to, p.taken || e == event}); !seen[next] {
+				seen[next] = true
+				queue = append(queue, next)
+			}
+		}
+	}
+	return false
+}

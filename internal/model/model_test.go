@@ -1,0 +1,204 @@
+package model_test
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/pawl-go/pawl/internal/model"
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+// cases is how many histories are drawn for each identity, where the flag
+// -rapid.checks does not say.
+const cases = "2500"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		if err := checks.Value.Set(cases); err != nil {
+			panic(err)
+		}
+	}
+	testenv.Main(m)
+}
+
+// A drawing says which histories are drawn.
+type drawing struct {
+	name      string
+	identity  versioning.Identity
+	versioned bool
+	machines  *rapid.Generator[statemachine.Definition]
+}
+
+var drawings = []drawing{
+	{"by message", versioning.ByMessage, false, model.Machines()},
+	{"by message, most with versions", versioning.ByMessage, true, model.Machines()},
+	{"by version", versioning.ByVersion, true, model.Machines()},
+	{"by state", versioning.ByState, false, model.Trees()},
+}
+
+// TestFramework holds the framework against the model: whatever the machine, the
+// traffic, the borders of batches, the redeliveries and the interleaving of
+// workers, rows, history, parked records and dead letters are what the model
+// says that messages, delivered one by one and once, have to become. A case that
+// fails is shrunk, and printed with the seed that repeats it.
+func TestFramework(t *testing.T) {
+	for _, draw := range drawings {
+		t.Run(draw.name, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) {
+				w := newWorld(t, draw, openMemory)
+				w.run(t)
+				w.check(t)
+			})
+		})
+	}
+}
+
+// A world is the framework's store, the model, and the topic between them.
+type world struct {
+	machine    *statemachine.Machine
+	store      store
+	model      *model.Model
+	partitions [][]model.Message
+}
+
+// A store is one of the framework's, and a way to look into it.
+type store interface {
+	versioningtest.Store
+
+	look(t *rapid.T) found
+}
+
+// found is what is in a store.
+type found struct {
+	Rows    map[string]row // by key
+	History map[string][]model.Step
+	Parked  map[place]bool
+	Dead    map[place]model.Fate
+}
+
+type row struct {
+	State   statemachine.State
+	Version int64
+}
+
+type place struct {
+	Partition int32
+	Offset    int64
+}
+
+func placeOf(o versioning.Origin) place { return place{o.Partition, o.Offset} }
+
+func newFound() found {
+	return found{map[string]row{}, map[string][]model.Step{}, map[place]bool{}, map[place]model.Fate{}}
+}
+
+func newWorld(t *rapid.T, draw drawing, open func(*rapid.T, versioning.Rules) store) *world {
+	d := draw.machines.Draw(t, "machine")
+	machine, err := statemachine.Compile(d)
+	if err != nil {
+		t.Fatalf("the drawn machine does not compile: %v", err)
+	}
+	rules := versioning.Rules{Machine: machine, Identity: draw.identity, MaxParked: rapid.IntRange(1, 3).Draw(t, "max parked")}
+	w := &world{machine: machine, model: model.New(d, draw.identity), store: open(t, rules)}
+	w.model.MaxParked = rules.MaxParked
+	for p := range int32(2) {
+		w.partitions = append(w.partitions, model.Traffic(d, p, draw.versioned).Draw(t, "traffic"))
+	}
+	return w
+}
+
+// run consumes the partitions in batches of random sizes. After a batch, its
+// offsets may be lost: then its worker, or the one that takes over, begins again
+// at a place before.
+func (w *world) run(t *rapid.T) {
+	next := make([]int, len(w.partitions))
+	for {
+		var open []int
+		for p, messages := range w.partitions {
+			if next[p] < len(messages) {
+				open = append(open, p)
+			}
+		}
+		if len(open) == 0 {
+			break
+		}
+		p := rapid.SampledFrom(open).Draw(t, "partition")
+		size := rapid.IntRange(1, len(w.partitions[p])-next[p]).Draw(t, "batch")
+		w.apply(t, w.partitions[p][next[p]:next[p]+size])
+		next[p] += size
+		if rapid.IntRange(0, 3).Draw(t, "crash") == 0 {
+			next[p] = rapid.IntRange(0, next[p]).Draw(t, "begin again")
+		}
+	}
+	for _, messages := range w.partitions {
+		for _, m := range messages {
+			w.model.Deliver(m)
+		}
+	}
+}
+
+func (w *world) apply(t *rapid.T, messages []model.Message) {
+	var records []*versioning.Record
+	for _, m := range messages {
+		change := versioning.Change{Key: m.Key, Event: m.Event, MessageID: m.ID}
+		if m.Expected >= 0 {
+			change.Expected = versioning.At(m.Expected)
+		}
+		r := &versioning.Record{Origin: m.Origin, Changes: []versioning.Change{change}}
+		w.store.Prepare(r)
+		records = append(records, r)
+	}
+	if _, err := w.store.Apply(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) check(t *rapid.T) {
+	t.Helper()
+	want := newFound()
+	for key, steps := range w.model.History {
+		want.Rows[key] = row{w.model.State(key), int64(len(steps))}
+		want.History[key] = steps
+	}
+	for _, m := range w.model.Parked {
+		want.Parked[placeOf(m.Origin)] = true
+	}
+	for origin, fate := range w.model.Dead {
+		want.Dead[placeOf(origin)] = fate
+	}
+	if diff := cmp.Diff(want, w.store.look(t)); diff != "" {
+		t.Errorf("(-model +framework):\n%s\nmachine: %s", diff, w.machine.Mermaid())
+	}
+}
+
+// memory is the store in memory.
+type memory struct{ *versioningtest.Memory }
+
+func openMemory(_ *rapid.T, rules versioning.Rules) store {
+	return memory{versioningtest.NewMemory(rules)}
+}
+
+func (m memory) look(*rapid.T) found {
+	f := newFound()
+	for entity, r := range m.Rows() {
+		f.Rows[entity.Key] = row{r.State, r.Version}
+		for _, step := range m.History(entity) {
+			f.History[entity.Key] = append(f.History[entity.Key], model.Step{Event: step.Event, To: step.To, ID: step.MessageID})
+		}
+	}
+	for _, p := range m.Parked() {
+		f.Parked[placeOf(p.Origin)] = true
+	}
+	for _, l := range m.DeadLetters() {
+		f.Dead[placeOf(l.Origin)] = model.Fate{Verdict: l.Outcome.Verdict, Reason: l.Outcome.Reason}
+	}
+	return f
+}

@@ -1,0 +1,152 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+
+	"pgregory.net/rapid"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Machines draws definitions that compile: a few states and events, cycles and
+// self-transitions included.
+func Machines() *rapid.Generator[statemachine.Definition] {
+	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
+		states := rapid.IntRange(1, 5).Draw(t, "states")
+		events := rapid.IntRange(1, 5).Draw(t, "events")
+		d := draft{legal: map[string]bool{}}
+		// A path to every state, and from every state to the last.
+		for s := 1; s <= states; s++ {
+			d.add(t, rapid.IntRange(0, s-1).Draw(t, "from"), s, events)
+		}
+		for s := 1; s < states; s++ {
+			d.add(t, s, rapid.IntRange(s+1, states).Draw(t, "to"), events)
+		}
+		// Whatever else, cycles too, but out of the last state.
+		for range rapid.IntRange(0, 6).Draw(t, "more") {
+			d.add(t, rapid.IntRange(0, states-1).Draw(t, "from"), rapid.IntRange(1, states).Draw(t, "to"), events)
+		}
+		return statemachine.Definition{
+			Name: "random", Version: 1, Transitions: d.transitions, Terminal: statemachine.In(state(states)),
+		}
+	})
+}
+
+// Trees draws definitions in which a state has one way in, and an event one
+// place: those that can tell duplicates by state.
+func Trees() *rapid.Generator[statemachine.Definition] {
+	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
+		d := statemachine.Definition{Name: "tree", Version: 1}
+		states := rapid.IntRange(1, 7).Draw(t, "states")
+		leaves := map[int]bool{}
+		for s := 1; s <= states; s++ {
+			from := rapid.IntRange(0, s-1).Draw(t, "from")
+			delete(leaves, from)
+			leaves[s] = true
+			d.Transitions = append(d.Transitions, transition(from, s, fmt.Sprint("e", s)))
+		}
+		for s := 1; s <= states; s++ {
+			if leaves[s] {
+				d.Terminal = append(d.Terminal, state(s))
+			}
+		}
+		return d
+	})
+}
+
+func state(n int) statemachine.State {
+	if n == 0 {
+		return statemachine.None
+	}
+	return statemachine.State(fmt.Sprint("s", n))
+}
+
+func transition(from, to int, event string) statemachine.Transition {
+	t := statemachine.Transition{Event: statemachine.Event(event), To: state(to)}
+	if from > 0 {
+		t.From = statemachine.In(state(from))
+	}
+	return t
+}
+
+type draft struct {
+	transitions []statemachine.Transition
+	legal       map[string]bool // "state event"
+}
+
+// add adds a transition with an event that is not legal there yet: one of the
+// common ones if it can be, so that events have several places.
+func (d *draft) add(t *rapid.T, from, to, events int) {
+	event := fmt.Sprint("e", rapid.IntRange(1, events).Draw(t, "event"))
+	if d.legal[fmt.Sprint(from, event)] {
+		event = fmt.Sprintf("e%d-%d", from, len(d.transitions))
+	}
+	d.legal[fmt.Sprint(from, event)] = true
+	d.transitions = append(d.transitions, transition(from, to, event))
+}
+
+// Traffic draws the messages of a few entities in one partition: walks through
+// the machine, with duplicates, swaps, gaps and strangers in between. With
+// versioned they carry the versions they expect, some of them wrong ones.
+func Traffic(d statemachine.Definition, partition int32, versioned bool) *rapid.Generator[[]Message] {
+	return rapid.Custom(func(t *rapid.T) []Message {
+		var all []Message
+		for k := range rapid.IntRange(1, 3).Draw(t, "entities") {
+			all = append(all, walk(t, machine{d}, fmt.Sprintf("%d-%d", partition, k), versioned)...)
+		}
+		all = disturb(t, machine{d}, all, versioned)
+		for i := range all {
+			all[i].Origin = versioning.Origin{Topic: "t", Partition: partition, Offset: int64(i)}
+		}
+		return all
+	})
+}
+
+func walk(t *rapid.T, m machine, key string, versioned bool) (messages []Message) {
+	state := statemachine.None
+	for i := range rapid.IntRange(0, 8).Draw(t, "length") {
+		events := m.events(state)
+		if len(events) == 0 {
+			break
+		}
+		msg := Message{Key: key, Event: rapid.SampledFrom(events).Draw(t, "event"), ID: fmt.Sprintf("%s-%d", key, i), Expected: -1}
+		if versioned {
+			msg.Expected = int64(i)
+		}
+		state, _ = m.fire(state, msg.Event)
+		messages = append(messages, msg)
+	}
+	return messages
+}
+
+// disturb does to messages what producers and brokers do.
+func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
+	for n := range rapid.IntRange(0, 10).Draw(t, "faults") {
+		if len(all) == 0 {
+			return all
+		}
+		at := rapid.IntRange(0, len(all)-1).Draw(t, "at")
+		to := rapid.IntRange(0, len(all)-1).Draw(t, "to")
+		switch rapid.IntRange(0, 3).Draw(t, "fault") {
+		case 0: // the producer sends it a second time
+			all = slices.Insert(all, to, all[at])
+		case 1: // it comes earlier or later
+			all[at], all[to] = all[to], all[at]
+		case 2: // it never comes
+			all = slices.Delete(all, at, at+1)
+		case 3: // a stranger
+			event := statemachine.Event("stranger")
+			if rapid.Bool().Draw(t, "known") {
+				event = m.Transitions[rapid.IntRange(0, len(m.Transitions)-1).Draw(t, "transition")].Event
+			}
+			stranger := Message{Key: all[at].Key, Event: event, ID: fmt.Sprint("stranger-", n), Expected: -1}
+			if versioned && rapid.IntRange(0, 9).Draw(t, "unversioned") > 0 {
+				stranger.Expected = int64(rapid.IntRange(0, 9).Draw(t, "expected"))
+			}
+			all = slices.Insert(all, to, stranger)
+		}
+	}
+	return all
+}

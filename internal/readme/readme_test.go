@@ -1,0 +1,40 @@
+// Package readme checks that what the README shows is true.
+package readme
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// TestProgram builds the README's program.
+func TestProgram(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
+	if block == nil {
+		t.Fatal("the README shows no program")
+	}
+	// Inside the module, so that it builds with the module's own dependencies;
+	// a leading underscore keeps it out of ./...
+	dir, err := os.MkdirTemp(".", "_program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), block[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", os.DevNull, "./"+dir)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the README's program does not build: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,80 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+)
+
+const (
+	// readyTimeout is how long a server in a container may take to answer
+	// once its image is there.
+	readyTimeout = 2 * time.Minute
+
+	// readyEvery is how long to wait between two tries.
+	readyEvery = 50 * time.Millisecond
+
+	// logTail is how much of a container's log an error carries.
+	logTail = 2 << 10
+)
+
+var errExited = errors.New("the container ended")
+
+// awaitReady waits until ping succeeds, or the container has ended.
+func awaitReady(ctx context.Context, c testcontainers.Container, ping func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	err := poll(ctx, readyEvery, func() error {
+		err := ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if ended := running(ctx, c); ended != nil {
+			giveUp(ended)
+		}
+		return err
+	})
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w; it wrote last: %s", context.Cause(ctx), err, containerLog(c))
+}
+
+// running says why a container does not run, or nil.
+func running(ctx context.Context, c testcontainers.Container) error {
+	state, err := c.State(ctx)
+	if err != nil {
+		return err
+	}
+	if !state.Running {
+		return fmt.Errorf("%w with status %d %s", errExited, state.ExitCode, state.Error)
+	}
+	return nil
+}
+
+func containerLog(c testcontainers.Container) string {
+	logs, err := c.Logs(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	defer logs.Close()
+	text, err := io.ReadAll(logs)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-logTail):]))
+}
+
+// terminate returns what removes a container with its volumes.
+func terminate(c testcontainers.Container) func() error {
+	return func() error {
+		return testcontainers.TerminateContainer(c, testcontainers.StopTimeout(0))
+	}
+}

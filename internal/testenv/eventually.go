@@ -1,0 +1,39 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// pollEvery is how long Eventually waits between two looks.
+const pollEvery = 5 * time.Millisecond
+
+// Eventually calls check until it returns nil, and fails the test with its
+// last error if that takes longer than within. The first call is made at once.
+func Eventually(tb testing.TB, within time.Duration, check func() error) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := poll(ctx, pollEvery, check); err != nil {
+		tb.Fatalf("not within %v: %v", within, err)
+	}
+}
+
+// poll calls check until it returns nil or ctx ends.
+func poll(ctx context.Context, every time.Duration, check func() error) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestTopicsAreApart(t *testing.T) {
+	t.Parallel()
+	first, second := Topic(t, 3), Topic(t, 1)
+	if first == second {
+		t.Fatalf("%s twice", first)
+	}
+	for topic, want := range map[string]int{first: 3, second: 1} {
+		if n := partitions(t, topic); n != want {
+			t.Errorf("%s has %d partitions, want %d", topic, n, want)
+		}
+	}
+}
+
+func TestTopicTakesRecordsAtOnce(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(append(KafkaOpts(t), kgo.DefaultProduceTopic(Topic(t, 2)))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord("v")).FirstErr(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTopicIsDeleted(t *testing.T) {
+	var topic string
+	t.Run("user", func(t *testing.T) { topic = Topic(t, 1) })
+	Eventually(t, 10*time.Second, func() error {
+		if partitions(t, topic) > 0 {
+			return errors.New(topic + " is there after the test that had it")
+		}
+		return nil
+	})
+}
+
+// partitions returns how many partitions a topic has, none if it is not there.
+func partitions(t *testing.T, topic string) (n int) {
+	t.Helper()
+	err := withAdmin(KafkaOpts(t), func(ctx context.Context, admin *kadm.Client) error {
+		topics, err := admin.ListTopics(ctx, topic)
+		n = len(topics[topic].Partitions)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
