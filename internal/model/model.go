@@ -1,16 +1,23 @@
 package model
 
 import (
+	"slices"
+
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Message is one record with one change.
+// A Message is one record: what it asks for, all or nothing.
 type Message struct {
-	Origin   versioning.Origin
+	Origin versioning.Origin
+	ID     string
+	Parts  []Part
+}
+
+// A Part is one change that a message asks for.
+type Part struct {
 	Key      string
 	Event    statemachine.Event
-	ID       string
 	Expected int64 // -1: the message carries no version
 }
 
@@ -21,10 +28,18 @@ type Step struct {
 	ID    string
 }
 
-// A Fate is what the model says has become of a message that is kept whole.
+// A Fate is what the model says has become of a message.
 type Fate struct {
 	Verdict versioning.Verdict
 	Reason  versioning.Reason
+	Key     string // of the first part with that verdict
+}
+
+// A Waiting is a message that is parked.
+type Waiting struct {
+	Message
+
+	For string // the key of the entity
 }
 
 // A Model is the state of the world after some messages.
@@ -32,9 +47,9 @@ type Model struct {
 	MaxParked int // for one entity; 0 is no bound
 	Identity  versioning.Identity
 
-	History map[string][]Step          // by key
-	Parked  []Message                  // in the order of parking
-	Dead    map[versioning.Origin]Fate //
+	History map[string][]Step // by key
+	Parked  []Waiting         // in the order of parking
+	Dead    map[versioning.Origin]Fate
 
 	machine machine
 }
@@ -57,103 +72,159 @@ func (m *Model) State(key string) statemachine.State {
 
 // Deliver lets a message take effect. It must be delivered once.
 func (m *Model) Deliver(msg Message) {
-	switch fate := m.judge(msg); fate.Verdict {
-	case versioning.Applied:
-		m.move(msg)
-	case versioning.Early:
-		if m.MaxParked > 0 && m.waiting(msg.Key) >= m.MaxParked {
-			m.Dead[msg.Origin] = Fate{versioning.Rejected, versioning.ReasonTooManyParked}
-			return
-		}
-		m.Parked = append(m.Parked, msg)
-	case versioning.Rejected, versioning.Diverged:
+	fate, moved := m.try(msg)
+	switch {
+	case fate.Verdict == versioning.Early && m.MaxParked > 0 && m.waiting(fate.Key) >= m.MaxParked:
+		m.Dead[msg.Origin] = Fate{versioning.Rejected, versioning.ReasonTooManyParked, fate.Key}
+	case fate.Verdict == versioning.Early:
+		m.Parked = append(m.Parked, Waiting{msg, fate.Key})
+	case dead(fate):
 		m.Dead[msg.Origin] = fate
 	}
+	m.wake(moved)
+}
+
+func dead(f Fate) bool {
+	return f.Verdict == versioning.Rejected || f.Verdict == versioning.Diverged
 }
 
 func (m *Model) waiting(key string) (n int) {
 	for _, p := range m.Parked {
-		if p.Key == key {
+		if p.For == key {
 			n++
 		}
 	}
 	return n
 }
 
-// move makes a step, and then all that the entity's parked messages make of it.
-func (m *Model) move(msg Message) {
-	to, _ := m.machine.fire(m.State(msg.Key), msg.Event)
-	m.History[msg.Key] = append(m.History[msg.Key], Step{msg.Event, to, msg.ID})
-	for i := 0; i < len(m.Parked); i++ {
-		p := m.Parked[i]
-		if p.Key != msg.Key {
-			continue
+// try makes all the steps that a message asks for, or none. It returns the keys
+// of the entities that moved.
+func (m *Model) try(msg Message) (worst Fate, moved []string) {
+	before := m.remember(msg)
+	known := m.known(msg)
+	for i, part := range msg.Parts {
+		fate := m.judge(part, known[i])
+		if fate.Verdict == versioning.Applied {
+			to, _ := m.machine.fire(m.State(part.Key), part.Event)
+			m.History[part.Key] = append(m.History[part.Key], Step{part.Event, to, msg.ID})
+			moved = append(moved, part.Key)
 		}
-		fate := m.judge(p)
-		if fate.Verdict == versioning.Early {
-			continue
+		if fate.Verdict > worst.Verdict {
+			worst = fate
 		}
-		m.Parked = append(m.Parked[:i:i], m.Parked[i+1:]...)
-		i--
-		switch fate.Verdict {
-		case versioning.Applied:
-			m.move(p)
-			return
-		case versioning.Rejected, versioning.Diverged:
-			m.Dead[p.Origin] = fate
+	}
+	if worst.Verdict > versioning.Applied {
+		for key, steps := range before {
+			m.History[key] = steps
+			if len(steps) == 0 {
+				delete(m.History, key)
+			}
+		}
+		moved = nil
+	}
+	return worst, moved
+}
+
+func (m *Model) remember(msg Message) map[string][]Step {
+	before := map[string][]Step{}
+	for _, part := range msg.Parts {
+		before[part.Key] = slices.Clone(m.History[part.Key])
+	}
+	return before
+}
+
+// known says for each part whether its entity has taken a step by this message
+// before: its own steps do not count.
+func (m *Model) known(msg Message) []bool {
+	known := make([]bool, len(msg.Parts))
+	for i, part := range msg.Parts {
+		known[i] = slices.ContainsFunc(m.History[part.Key], func(s Step) bool { return s.ID == msg.ID })
+	}
+	return known
+}
+
+// wake lets the messages that wait for entities try again, one after the other,
+// and begins again after each that moves something, until none does.
+func (m *Model) wake(keys []string) {
+	for len(keys) > 0 {
+		if moved := m.release(keys[0]); len(moved) > 0 {
+			keys = append(keys, moved...)
+		} else {
+			keys = keys[1:]
 		}
 	}
 }
 
-func (m *Model) judge(msg Message) Fate {
-	if !m.machine.knows(msg.Event) {
-		return Fate{versioning.Rejected, versioning.ReasonUnknownEvent}
+// release goes through the messages that wait for an entity, up to the first
+// that moves something.
+func (m *Model) release(key string) (moved []string) {
+	for i := 0; i < len(m.Parked); i++ {
+		if m.Parked[i].For != key {
+			continue
+		}
+		fate, moved := m.try(m.Parked[i].Message)
+		if fate.Verdict == versioning.Early {
+			m.Parked[i].For = fate.Key
+			continue
+		}
+		if dead(fate) {
+			m.Dead[m.Parked[i].Origin] = fate
+		}
+		m.Parked = slices.Delete(slices.Clone(m.Parked), i, i+1)
+		i--
+		if len(moved) > 0 {
+			return moved
+		}
 	}
-	if msg.Expected >= 0 {
-		return m.judgeVersion(msg)
+	return nil
+}
+
+func (m *Model) judge(part Part, known bool) Fate {
+	verdict, reason := m.verdict(part, known)
+	return Fate{verdict, reason, part.Key}
+}
+
+func (m *Model) verdict(part Part, known bool) (versioning.Verdict, versioning.Reason) {
+	if part.Expected >= 0 {
+		return m.byVersion(part)
 	}
-	if m.Identity == versioning.ByVersion {
-		return Fate{versioning.Rejected, versioning.ReasonNoVersion}
+	state := m.State(part.Key)
+	switch {
+	case m.Identity == versioning.ByMessage && known:
+		return versioning.Duplicate, ""
+	case !m.machine.knows(part.Event):
+		return versioning.Rejected, versioning.ReasonUnknownEvent
+	case m.Identity == versioning.ByVersion:
+		return versioning.Rejected, versioning.ReasonNoVersion
 	}
-	state := m.State(msg.Key)
-	if m.Identity == versioning.ByMessage && m.hasTaken(msg) {
-		return Fate{versioning.Duplicate, ""}
-	}
-	if _, legal := m.machine.fire(state, msg.Event); legal {
-		return Fate{versioning.Applied, ""}
+	if _, legal := m.machine.fire(state, part.Event); legal {
+		return versioning.Applied, ""
 	}
 	switch {
-	case m.machine.later(state, msg.Event) && state == statemachine.None:
-		return Fate{versioning.Early, versioning.ReasonNoEntity}
-	case m.machine.later(state, msg.Event):
-		return Fate{versioning.Early, versioning.ReasonNotYet}
-	case m.Identity == versioning.ByState && m.machine.behind(state, msg.Event):
-		return Fate{versioning.Duplicate, ""}
+	case m.machine.later(state, part.Event) && state == statemachine.None:
+		return versioning.Early, versioning.ReasonNoEntity
+	case m.machine.later(state, part.Event):
+		return versioning.Early, versioning.ReasonNotYet
+	case m.Identity == versioning.ByState && m.machine.behind(state, part.Event):
+		return versioning.Duplicate, ""
 	}
-	return Fate{versioning.Rejected, versioning.ReasonIllegal}
+	return versioning.Rejected, versioning.ReasonIllegal
 }
 
-func (m *Model) judgeVersion(msg Message) Fate {
-	steps := m.History[msg.Key]
+func (m *Model) byVersion(part Part) (versioning.Verdict, versioning.Reason) {
+	steps := m.History[part.Key]
 	switch at := int64(len(steps)); {
-	case msg.Expected > at:
-		return Fate{versioning.Early, versioning.ReasonVersionAhead}
-	case msg.Expected < at && steps[msg.Expected].Event == msg.Event:
-		return Fate{versioning.Duplicate, ""}
-	case msg.Expected < at:
-		return Fate{versioning.Diverged, versioning.ReasonVersionTaken}
+	case part.Expected < at && steps[part.Expected].Event == part.Event:
+		return versioning.Duplicate, ""
+	case part.Expected < at:
+		return versioning.Diverged, versioning.ReasonVersionTaken
+	case !m.machine.knows(part.Event):
+		return versioning.Rejected, versioning.ReasonUnknownEvent
+	case part.Expected > at:
+		return versioning.Early, versioning.ReasonVersionAhead
 	}
-	if _, legal := m.machine.fire(m.State(msg.Key), msg.Event); legal {
-		return Fate{versioning.Applied, ""}
+	if _, legal := m.machine.fire(m.State(part.Key), part.Event); legal {
+		return versioning.Applied, ""
 	}
-	return Fate{versioning.Rejected, versioning.ReasonIllegal}
-}
-
-func (m *Model) hasTaken(msg Message) bool {
-	for _, step := range m.History[msg.Key] {
-		if step.ID == msg.ID {
-			return true
-		}
-	}
-	return false
+	return versioning.Rejected, versioning.ReasonIllegal
 }

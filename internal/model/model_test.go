@@ -80,7 +80,7 @@ type store interface {
 type found struct {
 	Rows    map[string]row // by key
 	History map[string][]model.Step
-	Parked  map[place]bool
+	Parked  map[place]string // the key of the entity that it waits for
 	Dead    map[place]model.Fate
 }
 
@@ -97,7 +97,7 @@ type place struct {
 func placeOf(o versioning.Origin) place { return place{o.Partition, o.Offset} }
 
 func newFound() found {
-	return found{map[string]row{}, map[string][]model.Step{}, map[place]bool{}, map[place]model.Fate{}}
+	return found{map[string]row{}, map[string][]model.Step{}, map[place]string{}, map[place]model.Fate{}}
 }
 
 func newWorld(t *rapid.T, draw drawing, open func(*rapid.T, versioning.Rules) store) *world {
@@ -148,11 +148,14 @@ func (w *world) run(t *rapid.T) {
 func (w *world) apply(t *rapid.T, messages []model.Message) {
 	var records []*versioning.Record
 	for _, m := range messages {
-		change := versioning.Change{Key: m.Key, Event: m.Event, MessageID: m.ID}
-		if m.Expected >= 0 {
-			change.Expected = versioning.At(m.Expected)
+		r := &versioning.Record{Origin: m.Origin}
+		for _, part := range m.Parts {
+			change := versioning.Change{Key: part.Key, Event: part.Event, MessageID: m.ID}
+			if part.Expected >= 0 {
+				change.Expected = versioning.At(part.Expected)
+			}
+			r.Changes = append(r.Changes, change)
 		}
-		r := &versioning.Record{Origin: m.Origin, Changes: []versioning.Change{change}}
 		w.store.Prepare(r)
 		records = append(records, r)
 	}
@@ -169,7 +172,7 @@ func (w *world) check(t *rapid.T) {
 		want.History[key] = steps
 	}
 	for _, m := range w.model.Parked {
-		want.Parked[placeOf(m.Origin)] = true
+		want.Parked[placeOf(m.Origin)] = m.For
 	}
 	for origin, fate := range w.model.Dead {
 		want.Dead[placeOf(origin)] = fate
@@ -195,10 +198,10 @@ func (m memory) look(*rapid.T) found {
 		}
 	}
 	for _, p := range m.Parked() {
-		f.Parked[placeOf(p.Origin)] = true
+		f.Parked[placeOf(p.Origin)] = p.Entity.Key
 	}
 	for _, l := range m.DeadLetters() {
-		f.Dead[placeOf(l.Origin)] = model.Fate{Verdict: l.Outcome.Verdict, Reason: l.Outcome.Reason}
+		f.Dead[placeOf(l.Origin)] = model.Fate{Verdict: l.Outcome.Verdict, Reason: l.Outcome.Reason, Key: l.Outcome.Entity.Key}
 	}
 	return f
 }

@@ -95,10 +95,10 @@ func (p postgres) look(t *rapid.T) found {
 		[]any{&key, &event, &state, &id}, func() {
 			f.History[key] = append(f.History[key], model.Step{Event: statemachine.Event(event), To: statemachine.State(state), ID: id})
 		})
-	p.each(t, `SELECT partition, "offset" FROM pawl.parked`, []any{&at.Partition, &at.Offset}, func() { f.Parked[at] = true })
-	p.each(t, `SELECT partition, "offset", verdict, reason FROM pawl.dead_letters`,
-		[]any{&at.Partition, &at.Offset, &verdict, &reason}, func() {
-			fate := model.Fate{Verdict: versioning.Rejected, Reason: versioning.Reason(reason)}
+	p.each(t, `SELECT partition, "offset", entity FROM pawl.parked`, []any{&at.Partition, &at.Offset, &key}, func() { f.Parked[at] = key })
+	p.each(t, `SELECT partition, "offset", verdict, reason, entity FROM pawl.dead_letters`,
+		[]any{&at.Partition, &at.Offset, &verdict, &reason, &key}, func() {
+			fate := model.Fate{Verdict: versioning.Rejected, Reason: versioning.Reason(reason), Key: key}
 			if verdict == versioning.Diverged.String() {
 				fate.Verdict = versioning.Diverged
 			}

@@ -111,12 +111,12 @@ func walk(t *rapid.T, m machine, key string, versioned bool) (messages []Message
 		if len(events) == 0 {
 			break
 		}
-		msg := Message{Key: key, Event: rapid.SampledFrom(events).Draw(t, "event"), ID: fmt.Sprintf("%s-%d", key, i), Expected: -1}
+		part := Part{Key: key, Event: rapid.SampledFrom(events).Draw(t, "event"), Expected: -1}
 		if versioned {
-			msg.Expected = int64(i)
+			part.Expected = int64(i)
 		}
-		state, _ = m.fire(state, msg.Event)
-		messages = append(messages, msg)
+		state, _ = m.fire(state, part.Event)
+		messages = append(messages, Message{ID: fmt.Sprintf("%s-%d", key, i), Parts: []Part{part}})
 	}
 	return messages
 }
@@ -129,7 +129,7 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 		}
 		at := rapid.IntRange(0, len(all)-1).Draw(t, "at")
 		to := rapid.IntRange(0, len(all)-1).Draw(t, "to")
-		switch rapid.IntRange(0, 3).Draw(t, "fault") {
+		switch rapid.IntRange(0, 4).Draw(t, "fault") {
 		case 0: // the producer sends it a second time
 			all = slices.Insert(all, to, all[at])
 		case 1: // it comes earlier or later
@@ -141,11 +141,16 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 			if rapid.Bool().Draw(t, "known") {
 				event = m.Transitions[rapid.IntRange(0, len(m.Transitions)-1).Draw(t, "transition")].Event
 			}
-			stranger := Message{Key: all[at].Key, Event: event, ID: fmt.Sprint("stranger-", n), Expected: -1}
+			stranger := Part{Key: all[at].Parts[0].Key, Event: event, Expected: -1}
 			if versioned && rapid.IntRange(0, 9).Draw(t, "unversioned") > 0 {
 				stranger.Expected = int64(rapid.IntRange(0, 9).Draw(t, "expected"))
 			}
-			all = slices.Insert(all, to, stranger)
+			all = slices.Insert(all, to, Message{ID: fmt.Sprint("stranger-", n), Parts: []Part{stranger}})
+		case 4: // two messages are one: both of their changes, or none
+			if at != to {
+				all[to].Parts = slices.Concat(all[to].Parts, all[at].Parts)
+				all = slices.Delete(all, at, at+1)
+			}
 		}
 	}
 	return all
