@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// settings are the flags that several commands share.
+type settings struct {
+	brokers     []string
+	databaseURL string
+	topic       string
+	verbose     bool
+}
+
+// rootCommand returns the command line. Without a command it runs the demo.
+func rootCommand() *cobra.Command {
+	var s settings
+	root := demoCommand(&s) // without Args: cobra says what an unknown command may have meant
+	root.Use = "orderflow"
+	root.Short = "An order worker, and a demo of what it withstands"
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.CompletionOptions.HiddenDefaultCmd = true
+
+	flags := root.PersistentFlags()
+	flags.StringSliceVar(&s.brokers, "brokers", brokersOfEnvironment(), "Kafka brokers, host:port (default $KAFKA_BROKERS)")
+	flags.StringVar(&s.databaseURL, "database-url", "", "PostgreSQL connection string (default $DATABASE_URL)")
+	flags.StringVar(&s.topic, "topic", "", "topic of the orders")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what the workers do, not just their warnings")
+	root.PersistentPreRun = func(*cobra.Command, []string) {
+		if s.databaseURL == "" { // not the flag's default: help would print the password
+			s.databaseURL = os.Getenv("DATABASE_URL")
+		}
+	}
+	explicit := demoCommand(&s)
+	explicit.Args = cobra.NoArgs
+	root.AddCommand(explicit, workerCommand(&s), migrateCommand(&s), produceCommand(&s),
+		deadLettersCommand(&s), parkedCommand(&s), graphCommand())
+	return root
+}
+
+func brokersOfEnvironment() []string {
+	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
+		return strings.Split(brokers, ",")
+	}
+	return nil
+}
+
+func (s *settings) logLevel() slog.Level {
+	if s.verbose {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
+var (
+	errNoBrokers  = errors.New("no brokers; set --brokers or KAFKA_BROKERS, to localhost:9092 for instance")
+	errNoDatabase = errors.New("no database; set --database-url or DATABASE_URL, to postgres://user:password@localhost:5432/shop for instance")
+)
+
+// need returns what of the servers was not named.
+func (s *settings) need(brokers, database bool) error {
+	var missing []error
+	if brokers && len(s.brokers) == 0 {
+		missing = append(missing, errNoBrokers)
+	}
+	if database && s.databaseURL == "" {
+		missing = append(missing, errNoDatabase)
+	}
+	return errors.Join(missing...)
+}
+
+// topicName returns the topic for the commands that run on a user's servers.
+func (s *settings) topicName() string {
+	if s.topic == "" {
+		return "orders"
+	}
+	return s.topic
+}
+
+func graphCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "graph",
+		Short: "Draw the order's state machine",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch format {
+			case "mermaid":
+				fmt.Fprint(cmd.OutOrStdout(), Order.Mermaid())
+			case "graphviz", "dot":
+				fmt.Fprint(cmd.OutOrStdout(), Order.Graphviz())
+			default:
+				return fmt.Errorf("unknown format %q; use mermaid or graphviz", format)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "mermaid", "mermaid or graphviz")
+	return cmd
+}
+
+func migrateCommand(s *settings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Make the tables, or drop them",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("say which way: migrate up, or migrate down")
+		},
+	}
+	cmd.AddCommand(
+		s.migration("up", "Make or upgrade schema pawl and schema orderflow", migrateUp),
+		s.migration("down", "Drop all orders, and all history, parked records and dead letters of schema pawl", migrateDown),
+	)
+	return cmd
+}
+
+func (s *settings) migration(use, short string, migrate func(context.Context, string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		if err := s.need(false, true); err != nil {
+			return err
+		}
+		if err := migrate(cmd.Context(), s.databaseURL); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "migrate %s: done\n", use)
+		return nil
+	}}
+}

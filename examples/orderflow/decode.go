@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A message is what the shop's services write to the topic, as JSON: one thing
+// that happened to one order. Its ID is not in here but in the header ce_id,
+// where the consumer finds it by itself.
+type message struct {
+	Order string             `json:"order"`
+	Event statemachine.Event `json:"event"`
+	At    time.Time          `json:"at"`
+
+	Customer string      `json:"customer"` // order.placed
+	Total    json.Number `json:"total"`    // order.placed; a decimal, so no float
+	Tracking string      `json:"tracking"` // order.shipped
+	Reason   string      `json:"reason"`   // order.cancelled
+}
+
+// decode says which changes a record asks for. What it returns an error for
+// becomes a dead letter and holds up nothing.
+var decode = consumer.JSON(changes)
+
+func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
+	if m.Order == "" || m.At.IsZero() {
+		return nil, errors.New(`message has no "order" or no "at"`)
+	}
+	return []versioning.Change{{Key: m.Order, Event: m.Event, Set: m.columns()}}, nil
+}
+
+// columns returns what to write into the order's row together with the step.
+// Whether the step is legal is not decided here: the machine does that.
+func (m message) columns() versioning.Columns {
+	switch m.Event {
+	case OrderPlaced:
+		return versioning.Columns{"customer": m.Customer, "total": m.Total.String(), "placed_at": m.At}
+	case PaymentCaptured:
+		return versioning.Columns{"paid_at": m.At}
+	case OrderShipped:
+		return versioning.Columns{"shipped_at": m.At, "tracking": m.Tracking}
+	case OrderDelivered:
+		return versioning.Columns{"delivered_at": m.At}
+	case OrderCancelled:
+		return versioning.Columns{"cancelled_at": m.At, "cancel_reason": m.Reason}
+	}
+	return nil
+}

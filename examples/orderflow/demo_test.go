@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/examples/orderflow/internal/demo"
+	"github.com/pawl-go/pawl/internal/embedded"
+)
+
+// TestDemo runs the demo as a newcomer does, with nothing set up.
+func TestDemo(t *testing.T) {
+	t.Setenv("KAFKA_BROKERS", "")
+	t.Setenv("DATABASE_URL", "")
+	stdout, stderr, err := execute(t, "--orders=300", "--seed=7", "--session-timeout=1s", "--json")
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, stdout, stderr)
+	}
+	check(t, parse(t, stdout), 300)
+	if stdout, _, err = execute(t, "demo", "--orders=50", "--session-timeout=500ms"); err != nil {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	for _, part := range []string{"kill -9", "records lost", "accounted for", "money, never a duplicate"} {
+		if !strings.Contains(stdout, part) {
+			t.Errorf("the report does not say %q:\n%s", part, stdout)
+		}
+	}
+}
+
+// TestDemoOnServers runs the demo twice on servers that are not its own: it must
+// leave them as they were.
+func TestDemoOnServers(t *testing.T) {
+	brokers, url := servers(t)
+	const mine = `INSERT INTO orderflow.orders (id, state, version, customer, total, placed_at) VALUES ('mine', 'pending', 1, 'me', 1, now())`
+	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+	query(t, url, mine)
+	for range 2 {
+		stdout, stderr, err := execute(t, "demo", "--orders=100", "--session-timeout=500ms", "--json",
+			"--brokers", brokers, "--database-url", url)
+		if err != nil {
+			t.Fatalf("%v\n%s\n%s", err, stdout, stderr)
+		}
+		check(t, parse(t, stdout), 100)
+	}
+	if rows := count(t, url, `orderflow.orders`); rows != 1 {
+		t.Errorf("%d orders are left, want the 1 that was there", rows)
+	}
+	for _, table := range []string{"pawl.transitions", "pawl.parked", "pawl.dead_letters"} {
+		if rows := count(t, url, table); rows != 0 {
+			t.Errorf("%d rows are left in %s", rows, table)
+		}
+	}
+	if topics := topics(t, brokers); len(topics) != 0 {
+		t.Errorf("topics %v are left", topics)
+	}
+	if _, _, err := execute(t, "migrate", "down", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWorker runs a worker as a user does, and stops it.
+func TestWorker(t *testing.T) {
+	brokers, url := servers(t)
+	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := execute(t, "produce", "--orders=50", "--brokers", brokers); err != nil {
+		t.Fatal(err)
+	}
+	// Most of the 50; faults keep some away.
+	runWorkerUntil(t, brokers, url, `SELECT count(*) >= 40 FROM orderflow.orders`)
+}
+
+// TestProduceAndTopic checks that the demo refuses a topic that is there, for it
+// can't tell what the records in it have to become.
+func TestProduceAndTopic(t *testing.T) {
+	brokers, url := servers(t)
+	stdout, _, err := execute(t, "produce", "--orders=10", "--topic=taken", "--brokers", brokers)
+	if err != nil || !strings.Contains(stdout, "10 orders") {
+		t.Fatalf("produce: %v, %q", err, stdout)
+	}
+	_, _, err = execute(t, "demo", "--topic=taken", "--brokers", brokers, "--database-url", url)
+	if err == nil || !strings.Contains(err.Error(), `"taken"`) {
+		t.Errorf("demo on a topic that is there: %v, want an error that names it", err)
+	}
+}
+
+func check(t *testing.T, r demo.Report, orders int) {
+	t.Helper()
+	if !r.OK || r.Lost != 0 || r.AppliedTwice != 0 || r.MovedByReplay != 0 || r.Mismatches != 0 || r.Orders != orders {
+		t.Errorf("the books don't balance: %+v", r)
+	}
+	if all := r.Applied + r.Duplicate + r.Parked + r.DeadLettered + r.Lost; all != r.Produced {
+		t.Errorf("the fates of %d records are told, and %d were produced", all, r.Produced)
+	}
+	if min(r.Applied, r.Duplicate, r.Parked, r.DeadLettered) == 0 {
+		t.Errorf("some fate does not occur: %+v", r)
+	}
+	if r.Verdicts.Replay["applied"] != 0 {
+		t.Errorf("the replay has applied records: %v", r.Verdicts.Replay)
+	}
+	if r.KilledWorker.PID == 0 || len(r.KilledWorker.Partitions) == 0 {
+		t.Errorf("no worker was killed: %+v", r.KilledWorker)
+	}
+}
+
+// parse reads the last line of standard output.
+func parse(t *testing.T, stdout string) (r demo.Report) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &r); err != nil {
+		t.Fatalf("the last line is no JSON: %v\n%s", err, stdout)
+	}
+	return r
+}
+
+// servers are a broker and a database as a user has them.
+func servers(t *testing.T) (brokers, url string) {
+	t.Helper()
+	kafka, err := embedded.StartKafka(embedded.KafkaConfig{
+		Options: []kfake.Opt{kfake.GroupMinSessionTimeout(100 * time.Millisecond)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kafka.Close() })
+	postgres, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := postgres.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return strings.Join(kafka.Brokers(), ","), postgres.URL()
+}
+
+func query(t *testing.T, url, sql string, into ...any) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if len(into) == 0 {
+		_, err = conn.Exec(t.Context(), sql)
+	} else {
+		err = conn.QueryRow(t.Context(), sql).Scan(into...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t *testing.T, url, table string) (rows int) {
+	t.Helper()
+	query(t, url, "SELECT count(*) FROM "+table, &rows)
+	return rows
+}
+
+func topics(t *testing.T, brokers string) []string {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	listed, err := kadm.NewClient(client).ListTopics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listed.Names()
+}

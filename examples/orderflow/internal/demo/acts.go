@@ -1,0 +1,173 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
+)
+
+// The names of the workers, which are their Kafka client IDs as well.
+const (
+	survivor = "orderflow-a"
+	victim   = "orderflow-b"
+)
+
+// chunks is how many pieces the traffic is sent in: it comes as a stream.
+const chunks = 40
+
+// consume is the first act: two workers consume the traffic while it is being
+// produced, and one of them is killed halfway.
+func (s *stage) consume(ctx context.Context, report *Report) error {
+	crew := newCrew(ctx, s, s.group)
+	defer crew.dismiss()
+	tally := crew.hire(survivor)
+	child, err := crew.spawn(victim)
+	if err != nil {
+		return err
+	}
+	defer child.kill()
+	shared, err := s.theGroup(crew.group).awaitShared(crew.ctx, survivor, victim)
+	if err != nil {
+		return err
+	}
+	s.screen.say("Workers", "A in this process has partitions %v, B in process %d has %v", shared[survivor], child.pid(), shared[victim])
+	s.screen.say("Traffic", "%s records of %s orders, with faults from seed %d; workers that warn of\n"+
+		"dead letters below have found some of those", thousands(len(s.traffic.Records)), thousands(s.cfg.Orders), s.cfg.Seed)
+
+	started := time.Now()
+	s.screen.begin("consuming", len(s.traffic.Records))
+	defer s.screen.end()
+	if err := s.produceAndKill(crew.ctx, child, shared[victim], report); err != nil {
+		return err
+	}
+	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
+		return err
+	}
+	crew.dismiss()
+	s.screen.end()
+	report.firstRun(tally, time.Since(started))
+	s.screen.say("Consumed", "all %s records after %.1f s; the group has no lag", thousands(len(s.ledger)), time.Since(started).Seconds())
+	return s.checkEnd(ctx)
+}
+
+// produceAndKill produces the traffic. When half of it is out, and worker B has
+// done half of its part of that, it gets some more to do and is killed over it.
+func (s *stage) produceAndKill(ctx context.Context, b *child, itsPartitions []int32, report *Report) error {
+	half := len(s.traffic.Records) / 2
+	if err := s.produce(ctx, half); err != nil {
+		return err
+	}
+	if err := s.awaitHalf(ctx, itsPartitions); err != nil {
+		return err
+	}
+	if err := s.produce(ctx, half+half/5); err != nil {
+		return err
+	}
+	b.kill()
+	if err := s.autopsy(ctx, b, itsPartitions, report); err != nil {
+		return err
+	}
+	return s.produce(ctx, len(s.traffic.Records))
+}
+
+// produce sends records until so many of them are out.
+func (s *stage) produce(ctx context.Context, until int) error {
+	chunk := max(50, len(s.traffic.Records)/chunks)
+	for len(s.ledger) < until {
+		next := s.traffic.Records[len(s.ledger):min(until, len(s.ledger)+chunk)]
+		sent, err := traffic.Send(ctx, s.client, s.topic, next)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		s.ledger = append(s.ledger, sent...)
+	}
+	return nil
+}
+
+// awaitHalf waits until the group has committed half of what was produced to
+// some partitions.
+func (s *stage) awaitHalf(ctx context.Context, ids []int32) error {
+	return await(ctx, "see worker B at work", func(ctx context.Context) (int64, bool, error) {
+		committed, err := s.theGroup(s.group).committed(ctx)
+		open := s.uncommitted(ids, committed)
+		return int64(-open), open <= s.uncommitted(ids, nil)/2, err
+	})
+}
+
+// uncommitted counts the records that were produced to some partitions and are
+// not committed.
+func (s *stage) uncommitted(ids []int32, committed map[int32]int64) (n int) {
+	for _, r := range s.ledger {
+		if slices.Contains(ids, r.Place.Partition) && r.Place.Offset >= committed[r.Place.Partition] {
+			n++
+		}
+	}
+	return n
+}
+
+// autopsy looks at what the killed worker has left behind.
+func (s *stage) autopsy(ctx context.Context, b *child, ids []int32, report *Report) error {
+	done, err := s.theGroup(s.group).committed(ctx)
+	if err != nil {
+		return fmt.Errorf("read the offsets of group %q: %w", s.group, err)
+	}
+	killed := Killed{PID: b.pid(), Partitions: ids, After: len(s.ledger), Uncommitted: s.uncommitted(ids, done)}
+	killed.Redelivered, err = s.settledBeyond(ctx, ids, done)
+	if err != nil {
+		return err
+	}
+	report.KilledWorker = killed
+	s.screen.say("Kill", "worker B was killed outright (kill -9), when %s records were produced. It leaves\n"+
+		"%s of them uncommitted, %s of those already in the database. The group was not told:\n"+
+		"B's partitions stand still until its session times out, after %v. Then A takes them\n"+
+		"over, and must neither lose a record nor count one twice.",
+		thousands(killed.After), thousands(killed.Uncommitted), thousands(killed.Redelivered), s.cfg.SessionTimeout)
+	return nil
+}
+
+// replay is the second act: the same topic from its first record, in a new group
+// with new workers. Every record is one that the database knows.
+func (s *stage) replay(ctx context.Context, report *Report) error {
+	s.screen.say("Replay", "the topic again from its first record, by new workers in a new group; nothing in\n"+
+		"the database may move")
+	crew := newCrew(ctx, s, s.replayGroup())
+	defer crew.dismiss()
+	started := time.Now()
+	s.screen.begin("replaying", len(s.ledger))
+	defer s.screen.end()
+	first, second := crew.hire(survivor), crew.hire(victim)
+	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
+		return err
+	}
+	took := time.Since(started)
+	crew.dismiss()
+	first.add(second)
+	report.replayed(first, took)
+	return nil
+}
+
+func (s *stage) replayGroup() string { return s.group + "-replay" }
+
+func (s *stage) theGroup(name string) group { return group{admin: s.admin, name: name, topic: s.topic} }
+
+// checkEnd checks that the topic holds the ledger's records, and no others.
+func (s *stage) checkEnd(ctx context.Context) error {
+	ends, err := s.admin.ListEndOffsets(ctx, s.topic)
+	if err != nil {
+		return fmt.Errorf("read the end of topic %q: %w", s.topic, err)
+	}
+	var total int64
+	for _, end := range ends[s.topic] {
+		total += end.Offset
+	}
+	if total != int64(len(s.ledger)) {
+		return fmt.Errorf("topic %q holds %d records, and %d were produced: somebody else writes to it", s.topic, total, len(s.ledger))
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// A crew is the workers of one run. If one of them fails, the crew's context
+// ends, with that failure as its cause.
+type crew struct {
+	ctx    context.Context // a crew lives no longer than the call that made it
+	fail   context.CancelCauseFunc
+	stop   context.CancelFunc
+	stage  *stage
+	group  string
+	inside sync.WaitGroup
+}
+
+func newCrew(ctx context.Context, s *stage, group string) *crew {
+	ctx, fail := context.WithCancelCause(ctx)
+	return &crew{ctx: ctx, fail: fail, stop: func() { fail(context.Canceled) }, stage: s, group: group}
+}
+
+func (c *crew) job(name string) Job {
+	s := c.stage
+	return Job{
+		Name: name, Brokers: s.brokers, DatabaseURL: s.databaseURL, Topic: s.topic, Group: c.group,
+		SessionTimeout: s.cfg.SessionTimeout, Logger: s.screen.logger(s.cfg.LogLevel).With("worker", name),
+	}
+}
+
+// hire starts a worker in this process, and returns the tally of its verdicts.
+func (c *crew) hire(name string) *tally {
+	t := newTally()
+	job := c.job(name)
+	job.Hook = t
+	c.inside.Go(func() {
+		if err := c.stage.cfg.Work(c.ctx, job); err != nil && !errors.Is(err, context.Canceled) {
+			c.fail(fmt.Errorf("worker %s: %w", name, err))
+		}
+	})
+	return t
+}
+
+// dismiss stops the workers of this process and waits until they are done.
+func (c *crew) dismiss() {
+	c.stop()
+	c.inside.Wait()
+}

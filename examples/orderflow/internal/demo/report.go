@@ -1,0 +1,117 @@
+package demo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
+)
+
+// A Report is what came of a run.
+type Report struct {
+	OK bool `json:"ok"`
+
+	// The records. Each is counted once, by what became of it in the end, as the
+	// database tells it.
+	Produced     int `json:"produced"`
+	Applied      int `json:"applied"`
+	Duplicate    int `json:"duplicate"`
+	Parked       int `json:"parked"`
+	DeadLettered int `json:"dead_lettered"`
+	Lost         int `json:"lost"`
+
+	// What must not be. Mismatches counts every difference from the model, the
+	// ones above it included.
+	AppliedTwice  int      `json:"applied_twice"`
+	MovedByReplay int      `json:"moved_by_replay"`
+	Mismatches    int      `json:"mismatches"`
+	Problems      []string `json:"problems,omitempty"`
+
+	Orders    int            `json:"orders"`
+	Seed      uint64         `json:"seed"`
+	ByState   map[string]int `json:"by_state"`
+	ParkedFor map[string]int `json:"parked_by_reason"`
+	DeadFor   map[string]int `json:"dead_lettered_by_reason"`
+	Faults    map[string]int `json:"faults"`
+
+	// Verdicts are those that the workers' hooks were told. The killed worker's
+	// went with it.
+	Verdicts     Verdicts `json:"verdicts"`
+	KilledWorker Killed   `json:"killed_worker"`
+
+	// Seconds is the time of the whole demo, ConsumeSeconds and ReplaySeconds
+	// those of its acts. Throughput is worker A's, in records a second of the
+	// time in which it had work; ReplayThroughput that of both workers of the
+	// replay, of all its time.
+	Seconds          float64 `json:"seconds"`
+	ConsumeSeconds   float64 `json:"consume_seconds"`
+	ReplaySeconds    float64 `json:"replay_seconds"`
+	Throughput       float64 `json:"throughput"`
+	ReplayThroughput float64 `json:"replay_throughput"`
+
+	faults []int // by place in traffic.Faults
+}
+
+// Verdicts are counted by run.
+type Verdicts struct {
+	Survivor map[string]int `json:"worker_a"`
+	Replay   map[string]int `json:"replay"`
+}
+
+// Killed tells of the worker that was killed.
+type Killed struct {
+	PID         int     `json:"pid"`
+	Partitions  []int32 `json:"partitions"`
+	After       int     `json:"after_records"`         // produced
+	Uncommitted int     `json:"uncommitted"`           // records left in its partitions
+	Redelivered int     `json:"settled_not_committed"` // of those, settled in the database already
+}
+
+func newReport(s *stage) *Report {
+	r := &Report{
+		Orders: s.cfg.Orders, Seed: s.cfg.Seed, faults: s.traffic.Struck,
+		ByState: make(map[string]int), ParkedFor: make(map[string]int),
+		DeadFor: make(map[string]int), Faults: make(map[string]int),
+	}
+	for i, f := range traffic.Faults {
+		r.Faults[f.Name] = s.traffic.Struck[i]
+	}
+	return r
+}
+
+func (r *Report) firstRun(t *tally, took time.Duration) {
+	r.Verdicts.Survivor = t.verdicts
+	r.ConsumeSeconds, r.Throughput = seconds(took), math.Round(t.perSecond())
+}
+
+func (r *Report) replayed(t *tally, took time.Duration) {
+	r.Verdicts.Replay = t.verdicts
+	r.ReplaySeconds, r.ReplayThroughput = seconds(took), math.Round(float64(t.records)/took.Seconds())
+}
+
+// ErrMismatch means that the database does not say what it has to.
+var ErrMismatch = errors.New("the books don't balance")
+
+// verdict returns nil if every record is accounted for.
+func (r *Report) verdict() error {
+	if r.Mismatches == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d lost, %d applied twice, %d rows moved by the replay, %d problems in all",
+		ErrMismatch, r.Lost, r.AppliedTwice, r.MovedByReplay, r.Mismatches)
+}
+
+// print writes the report: as tables, or as one line of JSON.
+func (r *Report) print(cfg Config) error {
+	r.OK = r.Mismatches == 0
+	if cfg.JSON {
+		return json.NewEncoder(cfg.Stdout).Encode(r)
+	}
+	return r.table(cfg.Stdout)
+}
+
+// seconds rounds to milliseconds.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }

@@ -1,0 +1,135 @@
+package demo
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
+)
+
+// table writes the report for a reader.
+func (r *Report) table(out io.Writer) error {
+	t := &table{}
+	r.records(t)
+	r.orders(t)
+	r.faultsStruck(t)
+	r.reasons(t)
+	r.speed(t)
+	r.books(t)
+	_, err := out.Write(t.Bytes())
+	return err
+}
+
+// A table is titles with rows below them: a name, and numbers or words.
+type table struct{ bytes.Buffer }
+
+func (t *table) title(name string, columns ...string) {
+	fmt.Fprintln(t)
+	t.row(name, columns...)
+}
+
+func (t *table) numbers(name string, numbers ...int) {
+	cells := make([]string, len(numbers))
+	for i, n := range numbers {
+		cells[i] = thousands(n)
+	}
+	t.row("  "+name, cells...)
+}
+
+func (t *table) remark(name string, n int, format string, args ...any) {
+	fmt.Fprintf(t, "  %-32s%15s   "+format+"\n", append([]any{name, thousands(n)}, args...)...)
+}
+
+func (t *table) row(name string, cells ...string) {
+	var line strings.Builder
+	fmt.Fprintf(&line, "%-34s", name)
+	for _, cell := range cells {
+		fmt.Fprintf(&line, "%15s", cell)
+	}
+	fmt.Fprintln(t, strings.TrimRight(line.String(), " "))
+}
+
+func (r *Report) records(t *table) {
+	t.title("Records", "in the end", "by worker A", "in the replay")
+	for _, line := range []struct {
+		name, verdict string
+		n             int
+	}{
+		{"applied", "applied", r.Applied},
+		{"duplicate", "duplicate", r.Duplicate},
+		{"parked", "early", r.Parked},
+		{"dead letter", "rejected", r.DeadLettered},
+		{"lost", "undecided", r.Lost},
+	} {
+		t.numbers(line.name, line.n, r.Verdicts.Survivor[line.verdict], r.Verdicts.Replay[line.verdict])
+	}
+	t.numbers("all", r.Produced, total(r.Verdicts.Survivor), total(r.Verdicts.Replay))
+	fmt.Fprintln(t, "  The first column is from the database, the others are verdicts as the workers gave them.")
+	fmt.Fprintln(t, "  Worker B's were lost with it. A parked record may still be applied when its order moves.")
+}
+
+func (r *Report) orders(t *table) {
+	t.title("Orders")
+	for _, state := range largestFirst(r.ByState) {
+		t.numbers(state, r.ByState[state])
+	}
+	t.numbers("no order: not placed, or refused", r.Orders-total(r.ByState))
+}
+
+func (r *Report) faultsStruck(t *table) {
+	t.title("Faults", "orders")
+	for i, f := range traffic.Faults {
+		t.remark(f.Name, r.faults[i], f.Ends)
+	}
+}
+
+func (r *Report) reasons(t *table) {
+	t.title("Reasons", "records")
+	for _, reason := range largestFirst(r.DeadFor) {
+		t.numbers("dead letter, "+reason, r.DeadFor[reason])
+	}
+	for _, reason := range largestFirst(r.ParkedFor) {
+		t.numbers("parked, "+reason, r.ParkedFor[reason])
+	}
+}
+
+func (r *Report) speed(t *table) {
+	t.title("Speed", "records/s")
+	t.remark("worker A", int(r.Throughput), "while it had work; the whole run took %.1f s, most of it the wait for B", r.ConsumeSeconds)
+	t.remark("replay", int(r.ReplayThroughput), "joining the group included; %.1f s", r.ReplaySeconds)
+}
+
+func (r *Report) books(t *table) {
+	t.title("Books")
+	t.numbers("records lost", r.Lost)
+	t.numbers("messages applied twice", r.AppliedTwice)
+	t.numbers("rows moved by the replay", r.MovedByReplay)
+	t.numbers("differences from the model", r.Mismatches)
+	for _, problem := range r.Problems {
+		fmt.Fprintln(t, "  -", problem)
+	}
+	if more := r.Mismatches - len(r.Problems); more > 0 {
+		fmt.Fprintf(t, "  - and %s more\n", thousands(more))
+	}
+	if r.Mismatches == 0 {
+		fmt.Fprintf(t, "\nAll %s records are accounted for, each once (%.1f s).\n", thousands(r.Produced), r.Seconds)
+	}
+}
+
+func largestFirst(counts map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+}
+
+func total(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}

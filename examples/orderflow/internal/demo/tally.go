@@ -1,0 +1,45 @@
+package demo
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pawl-go/pawl/consumer"
+)
+
+// A tally counts a worker's verdicts. It is a consumer.BatchHook.
+type tally struct {
+	mu       sync.Mutex
+	verdicts map[string]int
+	records  int
+	busy     time.Duration
+}
+
+func newTally() *tally { return &tally{verdicts: make(map[string]int)} }
+
+// OnBatch counts the verdicts of a batch.
+func (t *tally) OnBatch(b consumer.Batch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range b.Outcomes {
+		t.verdicts[o.Verdict.String()]++
+	}
+	t.records += len(b.Records)
+	t.busy += b.Decode + b.Apply + b.Commit
+}
+
+// add adds another tally. Both belong to workers that have stopped.
+func (t *tally) add(other *tally) {
+	for verdict, n := range other.verdicts {
+		t.verdicts[verdict] += n
+	}
+	t.records += other.records
+}
+
+// perSecond returns the records a second of the time in which there was work.
+func (t *tally) perSecond() float64 {
+	if t.busy == 0 {
+		return 0
+	}
+	return float64(t.records) / t.busy.Seconds()
+}

@@ -1,0 +1,55 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// tidy removes what this run has left on servers that are not the demo's own:
+// its topic, its groups and its rows. It touches nothing else.
+func (s *stage) tidy() error {
+	// The run's own context may be done: a Ctrl-C is no reason to leave a mess.
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.SessionTimeout+15*time.Second)
+	defer cancel()
+	s.screen.say("Tidy up", "the topic, the rows and the groups of this run are removed (--keep leaves them)")
+	_, topicErr := s.admin.DeleteTopic(ctx, s.topic)
+	if err := errors.Join(topicErr, s.deleteGroups(ctx), s.deleteRows(ctx)); err != nil {
+		return fmt.Errorf("tidy up after the demo: %w", err)
+	}
+	return nil
+}
+
+// deleteGroups deletes the groups that were made. One that still waits for the
+// killed worker can't be deleted yet: after a Ctrl-C, that has to time out first.
+func (s *stage) deleteGroups(ctx context.Context) error {
+	return await(ctx, "delete the groups", func(ctx context.Context) (int64, bool, error) {
+		deleted, err := s.admin.DeleteGroups(ctx, s.group, s.replayGroup())
+		for _, d := range deleted {
+			if !errors.Is(d.Err, kerr.GroupIDNotFound) {
+				err = errors.Join(err, d.Err)
+			}
+		}
+		return 0, err == nil, err
+	})
+}
+
+func (s *stage) deleteRows(ctx context.Context) error {
+	for _, q := range []struct {
+		sql string
+		arg any
+	}{
+		{`DELETE FROM orderflow.orders WHERE id = ANY($1)`, s.traffic.Orders},
+		{`DELETE FROM pawl.transitions WHERE machine = 'order' AND entity = ANY($1)`, s.traffic.Orders},
+		{`DELETE FROM pawl.parked WHERE topic_id = $1`, s.topicID},
+		{`DELETE FROM pawl.dead_letters WHERE topic_id = $1`, s.topicID},
+	} {
+		if _, err := s.pool.Exec(ctx, q.sql, q.arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}

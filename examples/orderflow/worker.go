@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// ordersTable is the worker's own table: see the folder migrations.
+const ordersTable = "orderflow.orders"
+
+// A workerConfig says what a worker reads, where it keeps it, and who it is.
+type workerConfig struct {
+	brokers     []string
+	databaseURL string
+	topic       string
+	group       string
+	clientID    string
+
+	// sessionTimeout is how long the group waits for a worker that is not heard
+	// of before it gives its partitions to the others. 0 leaves the client's
+	// default, 45 seconds.
+	sessionTimeout time.Duration
+
+	logger *slog.Logger
+	hooks  []consumer.Hook
+}
+
+// work runs one worker until ctx is done. It is all that it takes: any number
+// of these, in any number of processes, share the topic's partitions.
+func work(ctx context.Context, cfg workerConfig) error {
+	store, closeStore, err := openStore(ctx, cfg.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+
+	worker, err := consumer.New(consumer.Config{
+		Client: cfg.client(),
+		Group:  cfg.group,
+		Topics: []string{cfg.topic},
+		Store:  store,
+		Decode: decode,
+		Logger: cfg.logger,
+		Hooks:  cfg.hooks,
+	})
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx)
+}
+
+// openStore opens the store of the orders. Close it when it is done with.
+func openStore(ctx context.Context, databaseURL string) (store *versioning.Store, closeStore func(), err error) {
+	pool, err := pgxpool.New(ctx, databaseURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("database URL: %w", err)
+	}
+	store, err = versioning.Open(ctx, pool, versioning.Table{Machine: Order, Name: ordersTable})
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return store, pool.Close, nil
+}
+
+// client returns the options of the Kafka client. TLS and SASL would go here.
+func (cfg workerConfig) client() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(cfg.brokers...),
+		kgo.ClientID(cfg.clientID),
+	}
+	if cfg.sessionTimeout > 0 {
+		opts = append(opts,
+			kgo.SessionTimeout(cfg.sessionTimeout),
+			kgo.HeartbeatInterval(cfg.sessionTimeout/6))
+	}
+	return opts
+}
