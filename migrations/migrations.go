@@ -9,7 +9,6 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the database/sql driver that goose uses
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -58,18 +57,22 @@ type Querier interface {
 // [Version]. Any other error is one of reaching the database. It needs SELECT
 // on pawl.goose_db_version and USAGE on the schema, no more.
 func Check(ctx context.Context, db Querier) error {
+	// Asked for first, because a query of a table that is not there is an error,
+	// and would spoil the caller's transaction.
+	const there = `SELECT to_regclass('pawl.goose_db_version') IS NOT NULL`
 	const latest = `
 SELECT coalesce(max(version_id), 0) FROM (
 	SELECT DISTINCT ON (version_id) version_id, is_applied
 	FROM pawl.goose_db_version ORDER BY version_id, id DESC
 ) AS v WHERE is_applied`
 	var have int64
-	err := db.QueryRow(ctx, latest).Scan(&have)
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && (pgErr.Code == "42P01" || pgErr.Code == "3F000") {
-		err = nil // no such table, no such schema
+	var isThere bool
+	err := db.QueryRow(ctx, there).Scan(&isThere)
+	if err == nil && isThere {
+		err = db.QueryRow(ctx, latest).Scan(&have)
 	}
 	if err != nil {
-		return fmt.Errorf("read the version of schema pawl: %w", err)
+		return fmt.Errorf("read the version of schema pawl, which needs USAGE on it and SELECT on pawl.goose_db_version: %w", err)
 	}
 	if have != Version {
 		return &SchemaError{Have: have, Want: Version}
@@ -137,7 +140,11 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID))
+	locker, err := lock.NewPostgresSessionLocker(
+		lock.WithLockID(lockID),
+		// Look every second for up to five minutes, not every five seconds.
+		lock.WithLockTimeout(1, 300),
+	)
 	if err != nil {
 		return nil, err
 	}

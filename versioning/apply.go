@@ -48,14 +48,14 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
-	plan, err := s.transact(ctx, records, true)
+	plan, err := s.transact(ctx, s.decide(records, true))
 	switch {
 	case err == nil:
 		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
-	case CauseOf(err) != Data:
+	case CauseOf(err) != Data && !errors.Is(err, errTooMuchParked):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	case len(records) == 1:
-		return s.applyAlone(ctx, records[0], err)
+		return s.applyAlone(ctx, records[0])
 	}
 	half := len(records) / 2
 	first, err := s.Apply(ctx, records[:half])
@@ -63,44 +63,100 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 		return first, err
 	}
 	second, err := s.Apply(ctx, records[half:])
-	return first.and(second), err
+	return first.and(second, records[:half]), err
 }
 
-func (r Result) and(more Result) Result {
+// and appends the result of a later part of a batch to that of an earlier one,
+// which was of the given records. Those of them that the later part released
+// were parked in the meantime only: they get the verdict that they ended with.
+func (r Result) and(more Result, records []*Record) Result {
+	for _, s := range more.Released {
+		parkedNow := false
+		for i, record := range records[:len(r.Outcomes)] {
+			if record.Origin == s.Record.Origin {
+				r.Outcomes[i], parkedNow = s.Outcome, true
+			}
+		}
+		if !parkedNow {
+			r.Released = append(r.Released, s)
+		}
+	}
 	r.Outcomes = append(r.Outcomes, more.Outcomes...)
-	r.Released = append(r.Released, more.Released...)
 	return r
 }
 
 // applyAlone settles one record that PostgreSQL refused. The refused data may
-// be that of a parked record which this one would have freed: so the record is
-// tried without them first, and then they are, each on its own.
-func (s *Store) applyAlone(ctx context.Context, r *Record, refused error) (Result, error) {
-	plan, err := s.transact(ctx, []*Record{r}, false)
-	if CauseOf(err) == Data {
-		r.Err = &Refusal{ReasonConstraint, refused}
-		plan, err = s.transact(ctx, []*Record{r}, false)
+// be that of a record which is parked for the same entities: so these are judged
+// first, each on its own, then the record without them, and then they are again.
+func (s *Store) applyAlone(ctx context.Context, r *Record) (result Result, err error) {
+	if result.Released, err = s.releaseAlone(ctx, r); err != nil {
+		return Result{}, err
 	}
+	outcome, err := s.applyOne(ctx, r)
 	if err != nil {
 		return Result{}, fmt.Errorf("apply %s alone: %w", r.Origin, err)
 	}
-	result := Result{Outcomes: plan.Outcomes}
-	if plan.Outcomes[0].Verdict == Applied {
-		result.Released, err = s.releaseAlone(ctx, r)
+	more, err := s.releaseAlone(ctx, r)
+	if err != nil {
+		return Result{}, err // the record will be found to be a duplicate
 	}
-	return result, err
+	result.Outcomes = []Outcome{outcome}
+	return result.and(Result{Released: more}, []*Record{r}), nil
 }
+
+// applyOne settles one record, and leaves those that are parked alone. If
+// PostgreSQL refuses it, it is rejected for that.
+func (s *Store) applyOne(ctx context.Context, r *Record) (Outcome, error) {
+	plan, err := s.transact(ctx, s.decide([]*Record{r}, false))
+	if CauseOf(err) == Data {
+		refused := *r
+		refused.Err = &Refusal{ReasonConstraint, err}
+		plan, err = s.transact(ctx, s.decide([]*Record{&refused}, false))
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	return plan.Outcomes[0], nil
+}
+
+// A decision reads what it needs in a transaction and returns what the
+// transaction has to write. With lock it locks the rows that it reads.
+type decision func(ctx context.Context, tx pgx.Tx, lock bool) (*Plan, error)
+
+// decide is the decision about a batch, with or without the records that are
+// parked for its entities.
+func (s *Store) decide(records []*Record, parked bool) decision {
+	return func(ctx context.Context, tx pgx.Tx, lock bool) (*Plan, error) {
+		view, err := s.read(ctx, tx, records, reading{lock: lock, parked: parked, bounded: len(records) > 1})
+		if err != nil {
+			return nil, err
+		}
+		return Fold(s.rules, view, records), nil
+	}
+}
+
+// transaction begins each transaction of the store, with the planner told what
+// is known here and not there: that every statement looks up a batch's rows by
+// their keys, so that an index and a nested loop are right, always. A plan is
+// made once and kept. Left to itself PostgreSQL makes it for the tables as they
+// are then, and for one that is new and empty that is a scan of the whole table,
+// which stays until the next ANALYZE, however the table grows. The settings end
+// with the transaction; triggers on the application's tables run under them.
+var transaction = pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL plan_cache_mode = force_generic_plan;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_material = off`}
 
 // transact runs one transaction: read, fold, write. If rows were moved in
 // between, it is rolled back and run again, with the rows locked.
-func (s *Store) transact(ctx context.Context, records []*Record, wake bool) (plan *Plan, err error) {
+func (s *Store) transact(ctx context.Context, decide decision) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
-		err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-			view, err := s.read(ctx, tx, records, reading{lock: attempt > 0, parked: wake})
-			if err != nil {
+		err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+			if plan, err = decide(ctx, tx, attempt > 0); err != nil {
 				return err
 			}
-			plan = Fold(s.rules, view, records)
 			return s.write(ctx, tx, plan)
 		})
 		if !errors.Is(err, errMoved) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -38,13 +39,7 @@ func (e *TableError) Is(target error) bool { return target == ErrTable }
 // inspect reads a table from the catalog and checks it. Its error joins one
 // *TableError for each mismatch.
 func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
-	t := &table{Table: config, ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
-	if t.State == "" {
-		t.State = "state"
-	}
-	if t.Version == "" {
-		t.Version = "version"
-	}
+	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
 	relation, err := t.relation(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -62,18 +57,20 @@ func (t *table) problem(column, format string, args ...any) error {
 // relation finds the table, and checks what it is and what the role may do.
 func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) (oid uint32, err error) {
 	const query = `
-SELECT c.oid, c.relkind::text, current_user,
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, current_user,
        array_remove(ARRAY[
            CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
            CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
            CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END], NULL)
-FROM pg_class AS c WHERE c.oid = to_regclass($1)`
-	var kind, user string
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
+	var schema, name, kind, user string
 	var missing []string
-	err = conn.QueryRow(ctx, query, t.ident).Scan(&oid, &kind, &user, &missing)
+	err = conn.QueryRow(ctx, query, t.ident).Scan(&oid, &schema, &name, &kind, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
+	case isCode(err, insufficientPrivilege):
+		return 0, t.problem("", "the role may not look into its schema; GRANT USAGE on it")
 	case err != nil:
 		return 0, fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
 	case kind != "r" && kind != "p":
@@ -81,25 +78,37 @@ FROM pg_class AS c WHERE c.oid = to_regclass($1)`
 	case len(missing) > 0:
 		return 0, t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
+	t.ident = pgx.Identifier{schema, name}.Sanitize() // whatever the search_path of a connection
 	return oid, nil
 }
 
+// columnsQuery describes the columns of table $1. Where the type of one is a
+// domain, the rows of base go down to the type below, and gather what the
+// domains add on the way.
 const columnsQuery = `
-SELECT a.attname::text, format_type(a.atttypid, NULL), a.atttypid,
-       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END,
-       a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated <> '',
-       coalesce((SELECT array_agg(enumlabel::text) FROM pg_enum WHERE enumtypid = a.atttypid), '{}'),
-       coalesce(bool_or(i.indexrelid IS NOT NULL), false), coalesce(bool_or(i.indisprimary), false),
+WITH RECURSIVE base AS (
+	SELECT a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default
+	FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
+	SELECT b.attnum, d.typbasetype, d.typtypmod, b.not_null OR d.typnotnull, b.has_default OR d.typdefault IS NOT NULL
+	FROM base AS b JOIN pg_type AS d ON d.oid = b.oid AND d.typtype = 'd'
+), keys AS ( -- columns that are alone in a unique index which ON CONFLICT can use
+	SELECT i.indkey[0] AS attnum, i.indisprimary FROM pg_index AS i
+	WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL
+)
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t.typname::text, b.oid, t.typcategory = 'A',
+       b.not_null, b.has_default, a.attidentity::text, a.attgenerated <> '',
+       coalesce((SELECT array_agg(enumlabel::text) FROM pg_enum WHERE enumtypid = b.oid), '{}'),
+       EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum),
+       EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND keys.indisprimary),
        coalesce(co.collisdeterministic, true),
-       CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END
+       CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END
 FROM pg_attribute AS a
-JOIN pg_type AS t ON t.oid = a.atttypid
+JOIN base AS b ON b.attnum = a.attnum
+JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd'
+JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
-LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisunique AND i.indimmediate AND i.indisvalid
-    AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum AND i.indpred IS NULL
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-GROUP BY a.attname, a.atttypid, t.typtype, t.typbasetype, a.attnotnull, a.atthasdef, a.attidentity,
-         a.attgenerated, a.atttypmod, co.collisdeterministic, a.attnum
+WHERE a.attrelid = $1
 ORDER BY a.attnum`
 
 func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn, relation uint32) error {
@@ -108,8 +117,11 @@ func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn, relation ui
 		return err
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c tableColumn, err error) {
-		return c, row.Scan(&c.name, &c.typeName, &c.oid, &c.base, &c.notNull, &c.hasDefault, &c.identity,
+		var schema, base string
+		err = row.Scan(&c.name, &c.typeName, &schema, &base, &c.base, &c.array, &c.notNull, &c.hasDefault, &c.identity,
 			&c.generated, &c.labels, &c.unique, &c.primary, &c.exactText, &c.maxLength)
+		c.cast = pgx.Identifier{schema, base}.Sanitize()
+		return c, err
 	})
 	t.byName = make(map[string]int, len(t.columns))
 	for i := range t.columns {
@@ -171,7 +183,7 @@ func (t *table) checkState() error {
 		problems = append(problems, t.problem(t.State, "is a %s; a state is a text, varchar or enum", t.state.typeName))
 	case t.state.maxLength > 0:
 		for _, s := range t.Machine.States() {
-			if len(s) > t.state.maxLength {
+			if utf8.RuneCountInString(string(s)) > t.state.maxLength {
 				problems = append(problems, t.problem(t.State, "state %q is longer than its %d characters", s, t.state.maxLength))
 			}
 		}
@@ -203,7 +215,7 @@ func (t *table) checkVersion() error {
 // checkManaged checks what the state and the version column have in common.
 func (t *table) checkManaged(c *tableColumn) (problems []error) {
 	if !c.notNull {
-		problems = append(problems, t.problem(c.name, "may be NULL, and NULL is no %s; make it NOT NULL", c.name))
+		problems = append(problems, t.problem(c.name, "may be NULL; make it NOT NULL"))
 	}
 	if c.generated || c.identity == "a" {
 		problems = append(problems, t.problem(c.name, "is generated; the framework writes it"))

@@ -47,12 +47,15 @@ func (c Cause) String() string {
 // and XX internal, are infrastructure: the only mistake that can't be mended is
 // to give up on a record that was fine.
 var causes = map[string]Cause{
+	"09": Data,  // triggered action exception
 	"0A": Fatal, // feature not supported
+	"20": Data,  // case not found, in a trigger
 	"21": Data,  // cardinality violation
 	"22": Data,  // data exception
 	"23": Data,  // integrity constraint violation
 	"27": Data,  // triggered data change violation
 	"28": Fatal, // invalid authorization
+	"38": Data,  // exception of an external routine, such as a trigger in Python
 	"3D": Fatal, // no such database
 	"3F": Fatal, // no such schema
 	"42": Fatal, // syntax error, no such table or column, insufficient privilege
@@ -79,4 +82,11 @@ func CauseOf(err error) Cause {
 		return cause
 	}
 	return Infrastructure
+}
+
+const insufficientPrivilege = "42501"
+
+func isCode(err error, code string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == code
 }

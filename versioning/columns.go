@@ -3,6 +3,8 @@ package versioning
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"strconv"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -25,18 +27,27 @@ type types struct {
 }
 
 // learn registers the types of a table's columns that pgx does not know from
-// the start: enums, composites, ranges and arrays of them. A type that can't be
-// loaded takes its values as text.
+// the start, such as composites and ranges. What can't be loaded, enums and
+// arrays of them among it, takes its values, or elements, as text.
 func (t *types) learn(ctx context.Context, conn *pgxpool.Conn, table *table) {
 	for i := range table.columns {
 		c := &table.columns[i]
-		if _, known := t.typ.TypeForOID(c.base); known || len(c.labels) > 0 {
+		if _, known := t.typ.TypeForOID(c.base); known {
 			continue
 		}
-		if typ, err := conn.Conn().LoadType(ctx, c.typeName); err == nil {
-			t.typ.RegisterType(typ)
+		typ, err := conn.Conn().LoadType(ctx, c.cast)
+		if err != nil {
+			typ = &pgtype.Type{Name: c.typeName, OID: c.base, Codec: textCodec(c.array)}
 		}
+		t.typ.RegisterType(typ)
 	}
+}
+
+func textCodec(array bool) pgtype.Codec {
+	if !array {
+		return pgtype.TextCodec{}
+	}
+	return &pgtype.ArrayCodec{ElementType: &pgtype.Type{Name: "text", OID: pgtype.TextOID, Codec: pgtype.TextCodec{}}}
 }
 
 // encode returns the columns that a change sets.
@@ -64,22 +75,36 @@ func (t *types) encode(table *table, set Columns) ([]column, error) {
 }
 
 func (t *types) text(c *tableColumn, value any) (text string, null bool, err error) {
-	if value == nil {
+	switch v := value.(type) {
+	case nil:
 		return "", true, nil
-	}
-	if s, ok := value.(string); ok {
-		text = s
-	} else {
-		t.mu.Lock()
-		buf, err := t.typ.Encode(c.base, pgtype.TextFormatCode, value, nil)
-		t.mu.Unlock()
+	case string:
+		text = v
+	default:
+		if f := reflect.ValueOf(v); f.CanFloat() && c.isInteger() {
+			text = strconv.FormatFloat(f.Float(), 'f', -1, 64) // pgx would cut the fraction off
+			break
+		}
+		buf, err := t.encodeText(c.base, v)
 		if err != nil || buf == nil {
 			return "", buf == nil, err
 		}
 		text = string(buf)
 	}
 	if !storableText(text) {
-		return "", false, fmt.Errorf("the value is %w", errKeyText)
+		return "", false, fmt.Errorf("the value is %w", errText)
 	}
 	return text, false, nil
+}
+
+// encodeText calls methods of the value, which may panic.
+func (t *types) encodeText(oid uint32, value any) (buf []byte, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			buf, err = nil, fmt.Errorf("encode a %T: panic: %v", value, p)
+		}
+	}()
+	return t.typ.Encode(oid, pgtype.TextFormatCode, value, nil)
 }

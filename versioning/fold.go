@@ -1,6 +1,10 @@
 package versioning
 
-import "github.com/pawl-go/pawl/statemachine"
+import (
+	"slices"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
 
 // Fold decides what a batch of records does to the entities of a view. It does
 // no I/O: the same arguments give the same plan.
@@ -12,13 +16,21 @@ import "github.com/pawl-go/pawl/statemachine"
 // of them moves anything: a parked record goes before the batch's next record,
 // and what a batch decides does not depend on where its borders are.
 //
-// Each Change must name its machine and message ID, as [Store.Prepare] leaves
-// them.
+// Each Change must name its machine and message ID, as [Prepare] leaves them.
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	f := newFolder(rules, view, len(records))
 	for i, r := range records {
 		f.plan.Outcomes[i] = f.record(i, r)
 	}
+	f.revive(records)
+	return f.finish()
+}
+
+// Refold judges the parked records of a view again, as Fold does after a record
+// that moved their entity, and decides about nothing else.
+func Refold(rules map[string]Rules, view *View) *Plan {
+	f := newFolder(rules, view, 0)
+	f.wake(f.order)
 	return f.finish()
 }
 
@@ -85,30 +97,38 @@ func (f *folder) entity(name Entity) *entity {
 
 // record decides about one record of the batch.
 func (f *folder) record(index int, r *Record) Outcome {
-	if dead, ok := f.view.Dead[r.Origin]; ok {
+	dead, isDead := f.view.Dead[r.Origin]
+	switch {
+	case r.redrive && !isDead:
+		return Outcome{Verdict: Ignored} // somebody else has redriven it
+	case isDead && !r.redrive:
 		return dead
-	}
-	if dead, ok := f.dead[r.Origin]; ok {
-		return dead // delivered twice in this batch
-	}
-	if r.Err == nil && len(r.Changes) == 0 {
+	case r.Err == nil && len(r.Changes) == 0:
 		return Outcome{Verdict: Ignored}
 	}
 	f.wakeAll(r)
+	if dead, ok := f.dead[r.Origin]; ok {
+		return dead // delivered twice in this batch
+	}
 	if w, ok := f.waiting[r.Origin]; ok && !w.settled {
+		w.at = append(w.at, index)
 		return w.outcome // delivered again while it is parked
 	}
+	return f.decide(index, r)
+}
+
+// decide decides about a record that is neither parked nor a dead letter, or is
+// redriven.
+func (f *folder) decide(index int, r *Record) Outcome {
 	outcome := f.try(r)
-	switch outcome.Verdict {
-	case Applied:
-		f.wake(f.trail)
-	case Early:
-		f.waitFromBatch(index, r, outcome)
-	case Rejected, Diverged:
-		f.bury(r, outcome)
+	if outcome.Verdict == Early {
+		outcome = f.waitFromBatch(index, r, outcome)
 	}
-	if r.parked && outcome.Verdict != Early {
-		f.plan.Release = append(f.plan.Release, Settled{r, outcome})
+	if outcome.Verdict == Applied {
+		f.wake(f.trail)
+	}
+	if outcome.DeadLettered() {
+		f.bury(r, outcome)
 	}
 	return outcome
 }
@@ -118,6 +138,15 @@ func (f *folder) bury(r *Record, o Outcome) {
 	f.plan.Dead = append(f.plan.Dead, Settled{r, o})
 }
 
+// revive notes which of the batch's dead letters are none any more.
+func (f *folder) revive(records []*Record) {
+	for i, r := range records {
+		if _, dead := f.view.Dead[r.Origin]; dead && r.redrive && !f.plan.Outcomes[i].DeadLettered() {
+			f.plan.Revive = append(f.plan.Revive, Settled{r, f.plan.Outcomes[i]})
+		}
+	}
+}
+
 // try judges every change of a record. Either all of them are made (or are
 // duplicates), or none is. What was made is left in f.trail.
 func (f *folder) try(r *Record) Outcome {
@@ -125,7 +154,7 @@ func (f *folder) try(r *Record) Outcome {
 	if r.Err != nil {
 		return rejection(r)
 	}
-	worst := Outcome{}
+	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
 		outcome, to := f.judge(r, i, worst.Verdict <= Applied)
 		if outcome.Verdict == Applied {
@@ -160,8 +189,7 @@ func (f *folder) step(r *Record, change int, to statemachine.State) {
 
 // undo takes the steps of the record in hand back, the last one first.
 func (f *folder) undo() {
-	for i := len(f.trail) - 1; i >= 0; i-- {
-		e := f.trail[i]
+	for _, e := range slices.Backward(f.trail) {
 		last := len(e.steps) - 1
 		e.state = e.steps[last].From
 		e.version--

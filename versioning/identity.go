@@ -41,4 +41,7 @@ func (i Identity) String() string {
 type Rules struct {
 	Machine  *statemachine.Machine
 	Identity Identity
+
+	// MaxParked bounds the records that may wait for one entity. 0 is no bound.
+	MaxParked int
 }

@@ -18,12 +18,11 @@ func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 	if e == nil {
 		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
 	}
-	if !e.rules.Machine.HasEvent(c.Event) {
-		return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q",
-			c.Machine, e.rules.Machine.Version(), c.Event), ""
-	}
 	if proof := f.past(e, c, o); proof.Verdict != Undecided {
 		return proof, ""
+	}
+	if bar := e.barred(c, o); bar.Verdict != Undecided {
+		return bar, ""
 	}
 	to, legal := e.rules.Machine.Fire(e.state, c.Event)
 	if !legal {
@@ -38,9 +37,10 @@ func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 	return o, to
 }
 
-// past answers what the entity's past and its version decide before the
-// machine is asked: duplicates, versions that are ahead or taken, rows that
-// have gone. It returns an undecided outcome where the machine has to decide.
+// past answers what the entity's past decides: whether the change has taken
+// effect already, or its version was taken by another event. That comes first,
+// and holds for entities that have gone and events that the machine has lost.
+// It returns an undecided outcome where the past says nothing.
 func (f *folder) past(e *entity, c *Change, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
 	switch {
@@ -48,22 +48,32 @@ func (f *folder) past(e *entity, c *Change, o Outcome) Outcome {
 		return f.taken(e, c, expected+1, o)
 	case versioned:
 		// At the entity's version, or ahead of it.
-	case e.rules.Identity == ByVersion:
-		return o.is(Rejected, ReasonNoVersion,
-			"machine %q tells duplicates by version, and the change expects none", c.Machine)
 	case e.rules.Identity == ByState:
 		if e.rules.Machine.Classify(e.state, c.Event) == statemachine.Behind {
 			o.Verdict = Duplicate
 			return o
 		}
-	case f.hasTaken(e, c):
+	case e.rules.Identity == ByMessage && f.hasTaken(e, c):
 		o.Verdict = Duplicate
 		return o
 	}
-	if e.row.Gone {
+	return Outcome{}
+}
+
+// barred answers what keeps a new change from being made in any state. It
+// returns an undecided outcome where the machine has to decide.
+func (e *entity) barred(c *Change, o Outcome) Outcome {
+	expected, versioned := c.Expected.Version()
+	switch {
+	case !e.rules.Machine.HasEvent(c.Event):
+		return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q",
+			c.Machine, e.rules.Machine.Version(), c.Event)
+	case !versioned && e.rules.Identity == ByVersion:
+		return o.is(Rejected, ReasonNoVersion,
+			"machine %q tells duplicates by version, and the change expects none", c.Machine)
+	case e.row.Gone:
 		return o.is(Rejected, ReasonEntityGone, "the row is gone; its history ends in state %q at version %d", e.state, e.version)
-	}
-	if versioned && expected > e.version {
+	case versioned && expected > e.version:
 		return o.is(Early, ReasonVersionAhead, "expects version %d, the entity is at %d", expected, e.version)
 	}
 	return Outcome{}

@@ -5,25 +5,31 @@ import "slices"
 // waiting is a parked record.
 type waiting struct {
 	Parked
-	rank    int // its place among all parked records: earlier ones go first
-	index   int // in the batch; -1 if it was parked before
+	rank    int   // its place among all parked records: earlier ones go first
+	stored  bool  // it was parked before this batch
+	at      []int // where it is in the batch; twice if it is delivered again
 	outcome Outcome
-	judged  bool // by this fold
 	settled bool // no longer Early
 }
 
 func (f *folder) waitFromView(rank int, p Parked) {
 	f.wait(&waiting{
-		Parked: p, rank: rank, index: -1,
+		Parked: p, rank: rank, stored: true,
 		outcome: Outcome{Verdict: Early, Reason: p.Reason, Entity: p.Entity},
 	})
 }
 
-func (f *folder) waitFromBatch(index int, r *Record, o Outcome) {
+// waitFromBatch parks a record of the batch, unless too many wait already.
+func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
+	e := f.entity(o.Entity)
+	if limit := e.rules.MaxParked; limit > 0 && len(e.waiting) >= limit {
+		return o.is(Rejected, ReasonTooManyParked, "%d records wait for the entity already; this one: %s", limit, o.Detail)
+	}
 	f.wait(&waiting{
-		Parked: Parked{Record: r}, rank: len(f.view.Parked) + index, index: index,
-		outcome: o, judged: true,
+		Parked: Parked{Record: r, Seen: e.version}, rank: len(f.view.Parked) + index, at: []int{index},
+		outcome: o,
 	})
+	return o
 }
 
 // wait lets a record wait for the entity that holds it up.
@@ -51,7 +57,7 @@ func (f *folder) wakeAll(r *Record) {
 		return
 	}
 	for i := range r.Changes {
-		e := f.entity(Entity{r.Changes[i].Machine, r.Changes[i].Key})
+		e := f.entity(entityOf(r, i))
 		if e == nil || e.woken {
 			continue
 		}
@@ -83,8 +89,13 @@ func (f *folder) release(e *entity) (moved bool) {
 	list := e.waiting
 	e.waiting = nil
 	for i, w := range list {
-		w.outcome, w.judged = f.try(w.Record), true
+		if w.upToDate(e) {
+			e.waiting = append(e.waiting, w)
+			continue
+		}
+		w.outcome = f.try(w.Record)
 		if w.outcome.Verdict == Early {
+			w.Seen = f.entity(w.outcome.Entity).version
 			f.wait(w)
 			continue
 		}
@@ -97,12 +108,24 @@ func (f *folder) release(e *entity) (moved bool) {
 	return false
 }
 
+// upToDate reports whether a record that waits for e need not be judged before
+// e moves. One that asks for several entities must not be: it would get a
+// verdict for what another one has become meanwhile, at a time that depends on
+// where a batch begins.
+func (w *waiting) upToDate(e *entity) bool {
+	if w.Seen != e.version || w.Record.Err != nil {
+		return false
+	}
+	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })
+}
+
 // settle ends the waiting of a record that has its last verdict.
 func (f *folder) settle(w *waiting) {
 	w.settled = true
-	if w.index >= 0 {
-		f.plan.Outcomes[w.index] = w.outcome
-	} else {
+	for _, i := range w.at {
+		f.plan.Outcomes[i] = w.outcome
+	}
+	if w.stored {
 		f.plan.Release = append(f.plan.Release, Settled{w.Record, w.outcome})
 	}
 	if w.outcome.DeadLettered() {
@@ -119,13 +142,15 @@ func (f *folder) stillWaiting() {
 	}
 	slices.SortFunc(left, func(a, b *waiting) int { return a.rank - b.rank })
 	for _, w := range left {
-		e := f.entities[w.outcome.Entity]
-		now := Parked{Record: w.Record, Entity: e.name, Reason: w.outcome.Reason, Seen: e.version, seq: w.seq}
+		w.Entity, w.Reason = w.outcome.Entity, w.outcome.Reason
+		for _, i := range w.at {
+			f.plan.Outcomes[i] = w.outcome // its reason may be another by now
+		}
 		switch {
-		case w.index >= 0 && !w.Record.parked:
-			f.plan.Park = append(f.plan.Park, now)
-		case w.judged && now != w.Parked:
-			f.plan.Repark = append(f.plan.Repark, now)
+		case !w.stored:
+			f.plan.Park = append(f.plan.Park, w.Parked)
+		case w.Parked != f.view.Parked[w.rank]:
+			f.plan.Repark = append(f.plan.Repark, w.Parked)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type View struct {
 	// the order in which they were parked.
 	Parked []Parked
 
-	// Dead holds the records of the batch that are dead letters already.
+	// Dead holds the records of the batch that are dead letters.
 	Dead map[Origin]Outcome
 }
 
@@ -70,8 +70,10 @@ type Plan struct {
 	Repark  []Parked
 	Release []Settled
 
-	// Dead holds the records to keep as dead letters.
-	Dead []Settled
+	// Dead holds the records to keep as dead letters, Revive the dead letters
+	// that are none any more: they were redriven, and got a better verdict.
+	Dead   []Settled
+	Revive []Settled
 }
 
 // A Move takes one entity's row from one version to a later one, in one write.

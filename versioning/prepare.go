@@ -1,13 +1,84 @@
 package versioning
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
 
-// Prepare makes a record ready for Apply: it fills in the machine and the
-// message ID of each change where they are empty, brings keys into the one
-// spelling that equal keys share, and encodes the columns to set. What can't be
-// written becomes the record's Err, and so its verdict; Prepare itself does not
-// fail. It does no I/O and is safe for concurrent use on different records.
+// Limits of what a message may bring into the columns that are indexed: a
+// B-tree entry holds no more than about 2,700 bytes.
+const (
+	maxKeyBytes       = 1024
+	maxMessageIDBytes = 1024
+)
+
+var errText = errors.New("not valid UTF-8, or holds a NUL byte, which PostgreSQL's text can't")
+
+// Prepare makes a record ready for [Fold]: it fills in the machine and the
+// message ID of each change where they are empty, and checks that both, and the
+// key, can be stored. What is wrong becomes the record's Err, and so its
+// verdict. It does no I/O. A record that was prepared before stays as it is.
+//
+// [Store.Prepare] does this and what a table adds to it.
+func Prepare(rules map[string]Rules, r *Record) {
+	for i := range r.Changes {
+		if r.Err != nil {
+			return
+		}
+		r.Err = prepareChange(rules, r, &r.Changes[i])
+	}
+}
+
+func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
+	if c.Machine == "" && len(rules) == 1 {
+		for only := range rules {
+			c.Machine = only
+		}
+	}
+	if _, ok := rules[c.Machine]; !ok {
+		return refuse(ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine)
+	}
+	switch {
+	case c.Key == "":
+		return refuse(ReasonInvalidKey, "the key is empty")
+	case len(c.Key) > maxKeyBytes:
+		return refuse(ReasonInvalidKey, "key of %d bytes, more than %d", len(c.Key), maxKeyBytes)
+	case !storableText(c.Key):
+		return refuse(ReasonInvalidKey, "the key is %w", errText)
+	}
+	return defaultMessageID(r, c)
+}
+
+func defaultMessageID(r *Record, c *Change) error {
+	switch {
+	case c.MessageID == "":
+		c.MessageID = r.Origin.ID()
+	case len(c.MessageID) > maxMessageIDBytes:
+		return refuse(ReasonInvalidMessage, "message ID of %d bytes, more than %d", len(c.MessageID), maxMessageIDBytes)
+	case !storableText(c.MessageID):
+		return refuse(ReasonInvalidMessage, "the message ID is %w", errText)
+	}
+	return nil
+}
+
+// storableText reports whether PostgreSQL can hold s as text in UTF-8.
+func storableText(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
+
+// Prepare makes a record ready for Apply: it does what [Prepare] does, brings
+// keys into the one spelling that equal keys share, and encodes the columns to
+// set. What can't be written becomes the record's Err, and so its verdict;
+// Prepare itself does not fail. It does no I/O and is safe for concurrent use
+// on different records.
 func (s *Store) Prepare(r *Record) {
+	Prepare(s.rules, r)
 	for i := range r.Changes {
 		if r.Err != nil {
 			return
@@ -16,23 +87,15 @@ func (s *Store) Prepare(r *Record) {
 	}
 }
 
+// prepare does what the table of a change adds.
 func (s *Store) prepare(r *Record, i int) error {
 	c := &r.Changes[i]
-	if c.Machine == "" && len(s.tables) == 1 {
-		c.Machine = s.tables[0].Machine.Name()
-	}
-	t, ok := s.byMachine[c.Machine]
-	if !ok {
-		return refuse(ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine)
-	}
+	t := s.byMachine[c.Machine]
 	key, err := t.canonicalKey(c.Key)
 	if err != nil {
 		return &Refusal{ReasonInvalidKey, fmt.Errorf("table %s: %w", t.Name, err)}
 	}
 	c.Key = key
-	if err := defaultMessageID(r, c); err != nil {
-		return err
-	}
 	if len(c.Set) == 0 {
 		return nil
 	}
@@ -44,18 +107,6 @@ func (s *Store) prepare(r *Record, i int) error {
 		r.columns = make([][]column, len(r.Changes))
 	}
 	r.columns[i] = columns
-	return nil
-}
-
-func defaultMessageID(r *Record, c *Change) error {
-	switch {
-	case c.MessageID == "":
-		c.MessageID = r.Origin.ID()
-	case len(c.MessageID) > maxMessageIDBytes:
-		return refuse(ReasonInvalidMessage, "message ID of %d bytes, more than %d", len(c.MessageID), maxMessageIDBytes)
-	case !storableText(c.MessageID):
-		return refuse(ReasonInvalidMessage, "message ID: %w", errKeyText)
-	}
 	return nil
 }
 

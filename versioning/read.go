@@ -3,6 +3,7 @@ package versioning
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,19 +14,29 @@ import (
 
 // reading says how a view is read.
 type reading struct {
-	lock   bool // lock the rows until the transaction ends
-	parked bool // read the records that are parked for the batch's entities
+	lock    bool // lock the rows until the transaction ends
+	parked  bool // read the records that are parked for the batch's entities
+	bounded bool // return errTooMuchParked rather than read more than maxParkedBytes of them
 }
+
+// maxParkedBytes bounds the parked records that are read for one batch, so that
+// no number of them can exhaust the memory. One record's own entities are read
+// whatever waits for them: Table.MaxParked bounds that.
+const maxParkedBytes = 32 << 20
+
+// errTooMuchParked asks for a smaller batch.
+var errTooMuchParked = errors.New("too much is parked for the entities of one batch")
 
 // A reader reads the view of one batch.
 type reader struct {
-	store    *Store
-	tx       pgx.Tx
-	how      reading
-	view     *View
-	seen     map[Entity]bool
-	messages map[MessageAt]bool // asked of the history
-	steps    map[StepAt]bool    // likewise
+	store       *Store
+	tx          pgx.Tx
+	how         reading
+	view        *View
+	seen        map[Entity]bool
+	parkedBytes int
+	messages    map[MessageAt]bool // asked of the history
+	steps       map[StepAt]bool    // likewise
 }
 
 // read reads what a fold of the records needs to know: first the rows (and what
@@ -33,12 +44,14 @@ type reader struct {
 // entities that have a past, what their history says of the batch's messages.
 // The number of statements does not depend on the number of records.
 func (s *Store) read(ctx context.Context, tx pgx.Tx, records []*Record, how reading) (*View, error) {
-	r := &reader{store: s, tx: tx, how: how, seen: make(map[Entity]bool, len(records)),
+	r := &reader{
+		store: s, tx: tx, how: how, seen: make(map[Entity]bool, len(records)),
 		messages: make(map[MessageAt]bool), steps: make(map[StepAt]bool),
 		view: &View{
 			Rows: make(map[Entity]Row, len(records)), Messages: make(map[MessageAt]struct{}),
 			Steps: make(map[StepAt]statemachine.Event), Dead: make(map[Origin]Outcome),
-		}}
+		},
+	}
 	if err := r.readDead(ctx, records); err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
@@ -99,9 +112,9 @@ func (r *reader) unseen(records []*Record) map[*table][]string {
 	return fresh
 }
 
-// covers reports whether all entities of a record were read.
+// covers reports whether all entities were read that a record needs.
 func (r *reader) covers(rec *Record) bool {
-	return !slices.ContainsFunc(rec.Changes, func(c Change) bool { return !r.seen[Entity{c.Machine, c.Key}] })
+	return rec.Err != nil || !slices.ContainsFunc(rec.Changes, func(c Change) bool { return !r.seen[Entity{c.Machine, c.Key}] })
 }
 
 func (r *reader) readRows(ctx context.Context, fresh map[*table][]string) error {

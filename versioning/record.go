@@ -32,7 +32,21 @@ type Record struct {
 	Err error
 
 	columns [][]column // by change: Set in the text form of its PostgreSQL type
-	parked  bool       // read back from pawl.parked
+	redrive bool       // read back from pawl.dead_letters, to be judged again
+}
+
+// size returns about how much memory the record's content takes.
+func (r *Record) size() int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	for _, columns := range r.columns {
+		for _, c := range columns {
+			n += len(c.text)
+		}
+	}
+	return n
 }
 
 // A Header is one header of a message.

@@ -2,12 +2,13 @@ package versioning
 
 import "hash/maphash"
 
-// Split deals records out to at most n lists that can be applied at the same
+// Split deals records out to at most n lists, and at least one, that can be applied at the same
 // time: records that share an entity, directly or through records with several
 // changes, are in one list, in their order. The records must have been through
 // Prepare. The second result maps each list's records back: element i of list s
 // is records[index[s][i]].
 func Split(records []*Record, n int) (lists [][]*Record, index [][]int) {
+	n = max(n, 1)
 	lists, index = make([][]*Record, n), make([][]int, n)
 	groups := newGroups(records)
 	seed := maphash.MakeSeed()

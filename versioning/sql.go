@@ -8,9 +8,11 @@ import (
 // The statements. Values are parameters, always; what varies in the text are
 // identifiers and type names, which come from the catalog, quoted.
 
-const readParkedSQL = `
+const parkedColumns = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.seq, p.machine, p.entity, p.reason, p.seen_version,
-       p.changes, p.key, p.value, p.headers, p."timestamp"
+       p.changes, p.key, p.value, p.headers, p."timestamp"`
+
+const readParkedSQL = parkedColumns + `
 FROM unnest($2::text[]) AS u(key)
 JOIN pawl.parked AS p ON p.machine = $1 AND p.entity = u.key`
 
@@ -20,11 +22,14 @@ FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS u(topic_
 JOIN pawl.dead_letters AS d
   ON d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset"`
 
+// readMessagesSQL asks by a scalar subquery, which is one look at the index for
+// each message. EXISTS may become a join, and one that was planned while the
+// history was empty reads all of it for every batch.
 const readMessagesSQL = `
 SELECT u.key, u.id
 FROM unnest($2::text[], $3::text[]) AS u(key, id)
-WHERE EXISTS (SELECT FROM pawl.transitions AS h
-              WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id)`
+WHERE (SELECT true FROM pawl.transitions AS h
+       WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id LIMIT 1)`
 
 const readStepsSQL = `
 SELECT h.entity, h.version, h.event
@@ -44,14 +49,14 @@ LEFT JOIN LATERAL (
 	ORDER BY h.version DESC LIMIT 1
 ) AS gone ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName)
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast)
 }
 
 // lockSQL locks the rows of $1 in the order of their keys.
 func (t *table) lockSQL() string {
 	return fmt.Sprintf(`
 SELECT FROM %[1]s AS t JOIN unnest($1::text[]) AS u(key) ON t.%[2]s = u.key::%[3]s
-ORDER BY t.%[2]s FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.typeName)
+ORDER BY t.%[2]s FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
 }
 
 // updateSQL is the optimistic update: $1 key, $2 and $3 the state and version
@@ -62,7 +67,7 @@ func (t *table) updateSQL(columns []int) string {
 	for i, at := range columns {
 		c := &t.columns[at]
 		fmt.Fprintf(&set, ", %s = CASE WHEN u.set%d THEN u.val%d::%s ELSE t.%s END",
-			c.sqlName(), i, i, c.typeName, c.sqlName())
+			c.sqlName(), i, i, c.cast, c.sqlName())
 		fmt.Fprintf(&params, ", $%d::text[], $%d::boolean[]", 6+2*i, 7+2*i)
 		fmt.Fprintf(&names, ", val%d, set%d", i, i)
 	}
@@ -70,8 +75,8 @@ func (t *table) updateSQL(columns []int) string {
 UPDATE %[1]s AS t SET %[3]s = u.to_state::%[6]s, %[4]s = u.to_version%[7]s
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]%[8]s)
 	AS u(key, from_state, from_version, to_state, to_version%[9]s)
-WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s = u.from_state::%[6]s AND t.%[4]s = u.from_version`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName, t.state.typeName,
+WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
 		set.String(), params.String(), names.String())
 }
 
@@ -83,7 +88,7 @@ func (t *table) insertSQL(columns []int) string {
 	for i, at := range columns {
 		c := &t.columns[at]
 		fmt.Fprintf(&into, ", %s", c.sqlName())
-		fmt.Fprintf(&values, ", u.val%d::%s", i, c.typeName)
+		fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
 		fmt.Fprintf(&params, ", $%d::text[]", 4+i)
 		fmt.Fprintf(&names, ", val%d", i)
 	}
@@ -92,7 +97,7 @@ INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
 SELECT u.key::%[5]s, u.state::%[6]s, u.version%[8]s
 FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)
 ON CONFLICT (%[2]s) DO NOTHING`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.typeName, t.state.typeName,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
 		into.String(), values.String(), params.String(), names.String())
 }
 
@@ -130,4 +135,74 @@ INSERT INTO pawl.dead_letters (topic_id, partition, "offset", topic, verdict, re
                                machine, entity, event, key, value, headers, "timestamp")
 SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[])
+ON CONFLICT (topic_id, partition, "offset") `
+
+// A record that is delivered again is a dead letter already. One that was
+// redriven in vain gets its new reason.
+const (
+	insertNewDeadSQL = insertDeadSQL + `DO NOTHING`
+	insertOldDeadSQL = insertDeadSQL + `DO UPDATE
+SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail, machine = excluded.machine,
+    entity = excluded.entity, event = excluded.event, attempts = dead_letters.attempts + 1`
+)
+
+const deleteDeadSQL = `
+DELETE FROM pawl.dead_letters AS d
+USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
+WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset"`
+
+const deadColumns = `
+SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.verdict, d.reason, d.detail, d.machine, d.entity,
+       d.event, d.attempts, d.died_at, d.key, d.value, d.headers, d."timestamp"
+FROM pawl.dead_letters AS d`
+
+// $1 IDs, $2 reason, $3 machine, $4 entity, $5 topic, $6 from, $7 to, $8 after, $9 limit
+const listDeadSQL = deadColumns + `
+WHERE ($1::bigint[] IS NULL OR d.id = ANY ($1)) AND ($2 = '' OR d.reason = $2) AND ($3 = '' OR d.machine = $3)
+  AND ($4 = '' OR d.entity = $4) AND ($5 = '' OR d.topic = $5)
+  AND ($6::timestamptz IS NULL OR d.died_at >= $6) AND ($7::timestamptz IS NULL OR d.died_at < $7) AND d.id > $8
+ORDER BY d.id LIMIT $9`
+
+// $1 reason, $2 machine, $3 entity, $4 topic, $5 from, $6 to, $7 limit
+const listParkedSQL = parkedColumns + `, p.parked_at
+FROM pawl.parked AS p
+WHERE ($1 = '' OR p.reason = $1) AND ($2 = '' OR p.machine = $2) AND ($3 = '' OR p.entity = $3) AND ($4 = '' OR p.topic = $4)
+  AND ($5::timestamptz IS NULL OR p.parked_at >= $5) AND ($6::timestamptz IS NULL OR p.parked_at < $6)
+ORDER BY p.seq LIMIT $7`
+
+const readUncopiedSQL = deadColumns + `
+WHERE d.copied_at IS NULL AND d.topic = ANY ($1::text[])
+ORDER BY d.id LIMIT $2 FOR UPDATE SKIP LOCKED`
+
+const markCopiedSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`
+
+// expireSQL moves parked records to the dead letters: $1 machine, $2 the time
+// that they may wait, $3 limit. Rows that another transaction is at are left to
+// it.
+const expireSQL = `
+WITH expired AS (
+	DELETE FROM pawl.parked AS p USING (
+		SELECT topic_id, partition, "offset" FROM pawl.parked
+		WHERE machine = $1 AND parked_at < now() - $2::interval
+		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
+	) AS old
+	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
+	RETURNING p.*
+)
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", topic, verdict, reason, detail,
+                               machine, entity, event, key, value, headers, "timestamp")
+SELECT topic_id, partition, "offset", topic, 'rejected', 'parked_too_long',
+       format('waited since %s for the entity: %s, last judged at version %s', parked_at, reason, seen_version),
+       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
+FROM expired
 ON CONFLICT (topic_id, partition, "offset") DO NOTHING`
+
+// movedSQL finds the entities of machine $1 that have moved since a record that
+// is parked for them was judged: the version of the row is another one.
+func (t *table) movedSQL() string {
+	return fmt.Sprintf(`
+SELECT DISTINCT p.entity FROM pawl.parked AS p
+JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s
+WHERE p.machine = $1 AND t.%[3]s <> p.seen_version
+LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast)
+}

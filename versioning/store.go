@@ -29,8 +29,8 @@ type Store struct {
 // store does not close it.
 //
 // The role needs SELECT, INSERT and UPDATE on the tables, USAGE on schema pawl,
-// SELECT and INSERT on pawl.transitions and pawl.dead_letters, and SELECT,
-// INSERT, UPDATE and DELETE on pawl.parked.
+// SELECT and INSERT on pawl.transitions, and SELECT, INSERT, UPDATE and DELETE
+// on pawl.parked and pawl.dead_letters.
 func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("open store: the pool is nil")
@@ -79,6 +79,9 @@ func validate(tables []Table) error {
 			problems = append(problems, fmt.Errorf("machine %q has two tables", name))
 		}
 		machines[name] = true
+		if t.MaxParked < 0 {
+			problems = append(problems, fmt.Errorf("machine %q: MaxParked is %d; it must not be negative", name, t.MaxParked))
+		}
 		if t.Identity == ByState {
 			if err := t.Machine.ProveStateIdentity(); err != nil {
 				problems = append(problems, fmt.Errorf("machine %q can't tell duplicates by state: %w", name, err))
@@ -97,7 +100,8 @@ func checkSchema(ctx context.Context, conn *pgxpool.Conn) error {
 SELECT t.name, t.rights, current_user FROM (VALUES
 	('pawl.transitions', 'SELECT'), ('pawl.transitions', 'INSERT'),
 	('pawl.parked', 'SELECT'), ('pawl.parked', 'INSERT'), ('pawl.parked', 'UPDATE'), ('pawl.parked', 'DELETE'),
-	('pawl.dead_letters', 'SELECT'), ('pawl.dead_letters', 'INSERT')
+	('pawl.dead_letters', 'SELECT'), ('pawl.dead_letters', 'INSERT'),
+	('pawl.dead_letters', 'UPDATE'), ('pawl.dead_letters', 'DELETE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(t.name, t.rights)`
 	rows, err := conn.Query(ctx, query)
 	if err != nil {
@@ -120,6 +124,6 @@ func (s *Store) add(ctx context.Context, conn *pgxpool.Conn, config Table) error
 	s.types.learn(ctx, conn, t)
 	s.tables = append(s.tables, t)
 	s.byMachine[config.Machine.Name()] = t
-	s.rules[config.Machine.Name()] = Rules{Machine: config.Machine, Identity: config.Identity}
+	s.rules[config.Machine.Name()] = Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked}
 	return nil
 }

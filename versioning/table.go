@@ -1,10 +1,10 @@
 package versioning
 
 import (
-	"errors"
+	"encoding/hex"
 	"fmt"
 	"strconv"
-	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -33,14 +33,36 @@ type Table struct {
 	// Identity says what proves a duplicate. The zero value, ByMessage, suits
 	// every machine.
 	Identity Identity
+
+	// ParkFor bounds how long a record may wait for its entity before it becomes
+	// a dead letter. 0 means 24 hours; negative means without a bound.
+	ParkFor time.Duration
+
+	// MaxParked bounds how many records may wait for one entity; one more
+	// becomes a dead letter. 0 means 100.
+	MaxParked int
 }
 
-// limits of what a message may bring into the columns that are indexed: a
-// B-tree entry holds no more than about 2,700 bytes.
 const (
-	maxKeyBytes       = 1024
-	maxMessageIDBytes = 1024
+	defaultParkFor   = 24 * time.Hour
+	defaultMaxParked = 100
 )
+
+func (t Table) withDefaults() Table {
+	if t.State == "" {
+		t.State = "state"
+	}
+	if t.Version == "" {
+		t.Version = "version"
+	}
+	if t.ParkFor == 0 {
+		t.ParkFor = defaultParkFor
+	}
+	if t.MaxParked == 0 {
+		t.MaxParked = defaultMaxParked
+	}
+	return t
+}
 
 // table is a Table with what the catalog says of it.
 type table struct {
@@ -56,9 +78,10 @@ type table struct {
 // A tableColumn is one column of a table in the catalog.
 type tableColumn struct {
 	name       string
-	typeName   string // as SQL text, without a length: a cast to it does not truncate
-	oid        uint32
-	base       uint32 // the type below a domain, else oid
+	typeName   string // as a reader knows it
+	base       uint32 // the type, that below a domain
+	cast       string // its quoted name. A cast to it does not truncate, as one to varchar(3), character or a domain does
+	array      bool
 	notNull    bool
 	hasDefault bool
 	identity   string // of pg_attribute.attidentity: 'a' is ALWAYS
@@ -73,23 +96,15 @@ type tableColumn struct {
 // sqlName returns the column's quoted name.
 func (c *tableColumn) sqlName() string { return pgx.Identifier{c.name}.Sanitize() }
 
-var errKeyText = errors.New("not valid UTF-8, or holds a NUL byte, which PostgreSQL's text can't")
-
 // canonicalKey returns the one spelling of a key that equal keys share.
 func (t *table) canonicalKey(key string) (string, error) {
-	if key == "" {
-		return "", errors.New("empty key")
-	}
-	if len(key) > maxKeyBytes {
-		return "", fmt.Errorf("key of %d bytes, more than %d", len(key), maxKeyBytes)
-	}
 	switch t.key.base {
 	case pgtype.UUIDOID:
-		var id pgtype.UUID
-		if err := id.Scan(strings.Trim(key, "{}")); err != nil {
+		id, ok := parseUUID(key)
+		if !ok {
 			return "", fmt.Errorf("key %q is no UUID", key)
 		}
-		return string(appendUUID(nil, id.Bytes)), nil
+		return string(appendUUID(nil, id)), nil
 	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
 		n, err := strconv.ParseInt(key, 10, intBits(t.key.base))
 		if err != nil {
@@ -97,13 +112,35 @@ func (t *table) canonicalKey(key string) (string, error) {
 		}
 		return strconv.FormatInt(n, 10), nil
 	}
-	if !storableText(key) {
-		return "", errKeyText
-	}
 	if t.key.maxLength > 0 && utf8.RuneCountInString(key) > t.key.maxLength {
 		return "", fmt.Errorf("key is longer than the column's %d characters", t.key.maxLength)
 	}
 	return key, nil
+}
+
+// parseUUID reads the spellings that PostgreSQL reads: upper and lower case,
+// with and without braces, hyphens after any group of four digits.
+func parseUUID(s string) (id [16]byte, ok bool) {
+	if len(s) > 1 && s[0] == '{' && s[len(s)-1] == '}' {
+		s = s[1 : len(s)-1]
+	}
+	for i := range id {
+		if i > 0 && i%2 == 0 && len(s) > 0 && s[0] == '-' {
+			s = s[1:]
+		}
+		if len(s) < 2 {
+			return id, false
+		}
+		if _, err := hex.Decode(id[i:i+1], []byte(s[:2])); err != nil {
+			return id, false
+		}
+		s = s[2:]
+	}
+	return id, s == ""
+}
+
+func (c *tableColumn) isInteger() bool {
+	return c.base == pgtype.Int8OID || c.base == pgtype.Int4OID || c.base == pgtype.Int2OID
 }
 
 func intBits(oid uint32) int {
@@ -114,9 +151,4 @@ func intBits(oid uint32) int {
 		return 32
 	}
 	return 64
-}
-
-// storableText reports whether PostgreSQL can hold s as text in UTF-8.
-func storableText(s string) bool {
-	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

@@ -85,6 +85,9 @@ const (
 	ReasonInvalidMessage Reason = "invalid_message" // the message ID can't be stored
 	ReasonNoVersion      Reason = "no_version"      // duplicates are told by version, and the change expects none
 	ReasonInvalidColumn  Reason = "invalid_column"  // Set names no such column, or a value that does not fit
+	ReasonTooLarge       Reason = "too_large"       // the record, or the number of its changes, is over the bound
+	ReasonTooManyParked  Reason = "too_many_parked" // as many records as Table.MaxParked wait for the entity already
+	ReasonParkedTooLong  Reason = "parked_too_long" // it was not legal within Table.ParkFor
 	ReasonConstraint     Reason = "constraint"      // PostgreSQL refused the row: a constraint, a trigger, a value out of range
 
 	// Diverged.

@@ -1,9 +1,9 @@
 package versioning
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -52,6 +52,7 @@ func (w *wholes) add(r *Record) {
 // storableTime keeps a producer's time within what PostgreSQL can hold: a
 // timestamp is any 64-bit number in Kafka.
 func storableTime(t time.Time) time.Time {
+	t = t.UTC()
 	switch {
 	case t.Year() < 1:
 		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -86,6 +87,9 @@ func decodeHeaders(data []byte) ([]Header, error) {
 	var stored []storedHeader
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return nil, fmt.Errorf("stored headers: %w", err)
+	}
+	if len(stored) == 0 {
+		return nil, nil
 	}
 	headers := make([]Header, len(stored))
 	for i, h := range stored {
@@ -157,9 +161,12 @@ func (s *Store) decodeChanges(r *Record, data []byte) error {
 				set[name] = *text
 			}
 		}
-		if r.columns[i], r.Err = s.types.encode(t, set); r.Err != nil {
-			return nil // the table has changed since; the record's verdict says how
+		r.Changes[i].Set = set
+		columns, err := s.types.encode(t, set)
+		if err != nil && r.Err == nil {
+			r.Err = err // the table has changed since; the record's verdict says how
 		}
+		r.columns[i] = columns
 	}
 	return nil
 }
@@ -213,11 +220,37 @@ func (w *writer) release(settled []Settled) {
 		at.add(s.Record.Origin)
 	}
 	if len(settled) > 0 {
-		w.batch.Queue(deleteParkedSQL, at.ids, at.partitions, at.offsets)
+		w.guarded(len(settled), deleteParkedSQL, []any{at.ids, at.partitions, at.offsets})
 	}
 }
 
+// revive deletes dead letters that are none any more.
+func (w *writer) revive(settled []Settled) {
+	var at origins
+	for _, s := range settled {
+		at.add(s.Record.Origin)
+	}
+	if len(settled) > 0 {
+		w.guarded(len(settled), deleteDeadSQL, []any{at.ids, at.partitions, at.offsets})
+	}
+}
+
+// bury keeps records as dead letters. They wait no longer, in case they did.
 func (w *writer) bury(dead []Settled) {
+	var at origins
+	for _, d := range dead {
+		at.add(d.Record.Origin)
+	}
+	if len(dead) > 0 {
+		w.batch.Queue(deleteParkedSQL, at.ids, at.partitions, at.offsets)
+	}
+	isOld := func(s Settled) bool { return s.Record.redrive }
+	isNew := func(s Settled) bool { return !s.Record.redrive }
+	w.insertDead(insertNewDeadSQL, slices.DeleteFunc(slices.Clone(dead), isOld))
+	w.insertDead(insertOldDeadSQL, slices.DeleteFunc(slices.Clone(dead), isNew))
+}
+
+func (w *writer) insertDead(sql string, dead []Settled) {
 	var whole wholes
 	var verdicts, reasons, details, machines, entities, events []string
 	for _, d := range dead {
@@ -230,7 +263,7 @@ func (w *writer) bury(dead []Settled) {
 		events = append(events, textFor(string(d.Outcome.Event)))
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(insertDeadSQL, whole.ids, whole.partitions, whole.offsets, whole.topics, verdicts, reasons, details,
+		w.batch.Queue(sql, whole.ids, whole.partitions, whole.offsets, whole.topics, verdicts, reasons, details,
 			machines, entities, events, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
@@ -250,73 +283,31 @@ func textFor(s string) string {
 }
 
 func (r *reader) scanParked(rows pgx.Rows) error {
-	for rows.Next() {
-		p := Parked{Record: &Record{parked: true}}
-		rec := p.Record
-		var changes, headers []byte
-		err := rows.Scan(&rec.Origin.Topic, &rec.Origin.TopicID, &rec.Origin.Partition, &rec.Origin.Offset, &p.seq,
-			&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &changes, &rec.Key, &rec.Value, &headers, &rec.Timestamp)
-		if err != nil {
-			return err
+	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Parked, error) {
+		p, err := r.store.scanParked(row)
+		if r.parkedBytes += p.Record.size(); err == nil && r.parkedBytes > maxParkedBytes && r.how.bounded {
+			err = errTooMuchParked
 		}
-		if rec.Headers, err = decodeHeaders(headers); err != nil {
-			return err
-		}
-		if err := r.store.decodeChanges(rec, changes); err != nil {
-			return err
-		}
-		r.view.Parked = append(r.view.Parked, p)
-	}
-	return rows.Err()
-}
-
-// releaseAlone judges the records that are parked for a record's entities, each
-// in a transaction of its own, so that one that PostgreSQL refuses is rejected
-// alone.
-func (s *Store) releaseAlone(ctx context.Context, by *Record) (released []Settled, err error) {
-	for moved := true; moved; {
-		moved = false
-		parked, err := s.parkedFor(ctx, by)
-		if err != nil {
-			return released, err
-		}
-		for _, p := range parked {
-			result, err := s.applyParked(ctx, p.Record)
-			if err != nil {
-				return released, err
-			}
-			if result.Verdict != Early {
-				released = append(released, Settled{p.Record, result})
-			}
-			if result.Verdict == Applied {
-				moved = true
-				break
-			}
-		}
-	}
-	return released, nil
-}
-
-func (s *Store) parkedFor(ctx context.Context, r *Record) (parked []Parked, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		view, err := s.read(ctx, tx, []*Record{r}, reading{parked: true})
-		if err == nil {
-			parked = view.Parked
-		}
-		return err
+		return p, err
 	})
-	return parked, err
+	r.view.Parked = append(r.view.Parked, parked...)
+	return err
 }
 
-// applyParked settles one parked record, if it can be.
-func (s *Store) applyParked(ctx context.Context, r *Record) (Outcome, error) {
-	plan, err := s.transact(ctx, []*Record{r}, false)
-	if CauseOf(err) == Data {
-		r.Err = &Refusal{ReasonConstraint, err}
-		plan, err = s.transact(ctx, []*Record{r}, false)
-	}
+// scanParked reads a row of the columns parkedColumns, and more that follow.
+func (s *Store) scanParked(row pgx.Row, more ...any) (Parked, error) {
+	p := Parked{Record: &Record{}}
+	r := p.Record
+	var changes, headers []byte
+	err := row.Scan(append([]any{
+		&r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset, &p.seq,
+		&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &changes, &r.Key, &r.Value, &headers, &r.Timestamp,
+	}, more...)...)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("apply parked record %s: %w", r.Origin, err)
+		return p, err
 	}
-	return plan.Outcomes[0], nil
+	if r.Headers, err = decodeHeaders(headers); err != nil {
+		return p, err
+	}
+	return p, s.decodeChanges(r, changes)
 }

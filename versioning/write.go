@@ -22,13 +22,18 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan) error {
 	w.repark(plan.Repark)
 	w.release(plan.Release)
 	w.bury(plan.Dead)
+	w.revive(plan.Revive)
 	if w.batch.Len() == 0 {
 		return nil
 	}
-	if err := tx.SendBatch(ctx, w.batch).Close(); err != nil {
+	err := tx.SendBatch(ctx, w.batch).Close()
+	if w.moved != nil {
+		return w.moved // and whatever went wrong after that went wrong because of it
+	}
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	return w.moved
+	return nil
 }
 
 // A writer queues the statements of one plan. Their number does not depend on

@@ -42,6 +42,9 @@ CREATE TABLE pawl.parked (
 );
 
 CREATE INDEX parked_entity ON pawl.parked (machine, entity, seq);
+-- On the time alone: with the machine in front, it would look as good as
+-- parked_entity to a planner that knows nothing of the table yet.
+CREATE INDEX parked_at ON pawl.parked (parked_at);
 
 -- Records that can never be applied, whole.
 CREATE TABLE pawl.dead_letters (
@@ -60,9 +63,13 @@ CREATE TABLE pawl.dead_letters (
     value       bytea,
     headers     jsonb            NOT NULL,
     "timestamp" timestamptz      NOT NULL,
+    attempts    integer          NOT NULL DEFAULT 1, -- 1 and one more for each redrive
     died_at     timestamptz      NOT NULL DEFAULT now(),
+    copied_at   timestamptz, -- when it was copied to a topic, where that is asked for
     PRIMARY KEY (topic_id, partition, "offset")
 );
+
+CREATE INDEX dead_letters_uncopied ON pawl.dead_letters (topic, id) WHERE copied_at IS NULL;
 
 -- +goose Down
 DROP TABLE pawl.dead_letters;

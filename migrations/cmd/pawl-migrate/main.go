@@ -19,13 +19,15 @@ import (
 	"github.com/pawl-go/pawl/migrations"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
-		stop()
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func root() *cobra.Command {

@@ -1,0 +1,215 @@
+package migrations_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv" //nolint:depguard // tests run against a server, migrations do not need it
+	"github.com/pawl-go/pawl/migrations"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
+
+func connect(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func exec(t *testing.T, pool *pgxpool.Pool, sql string) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// tables returns the tables of schema pawl but goose's own.
+func tables(t *testing.T, pool *pgxpool.Pool) string {
+	t.Helper()
+	var names []string
+	err := pool.QueryRow(t.Context(), `SELECT coalesce(array_agg(tablename::text ORDER BY tablename), '{}')
+		FROM pg_tables WHERE schemaname = 'pawl' AND tablename <> 'goose_db_version'`).Scan(&names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ")
+}
+
+// wantVersion checks what Check says of a database at a version.
+func wantVersion(t *testing.T, db migrations.Querier, have int64, says string) {
+	t.Helper()
+	err := migrations.Check(t.Context(), db)
+	if have == migrations.Version {
+		if err != nil {
+			t.Errorf("Check: %v", err)
+		}
+		return
+	}
+	schema, ok := errors.AsType[*migrations.SchemaError](err)
+	if !ok || *schema != (migrations.SchemaError{Have: have, Want: migrations.Version}) {
+		t.Errorf("Check: %v, want a SchemaError of version %d", err, have)
+	}
+	if !errors.Is(err, migrations.ErrSchema) || !strings.Contains(fmt.Sprint(err), says) {
+		t.Errorf("Check: %v, want an ErrSchema that says %q", err, says)
+	}
+}
+
+const all = "dead_letters parked transitions"
+
+func TestUpDownUp(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	pool := connect(t, url)
+	exec(t, pool, `CREATE TABLE goose_db_version (mine int)`) // the application's own
+	wantVersion(t, pool, 0, "pawl-migrate up")
+	for range 2 {
+		for range 2 {
+			if err := migrations.Up(t.Context(), url); err != nil {
+				t.Fatal(err)
+			}
+			wantVersion(t, pool, migrations.Version, "")
+			if got := tables(t, pool); got != all {
+				t.Errorf("tables after Up: %s", got)
+			}
+			exec(t, pool, `INSERT INTO pawl.transitions VALUES ('m', gen_random_uuid(), 1, '', '', '', '', '', gen_random_uuid(), 0, 0, 1)`)
+		}
+		var n int
+		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pawl.transitions`).Scan(&n); err != nil || n != 2 {
+			t.Errorf("%d rows of history after a second Up, want 2 (%v)", n, err)
+		}
+		for range 2 {
+			if err := migrations.Down(t.Context(), url); err != nil {
+				t.Fatal(err)
+			}
+			wantVersion(t, pool, 0, "pawl-migrate up")
+			if got := tables(t, pool); got != "" {
+				t.Errorf("tables after Down: %s", got)
+			}
+		}
+	}
+	exec(t, pool, `INSERT INTO goose_db_version VALUES (1)`)
+}
+
+func TestConcurrentUps(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			if err := migrations.Up(t.Context(), url); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	pool := connect(t, url)
+	wantVersion(t, pool, migrations.Version, "")
+	if got := tables(t, pool); got != all {
+		t.Errorf("tables: %s", got)
+	}
+}
+
+func TestOtherVersions(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	pool := connect(t, url)
+	if err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(migrations.Version+1)+`, true)`)
+	wantVersion(t, pool, migrations.Version+1, "as new as the schema")
+	err := migrations.Up(t.Context(), url)
+	if schema, ok := errors.AsType[*migrations.SchemaError](err); !ok || schema.Have != migrations.Version+1 {
+		t.Errorf("Up on a newer schema: %v", err)
+	}
+	if got := tables(t, pool); got != all {
+		t.Errorf("tables: %s", got)
+	}
+
+	// A version that was taken back counts no more.
+	exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(migrations.Version+1)+`, false)`)
+	wantVersion(t, pool, migrations.Version, "")
+	exec(t, pool, `DELETE FROM pawl.goose_db_version`)
+	wantVersion(t, pool, 0, "pawl-migrate up")
+
+	old := migrations.SchemaError{Have: 1, Want: 2}
+	if !strings.Contains(old.Error(), "pawl-migrate up") {
+		t.Errorf("an old schema: %v", &old)
+	}
+}
+
+// TestCheckOnlyLooks checks that Check leaves a transaction usable, and needs
+// few rights.
+func TestCheckOnlyLooks(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	pool := connect(t, url)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	wantVersion(t, tx, 0, "there is no schema pawl")
+	if _, err := tx.Exec(t.Context(), `SELECT 1`); err != nil {
+		t.Errorf("the transaction is of no use after Check: %v", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	role := pgx.Identifier{"check_" + pool.Config().ConnConfig.Database}.Sanitize()
+	exec(t, pool, `CREATE ROLE `+role)
+	t.Cleanup(func() {
+		if _, err := pool.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, step := range []struct {
+		sql string
+		ok  bool
+	}{
+		{`REVOKE CREATE ON SCHEMA public FROM PUBLIC`, false},
+		{`GRANT USAGE ON SCHEMA pawl TO ` + role, false},
+		{`GRANT SELECT ON pawl.goose_db_version TO ` + role, true},
+	} {
+		exec(t, pool, step.sql)
+		if _, err := conn.Exec(t.Context(), `SET ROLE `+role); err != nil {
+			t.Fatal(err)
+		}
+		err := migrations.Check(t.Context(), conn)
+		if (err == nil) != step.ok {
+			t.Errorf("after %s: Check = %v", step.sql, err)
+		}
+		if err != nil && errors.Is(err, migrations.ErrSchema) {
+			t.Errorf("after %s: lacking rights pass for a lacking schema: %v", step.sql, err)
+		}
+	}
+}
+
+func TestNoDatabase(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"://", "postgres://127.0.0.1:1/nosuch?connect_timeout=1"} {
+		if err := migrations.Up(t.Context(), url); err == nil {
+			t.Errorf("Up(%q) succeeds", url)
+		}
+	}
+}

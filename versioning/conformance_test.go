@@ -1,0 +1,120 @@
+package versioning_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, migrated)
+	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
+		t.Helper()
+		mustExec(t, pool, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters RESTART IDENTITY`)
+		var tables []versioning.Table
+		for _, r := range rules {
+			name := pgx.Identifier{r.Machine.Name()}.Sanitize()
+			mustExec(t, pool, `CREATE TABLE IF NOT EXISTS `+name+
+				` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text)`)
+			mustExec(t, pool, `TRUNCATE `+name)
+			tables = append(tables, versioning.Table{
+				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
+			})
+		}
+		store := open(t, pool, tables...)
+		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store}}
+	})
+}
+
+// database looks into PostgreSQL for the suite.
+type database struct {
+	t     *testing.T
+	pool  *pgxpool.Pool
+	store *versioning.Store
+}
+
+func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
+	d.t.Helper()
+	var note, place *string
+	err := d.pool.QueryRow(d.t.Context(), `SELECT state, version, note, place FROM `+
+		pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key).Scan(&row.State, &row.Version, &note, &place)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, false
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for name, value := range map[string]*string{"note": note, "place": place} {
+		if value != nil {
+			if row.Columns == nil {
+				row.Columns = make(versioning.Columns)
+			}
+			row.Columns[name] = *value
+		}
+	}
+	return row, true
+}
+
+func (d *database) History(e versioning.Entity) []versioningtest.Transition {
+	d.t.Helper()
+	rows, err := d.pool.Query(d.t.Context(), `
+SELECT version, event, from_state, to_state, message_id, topic, topic_id, partition, "offset", definition_version
+FROM pawl.transitions WHERE machine = $1 AND entity = $2 ORDER BY version`, e.Machine, e.Key)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	steps, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s versioningtest.Transition, err error) {
+		return s, row.Scan(&s.Version, &s.Event, &s.From, &s.To, &s.MessageID, &s.Origin.Topic, &s.Origin.TopicID,
+			&s.Origin.Partition, &s.Origin.Offset, &s.Definition)
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return steps
+}
+
+func (d *database) Parked() (all []versioningtest.Parked) {
+	d.t.Helper()
+	parked, err := d.store.Parked(d.t.Context(), versioning.Filter{Limit: 1000})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, p := range parked {
+		all = append(all, versioningtest.Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen})
+	}
+	return all
+}
+
+func (d *database) DeadLetters() (all []versioningtest.DeadLetter) {
+	d.t.Helper()
+	letters, err := d.store.DeadLetters(d.t.Context(), versioning.Filter{Limit: 1000})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, l := range letters {
+		r := l.Record
+		all = append(all, versioningtest.DeadLetter{
+			Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers,
+			Timestamp: r.Timestamp.UnixMilli(), Outcome: l.Outcome,
+		})
+	}
+	return all
+}
+
+func (d *database) Put(e versioning.Entity, row versioningtest.Row) {
+	d.t.Helper()
+	mustExec(d.t, d.pool, `INSERT INTO `+pgx.Identifier{e.Machine}.Sanitize()+` VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, version = excluded.version`, e.Key, row.State, row.Version)
+}
+
+func (d *database) Delete(e versioning.Entity) {
+	d.t.Helper()
+	mustExec(d.t, d.pool, `DELETE FROM `+pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key)
+}

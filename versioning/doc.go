@@ -1,0 +1,78 @@
+// Package versioning decides what the records of a log do to entities that live
+// in PostgreSQL, and writes it, once, whatever is delivered again, out of order
+// or by two workers at a time.
+//
+// [Open] checks a database and returns a [Store]. [Store.Prepare] makes a
+// [Record] ready, [Store.Apply] settles a batch of them: it reads the rows of
+// their entities, folds the records over them ([Fold], which does no I/O) and
+// writes all that was decided in one transaction. When it has returned, every
+// record has a verdict that is true, and its offset may be committed.
+//
+// # Verdicts
+//
+//	verdict    when                                              what is written
+//	Ignored    the record asks for no change                     nothing
+//	Duplicate  it has taken effect already, and that is proven   nothing
+//	Applied    the guarded UPDATE or INSERT took                 the row, one row of history a step
+//	Early      not legal now, may be later                       the record is parked
+//	Rejected   can never be legal                                the record is a dead letter
+//	Diverged   its version was taken by a different event        the record is a dead letter
+//
+// A [Reason] says why. A record with several changes is all or nothing, and gets
+// the least favourable of their verdicts. A record that is refused by PostgreSQL
+// (a constraint, a trigger, a value out of range) is found by splitting the
+// batch, and rejected alone.
+//
+// An error of Apply is never about a record: [CauseOf] tells trouble that passes
+// from what no attempt will mend. Rows that were moved by someone else between
+// reading and writing are no error and no duplicates: they are read again, and
+// the batch is folded again.
+//
+// # What proves a duplicate
+//
+// By version: the change expects the version that its message saw. If the
+// history tells that the same event made the step after that version, the change
+// has taken effect; if another event did, writers have diverged. Give each event
+// of a machine that can make the same step twice its own version, or go by
+// message ID.
+//
+// By message ID: the history of the entity knows the message. The ID comes from
+// the change, or is the record's origin: the topic's UUID, the partition and the
+// offset, which survive everything but a copy of the topic.
+//
+// By state alone, without history: only for machines whose definition proves
+// that an event behind the state was taken ([ByState]).
+//
+// The past is asked first: a proven duplicate is one even if the row is gone or
+// the machine has lost the event. A row that is gone is no new entity: what is
+// not a duplicate is rejected, and a replay does not raise the dead.
+//
+// # Parked records
+//
+// A record that came too early waits beside its entity, in pawl.parked, and its
+// offset is committed. When the entity moves, the records that wait for it are
+// judged again in the order in which they were parked, before the next record of
+// the batch and in the same transaction, until none of them moves anything. So
+// what becomes of records depends on their order only, not on where batches
+// begin and end. A record that needs several entities waits for one of them at a
+// time: the one that holds it up.
+//
+// A worker that parks a record and another that moves its entity at the same
+// moment do not see each other. [Store.Sweep], or the next record of the entity,
+// finds what was left behind.
+//
+// # Tables and rights
+//
+// The entity table is the application's: see [Table] for what it has to have.
+// History, parked records and dead letters are in schema pawl, which package
+// migrations makes. The role of a worker needs no more than
+//
+//	GRANT SELECT, INSERT, UPDATE ON orders TO worker;
+//	GRANT USAGE ON SCHEMA pawl TO worker;
+//	GRANT SELECT ON pawl.goose_db_version TO worker;
+//	GRANT SELECT, INSERT ON pawl.transitions TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//
+// Parked records and dead letters are known by their origin alone. Workers that
+// consume the same topic for different machines need databases of their own.
+package versioning

@@ -1,0 +1,417 @@
+package versioning_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+func orderRules(identity versioning.Identity) map[string]versioning.Rules {
+	return map[string]versioning.Rules{"order": {Machine: order, Identity: identity}}
+}
+
+// TestFold has what the conformance suite can't set up.
+func TestFold(t *testing.T) {
+	t.Parallel()
+	a := versioning.Entity{Machine: "order", Key: "a"}
+	paid := map[versioning.Entity]versioning.Row{a: {State: "paid", Version: 4}}
+	for _, c := range []struct {
+		name     string
+		identity versioning.Identity
+		view     versioning.View
+		change   versioning.Change
+		want     string
+	}{
+		{
+			"a duplicate of an event that the machine no longer has", versioning.ByMessage,
+			versioning.View{Rows: paid, Messages: map[versioning.MessageAt]struct{}{{Entity: a, MessageID: "m"}: {}}},
+			versioning.Change{Event: "retired", MessageID: "m"},
+			"duplicate",
+		},
+		{
+			"the same, by version", versioning.ByVersion,
+			versioning.View{Rows: paid, Steps: map[versioning.StepAt]statemachine.Event{{Entity: a, Version: 3}: "retired"}},
+			versioning.Change{Event: "retired", Expected: versioning.At(2)},
+			"duplicate",
+		},
+		{
+			"an unknown event ahead", versioning.ByMessage,
+			versioning.View{Rows: paid},
+			versioning.Change{Event: "retired", Expected: versioning.At(9)},
+			"rejected unknown_event",
+		},
+		{
+			"a version below all", versioning.ByMessage,
+			versioning.View{Rows: paid},
+			versioning.Change{Event: "placed", Expected: versioning.At(-5)},
+			"diverged history_missing",
+		},
+		{
+			"an empty view", versioning.ByMessage,
+			versioning.View{},
+			versioning.Change{Event: "placed"},
+			"applied",
+		},
+		{
+			"by version the message does not count", versioning.ByVersion,
+			versioning.View{Rows: paid, Messages: map[versioning.MessageAt]struct{}{{Entity: a, MessageID: "m"}: {}}},
+			versioning.Change{Event: "shipped", MessageID: "m"},
+			"rejected no_version",
+		},
+	} {
+		c.change.Machine, c.change.Key = a.Machine, a.Key
+		r := &versioning.Record{Changes: []versioning.Change{c.change}}
+		plan := versioning.Fold(orderRules(c.identity), &c.view, []*versioning.Record{r})
+		if got := verdicts(plan.Outcomes)[0]; got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// TestFoldLeavesStrangersAlone checks that a parked record of a machine that
+// these workers do not have is neither judged nor written.
+func TestFoldLeavesStrangersAlone(t *testing.T) {
+	t.Parallel()
+	a := versioning.Entity{Machine: "order", Key: "a"}
+	stranger := &versioning.Record{Origin: versioning.Origin{Offset: 7}, Changes: []versioning.Change{
+		{Machine: "order", Key: "a", Event: "captured", MessageID: "1"}, {Machine: "other", Key: "x", Event: "y", MessageID: "1"},
+	}}
+	view := &versioning.View{Parked: []versioning.Parked{{Record: stranger, Entity: a, Reason: versioning.ReasonNoEntity}}}
+	placed := (&log{}).say("a", "placed")
+	plan := versioning.Fold(orderRules(versioning.ByMessage), view, []*versioning.Record{placed})
+	if len(plan.Moves) != 1 || len(plan.Moves[0].Steps) != 1 || len(plan.Release)+len(plan.Repark)+len(plan.Park)+len(plan.Dead) > 0 {
+		t.Errorf("plan %+v touches the stranger", plan)
+	}
+}
+
+// TestFoldDoesNotChangeItsArguments folds the same twice.
+func TestFoldIsPure(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		m := versioningtest.NewMemory(w.rules...)
+		rules := make(map[string]versioning.Rules)
+		for _, r := range w.rules {
+			rules[r.Machine.Name()] = r
+		}
+		records := w.draw(t)
+		for _, r := range records {
+			m.Prepare(r)
+		}
+		view := &versioning.View{}
+		first := versioning.Fold(rules, view, records)
+		second := versioning.Fold(rules, view, records)
+		if diff := cmp.Diff(first.Outcomes, second.Outcomes); diff != "" {
+			t.Fatalf("the second fold says otherwise:\n%s", diff)
+		}
+		for _, move := range first.Moves {
+			version := move.From.Version
+			for _, step := range move.Steps {
+				if version++; step.Version != version {
+					t.Fatalf("steps of %s: %+v", move.Entity, move.Steps)
+				}
+			}
+		}
+	})
+}
+
+// A world is a set of machines, and what records may say about them.
+type world struct {
+	rules    []versioning.Rules
+	machines []string
+	events   []statemachine.Event
+}
+
+func drawWorld(t *rapid.T) world {
+	var w world
+	for i := range rapid.IntRange(1, 2).Draw(t, "machines") {
+		m := drawMachine(t, fmt.Sprint("m", i))
+		identity := versioning.ByMessage
+		switch {
+		case m.ProveStateIdentity() == nil && rapid.Bool().Draw(t, "by state"):
+			identity = versioning.ByState
+		case rapid.IntRange(0, 4).Draw(t, "by version") == 0:
+			identity = versioning.ByVersion
+		}
+		w.rules = append(w.rules, versioning.Rules{Machine: m, Identity: identity})
+		w.machines = append(w.machines, m.Name())
+		w.events = append(w.events, m.Events()...)
+	}
+	w.events = append(slices.Compact(w.events), "nosuch")
+	return w
+}
+
+// drawMachine draws until a machine compiles.
+func drawMachine(t *rapid.T, name string) *statemachine.Machine {
+	return rapid.Custom(func(t *rapid.T) *statemachine.Machine {
+		states := []statemachine.State{"s0", "s1", "s2", "s3"}[:rapid.IntRange(2, 4).Draw(t, "states")]
+		d := statemachine.Definition{Name: name, Version: 1, Terminal: statemachine.In(states[len(states)-1])}
+		d.Transitions = append(d.Transitions, statemachine.Transition{Event: "e0", To: "s0"})
+		// A way through, so that most of them compile, and some detours.
+		for i := 1; i < len(states); i++ {
+			d.Transitions = append(d.Transitions, statemachine.Transition{
+				Event: statemachine.Event(fmt.Sprint("e", i)), From: statemachine.In(states[i-1]), To: states[i],
+			})
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "detours") {
+			d.Transitions = append(d.Transitions, statemachine.Transition{
+				Event: statemachine.Event(fmt.Sprint("e", rapid.IntRange(0, 5).Draw(t, "event"))),
+				From:  statemachine.In(states[rapid.IntRange(0, len(states)-2).Draw(t, "from")]),
+				To:    states[rapid.IntRange(0, len(states)-1).Draw(t, "to")],
+				Guard: func(a statemachine.Attempt) error {
+					if len(a.Payload) > 0 && a.Version%2 == 1 {
+						return fmt.Errorf("not at version %d", a.Version)
+					}
+					return nil
+				},
+			})
+		}
+		m, err := statemachine.Compile(d)
+		if err != nil {
+			t.Skip("does not compile")
+		}
+		return m
+	}).Draw(t, name)
+}
+
+// draw draws records: with swaps, gaps and redeliveries, some with versions,
+// some with several changes, some that can't be decoded.
+func (w world) draw(t *rapid.T) []*versioning.Record {
+	records := make([]*versioning.Record, rapid.IntRange(1, 20).Draw(t, "records"))
+	for i := range records {
+		if i > 0 && rapid.IntRange(0, 7).Draw(t, "redelivery") == 0 {
+			again := *records[rapid.IntRange(0, i-1).Draw(t, "of")]
+			again.Changes = slices.Clone(again.Changes)
+			records[i] = &again
+			continue
+		}
+		r := &versioning.Record{Origin: versioning.Origin{Offset: int64(i)}}
+		if rapid.IntRange(0, 9).Draw(t, "undecodable") == 0 {
+			r.Err = fmt.Errorf("garbage")
+		}
+		if rapid.Bool().Draw(t, "payload") {
+			r.Value = []byte("x")
+		}
+		for range rapid.SampledFrom([]int{1, 1, 1, 1, 2, 3, 0}).Draw(t, "changes") {
+			c := versioning.Change{
+				Machine: rapid.SampledFrom(w.machines).Draw(t, "machine"),
+				Key:     rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+				Event:   rapid.SampledFrom(w.events).Draw(t, "event"),
+			}
+			if rapid.IntRange(0, 3).Draw(t, "own ID") == 0 {
+				c.MessageID = rapid.SampledFrom([]string{"m1", "m2", "m3"}).Draw(t, "id")
+			}
+			if rapid.IntRange(0, 3).Draw(t, "versioned") == 0 {
+				c.Expected = versioning.At(rapid.Int64Range(0, 4).Draw(t, "version"))
+			}
+			r.Changes = append(r.Changes, c)
+		}
+		records[i] = r
+	}
+	return records
+}
+
+// ending is all that a memory store holds.
+type ending struct {
+	Rows    map[versioning.Entity]versioningtest.Row
+	History map[versioning.Entity][]versioningtest.Transition
+	Parked  []versioningtest.Parked
+	Dead    []versioningtest.DeadLetter
+}
+
+// play applies records in batches, which end before the given indexes, and
+// returns the last verdict of each record and what the store holds then.
+func (w world) play(t *rapid.T, records []*versioning.Record, borders []int) ([]string, ending) {
+	m := versioningtest.NewMemory(w.rules...)
+	last := make([]string, len(records))
+	from := 0
+	for _, to := range append(slices.Clone(borders), len(records)) {
+		batch := make([]*versioning.Record, 0, to-from)
+		for _, r := range records[from:to] {
+			own := *r
+			own.Changes = slices.Clone(r.Changes)
+			m.Prepare(&own)
+			batch = append(batch, &own)
+		}
+		result, err := m.Apply(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range result.Released {
+			for i := range records[:from] {
+				if records[i].Origin == s.Record.Origin && last[i][:5] == "early" {
+					last[i] = verdicts([]versioning.Outcome{s.Outcome})[0]
+				}
+			}
+		}
+		copy(last[from:to], verdicts(result.Outcomes))
+		from = to
+	}
+	all := ending{Rows: m.Rows(), History: make(map[versioning.Entity][]versioningtest.Transition), Parked: m.Parked(), Dead: m.DeadLetters()}
+	for e := range all.Rows {
+		all.History[e] = m.History(e)
+	}
+	slices.SortFunc(all.Dead, func(a, b versioningtest.DeadLetter) int { return int(a.Origin.Offset - b.Origin.Offset) })
+	return last, all
+}
+
+// early makes the verdicts on records that go on waiting the same: the reason
+// is that of the time when they were last asked about.
+func early(verdicts []string) []string {
+	all := slices.Clone(verdicts)
+	for i, v := range all {
+		if len(v) > 5 && v[:5] == "early" {
+			all[i] = "early"
+		}
+	}
+	return all
+}
+
+// TestBorders is the property that a fold is for: what becomes of records does
+// not depend on where the borders between batches are.
+func TestBorders(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		records := w.draw(t)
+		singles := make([]int, 0, len(records))
+		for i := 1; i < len(records); i++ {
+			singles = append(singles, i)
+		}
+		var some []int
+		for _, i := range singles {
+			if rapid.Bool().Draw(t, "border") {
+				some = append(some, i)
+			}
+		}
+		wantVerdicts, want := w.play(t, records, singles)
+		gotVerdicts, got := w.play(t, records, some)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("one by one (-), with borders at %v (+):\n%s", some, diff)
+		}
+		if diff := cmp.Diff(early(wantVerdicts), early(gotVerdicts)); diff != "" {
+			t.Fatalf("verdicts one by one (-), with borders at %v (+):\n%s", some, diff)
+		}
+
+		// All of it once more changes nothing, but for what waits or was lost.
+		_, twice := w.play(t, append(slices.Clone(records), records...), some)
+		if diff := cmp.Diff(want, twice); diff != "" {
+			t.Fatalf("after once (-) and twice (+):\n%s", diff)
+		}
+	})
+}
+
+// TestPrefix: the verdict on a record does not depend on those behind it, except
+// that they may free it.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		records := w.draw(t)
+		n := rapid.IntRange(1, len(records)).Draw(t, "prefix")
+		part, _ := w.play(t, records[:n], nil)
+		whole, _ := w.play(t, records, nil)
+		for i, v := range part {
+			if v[:5] != "early" && v != whole[i] {
+				t.Fatalf("record %d is %s, and %s if others follow", i, v, whole[i])
+			}
+		}
+	})
+}
+
+// FuzzFold folds arbitrary records over arbitrary views: it must not panic, and
+// each record gets a verdict.
+func FuzzFold(f *testing.F) {
+	f.Add([]byte("any"), []byte("thing"))
+	f.Add(bytes.Repeat([]byte{1, 2, 3}, 20), bytes.Repeat([]byte{0, 5, 2}, 20))
+	f.Fuzz(func(t *testing.T, view, batch []byte) {
+		in := &source{bytes.NewReader(view)}
+		v := &versioning.View{
+			Rows: make(map[versioning.Entity]versioning.Row), Messages: make(map[versioning.MessageAt]struct{}),
+			Steps: make(map[versioning.StepAt]statemachine.Event), Dead: make(map[versioning.Origin]versioning.Outcome),
+		}
+		for in.Len() > 0 {
+			switch in.n(5) {
+			case 0:
+				v.Rows[in.entity()] = versioning.Row{State: in.state(), Version: in.version(), Gone: in.n(4) == 0}
+			case 1:
+				v.Messages[versioning.MessageAt{Entity: in.entity(), MessageID: fmt.Sprint(in.n(4))}] = struct{}{}
+			case 2:
+				v.Steps[versioning.StepAt{Entity: in.entity(), Version: in.version()}] = in.event()
+			case 3:
+				v.Parked = append(v.Parked, versioning.Parked{Record: in.record(), Entity: versioning.Entity{Machine: "order", Key: "a"}, Seen: in.version()})
+			case 4:
+				v.Dead[versioning.Origin{Offset: int64(in.n(16))}] = versioning.Outcome{Verdict: versioning.Rejected}
+			}
+		}
+		in = &source{bytes.NewReader(batch)}
+		var records []*versioning.Record
+		for in.Len() > 0 {
+			records = append(records, in.record())
+		}
+		rules := orderRules(versioning.Identity(len(view) % 3))
+		for i, o := range versioning.Fold(rules, v, records).Outcomes {
+			if o.Verdict == versioning.Undecided {
+				t.Errorf("record %d has no verdict", i)
+			}
+		}
+		versioning.Refold(rules, v)
+	})
+}
+
+// A source makes values of bytes.
+type source struct{ *bytes.Reader }
+
+func (s *source) n(n int) int {
+	b, err := s.ReadByte()
+	if err != nil {
+		return 0
+	}
+	return int(b) % n
+}
+
+func (s *source) version() int64 {
+	if s.n(8) > 0 {
+		return int64(s.n(6))
+	}
+	var b [8]byte
+	_, _ = s.Read(b[:])
+	return int64(binary.LittleEndian.Uint64(b[:]))
+}
+
+func (s *source) entity() versioning.Entity {
+	return versioning.Entity{Machine: []string{"order", "order", "order", "other"}[s.n(4)], Key: string(rune('a' + s.n(3)))}
+}
+
+func (s *source) event() statemachine.Event {
+	return append(order.Events(), "nosuch", "")[s.n(len(order.Events())+2)]
+}
+
+func (s *source) state() statemachine.State {
+	return append(order.States(), "nosuch", "")[s.n(len(order.States())+2)]
+}
+
+func (s *source) record() *versioning.Record {
+	r := &versioning.Record{Origin: versioning.Origin{Offset: int64(s.n(16))}}
+	if s.n(8) == 1 {
+		r.Err = fmt.Errorf("garbage")
+	}
+	for range s.n(4) {
+		e := s.entity()
+		c := versioning.Change{Machine: e.Machine, Key: e.Key, Event: s.event(), MessageID: fmt.Sprint(s.n(4))}
+		if s.n(3) == 0 {
+			c.Expected = versioning.At(s.version())
+		}
+		r.Changes = append(r.Changes, c)
+	}
+	return r
+}

@@ -1,0 +1,436 @@
+package versioning_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// shop is a database with two machines, for what is kept whole: parked records
+// and dead letters.
+var shopTemplate = testenv.Template("shop", func(ctx context.Context, url string) error {
+	if err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `
+CREATE TABLE shop_orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, total integer CHECK (total > 0));
+CREATE TABLE shop_payments (id bigint PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`)
+	return errors.Join(err, conn.Close(ctx))
+})
+
+var shopOrder = statemachine.MustCompile(statemachine.Definition{
+	Name: "order", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "placed", To: "pending"},
+		{Event: "paid", From: statemachine.In("pending"), To: "paid"},
+		{Event: "shipped", From: statemachine.In("paid"), To: "shipped"},
+		{Event: "cancelled", From: statemachine.In("pending", "paid"), To: "cancelled"},
+	},
+	Terminal: statemachine.In("shipped", "cancelled"),
+})
+
+var shopPayment = statemachine.MustCompile(statemachine.Definition{
+	Name: "payment", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "authorized", To: "authorized"},
+		{Event: "captured", From: statemachine.In("authorized"), To: "captured"},
+	},
+	Terminal: statemachine.In("captured"),
+})
+
+type shop struct {
+	*versioning.Store
+
+	pool   *pgxpool.Pool
+	offset int64
+}
+
+func newShop(t *testing.T, orders versioning.Table) *shop {
+	t.Helper()
+	pool := testenv.Pool(t, shopTemplate)
+	orders.Machine, orders.Name = shopOrder, "shop_orders"
+	store, err := versioning.Open(t.Context(), pool, orders, versioning.Table{Machine: shopPayment, Name: "shop_payments"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &shop{Store: store, pool: pool}
+}
+
+// ask is what the shop's messages say: a list of changes, as JSON.
+type ask struct {
+	Machine string
+	Key     string
+	Event   statemachine.Event
+	Total   any
+}
+
+func decodeAsk(r *versioning.Record) (changes []versioning.Change, err error) {
+	var asks []ask
+	if err := json.Unmarshal(r.Value, &asks); err != nil {
+		return nil, err
+	}
+	for _, a := range asks {
+		c := versioning.Change{Machine: a.Machine, Key: a.Key, Event: a.Event}
+		if a.Total != nil {
+			c.Set = versioning.Columns{"total": a.Total}
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+func (s *shop) record(t *testing.T, asks ...ask) *versioning.Record {
+	t.Helper()
+	value, err := json.Marshal(asks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.raw(string(value))
+}
+
+func (s *shop) raw(value string) *versioning.Record {
+	s.offset++
+	r := &versioning.Record{
+		Origin: versioning.Origin{Topic: "shop", TopicID: [16]byte{1}, Offset: s.offset},
+		Key:    []byte("k"), Value: []byte(value), Headers: []versioning.Header{{Key: "h", Value: []byte("v")}},
+		Timestamp: time.UnixMilli(1_700_000_000_000),
+	}
+	r.Changes, r.Err = decodeAsk(r)
+	s.Prepare(r)
+	return r
+}
+
+func (s *shop) apply(t *testing.T, records ...*versioning.Record) (verdicts []string) {
+	t.Helper()
+	result, err := s.Apply(t.Context(), records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told(result.Outcomes)
+}
+
+func told(outcomes []versioning.Outcome) (verdicts []string) {
+	for _, o := range outcomes {
+		s := o.Verdict.String()
+		if o.Reason != "" {
+			s += " " + string(o.Reason)
+		}
+		verdicts = append(verdicts, s)
+	}
+	return verdicts
+}
+
+func wantSame(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func (s *shop) count(t *testing.T, query string) (n int) {
+	t.Helper()
+	if err := s.pool.QueryRow(t.Context(), query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestPaymentMovesTwoTables: one record moves a payment and its order, all or
+// nothing.
+func TestPaymentMovesTwoTables(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	both := func() *versioning.Record {
+		return s.record(t, ask{"payment", "7", "captured", nil}, ask{"order", "a", "paid", nil})
+	}
+	early := both()
+	wantSame(t, "before either exists", []string{"early no_entity"}, s.apply(t, early))
+	wantSame(t, "payment", []string{"applied"}, s.apply(t, s.record(t, ask{"payment", "7", "authorized", nil})))
+	wantSame(t, "captured without its order", 0, s.count(t, `SELECT count(*) FROM shop_payments WHERE state = 'captured'`))
+	wantSame(t, "order", []string{"applied"}, s.apply(t, s.record(t, ask{"order", "a", "placed", nil})))
+	wantSame(t, "captured and paid, by the parked record", 1,
+		s.count(t, `SELECT count(*) FROM shop_payments AS p, shop_orders AS o WHERE p.state = 'captured' AND o.state = 'paid'`))
+	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
+	wantSame(t, "again", []string{"duplicate"}, s.apply(t, early))
+	wantSame(t, "another capture", []string{"rejected illegal"}, s.apply(t, both()))
+}
+
+// TestLateCaptureIsNoDuplicate: the money of a payment that was captured after
+// its unpaid order was cancelled must not be lost, under any identity.
+func TestLateCaptureIsNoDuplicate(t *testing.T) {
+	_, err := versioning.Open(t.Context(), newShop(t, versioning.Table{}).pool,
+		versioning.Table{Machine: shopOrder, Name: "shop_orders", Identity: versioning.ByState})
+	identity, ok := errors.AsType[*statemachine.IdentityError](err)
+	if !ok || identity.Event != "paid" || identity.State != "cancelled" || len(identity.Path) == 0 {
+		t.Errorf("by state: Open returned %v; want an IdentityError that names paid, cancelled and a path", err)
+	}
+	for _, by := range []versioning.Identity{versioning.ByMessage, versioning.ByVersion} {
+		t.Run(by.String(), func(t *testing.T) {
+			s := newShop(t, versioning.Table{Identity: by})
+			var records []*versioning.Record
+			for i, event := range []statemachine.Event{"placed", "cancelled", "paid"} {
+				r := s.record(t, ask{"order", "a", event, nil})
+				r.Changes[0].Expected = versioning.At(int64(min(i, 1))) // the capture does not know of the cancelling
+				records = append(records, r)
+			}
+			if by == versioning.ByMessage {
+				for _, r := range records {
+					r.Changes[0].Expected = versioning.Expected{}
+				}
+			}
+			want := "rejected illegal"
+			if by == versioning.ByVersion {
+				want = "diverged version_taken"
+			}
+			for range 2 { // and again when it is replayed
+				verdicts := s.apply(t, records...)
+				wantSame(t, "late capture", want, verdicts[2])
+			}
+			wantSame(t, "dead letters", 1, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE event = 'paid'`))
+		})
+	}
+}
+
+func TestRedrive(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	ctx := t.Context()
+	verdicts := s.apply(t,
+		s.record(t, ask{"order", "a", "placed", -5}), // CHECK
+		s.raw(`{"broken`), // undecodable
+		s.record(t, ask{"order", "a", "paid", nil}), // parked: its order was refused
+		s.record(t, ask{"order", "b", "no such event", nil}))
+	wantSame(t, "verdicts", []string{"rejected constraint", "rejected undecodable", "early no_entity", "rejected unknown_event"}, verdicts)
+
+	letters, err := s.DeadLetters(ctx, versioning.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(letters) != 3 {
+		t.Fatalf("%d dead letters, want 3", len(letters))
+	}
+	wantSame(t, "key", []byte("k"), letters[0].Record.Key)
+	wantSame(t, "headers", []versioning.Header{{Key: "h", Value: []byte("v")}}, letters[0].Record.Headers)
+	wantSame(t, "timestamp", int64(1_700_000_000_000), letters[0].Record.Timestamp.UnixMilli())
+
+	// In vain: each keeps its place and counts one attempt more.
+	again, err := s.Redrive(ctx, letters, decodeAsk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "in vain", []string{"rejected constraint", "rejected undecodable", "rejected unknown_event"}, told(again))
+	wantSame(t, "attempts", 3, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE attempts = 2`))
+
+	// With a decoder that was mended.
+	mended := func(r *versioning.Record) ([]versioning.Change, error) {
+		changes, err := decodeAsk(r)
+		if err != nil {
+			return []versioning.Change{{Machine: "order", Key: "c", Event: "placed"}}, nil
+		}
+		for i := range changes {
+			changes[i].Set = nil
+			if changes[i].Event == "no such event" {
+				changes[i].Event = "placed"
+			}
+		}
+		return changes, nil
+	}
+	dry, err := s.DryRedrive(ctx, letters, mended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "dry run", []string{"applied", "applied", "applied"}, told(dry))
+	wantSame(t, "rows after the dry run", 0, s.count(t, `SELECT count(*) FROM shop_orders`))
+	wet, err := s.Redrive(ctx, letters, mended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "redriven", told(dry), told(wet))
+	wantSame(t, "rows", 3, s.count(t, `SELECT count(*) FROM shop_orders`))
+	wantSame(t, "the parked payment went with its order", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE id = 'a' AND state = 'paid'`))
+	wantSame(t, "dead letters", 0, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
+
+	// The list is stale now: nothing happens twice.
+	twice, err := s.Redrive(ctx, letters, mended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "twice", []string{"ignored", "ignored", "ignored"}, told(twice))
+	wantSame(t, "history", 4, s.count(t, `SELECT count(*) FROM pawl.transitions`))
+}
+
+func TestFilters(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	for i := range 5 {
+		s.apply(t, s.record(t, ask{"order", fmt.Sprint("o", i), "nonsense", nil}), s.record(t, ask{"payment", fmt.Sprint(i), "captured", nil}))
+	}
+	s.apply(t, s.raw(`?`))
+	first, err := s.DeadLetters(t.Context(), versioning.Filter{Limit: 1})
+	if err != nil || len(first) != 1 {
+		t.Fatal(first, err)
+	}
+	tests := []struct {
+		name   string
+		filter versioning.Filter
+		dead   int
+		parked int
+	}{
+		{"all", versioning.Filter{}, 6, 5},
+		{"by reason", versioning.Filter{Reason: versioning.ReasonUndecodable}, 1, 0},
+		{"by reason, parked", versioning.Filter{Reason: versioning.ReasonNoEntity}, 0, 5},
+		{"by machine", versioning.Filter{Machine: "order"}, 5, 0},
+		{"by machine, parked", versioning.Filter{Machine: "payment"}, 0, 5},
+		{"by entity", versioning.Filter{Machine: "order", Key: "o3"}, 1, 0},
+		{"by topic", versioning.Filter{Topic: "another"}, 0, 0},
+		{"by time, past", versioning.Filter{To: time.Now().Add(-time.Hour)}, 0, 0},
+		{"by time, now", versioning.Filter{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, 6, 5},
+		{"limit", versioning.Filter{Limit: 2}, 2, 2},
+		{"second page", versioning.Filter{After: first[0].ID, Limit: 10}, 5, 5},
+		{"by ID", versioning.Filter{IDs: []int64{first[0].ID, -1}}, 1, 5},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dead, err := s.DeadLetters(t.Context(), test.filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parked, err := s.Parked(t.Context(), test.filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantSame(t, "dead letters, parked", []int{test.dead, test.parked}, []int{len(dead), len(parked)})
+		})
+	}
+}
+
+func TestSweep(t *testing.T) {
+	s := newShop(t, versioning.Table{ParkFor: time.Hour, MaxParked: 2})
+	ctx := t.Context()
+	wantSame(t, "parked, and one too many", []string{"early no_entity", "early no_entity", "rejected too_many_parked"},
+		s.apply(t, s.record(t, ask{"order", "a", "paid", nil}), s.record(t, ask{"order", "a", "shipped", nil}), s.record(t, ask{"order", "a", "cancelled", nil})))
+	wantSame(t, "another", []string{"early no_entity"}, s.apply(t, s.record(t, ask{"order", "b", "paid", nil})))
+	swept, err := s.Sweep(ctx)
+	if err != nil || len(swept.Released) != 0 || swept.Expired != 0 {
+		t.Fatalf("a sweep with nothing to do: %+v, %v", swept, err)
+	}
+
+	// As if another worker had made the order while the records were being
+	// parked, and so had not seen them.
+	if _, err := s.pool.Exec(ctx, `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	if swept, err = s.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "released", 2, len(swept.Released))
+	wantSame(t, "shipped", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'shipped' AND version = 3`))
+
+	if _, err := s.pool.Exec(ctx, `UPDATE pawl.parked SET parked_at = now() - interval '61 minutes'`); err != nil {
+		t.Fatal(err)
+	}
+	if swept, err = s.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "expired", 1, swept.Expired)
+	letters, err := s.DeadLetters(ctx, versioning.Filter{Reason: versioning.ReasonParkedTooLong})
+	if err != nil || len(letters) != 1 {
+		t.Fatal(letters, err)
+	}
+	wantSame(t, "whose", versioning.Entity{Machine: "order", Key: "b"}, letters[0].Outcome.Entity)
+	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
+}
+
+// TestSweepOfRefused: a parked record that PostgreSQL refuses is rejected alone.
+func TestSweepOfRefused(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	s.apply(t, s.record(t, ask{"order", "a", "paid", -1}), s.record(t, ask{"order", "a", "cancelled", nil}))
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	swept, err := s.Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes []versioning.Outcome
+	for _, r := range swept.Released {
+		outcomes = append(outcomes, r.Outcome)
+	}
+	wantSame(t, "released", []string{"rejected constraint", "applied"}, told(outcomes))
+	wantSame(t, "dead letters", 1, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
+	wantSame(t, "cancelled", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'cancelled'`))
+}
+
+func TestCopyDeadLetters(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	for range 7 {
+		s.apply(t, s.raw(`?`))
+	}
+	var mu sync.Mutex
+	copied := map[int64]int{}
+	broken := errors.New("broken pipe")
+	fail := func(context.Context, []versioning.DeadLetter) error { return broken }
+	if n, err := s.CopyDeadLetters(t.Context(), []string{"shop"}, 3, fail); !errors.Is(err, broken) || n != 0 {
+		t.Fatalf("a copy that failed: %d, %v", n, err)
+	}
+	var wait sync.WaitGroup
+	for range 3 {
+		wait.Go(func() {
+			for n := 1; n > 0; {
+				var err error
+				n, err = s.CopyDeadLetters(t.Context(), []string{"shop"}, 2, func(_ context.Context, letters []versioning.DeadLetter) error {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, l := range letters {
+						copied[l.ID]++
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	wantSame(t, "letters copied", 7, len(copied))
+	for id, n := range copied {
+		wantSame(t, fmt.Sprint("copies of ", id), 1, n)
+	}
+	n, err := s.CopyDeadLetters(t.Context(), []string{"another"}, 10, fail)
+	if n != 0 || err != nil {
+		t.Errorf("letters of another topic: %d, %v", n, err)
+	}
+}
+
+// TestArchivedRows: a replay after rows were archived creates nothing.
+func TestArchivedRows(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	records := []*versioning.Record{
+		s.record(t, ask{"order", "a", "placed", nil}), s.record(t, ask{"order", "a", "cancelled", nil}),
+		s.record(t, ask{"order", "b", "placed", nil}),
+	}
+	s.apply(t, records...)
+	if _, err := s.pool.Exec(t.Context(), `DELETE FROM shop_orders`); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "replayed", []string{"duplicate", "duplicate", "duplicate"}, s.apply(t, records...))
+	wantSame(t, "raised from the dead", []string{"rejected entity_gone", "rejected entity_gone"},
+		s.apply(t, s.record(t, ask{"order", "a", "placed", nil}), s.record(t, ask{"order", "b", "paid", nil})))
+	wantSame(t, "rows", 0, s.count(t, `SELECT count(*) FROM shop_orders`))
+}

@@ -1,0 +1,221 @@
+package versioning_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// TestPoison checks that one record that PostgreSQL refuses is found among a
+// thousand, and rejected alone.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, withOrders)
+	mustExec(t, pool, `
+CREATE TABLE customers (id int PRIMARY KEY);
+ALTER TABLE orders ADD customer int REFERENCES customers DEFERRABLE INITIALLY DEFERRED, ADD deferred_code text UNIQUE DEFERRABLE INITIALLY DEFERRED;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF new.note = 'raise' THEN RAISE 'no'; END IF;
+	IF new.note = 'case' THEN CASE new.note WHEN 'other' THEN NULL; END CASE; END IF;
+	IF new.note = 'zero' THEN new.amount = 1 / 0; END IF;
+	RETURN new; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION refuse();
+INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken')`)
+	store, tr := traced(t, pool)
+	apply(t, store, (&log{next: 1 << 40}).say("warm", "placed"))
+	for i, set := range []versioning.Columns{
+		{"amount": 1000},
+		{"code": "taken"},
+		{"customer": 9},
+		{"amount": "x"},
+		{"note": "raise"},
+		{"note": "case"},
+		{"note": "zero"},
+		{"customer": "99999999999"},
+	} {
+		const n = 1000
+		l := log{next: int64(i * n)}
+		at := (i*379 + 1) % n
+		records := make([]*versioning.Record, n)
+		want := repeat("applied", n)
+		for j := range records {
+			records[j] = l.say(fmt.Sprint(i, "-", j), "placed")
+		}
+		records[at].Changes[0].Set = set
+		want[at] = "rejected constraint"
+		prepare(store, records)
+		var result versioning.Result
+		statements, _ := tr.counted(func() {
+			var err error
+			if result, err = store.Apply(t.Context(), records); err != nil {
+				t.Fatalf("%v: %v", set, err)
+			}
+		})
+		wantVerdicts(t, result, want...)
+		if statements > 250 {
+			t.Errorf("%v: %d statements", set, statements)
+		}
+		wantRows(t, pool, fmt.Sprintf(`SELECT count(*)::text FROM orders WHERE id LIKE '%d-%%'`, i), fmt.Sprint(n-1))
+		if i == 0 {
+			t.Logf("%d statements for %d records with one bad one", statements, n)
+		}
+		wantVerdicts(t, apply(t, store, records[at]), "rejected constraint") // delivered again
+	}
+	wantRows(t, pool, `SELECT count(*) || ' ' || count(DISTINCT entity) FROM pawl.dead_letters WHERE reason = 'constraint'`, "8 8")
+}
+
+// TestPoisonAmongParked checks that a parked record that PostgreSQL refuses
+// takes nobody down with it: neither the record that freed it, nor others.
+func TestPoisonAmongParked(t *testing.T) {
+	t.Parallel()
+	for _, batches := range []int{1, 2} {
+		t.Run(fmt.Sprint(batches), func(t *testing.T) {
+			t.Parallel()
+			pool, store := openOrders(t)
+			var l log
+			records := []*versioning.Record{
+				l.set("a", "captured", versioning.Columns{"amount": 5000}),
+				l.set("a", "noted", versioning.Columns{"note": "kept"}),
+				l.say("a", "captured"),
+				l.say("b", "placed"),
+				l.say("a", "placed"),
+				l.say("b", "captured"),
+			}
+			var released []string
+			if batches == 1 {
+				wantVerdicts(t, apply(t, store, records...),
+					"rejected constraint", "applied", "applied", "applied", "applied", "applied")
+			} else {
+				wantVerdicts(t, apply(t, store, records[:3]...), "early no_entity", "early no_entity", "early no_entity")
+				result := apply(t, store, records[3:]...)
+				wantVerdicts(t, result, "applied", "applied", "applied")
+				for _, s := range result.Released {
+					released = append(released, fmt.Sprint(s.Record.Origin.Offset, " ", s.Outcome.Verdict))
+				}
+				if got := strings.Join(released, ", "); got != "0 rejected, 1 applied, 2 applied" {
+					t.Errorf("released %s", got)
+				}
+			}
+			wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`, "(a,paid,3,kept,,)", "(b,paid,2,,,)")
+			wantRows(t, pool, `SELECT "offset" || ' ' || reason FROM pawl.dead_letters`, "0 constraint")
+			wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+			wantVerdicts(t, apply(t, store, records...),
+				"rejected constraint", "duplicate", "duplicate", "duplicate", "duplicate", "duplicate")
+		})
+	}
+}
+
+// TestPoisonForADuplicate: the record that wakes a refused one has been applied
+// before, by a worker that did not see what was parked.
+func TestPoisonForADuplicate(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	var l log
+	placed := l.say("a", "placed")
+	tr.before(first(1, func() { apply(t, store, placed) }))
+	wantVerdicts(t, apply(t, hooked, l.set("a", "captured", versioning.Columns{"amount": 5000})), "early no_entity")
+	result := apply(t, store, placed)
+	wantVerdicts(t, result, "duplicate")
+	if len(result.Released) != 1 {
+		t.Errorf("released %v", result.Released)
+	}
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, "constraint")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+}
+
+// TestRefusalIsOfOneAttempt checks that trouble while a refused record is being
+// written off leaves it as it was.
+func TestRefusalIsOfOneAttempt(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	mustExec(t, pool, `ALTER TABLE pawl.dead_letters RENAME TO away`)
+	var l log
+	r := l.set("a", "placed", versioning.Columns{"amount": 500})
+	prepare(store, []*versioning.Record{r})
+	mustExec(t, pool, `ALTER TABLE pawl.away RENAME TO dead_letters; ALTER TABLE orders ADD CONSTRAINT small CHECK (amount < 100)`)
+	n := 0
+	tr.before(func(_ context.Context, conn *pgx.Conn) {
+		if n++; n == 3 { // the write of the dead letter
+			mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
+		}
+	})
+	if _, err := hooked.Apply(t.Context(), []*versioning.Record{r}); versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Fatalf("Apply: %v after %d writes, want an error of infrastructure", err, n)
+	}
+	mustExec(t, pool, `ALTER TABLE orders DROP CONSTRAINT small`)
+	wantVerdicts(t, apply(t, store, r), "applied")
+}
+
+// TestParkedBecomesUndecodable checks that a record that was parked and comes
+// again as one that can't be decoded is only one of the two.
+func TestParkedBecomesUndecodable(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	parked := l.say("a", "captured")
+	apply(t, store, parked)
+	bad := &versioning.Record{Origin: parked.Origin, Err: context.DeadlineExceeded}
+	wantVerdicts(t, apply(t, store, bad), "rejected undecodable")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+	result := apply(t, store, l.say("a", "placed"))
+	wantVerdicts(t, result, "applied")
+	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,pending,1,,,)")
+}
+
+// TestParkedColumnHasGone checks that a parked record for a column that the
+// table no longer has is rejected when it is judged again.
+func TestParkedColumnHasGone(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.record(
+		versioning.Change{Key: "a", Event: "captured", Set: versioning.Columns{"note": "x"}},
+		versioning.Change{Key: "b", Event: "placed"},
+	))
+	mustExec(t, pool, `ALTER TABLE orders DROP note`)
+	store = open(t, pool, versioning.Table{Machine: order, Name: "orders"})
+	result := apply(t, store, l.say("a", "placed"))
+	wantVerdicts(t, result, "applied")
+	if len(result.Released) != 1 || result.Released[0].Outcome.Reason != versioning.ReasonInvalidColumn {
+		t.Errorf("released %+v, want one invalid_column", result.Released)
+	}
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, "invalid_column")
+	wantRows(t, pool, `SELECT id FROM orders`, "a")
+}
+
+func TestTimestamps(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	far := time.FixedZone("", 14*3600)
+	for _, c := range []struct {
+		at   time.Time
+		want string
+	}{
+		{time.Time{}, "0001-01-01 00:00:00"},
+		{time.UnixMilli(-1), "1969-12-31 23:59:59.999"},
+		{time.UnixMilli(1<<63 - 1), "9999-12-31 00:00:00"},
+		{time.UnixMilli(-1 << 63), "0001-01-01 00:00:00"},
+		{time.Date(1, 1, 1, 0, 0, 0, 0, far), "0001-01-01 00:00:00"},
+		{time.UnixMilli(1_700_000_000_123).In(far), "2023-11-14 22:13:20.123"},
+	} {
+		for _, event := range []statemachine.Event{"nosuch", "captured"} {
+			r := l.say("a", event)
+			r.Timestamp = c.at
+			apply(t, store, r)
+		}
+		const of = `SELECT (timestamp AT TIME ZONE 'UTC')::text FROM pawl.`
+		wantRows(t, pool, of+`dead_letters ORDER BY id DESC LIMIT 1`, c.want)
+		wantRows(t, pool, of+`parked ORDER BY seq DESC LIMIT 1`, c.want)
+	}
+}

@@ -1,0 +1,123 @@
+package versioningtest_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+var machine = statemachine.MustCompile(statemachine.Definition{
+	Name: "thing", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "made", To: "open"},
+		{Event: "used", From: statemachine.In("open"), To: "open"},
+		{Event: "ended", From: statemachine.In("open"), To: "ended"},
+	},
+	Terminal: statemachine.In("ended"),
+})
+
+var thing = versioning.Entity{Machine: "thing", Key: "a"}
+
+func record(offset int64, event statemachine.Event) *versioning.Record {
+	return &versioning.Record{Origin: versioning.Origin{Offset: offset}, Changes: []versioning.Change{{Key: "a", Event: event}}}
+}
+
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
+	trouble := errors.New("no connection")
+	made := []*versioning.Record{record(0, "made")}
+	m.Prepare(made[0])
+
+	m.Before(func(_ context.Context, records []*versioning.Record) error {
+		if len(records) != 1 || records[0] != made[0] {
+			t.Errorf("before: %v", records)
+		}
+		return trouble
+	})
+	if _, err := m.Apply(t.Context(), made); !errors.Is(err, trouble) {
+		t.Errorf("Apply = %v, want %v", err, trouble)
+	}
+	if _, ok := m.Row(thing); ok {
+		t.Error("a batch that failed was written")
+	}
+
+	m.Before(nil)
+	m.After(func(_ context.Context, result versioning.Result) error {
+		if result.Outcomes[0].Verdict != versioning.Applied {
+			t.Errorf("after: %v", result)
+		}
+		return trouble
+	})
+	if result, err := m.Apply(t.Context(), made); !errors.Is(err, trouble) || len(result.Outcomes) > 0 {
+		t.Errorf("Apply = %v, %v; want %v", result, err, trouble)
+	}
+	m.After(nil)
+	if result, err := m.Apply(t.Context(), made); err != nil || result.Outcomes[0].Verdict != versioning.Duplicate {
+		t.Errorf("Apply = %v, %v; want a duplicate", result, err)
+	}
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.Apply(ended, made); !errors.Is(err, context.Canceled) {
+		t.Errorf("Apply with a context that has ended: %v", err)
+	}
+}
+
+// TestConcurrentUse is for the race detector, and counts.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
+	var wait sync.WaitGroup
+	for worker := range 4 {
+		wait.Go(func() {
+			for i := range 50 {
+				r := record(int64(worker*1000+i), "used")
+				m.Prepare(r)
+				if _, err := m.Apply(t.Context(), []*versioning.Record{r}); err != nil {
+					t.Error(err)
+				}
+				m.Rows()
+				m.Parked()
+				m.DeadLetters()
+				m.History(thing)
+				m.Before(nil)
+			}
+		})
+	}
+	wait.Wait()
+	if got := len(m.Parked()); got != 200 {
+		t.Errorf("%d parked, want 200", got)
+	}
+	r := record(9999, "made")
+	m.Prepare(r)
+	result, err := m.Apply(t.Context(), []*versioning.Record{r})
+	if err != nil || len(result.Released) != 200 {
+		t.Errorf("%d released, want 200 (%v)", len(result.Released), err)
+	}
+	if row, _ := m.Row(thing); row.Version != 201 {
+		t.Errorf("version %d, want 201", row.Version)
+	}
+}
+
+func TestNewMemoryRefuses(t *testing.T) {
+	t.Parallel()
+	for name, rules := range map[string][]versioning.Rules{
+		"two machines of one name":           {{Machine: machine}, {Machine: machine}},
+		"by state, which proves no identity": {{Machine: machine, Identity: versioning.ByState}},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			versioningtest.NewMemory(rules...)
+		}()
+	}
+}

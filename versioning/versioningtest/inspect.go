@@ -1,0 +1,71 @@
+package versioningtest
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Row returns an entity's row; ok is false where there is none.
+func (m *Memory) Row(e versioning.Entity) (row Row, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row, ok = m.rows[e]
+	row.Columns = maps.Clone(row.Columns)
+	return row, ok
+}
+
+// Rows returns all rows.
+func (m *Memory) Rows() map[versioning.Entity]Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rows := make(map[versioning.Entity]Row, len(m.rows))
+	for e, row := range m.rows {
+		row.Columns = maps.Clone(row.Columns)
+		rows[e] = row
+	}
+	return rows
+}
+
+// History returns an entity's steps, the first one first.
+func (m *Memory) History(e versioning.Entity) []Transition {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.history[e])
+}
+
+// Parked returns the records that wait, in the order in which they were parked.
+func (m *Memory) Parked() []Parked {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Parked
+	for _, p := range m.parked {
+		all = append(all, Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen})
+	}
+	return all
+}
+
+// DeadLetters returns the records that can never be applied, in the order in
+// which that was found out.
+func (m *Memory) DeadLetters() []DeadLetter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.dead)
+}
+
+// Put makes or replaces an entity's row, as somebody else would who writes to
+// the table: no history tells of it.
+func (m *Memory) Put(e versioning.Entity, row Row) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row.Columns = maps.Clone(row.Columns)
+	m.rows[e] = row
+}
+
+// Delete removes an entity's row. Its history remains.
+func (m *Memory) Delete(e versioning.Entity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.rows, e)
+}

@@ -1,0 +1,49 @@
+package versioningtest
+
+import (
+	"context"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Store is what a worker wants of a store.
+type Store interface {
+	Prepare(*versioning.Record)
+	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
+}
+
+// A Row is an entity's row.
+type Row struct {
+	State   statemachine.State
+	Version int64
+	Columns versioning.Columns // what the steps have set
+}
+
+// A Transition is one row of an entity's history.
+type Transition struct {
+	Version    int64
+	Event      statemachine.Event
+	From, To   statemachine.State
+	MessageID  string
+	Origin     versioning.Origin
+	Definition int // the version of the machine's definition
+}
+
+// A Parked record waits for an entity.
+type Parked struct {
+	Origin versioning.Origin
+	Entity versioning.Entity
+	Reason versioning.Reason
+	Seen   int64 // the entity's version when the record was last judged
+}
+
+// A DeadLetter is a record that can never be applied, and why.
+type DeadLetter struct {
+	Origin    versioning.Origin
+	Key       []byte
+	Value     []byte
+	Headers   []versioning.Header
+	Timestamp int64 // milliseconds since 1970
+	Outcome   versioning.Outcome
+}

@@ -1,0 +1,201 @@
+package versioningtest
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Contents is what a store holds, for the suite to look into.
+type Contents interface {
+	// Row returns an entity's row; ok is false where there is none.
+	Row(versioning.Entity) (row Row, ok bool)
+
+	// History returns an entity's steps, the first one first.
+	History(versioning.Entity) []Transition
+
+	// Parked returns the parked records in the order of parking.
+	Parked() []Parked
+
+	// DeadLetters returns the dead letters, the oldest first.
+	DeadLetters() []DeadLetter
+
+	// Put makes or replaces an entity's row, without history.
+	Put(versioning.Entity, Row)
+
+	// Delete removes an entity's row; its history remains.
+	Delete(versioning.Entity)
+}
+
+// A Harness is an empty store under test.
+type Harness struct {
+	Store
+	Contents
+}
+
+// Open makes an empty store for the given machines. Where a store has tables,
+// each has the columns note and place, of text, for the changes to set.
+type Open func(t *testing.T, rules []versioning.Rules) Harness
+
+// Run checks that a store decides and keeps what it has to.
+func Run(t *testing.T, open Open) {
+	t.Run("cases", func(t *testing.T) { runCases(t, open) })
+	t.Run("borders", func(t *testing.T) { runBorders(t, open) })
+	t.Run("history", func(t *testing.T) { checkHistory(t, open) })
+	t.Run("columns", func(t *testing.T) { checkColumns(t, open) })
+	t.Run("dead letters", func(t *testing.T) { checkDeadLetters(t, open) })
+	t.Run("parked", func(t *testing.T) { checkParked(t, open) })
+	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
+	t.Run("details", func(t *testing.T) { checkDetails(t, open) })
+	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
+}
+
+// runCases runs each case in one batch and in batches of one record, and
+// delivers all of it again afterwards.
+func runCases(t *testing.T, open Open) {
+	for _, c := range suiteCases {
+		t.Run(c.name+"/one batch", func(t *testing.T) {
+			s := newScript(t, open, c)
+			s.batch(s.records()...)
+			s.settled()
+			s.again()
+		})
+		t.Run(c.name+"/single", func(t *testing.T) {
+			s := newScript(t, open, c)
+			for _, r := range s.records() {
+				s.batch(r)
+			}
+			s.settled()
+			s.again()
+		})
+	}
+}
+
+// runBorders runs a case in two batches, with the border at every place: what
+// the store ends up with is the same.
+func runBorders(t *testing.T, open Open) {
+	c := suiteCases[0]
+	for _, candidate := range suiteCases {
+		if len(candidate.steps) > len(c.steps) {
+			c = candidate
+		}
+	}
+	var first contents
+	for border := range c.steps {
+		s := newScript(t, open, c)
+		records := s.records()
+		s.batch(records[:border]...)
+		s.batch(records[border:]...)
+		s.settled()
+		all := s.contents()
+		if border == 0 {
+			first = all
+		} else if diff := cmp.Diff(first, all); diff != "" {
+			t.Errorf("case %q with a border at %d ends otherwise (-without, +with):\n%s", c.name, border, diff)
+		}
+	}
+}
+
+func checkNoRecords(t *testing.T, open Open) {
+	s := newScript(t, open, suiteCase{})
+	result, err := s.Apply(t.Context(), nil)
+	if err != nil || len(result.Outcomes) != 0 || len(result.Released) != 0 {
+		t.Errorf("Apply(nil) = %v, %v; want nothing", result, err)
+	}
+}
+
+// The machines of the suite.
+const (
+	order   = "order"   // by message
+	account = "account" // by message, with a cycle and guards
+	ledger  = "ledger"  // by version
+	parcel  = "parcel"  // by state
+	queue   = "queue"   // by message, at most two parked records an entity
+)
+
+func suiteRules() []versioning.Rules {
+	return []versioning.Rules{
+		{Machine: orderMachine},
+		{Machine: accountMachine},
+		{Machine: ledgerMachine, Identity: versioning.ByVersion},
+		{Machine: parcelMachine, Identity: versioning.ByState},
+		{Machine: queueMachine, MaxParked: 2},
+	}
+}
+
+var orderMachine = statemachine.MustCompile(statemachine.Definition{
+	Name: order, Version: 3,
+	Transitions: []statemachine.Transition{
+		{Event: "placed", To: "pending"},
+		{Event: "captured", From: statemachine.In("pending"), To: "paid"},
+		{Event: "shipped", From: statemachine.In("paid"), To: "shipped"},
+		{Event: "delivered", From: statemachine.In("shipped"), To: "delivered"},
+		{Event: "cancelled", From: statemachine.In("pending", "paid"), To: "cancelled"},
+	},
+	Terminal: statemachine.In("delivered", "cancelled"),
+})
+
+var accountMachine = statemachine.MustCompile(statemachine.Definition{
+	Name: account, Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "opened", To: "active"},
+		{Event: "debited", From: statemachine.In("active"), To: "active", Guard: guardByValue},
+		{Event: "frozen", From: statemachine.In("active"), To: "locked"},
+		{Event: "thawed", From: statemachine.In("locked"), To: "active"},
+		{Event: "closed", From: statemachine.In("active"), To: "closed"},
+	},
+	Terminal: statemachine.In("closed"),
+})
+
+var ledgerMachine = statemachine.MustCompile(statemachine.Definition{
+	Name: ledger, Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "opened", To: "open"},
+		{Event: "posted", From: statemachine.In("open"), To: "open"},
+		{Event: "noted", From: statemachine.In("open"), To: "open"},
+		{Event: "closed", From: statemachine.In("open"), To: "closed"},
+	},
+	Terminal: statemachine.In("closed"),
+})
+
+var parcelMachine = statemachine.MustCompile(statemachine.Definition{
+	Name: parcel, Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "sent", To: "moving"},
+		{Event: "arrived", From: statemachine.In("moving"), To: "here"},
+		{Event: "fetched", From: statemachine.In("here"), To: "gone"},
+	},
+	Terminal: statemachine.In("gone"),
+})
+
+var queueMachine = statemachine.MustCompile(statemachine.Definition{
+	Name: queue, Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "made", To: "open"},
+		{Event: "added", From: statemachine.In("open"), To: "open"},
+		{Event: "ended", From: statemachine.In("open"), To: "ended"},
+	},
+	Terminal: statemachine.In("ended"),
+})
+
+type refused struct{}
+
+func (refused) Error() string { return "not enough money" }
+
+// guardByValue refuses or panics where the record's value says so.
+func guardByValue(a statemachine.Attempt) error {
+	switch string(a.Payload) {
+	case "refuse":
+		return refused{}
+	case "panic":
+		panic("the guard has a bug")
+	case "once": // refuses all but the first step
+		if a.Version > 1 {
+			return refused{}
+		}
+	}
+	return nil
+}
