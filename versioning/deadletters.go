@@ -82,7 +82,7 @@ func collectDeadLetters(rows pgx.Rows) ([]DeadLetter, error) {
 		var headers []byte
 		var verdict string
 		err := row.Scan(&l.ID, &r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset,
-			&verdict, &l.Outcome.Reason, &l.Outcome.Detail, &l.Outcome.Entity.Machine, &l.Outcome.Entity.Key,
+			&r.kept, &verdict, &l.Outcome.Reason, &l.Outcome.Detail, &l.Outcome.Entity.Machine, &l.Outcome.Entity.Key,
 			&l.Outcome.Event, &l.Attempts, &l.DiedAt, &r.Key, &r.Value, &headers, &r.Timestamp)
 		if err != nil {
 			return l, err

@@ -73,6 +73,7 @@
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
 //
-// Parked records and dead letters are known by their origin alone. Workers that
-// consume the same topic for different machines need databases of their own.
+// Parked records and dead letters are known by their origin and the machine of
+// their first change, so workers may consume the same topic for different
+// machines of one database: neither takes the other's verdict for its own.
 package versioning

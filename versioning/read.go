@@ -252,11 +252,11 @@ func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
 
 // readDead reads which of the records are dead letters already.
 func (r *reader) readDead(ctx context.Context, records []*Record) error {
-	var at origins
+	var at keptAt
 	for _, rec := range records {
-		at.add(rec.Origin)
+		at.add(r.store, rec)
 	}
-	rows, err := r.tx.Query(ctx, readDeadSQL, at.ids, at.partitions, at.offsets)
+	rows, err := r.tx.Query(ctx, readDeadSQL, at.ids, at.partitions, at.offsets, at.scopes)
 	if err != nil {
 		return err
 	}

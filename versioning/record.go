@@ -33,6 +33,7 @@ type Record struct {
 
 	columns [][]column // by change: Set in the text form of its PostgreSQL type
 	redrive bool       // read back from pawl.dead_letters, to be judged again
+	kept    *string    // its scope, if it was read back from the database: see Store.scope
 }
 
 // size returns about how much memory the record's content takes.

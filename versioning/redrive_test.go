@@ -434,3 +434,39 @@ func TestArchivedRows(t *testing.T) {
 		s.apply(t, s.record(t, ask{"order", "a", "placed", nil}), s.record(t, ask{"order", "b", "paid", nil})))
 	wantSame(t, "rows", 0, s.count(t, `SELECT count(*) FROM shop_orders`))
 }
+
+// TestTwoWorkersOfOneTopic: workers that consume a topic for different machines
+// of one database do not take each other's dead letters and parked records for
+// their own.
+func TestTwoWorkersOfOneTopic(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	open := func(machine *statemachine.Machine, table string) *versioning.Store {
+		store, err := versioning.Open(t.Context(), s.pool, versioning.Table{Machine: machine, Name: table})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	orders, payments := open(shopOrder, "shop_orders"), open(shopPayment, "shop_payments")
+	give := func(store *versioning.Store, offset int64, change versioning.Change) string {
+		r := &versioning.Record{Origin: versioning.Origin{Topic: "both", Offset: offset}, Changes: []versioning.Change{change}}
+		store.Prepare(r)
+		result, err := store.Apply(t.Context(), []*versioning.Record{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return told(result.Outcomes)[0]
+	}
+	for range 2 { // and delivered again
+		wantSame(t, "order of 1", "rejected unknown_event", give(orders, 1, versioning.Change{Key: "1", Event: "authorized"}))
+		wantSame(t, "order of 2", "early no_entity", give(orders, 2, versioning.Change{Key: "1", Event: "paid"}))
+	}
+	wantSame(t, "payment of 1", "applied", give(payments, 1, versioning.Change{Key: "1", Event: "authorized"}))
+	wantSame(t, "payment of 2", "early no_entity", give(payments, 2, versioning.Change{Key: "2", Event: "captured"}))
+	wantSame(t, "payment of 3", "applied", give(payments, 3, versioning.Change{Key: "2", Event: "authorized"}))
+	wantSame(t, "captured", 1, s.count(t, `SELECT count(*) FROM shop_payments WHERE state = 'captured'`))
+	wantSame(t, "order of 4", "applied", give(orders, 4, versioning.Change{Key: "1", Event: "placed"}))
+	wantSame(t, "paid", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'paid'`))
+	wantSame(t, "dead letters", 1, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
+	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
+}

@@ -9,7 +9,7 @@ import (
 // identifiers and type names, which come from the catalog, quoted.
 
 const parkedColumns = `
-SELECT p.topic, p.topic_id, p.partition, p."offset", p.seq, p.machine, p.entity, p.reason, p.seen_version,
+SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
        p.changes, p.key, p.value, p.headers, p."timestamp"`
 
 const readParkedSQL = parkedColumns + `
@@ -18,9 +18,9 @@ JOIN pawl.parked AS p ON p.machine = $1 AND p.entity = u.key`
 
 const readDeadSQL = `
 SELECT u.n, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
-FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS u(topic_id, partition, "offset", n)
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS u(topic_id, partition, "offset", scope, n)
 JOIN pawl.dead_letters AS d
-  ON d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset"`
+  ON d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
 
 // readMessagesSQL asks by a scalar subquery, which is one look at the index for
 // each message. EXISTS may become a join, and one that was planned while the
@@ -108,34 +108,41 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[
                      $8::text[], $9::uuid[], $10::integer[], $11::bigint[], $12::integer[])`
 
 const insertParkedSQL = `
-INSERT INTO pawl.parked (topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
                          changes, key, value, headers, "timestamp")
-SELECT topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+SELECT topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
        changes, key, value, headers, "timestamp"
-FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-            $9::jsonb[], $10::bytea[], $11::bytea[], $12::jsonb[], $13::timestamptz[]) WITH ORDINALITY
-	AS u(topic_id, partition, "offset", topic, machine, entity, reason, seen_version,
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::bigint[], $10::jsonb[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[]) WITH ORDINALITY
+	AS u(topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
 	     changes, key, value, headers, "timestamp", n)
 ORDER BY u.n
-ON CONFLICT (topic_id, partition, "offset") DO NOTHING`
+ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 const updateParkedSQL = `
 UPDATE pawl.parked AS p SET machine = u.machine, entity = u.entity, reason = u.reason, seen_version = u.seen
-FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])
-	AS u(topic_id, partition, "offset", machine, entity, reason, seen)
-WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset"`
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+	AS u(topic_id, partition, "offset", scope, machine, entity, reason, seen)
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope`
 
 const deleteParkedSQL = `
 DELETE FROM pawl.parked AS p
+USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope`
+
+// unparkSQL deletes the parked records of some origins for any of the machines
+// $4: a record that can't be decoded any more has no scope, and may have had one.
+const unparkSQL = `
+DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
-WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset"`
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = ANY ($4::text[])`
 
 const insertDeadSQL = `
-INSERT INTO pawl.dead_letters (topic_id, partition, "offset", topic, verdict, reason, detail,
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[])
-ON CONFLICT (topic_id, partition, "offset") `
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[])
+ON CONFLICT (topic_id, partition, "offset", scope) `
 
 // A record that is delivered again is a dead letter already. One that was
 // redriven in vain gets its new reason.
@@ -148,11 +155,11 @@ SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.deta
 
 const deleteDeadSQL = `
 DELETE FROM pawl.dead_letters AS d
-USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
-WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset"`
+USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
 
 const deadColumns = `
-SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.verdict, d.reason, d.detail, d.machine, d.entity,
+SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity,
        d.event, d.attempts, d.died_at, d.key, d.value, d.headers, d."timestamp"
 FROM pawl.dead_letters AS d`
 
@@ -182,20 +189,21 @@ const markCopiedSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id =
 const expireSQL = `
 WITH expired AS (
 	DELETE FROM pawl.parked AS p USING (
-		SELECT topic_id, partition, "offset" FROM pawl.parked
+		SELECT topic_id, partition, "offset", scope FROM pawl.parked
 		WHERE machine = $1 AND parked_at < now() - $2::interval
 		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
 	) AS old
 	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
+		AND p.scope = old.scope
 	RETURNING p.*
 )
-INSERT INTO pawl.dead_letters (topic_id, partition, "offset", topic, verdict, reason, detail,
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
-SELECT topic_id, partition, "offset", topic, 'rejected', 'parked_too_long',
+SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
        format('waited since %s for the entity: %s, last judged at version %s', parked_at, reason, seen_version),
        machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
 FROM expired
-ON CONFLICT (topic_id, partition, "offset") DO NOTHING`
+ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // movedSQL finds the entities of machine $1 that have moved since a record that
 // is parked for them was judged: the version of the row is another one.

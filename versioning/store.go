@@ -116,6 +116,15 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	return errors.Join(append(problems, err)...)
 }
 
+// machines returns the names of the store's machines.
+func (s *Store) machines() []string {
+	names := make([]string, len(s.tables))
+	for i, t := range s.tables {
+		names[i] = t.Machine.Name()
+	}
+	return names
+}
+
 func (s *Store) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
 	t, err := inspect(ctx, conn, config)
 	if err != nil {

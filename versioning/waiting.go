@@ -17,6 +17,32 @@ import (
 // This file writes and reads the records that are kept whole: parked ones and
 // dead letters.
 
+// scope is what kept records of one origin are told apart by: the machine of the
+// first change, or nothing where there is none that this store knows. Workers
+// that consume one topic for different machines must not take each other's dead
+// letters for their own.
+func (s *Store) scope(r *Record) string {
+	if r.kept != nil {
+		return *r.kept
+	}
+	if len(r.Changes) > 0 && s.byMachine[r.Changes[0].Machine] != nil {
+		return r.Changes[0].Machine
+	}
+	return ""
+}
+
+// keptAt are columns of the origins and scopes of kept records.
+type keptAt struct {
+	origins
+
+	scopes []string
+}
+
+func (k *keptAt) add(s *Store, r *Record) {
+	k.origins.add(r.Origin)
+	k.scopes = append(k.scopes, s.scope(r))
+}
+
 // origins are columns of origins, as parameters for unnest.
 type origins struct {
 	ids        []pgtype.UUID
@@ -32,7 +58,8 @@ func (o *origins) add(at Origin) {
 
 // wholes are columns of whole records, as parameters for unnest.
 type wholes struct {
-	origins
+	keptAt
+
 	topics     []string
 	keys       [][]byte
 	values     [][]byte
@@ -40,8 +67,8 @@ type wholes struct {
 	timestamps []time.Time
 }
 
-func (w *wholes) add(r *Record) {
-	w.origins.add(r.Origin)
+func (w *wholes) add(s *Store, r *Record) {
+	w.keptAt.add(s, r)
 	w.topics = append(w.topics, r.Origin.Topic)
 	w.keys = append(w.keys, r.Key)
 	w.values = append(w.values, r.Value)
@@ -185,7 +212,7 @@ func (w *writer) park(parked []Parked) {
 	var machines, entities, reasons, changes []string
 	var seen []int64
 	for _, p := range parked {
-		whole.add(p.Record)
+		whole.add(w.store, p.Record)
 		machines = append(machines, p.Entity.Machine)
 		entities = append(entities, p.Entity.Key)
 		reasons = append(reasons, string(p.Reason))
@@ -193,45 +220,45 @@ func (w *writer) park(parked []Parked) {
 		changes = append(changes, w.store.encodeChanges(p.Record))
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(insertParkedSQL, whole.ids, whole.partitions, whole.offsets, whole.topics, machines, entities,
+		w.batch.Queue(insertParkedSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
 			reasons, seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
 
 func (w *writer) repark(parked []Parked) {
-	var at origins
+	var at keptAt
 	var machines, entities, reasons []string
 	var seen []int64
 	for _, p := range parked {
-		at.add(p.Record.Origin)
+		at.add(w.store, p.Record)
 		machines = append(machines, p.Entity.Machine)
 		entities = append(entities, p.Entity.Key)
 		reasons = append(reasons, string(p.Reason))
 		seen = append(seen, p.Seen)
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(updateParkedSQL, at.ids, at.partitions, at.offsets, machines, entities, reasons, seen)
+		w.batch.Queue(updateParkedSQL, at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
 	}
 }
 
 func (w *writer) release(settled []Settled) {
-	var at origins
+	var at keptAt
 	for _, s := range settled {
-		at.add(s.Record.Origin)
+		at.add(w.store, s.Record)
 	}
 	if len(settled) > 0 {
-		w.guarded(len(settled), deleteParkedSQL, []any{at.ids, at.partitions, at.offsets})
+		w.guarded(len(settled), deleteParkedSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 
 // revive deletes dead letters that are none any more.
 func (w *writer) revive(settled []Settled) {
-	var at origins
+	var at keptAt
 	for _, s := range settled {
-		at.add(s.Record.Origin)
+		at.add(w.store, s.Record)
 	}
 	if len(settled) > 0 {
-		w.guarded(len(settled), deleteDeadSQL, []any{at.ids, at.partitions, at.offsets})
+		w.guarded(len(settled), deleteDeadSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 
@@ -242,7 +269,7 @@ func (w *writer) bury(dead []Settled) {
 		at.add(d.Record.Origin)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(deleteParkedSQL, at.ids, at.partitions, at.offsets)
+		w.batch.Queue(unparkSQL, at.ids, at.partitions, at.offsets, w.store.machines())
 	}
 	isOld := func(s Settled) bool { return s.Record.redrive }
 	isNew := func(s Settled) bool { return !s.Record.redrive }
@@ -254,7 +281,7 @@ func (w *writer) insertDead(sql string, dead []Settled) {
 	var whole wholes
 	var verdicts, reasons, details, machines, entities, events []string
 	for _, d := range dead {
-		whole.add(d.Record)
+		whole.add(w.store, d.Record)
 		verdicts = append(verdicts, d.Outcome.Verdict.String())
 		reasons = append(reasons, string(d.Outcome.Reason))
 		details = append(details, textFor(d.Outcome.Detail))
@@ -263,7 +290,7 @@ func (w *writer) insertDead(sql string, dead []Settled) {
 		events = append(events, textFor(string(d.Outcome.Event)))
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(sql, whole.ids, whole.partitions, whole.offsets, whole.topics, verdicts, reasons, details,
+		w.batch.Queue(sql, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, verdicts, reasons, details,
 			machines, entities, events, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
@@ -300,7 +327,7 @@ func (s *Store) scanParked(row pgx.Row, more ...any) (Parked, error) {
 	r := p.Record
 	var changes, headers []byte
 	err := row.Scan(append([]any{
-		&r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset, &p.seq,
+		&r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset, &r.kept, &p.seq,
 		&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &changes, &r.Key, &r.Value, &headers, &r.Timestamp,
 	}, more...)...)
 	if err != nil {

@@ -7,7 +7,29 @@ import (
 )
 
 // machine answers questions about a definition by looking at its transitions.
-type machine struct{ statemachine.Definition }
+// What takes a search it remembers.
+type machine struct {
+	statemachine.Definition
+
+	answers map[question]bool
+}
+
+type question struct {
+	about string
+	state statemachine.State
+	event statemachine.Event
+}
+
+func newMachine(d statemachine.Definition) machine { return machine{d, make(map[question]bool)} }
+
+func (m machine) remember(q question, search func() bool) bool {
+	answer, ok := m.answers[q]
+	if !ok {
+		answer = search()
+		m.answers[q] = answer
+	}
+	return answer
+}
 
 func (m machine) fire(from statemachine.State, event statemachine.Event) (to statemachine.State, ok bool) {
 	for _, t := range m.Transitions {
@@ -35,6 +57,10 @@ func (m machine) events(from statemachine.State) (events []statemachine.Event) {
 
 // later reports whether an event is legal in some state that can be reached.
 func (m machine) later(from statemachine.State, event statemachine.Event) bool {
+	return m.remember(question{"later", from, event}, func() bool { return m.searchLater(from, event) })
+}
+
+func (m machine) searchLater(from statemachine.State, event statemachine.Event) bool {
 	seen := map[statemachine.State]bool{}
 	queue := []statemachine.State{from}
 	for len(queue) > 0 {
@@ -56,6 +82,10 @@ func (m machine) later(from statemachine.State, event statemachine.Event) bool {
 
 // behind reports whether some path to a state takes an event.
 func (m machine) behind(at statemachine.State, event statemachine.Event) bool {
+	return m.remember(question{"behind", at, event}, func() bool { return m.searchBehind(at, event) })
+}
+
+func (m machine) searchBehind(at statemachine.State, event statemachine.Event) bool {
 	type place struct {
 		state statemachine.State
 		taken bool

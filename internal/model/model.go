@@ -57,7 +57,7 @@ type Model struct {
 // New returns a world without entities.
 func New(d statemachine.Definition, identity versioning.Identity) *Model {
 	return &Model{
-		Identity: identity, History: map[string][]Step{}, Dead: map[versioning.Origin]Fate{}, machine: machine{d},
+		Identity: identity, History: map[string][]Step{}, Dead: map[versioning.Origin]Fate{}, machine: newMachine(d),
 	}
 }
 

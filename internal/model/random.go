@@ -94,9 +94,9 @@ func Traffic(d statemachine.Definition, partition int32, versioned bool) *rapid.
 	return rapid.Custom(func(t *rapid.T) []Message {
 		var all []Message
 		for k := range rapid.IntRange(1, 3).Draw(t, "entities") {
-			all = append(all, walk(t, machine{d}, fmt.Sprintf("%d-%d", partition, k), versioned)...)
+			all = append(all, walk(t, newMachine(d), fmt.Sprintf("%d-%d", partition, k), versioned)...)
 		}
-		all = disturb(t, machine{d}, all, versioned)
+		all = disturb(t, newMachine(d), all, versioned)
 		for i := range all {
 			all[i].Origin = versioning.Origin{Topic: "t", Partition: partition, Offset: int64(i)}
 		}

@@ -26,6 +26,7 @@ CREATE TABLE pawl.parked (
     topic_id     uuid             NOT NULL,
     partition    integer          NOT NULL,
     "offset"     bigint           NOT NULL,
+    scope        text COLLATE "C" NOT NULL, -- the machine of its first change: other workers may park the same record for theirs
     topic        text COLLATE "C" NOT NULL,
     seq          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY, -- the order of parking
     machine      text COLLATE "C" NOT NULL, -- the entity that it waits for
@@ -38,7 +39,7 @@ CREATE TABLE pawl.parked (
     headers      jsonb            NOT NULL,
     "timestamp"  timestamptz      NOT NULL,
     parked_at    timestamptz      NOT NULL DEFAULT now(),
-    PRIMARY KEY (topic_id, partition, "offset")
+    PRIMARY KEY (topic_id, partition, "offset", scope)
 );
 
 CREATE INDEX parked_entity ON pawl.parked (machine, entity, seq);
@@ -51,6 +52,7 @@ CREATE TABLE pawl.dead_letters (
     topic_id    uuid             NOT NULL,
     partition   integer          NOT NULL,
     "offset"    bigint           NOT NULL,
+    scope       text COLLATE "C" NOT NULL, -- as in pawl.parked; empty where the record has no change
     topic       text COLLATE "C" NOT NULL,
     id          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE,
     verdict     text COLLATE "C" NOT NULL,
@@ -66,7 +68,7 @@ CREATE TABLE pawl.dead_letters (
     attempts    integer          NOT NULL DEFAULT 1, -- 1 and one more for each redrive
     died_at     timestamptz      NOT NULL DEFAULT now(),
     copied_at   timestamptz, -- when it was copied to a topic, where that is asked for
-    PRIMARY KEY (topic_id, partition, "offset")
+    PRIMARY KEY (topic_id, partition, "offset", scope)
 );
 
 CREATE INDEX dead_letters_uncopied ON pawl.dead_letters (topic, id) WHERE copied_at IS NULL;
