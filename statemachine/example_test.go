@@ -70,8 +70,7 @@ func ExampleMachine_Classify() {
 
 func ExampleMachine_ProveStateIdentity() {
 	order := statemachine.MustCompile(orderDefinition())
-	var doubt *statemachine.IdentityError
-	if errors.As(order.ProveStateIdentity(), &doubt) {
+	if doubt, ok := errors.AsType[*statemachine.IdentityError](order.ProveStateIdentity()); ok {
 		fmt.Println(doubt.Event, "may be missing behind", doubt.State)
 		fmt.Println(doubt.Path)
 	}

@@ -19,8 +19,7 @@ func identityErrors(err error) []*statemachine.IdentityError {
 	}
 	var all []*statemachine.IdentityError
 	for _, e := range joined.Unwrap() {
-		var identity *statemachine.IdentityError
-		if errors.As(e, &identity) {
+		if identity, ok := errors.AsType[*statemachine.IdentityError](e); ok {
 			all = append(all, identity)
 		}
 	}

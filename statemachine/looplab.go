@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/looplab/fsm"
@@ -96,9 +97,7 @@ func leavingOnce(callbacks fsm.Callbacks) fsm.Callbacks {
 	}
 	var seen *fsm.Event // looplab holds its event lock while it calls
 	wrapped := make(fsm.Callbacks, len(callbacks))
-	for name, f := range callbacks {
-		wrapped[name] = f
-	}
+	maps.Copy(wrapped, callbacks)
 	wrapped["leave_state"] = func(ctx context.Context, e *fsm.Event) {
 		if e == seen {
 			seen = nil

@@ -118,8 +118,7 @@ func comparedProblems(t *testing.T, want []statemachine.Problem, err error) {
 	}
 	var got []statemachine.Problem
 	for _, e := range joined.Unwrap() {
-		var p *statemachine.Problem
-		if errors.As(e, &p) {
+		if p, ok := errors.AsType[*statemachine.Problem](e); ok {
 			got = append(got, *p)
 		}
 	}

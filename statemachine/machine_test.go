@@ -207,8 +207,7 @@ func TestImmutable(t *testing.T) {
 	out := m.Definition()
 	out.Transitions[4].From[1] = "x"
 	out.Terminal[0] = "x"
-	var identity *statemachine.IdentityError
-	if errors.As(m.ProveStateIdentity(), &identity) {
+	if identity, ok := errors.AsType[*statemachine.IdentityError](m.ProveStateIdentity()); ok {
 		identity.Path[0].Event = "x"
 	}
 	fresh := compile(t, orderDefinition())

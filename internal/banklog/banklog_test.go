@@ -60,12 +60,18 @@ func TestBank(t *testing.T) {
 		faults   banklog.Faults
 	}{
 		{"by message, redelivered", versioning.ByMessage, banklog.Faults{Redelivered: 0.05}},
-		{"by message, redelivered, with broken records", versioning.ByMessage,
-			banklog.Faults{Redelivered: 0.05, Extra: 0.005, First: first}},
-		{"by version, redelivered, in disorder, with broken records", versioning.ByVersion,
-			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first}},
-		{"by message, redelivered, in disorder, with broken records", versioning.ByMessage,
-			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first}},
+		{
+			"by message, redelivered, with broken records", versioning.ByMessage,
+			banklog.Faults{Redelivered: 0.05, Extra: 0.005, First: first},
+		},
+		{
+			"by version, redelivered, in disorder, with broken records", versioning.ByVersion,
+			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first},
+		},
+		{
+			"by message, redelivered, in disorder, with broken records", versioning.ByMessage,
+			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func (l *Log) interleave(random *rand.Rand, partitions int) [][]Message {
 
 func (c Case) messages() []Message {
 	messages := make([]Message, 0, len(c.Events)+1)
-	for i, event := range append(c.Events[:len(c.Events):len(c.Events)], End) {
+	for i, event := range append(slices.Clip(c.Events), End) {
 		messages = append(messages, Message{Case: c.ID, Event: event, ID: c.ID + "-" + strconv.Itoa(i), Version: int64(i)})
 	}
 	return messages

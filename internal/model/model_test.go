@@ -51,7 +51,6 @@ var drawings = []drawing{
 func TestFramework(t *testing.T) {
 	for _, draw := range drawings {
 		t.Run(draw.name, func(t *testing.T) {
-			t.Parallel()
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(t, draw, openMemory)
 				w.run(t)

@@ -21,7 +21,7 @@ func TestProgram(t *testing.T) {
 	}
 	// Inside the module, so that it builds with the module's own dependencies;
 	// a leading underscore keeps it out of ./...
-	dir, err := os.MkdirTemp(".", "_program")
+	dir, err := os.MkdirTemp(".", "_program") //nolint:usetesting // t.TempDir is outside the module
 	if err != nil {
 		t.Fatal(err)
 	}
