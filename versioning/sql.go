@@ -7,6 +7,12 @@ import (
 
 // The statements. Values are parameters, always; what varies in the text are
 // identifiers and type names, which come from the catalog, quoted.
+//
+// What is read for each element of a batch is read by a subquery that can't
+// become a join: a scalar one, or a lateral one with OFFSET 0. It looks into the
+// index once for each element, by all columns. A join that is planned while the
+// tables are empty may look for the machine alone, and read all of its rows for
+// each element.
 
 const parkedColumns = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
@@ -14,17 +20,19 @@ SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, 
 
 const readParkedSQL = parkedColumns + `
 FROM unnest($2::text[]) AS u(key)
-JOIN pawl.parked AS p ON p.machine = $1 AND p.entity = u.key`
+CROSS JOIN LATERAL (
+	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
+) AS p`
 
 const readDeadSQL = `
 SELECT u.n, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS u(topic_id, partition, "offset", scope, n)
-JOIN pawl.dead_letters AS d
-  ON d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
+CROSS JOIN LATERAL (
+	SELECT * FROM pawl.dead_letters AS d
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+	OFFSET 0
+) AS d`
 
-// readMessagesSQL asks by a scalar subquery, which is one look at the index for
-// each message. EXISTS may become a join, and one that was planned while the
-// history was empty reads all of it for every batch.
 const readMessagesSQL = `
 SELECT u.key, u.id
 FROM unnest($2::text[], $3::text[]) AS u(key, id)
@@ -32,9 +40,11 @@ WHERE (SELECT true FROM pawl.transitions AS h
        WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id LIMIT 1)`
 
 const readStepsSQL = `
-SELECT h.entity, h.version, h.event
+SELECT u.key, u.version, h.event
 FROM unnest($2::text[], $3::bigint[]) AS u(key, version)
-JOIN pawl.transitions AS h ON h.machine = $1 AND h.entity = u.key AND h.version = u.version`
+CROSS JOIN LATERAL (
+	SELECT event FROM pawl.transitions WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
+) AS h`
 
 // readSQL reads the rows of $1, and for keys without one the last step that the
 // history of machine $2 knows.

@@ -1,0 +1,147 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// minShare is the least number of records that is worth a transaction of its own.
+const minShare = 64
+
+// errStore says that a store breaks the rules of the Store interface. Going on
+// could commit offsets of records that it did not settle.
+var errStore = errors.New("the store broke its contract")
+
+// apply settles the batch: every record gets its verdict, in the database. It
+// spreads the batch over several connections, by entity, and returns once all
+// are done. It returns an error if the work can't go on: nothing but a change of
+// configuration will help. Records without a verdict are left Undecided.
+func (r *run) apply(work context.Context, b *batch) error {
+	if len(b.records) == 0 {
+		return nil
+	}
+	defer stopwatch(&b.took.apply)()
+	connections := max(1, min(r.cfg.Connections, len(b.records)/minShare))
+	lists, index := versioning.Split(b.records, connections)
+	var mu sync.Mutex // guards b.released
+	var group errgroup.Group
+	for i, list := range lists {
+		group.Go(func() error {
+			released, err := r.settle(work, b, share{list, index[i]})
+			mu.Lock()
+			defer mu.Unlock()
+			b.released = append(b.released, released...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("worker of group %q can't go on: %w", r.cfg.Group, err)
+	}
+	return nil
+}
+
+// A share is the part of a batch that one goroutine settles.
+type share struct {
+	records []*versioning.Record
+	index   []int // of each record in the batch
+}
+
+func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
+
+// settle applies a share of the batch until all of it is settled, however long
+// the database is in trouble. It gives up when the work ends, and on records
+// whose partition was taken away while it had to wait: their new owner settles
+// them.
+func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, err error) {
+	retry := r.backOff()
+	for len(todo.records) > 0 {
+		result, err := r.attempt(work, todo.records)
+		if err := checkResult(result, err, len(todo.records)); err != nil {
+			return released, err
+		}
+		for i, outcome := range result.Outcomes {
+			b.outcomes[todo.index[i]] = outcome
+		}
+		todo = todo.from(len(result.Outcomes))
+		released = append(released, result.Released...)
+		switch {
+		case err == nil:
+			r.log.troubleOver()
+			continue
+		case versioning.CauseOf(err) == versioning.Fatal:
+			return released, err
+		}
+		if !r.waitOut(work, err, retry.NextBackOff()) {
+			return released, nil // abandoned: it will be delivered again
+		}
+		todo = r.stillOurs(b, todo)
+	}
+	return released, nil
+}
+
+func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
+	if r.cfg.ApplyTimeout > 0 {
+		var cancel context.CancelFunc
+		work, cancel = context.WithTimeout(work, r.cfg.ApplyTimeout)
+		defer cancel()
+	}
+	return r.cfg.Store.Apply(work, records)
+}
+
+func checkResult(result versioning.Result, err error, records int) error {
+	settled := len(result.Outcomes)
+	if settled > records || settled == 0 && err == nil {
+		return fmt.Errorf("%w: %d verdicts on %d records", errStore, settled, records)
+	}
+	for _, outcome := range result.Outcomes {
+		if outcome.Verdict == versioning.Undecided {
+			return fmt.Errorf("%w: a verdict that decides nothing", errStore)
+		}
+	}
+	return nil
+}
+
+// waitOut lets a time of trouble pass, and rebalances with it. It returns false
+// if the work has ended.
+func (r *run) waitOut(work context.Context, trouble error, wait time.Duration) bool {
+	if work.Err() != nil {
+		return false
+	}
+	r.client.AllowRebalance()
+	r.log.trouble(trouble, wait)
+	for _, hook := range r.cfg.Hooks {
+		if h, ok := hook.(TroubleHook); ok {
+			h.OnTrouble(trouble, wait)
+		}
+	}
+	return sleep(work, wait)
+}
+
+// stillOurs returns what is left to do of a share without the records whose
+// partitions were taken away since they were polled.
+func (r *run) stillOurs(b *batch, todo share) share {
+	gone := make(map[partition]bool)
+	for _, s := range b.spans {
+		if r.owned.of(s.partition) != s.tenure {
+			gone[s.partition] = true
+		}
+	}
+	if len(gone) == 0 {
+		return todo
+	}
+	var ours share
+	for i, rec := range todo.records {
+		if !gone[partition{rec.Origin.Topic, rec.Origin.Partition}] {
+			ours.records = append(ours.records, rec)
+			ours.index = append(ours.index, todo.index[i])
+		}
+	}
+	return ours
+}

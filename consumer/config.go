@@ -1,0 +1,203 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Config says what a worker consumes and where it keeps it. Client, Group,
+// Topics, Store and Decode are required; the zero value of every other field is
+// useful.
+type Config struct {
+	// Client holds options for the Kafka client: seed brokers, TLS, SASL, fetch
+	// sizes, hooks and so on.
+	//
+	// Two defaults differ from those of kgo and may be changed here: a partition
+	// without a committed offset is read from its start, and only committed
+	// records of transactions are read.
+	//
+	// What the worker sets itself wins: the group, the topics, auto-commit
+	// (off), the context, the callbacks of the group, and blocking rebalances
+	// while a batch is in hand. Options that cannot be overridden and would
+	// break the worker's promises are reported by New: ConsumeRegex,
+	// ConsumePartitions, ShareGroup, TransactionalID and the other ways to
+	// commit automatically.
+	Client []kgo.Opt
+
+	// Group is the consumer group. Workers of one group share its topics'
+	// partitions.
+	Group string
+
+	// Topics are the topics to consume.
+	Topics []string
+
+	// Store keeps the entities; usually a *versioning.Store.
+	Store Store
+
+	// Decode says what a record asks for. See [DecodeFunc].
+	Decode DecodeFunc
+
+	// Protocol is the group protocol. The zero value is the classic one, with
+	// the cooperative-sticky assignor.
+	Protocol Protocol
+
+	// MessageIDHeader names the header that carries a message's ID, for changes
+	// to which Decode gives none. Empty means "ce_id", that of CloudEvents; "-"
+	// means that no header does. Where the header is missing, the record's
+	// origin is its ID.
+	MessageIDHeader string
+
+	// Connections is the number of transactions that a batch is spread over, by
+	// entity. 0 means 4. The pool should have at least as many connections.
+	Connections int
+
+	// MaxBatch bounds the records of a batch. 0 means 5,000. A batch is what
+	// has arrived: it grows with lag, and waits for nothing.
+	MaxBatch int
+
+	// ApplyTimeout bounds one attempt of the store to settle its part of a
+	// batch; an attempt that takes longer is given up and made again. It is for
+	// connections that hang without an error, so it should be far longer than
+	// any batch takes. 0 means 1 minute; negative means no bound.
+	ApplyTimeout time.Duration
+
+	// ShutdownGrace bounds how long the batch in hand may go on once Run's
+	// context is done. 0 means 10 seconds; negative means not at all. An
+	// abandoned batch is delivered again.
+	ShutdownGrace time.Duration
+
+	// RebalanceHold bounds how long a batch in hand may hold up a rebalance
+	// while the database answers. 0 means 5 seconds. When the database is in
+	// trouble, a rebalance is not held up at all. It must stay below the
+	// group's rebalance timeout, which is a minute, or twice RebalanceHold if
+	// that is longer, unless Client says otherwise.
+	RebalanceHold time.Duration
+
+	// RetryMin and RetryMax bound the time between attempts when the database is
+	// in trouble. 0 means 100 milliseconds and 10 seconds.
+	RetryMin, RetryMax time.Duration
+
+	// SweepEvery is the time between two looks after the parked records: at those
+	// whose entity moved at the moment of parking, and at those that have waited
+	// too long. 0 means 1 minute; negative means that this worker never looks.
+	SweepEvery time.Duration
+
+	// DeadLetterTopic, if not nil, has dead letters copied to topics as well: it
+	// names the one for the dead letters of a topic, and [DeadLetterSuffix] is
+	// the usual choice. The copies carry the record's key, value and headers, and
+	// the headers HeaderReason and so on; they are produced with acks=all, and at
+	// least once. Dead letters are kept in the database all the same.
+	DeadLetterTopic func(topic string) string
+
+	// Logger gets the worker's logs. nil means slog.Default().
+	Logger *slog.Logger
+
+	// Hooks are told what happens: see [Hook].
+	Hooks []Hook
+}
+
+// Store keeps entities and decides about records. *versioning.Store is one, and
+// versioningtest has one in memory. It must be safe for concurrent use.
+type Store interface {
+	// Prepare makes a record ready for Apply. What is wrong with the record
+	// goes into its Err.
+	Prepare(*versioning.Record)
+
+	// Apply settles records, in their order, and returns their verdicts once
+	// they are true. After an error the first len(Result.Outcomes) records are
+	// settled, and the rest may be given to Apply again.
+	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
+}
+
+// Protocol is a protocol of consumer groups.
+type Protocol uint8
+
+const (
+	// Classic is the zero value: the clients assign the partitions
+	// (cooperative-sticky unless Config.Client says otherwise).
+	Classic Protocol = iota
+
+	// Consumer is the protocol of KIP-848: the broker assigns the partitions,
+	// with its uniform assignor. It needs Kafka 4.0 or later; with older brokers
+	// the client falls back to the classic protocol with the sticky assignor,
+	// which stops the whole group for each rebalance.
+	Consumer
+)
+
+// ErrConfig is what every error of an unusable Config is.
+var ErrConfig = errors.New("worker configuration")
+
+const (
+	defaultMessageIDHeader = "ce_id"
+	noMessageIDHeader      = "-"
+	defaultConnections     = 4
+	defaultMaxBatch        = 5000
+	defaultApplyTimeout    = time.Minute
+	defaultShutdownGrace   = 10 * time.Second
+	defaultRebalanceHold   = 5 * time.Second
+	defaultSweepEvery      = time.Minute
+	defaultRetryMin        = 100 * time.Millisecond
+	defaultRetryMax        = 10 * time.Second
+)
+
+// withDefaults returns the configuration with its zero values filled in.
+func (c Config) withDefaults() Config {
+	c.MessageIDHeader = orDefault(c.MessageIDHeader, defaultMessageIDHeader)
+	c.Connections = orDefault(c.Connections, defaultConnections)
+	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
+	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)
+	c.ShutdownGrace = max(0, orDefault(c.ShutdownGrace, defaultShutdownGrace))
+	c.RebalanceHold = orDefault(c.RebalanceHold, defaultRebalanceHold)
+	c.RetryMin = orDefault(c.RetryMin, defaultRetryMin)
+	c.RetryMax = orDefault(c.RetryMax, max(defaultRetryMax, c.RetryMin))
+	c.SweepEvery = orDefault(c.SweepEvery, defaultSweepEvery)
+	c.Logger = orDefault(c.Logger, slog.Default())
+	return c
+}
+
+func orDefault[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// validate returns all that is wrong with a configuration at once.
+func (c Config) validate() error {
+	var problems []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
+		}
+	}
+	require(c.Group != "", "Group is empty; name the consumer group")
+	require(len(c.Topics) > 0, "Topics is empty; name at least one topic")
+	for i, topic := range c.Topics {
+		require(topic != "", "Topics[%d] is empty", i)
+	}
+	require(c.Store != nil, "Store is nil; open one with versioning.Open")
+	require(c.Decode != nil, "Decode is nil; write one, or use consumer.JSON")
+	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
+	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)
+	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
+	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
+	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
+	if _, ok := c.Store.(DeadLetterCopier); c.DeadLetterTopic != nil && c.Store != nil {
+		require(ok, "DeadLetterTopic is set, and the Store, a %T, is no DeadLetterCopier", c.Store)
+	}
+	for i, hook := range c.Hooks {
+		require(isHook(hook), "Hooks[%d] is a %T, which implements no hook of this package", i, hook)
+	}
+	for _, err := range c.validateClient() {
+		problems = append(problems, fmt.Errorf("%w: Client: %w", ErrConfig, err))
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,74 @@
+package consumer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A DecodeFunc says which changes a record asks for. All of them are made, or
+// none. No changes and no error means that the record is of no interest. An
+// error, and a panic too, rejects the record: it becomes a dead letter, with the
+// error's text, or the panic's value and stack, as its detail. A
+// [*versioning.Refusal] chooses the reason.
+//
+// The record must not be kept or changed. The function is called by one
+// goroutine at a time, that of [Worker.Run]: a [runtime.Goexit] in it ends that
+// goroutine, after the worker has left the group; nothing of the batch in hand
+// is written or committed then.
+type DecodeFunc func(*kgo.Record) ([]versioning.Change, error)
+
+// JSON makes a DecodeFunc from a function of the record's value, decoded as
+// JSON into a T. A record without a value (a tombstone), a value that is not
+// one JSON document or that does not fit a T rejects the record; fields that T
+// does not have are ignored.
+func JSON[T any](changes func(T, *kgo.Record) ([]versioning.Change, error)) DecodeFunc {
+	return func(r *kgo.Record) ([]versioning.Change, error) {
+		var message T
+		if err := unmarshal(r, &message); err != nil {
+			return nil, err
+		}
+		return changes(message, r)
+	}
+}
+
+func unmarshal(r *kgo.Record, into any) error {
+	if r.Value == nil {
+		return errors.New("record has no value (a tombstone)")
+	}
+	if err := json.Unmarshal(r.Value, into); err != nil {
+		return fmt.Errorf("decode JSON: %w", err)
+	}
+	return nil
+}
+
+// A PanicError is the error of a record on which the Decode function panicked.
+type PanicError struct {
+	Value any    // what panic was called with
+	Stack []byte // of the goroutine, as debug.Stack formats it
+}
+
+// Error returns the value and the stack: it is the dead letter's detail, and is
+// not logged.
+func (e *PanicError) Error() string { return fmt.Sprintf("decode panicked: %v\n%s", e.Value, e.Stack) }
+
+// Unwrap returns the value that panic was called with, if that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// safely asks the function, and turns a panic of it into an error.
+func (decode DecodeFunc) safely(r *kgo.Record) (changes []versioning.Change, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			changes, err = nil, &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return decode(r)
+}

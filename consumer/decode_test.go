@@ -1,0 +1,241 @@
+package consumer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+var compareExpected = cmp.Comparer(func(a, b versioning.Expected) bool { return a == b })
+
+func TestDecodeMessage(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		value string
+		want  versioning.Change
+		err   string // part of it
+	}{
+		"least": {`{"key":"k","event":"e"}`, versioning.Change{Key: "k", Event: "e"}, ""},
+		"all": {
+			`{"machine":"m","key":"k","event":"e","id":"i","expected_version":7,"set":{"a":"x"}}`,
+			versioning.Change{
+				Machine: "m", Key: "k", Event: "e", MessageID: "i", Expected: versioning.At(7),
+				Set: versioning.Columns{"a": "x"},
+			},
+			"",
+		},
+		"version 0":     {`{"key":"k","event":"e","expected_version":0}`, versioning.Change{Key: "k", Event: "e", Expected: versioning.At(0)}, ""},
+		"null version":  {`{"key":"k","event":"e","expected_version":null}`, versioning.Change{Key: "k", Event: "e"}, ""},
+		"unknown field": {`{"key":"k","event":"e","more":[1]}`, versioning.Change{Key: "k", Event: "e"}, ""},
+		"columns": {
+			`{"key":"k","event":"e","set":{"text":"a\"b","null":null,"int":12345678901234567890123,"float":0.1000000000000000055511151231257827,"exp":1e400,"bool":true,"object":{"a": 1},"array":[1,"2"],"empty":""}}`,
+			versioning.Change{Key: "k", Event: "e", Set: versioning.Columns{
+				"text": `a"b`, "null": nil, "int": "12345678901234567890123", "float": "0.1000000000000000055511151231257827",
+				"exp": "1e400", "bool": "true", "object": `{"a": 1}`, "array": `[1,"2"]`, "empty": "",
+			}},
+			"",
+		},
+		"empty set":        {`{"key":"k","event":"e","set":{}}`, versioning.Change{Key: "k", Event: "e"}, ""},
+		"no key":           {`{"event":"e"}`, versioning.Change{}, `no "key"`},
+		"no event":         {`{"key":"k"}`, versioning.Change{}, `no "event"`},
+		"null":             {`null`, versioning.Change{}, `no "key"`},
+		"negative version": {`{"key":"k","event":"e","expected_version":-1}`, versioning.Change{}, "less than 0"},
+		"huge version":     {`{"key":"k","event":"e","expected_version":9223372036854775808}`, versioning.Change{}, "decode JSON"},
+		"broken version":   {`{"key":"k","event":"e","expected_version":1.5}`, versioning.Change{}, "decode JSON"},
+		"number for key":   {`{"key":5,"event":"e"}`, versioning.Change{}, "decode JSON"},
+		"trailing data":    {`{"key":"k","event":"e"} {}`, versioning.Change{}, "decode JSON"},
+		"trailing garbage": {`{"key":"k","event":"e"}x`, versioning.Change{}, "decode JSON"},
+		"not JSON":         {`key`, versioning.Change{}, "decode JSON"},
+		"empty":            {``, versioning.Change{}, "decode JSON"},
+		"array":            {`[]`, versioning.Change{}, "decode JSON"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			changes, err := consumer.DecodeMessage(&kgo.Record{Value: []byte(tt.value)})
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("error %v, want one with %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]versioning.Change{tt.want}, changes, compareExpected); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeTombstone(t *testing.T) {
+	t.Parallel()
+	_, err := consumer.DecodeMessage(&kgo.Record{Key: []byte("k")})
+	if err == nil || !strings.Contains(err.Error(), "tombstone") {
+		t.Errorf("error %v, want one about a tombstone", err)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	type order struct {
+		ID    string `json:"id"`
+		Cents int64  `json:"cents"`
+	}
+	errNegative := errors.New("negative")
+	decode := consumer.JSON(func(o order, r *kgo.Record) ([]versioning.Change, error) {
+		if o.Cents < 0 {
+			return nil, errNegative
+		}
+		return []versioning.Change{{Key: o.ID, Event: "placed", MessageID: string(r.Key), Set: versioning.Columns{"cents": o.Cents}}}, nil
+	})
+	tests := map[string]struct {
+		value []byte
+		want  []versioning.Change
+		err   error
+	}{
+		"good":         {[]byte(`{"id":"a","cents":5}`), []versioning.Change{{Key: "a", Event: "placed", MessageID: "key", Set: versioning.Columns{"cents": int64(5)}}}, nil},
+		"its error":    {[]byte(`{"id":"a","cents":-5}`), nil, errNegative},
+		"wrong type":   {[]byte(`{"id":5}`), nil, cmpopts.AnyError},
+		"two of them":  {[]byte(`{"id":"a"}{"id":"b"}`), nil, cmpopts.AnyError},
+		"tombstone":    {nil, nil, cmpopts.AnyError},
+		"empty string": {[]byte{}, nil, cmpopts.AnyError},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := decode(&kgo.Record{Key: []byte("key"), Value: tt.value})
+			if !cmp.Equal(err, tt.err, cmpopts.EquateErrors()) {
+				t.Fatalf("error %v, want %v", err, tt.err)
+			}
+			if diff := cmp.Diff(tt.want, got, compareExpected); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// DecodeMessage never panics, and what it accepts says the same when it is
+// written as a Message and read again.
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add([]byte(`{"machine":"m","key":"k","event":"e","id":"i","expected_version":7,"set":{"a":"x","b":null,"c":1e9,"d":{"e":[]}}}`))
+	f.Add([]byte(`{"key":"k","event":"e","set":{"a":12345678901234567890}}`))
+	f.Add([]byte(`{"key":"\ud800","event":"e"}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		changes, err := consumer.DecodeMessage(&kgo.Record{Value: value})
+		if err != nil {
+			return
+		}
+		if len(changes) != 1 || changes[0].Key == "" || changes[0].Event == "" {
+			t.Fatalf("accepted %q as %v", value, changes)
+		}
+		var m consumer.Message
+		if err := json.Unmarshal(value, &m); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reread, err := consumer.DecodeMessage(&kgo.Record{Value: again})
+		if err != nil {
+			t.Fatalf("%q was accepted, but not %q: %v", value, again, err)
+		}
+		if diff := cmp.Diff(compact(changes), compact(reread), compareExpected); diff != "" {
+			t.Errorf("%q says something else than %q:\n%s", value, again, diff)
+		}
+	})
+}
+
+// compact brings JSON in columns into one spelling: encoding a Message leaves out
+// white space and escapes what HTML would mind.
+func compact(changes []versioning.Change) []versioning.Change {
+	for _, c := range changes {
+		for name, value := range c.Set {
+			text, ok := value.(string)
+			if !ok {
+				continue
+			}
+			var b bytes.Buffer
+			if json.Compact(&b, []byte(text)) == nil {
+				var escaped bytes.Buffer
+				json.HTMLEscape(&escaped, b.Bytes())
+				c.Set[name] = escaped.String()
+			}
+		}
+	}
+	return changes
+}
+
+// What Decode does to one record is that record's verdict, and no other's.
+func TestDecodeFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		b.produce("orders", 0, "good", "error", "panic", "panic error", "none", "refusal", "last")
+		errs := make(map[string]error)
+		store := newFake()
+		store.on(func(_ context.Context, records []*versioning.Record) (int, error) {
+			for _, r := range records {
+				errs[string(r.Key)] = r.Err
+				if r.Err != nil && len(r.Changes) != 0 {
+					t.Errorf("record %q has an error and changes", r.Key)
+				}
+			}
+			return -1, nil
+		})
+		errOwn := errors.New("secret")
+		cfg := b.config(consumer.Classic, store, "orders")
+		cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+			switch string(r.Key) {
+			case "error":
+				return nil, errOwn
+			case "panic":
+				panic("secret")
+			case "panic error":
+				panic(errOwn)
+			case "none":
+				return nil, nil
+			case "refusal":
+				return nil, &versioning.Refusal{Reason: versioning.ReasonGuard, Err: errOwn}
+			}
+			return decodeKey(r)
+		}
+		w := start(t, cfg)
+		b.awaitCommitted("orders", 0, 7)
+		w.stop()
+		for _, key := range []string{"good", "none", "last"} {
+			if errs[key] != nil {
+				t.Errorf("record %q has error %v", key, errs[key])
+			}
+		}
+		for _, key := range []string{"error", "panic error", "refusal"} {
+			if !errors.Is(errs[key], errOwn) {
+				t.Errorf("record %q has error %v, want %v", key, errs[key], errOwn)
+			}
+		}
+		for _, key := range []string{"panic", "panic error"} {
+			panicked, ok := errors.AsType[*consumer.PanicError](errs[key])
+			if !ok || !strings.Contains(panicked.Error(), "secret") || !strings.Contains(panicked.Error(), "decode_test.go") {
+				t.Errorf("record %q has error %v, want a PanicError with value and stack", key, errs[key])
+			}
+		}
+		if lines := w.logs.matching("secret"); len(lines) != 0 {
+			t.Errorf("logged: %q", lines)
+		}
+	})
+}

@@ -1,0 +1,68 @@
+// Package consumer is the Kafka side of Pawl: a worker that reads topics as a
+// member of a consumer group and brings each record to its verdict in a store of
+// entities.
+//
+//	worker, err := consumer.New(consumer.Config{
+//		Client: []kgo.Opt{kgo.SeedBrokers("localhost:9092")},
+//		Group:  "order-workers",
+//		Topics: []string{"orders"},
+//		Store:  store, // from versioning.Open
+//		Decode: consumer.DecodeMessage,
+//	})
+//	...
+//	err = worker.Run(ctx) // nil after a clean stop
+//
+// # The way of a record
+//
+// One goroutine, that of [Worker.Run], takes a batch through all the steps before
+// it polls the next one:
+//
+//	poll -> decode -> fold and apply -> commit
+//
+// Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each
+// record asks for. The store folds the changes over the rows and writes the
+// result in one transaction; for a large batch several do so at the same time,
+// split by entity, so that the records of one entity stay in order. Commit tells
+// the broker how far each partition is settled: up to the first record without a
+// verdict, and never past it. Every record ends in one of the verdicts of package
+// versioning, and none is skipped.
+//
+// # What happens when
+//
+// A crash, at any point: what was not committed to Kafka is delivered again. What
+// of it was already in the database is found to be a duplicate, by the store.
+//
+// The database is in trouble: the worker waits and tries again, for as long as it
+// takes. It commits nothing and dead-letters nothing meanwhile, and stays a
+// member of its group. What no attempt can mend, such as a missing table, ends
+// Run with the error.
+//
+// A rebalance: it waits for the batch in hand, for Config.RebalanceHold at most,
+// and not at all while the database is in trouble. Partitions that are taken away
+// while their records wait belong to someone else from then on: the worker drops
+// the records and commits nothing for them. What it may have written already, the
+// next owner finds to be a duplicate.
+//
+// A zombie: a worker that the group has given up on without its knowing, because
+// its machine was asleep or cut off. Whatever it still writes is guarded by the
+// version of each row, like everyone's writes: it takes, once, or it changes
+// nothing. The broker refuses its commits.
+//
+// A commit fails: the offsets stay pending, and the next commit covers them. The
+// worker comes back to it even if no more records arrive.
+//
+// A topic is deleted and made again: the worker reads the new one from its start.
+// Its records are new, although their offsets are not: the topic's UUID is part
+// of their identity (versioning.Origin).
+//
+// Run's context ends: the worker finishes the batch in hand, for
+// Config.ShutdownGrace at most, commits, and leaves the group, so that others
+// have its partitions at once.
+//
+// # Logs and hooks
+//
+// What happens in a loop is logged three times and then once a minute, with the
+// number of lines that were suppressed. Keys and values of records are not
+// logged. [BatchHook] and [TroubleHook] are for metrics; the client takes hooks
+// of its own (kgo.WithHooks).
+package consumer

@@ -1,0 +1,69 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// unmendable are the broker's answers that no retry can change.
+var unmendable = []error{
+	kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+	kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
+	kerr.InvalidGroupID, kerr.InvalidTopicException, kerr.InconsistentGroupProtocol, kerr.InvalidSessionTimeout,
+	kerr.FencedInstanceID, // another worker runs with this instance ID
+	kerr.OffsetOutOfRange, // reported only to those who asked for no reset
+	kerr.UnsupportedVersion,
+}
+
+// fatal returns the error that ends the run for it, or nil if a retry may do
+// better.
+func (r *run) fatal(err error, topic string) error {
+	for _, end := range unmendable {
+		switch {
+		case !errors.Is(err, end):
+		case topic == "":
+			return fmt.Errorf("consume as group %q: %w", r.cfg.Group, err)
+		default:
+			return fmt.Errorf("consume topic %q as group %q: %w", topic, r.cfg.Group, err)
+		}
+	}
+	return nil
+}
+
+// fetchErrors deals with the errors of a fetch. failed tells whether there were
+// any; err is one that ends the run.
+func (r *run) fetchErrors(fetches kgo.Fetches) (failed bool, err error) {
+	recreated := make(map[string]bool)
+	fetches.EachError(func(topic string, id int32, problem error) {
+		switch {
+		case errors.Is(problem, context.Canceled), errors.Is(problem, context.DeadlineExceeded):
+			return // how a poll ends
+		case errors.Is(problem, kgo.ErrClientClosed):
+			err = fmt.Errorf("consume: %w", problem)
+			return
+		case errors.Is(problem, kerr.UnknownTopicID):
+			recreated[topic] = true
+		}
+		failed = true
+		r.log.fetch(topic, id, problem)
+		err = errors.Join(err, r.fatal(problem, topic))
+	})
+	for topic := range recreated {
+		r.readAnew(topic)
+	}
+	return failed, err
+}
+
+// readAnew starts over with a topic that was deleted and made again. The client
+// goes on with the new one only if it is told to forget the old. Offsets of the
+// old one must not be committed for the new one, which has the same name.
+func (r *run) readAnew(topic string) {
+	r.owned.releaseTopic(topic)
+	r.reading.forgetTopic(topic)
+	r.client.PurgeTopicsFromConsuming(topic)
+	r.client.AddConsumeTopics(topic)
+}

@@ -1,0 +1,276 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// The first few lines of a kind as they come, then one a minute with the number
+// of those between, and all anew after a minute of silence.
+func TestLimiter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var l limiter
+		logged, suppressed := 0, 0
+		for range 3600 {
+			if n, ok := l.allow("a"); ok {
+				logged++
+				suppressed += n
+			}
+			<-time.After(time.Second)
+		}
+		if logged < 60 || logged > 65 || logged+suppressed < 3540 {
+			t.Errorf("%d lines in an hour, and %d accounted for as suppressed; want 62 and about 3540", logged, suppressed)
+		}
+		if _, ok := l.allow("b"); !ok {
+			t.Error("one kind silences another")
+		}
+		<-time.After(limitWindow)
+		for i := range limitBurst + 1 {
+			if _, ok := l.allow("a"); ok != (i < limitBurst) {
+				t.Errorf("line %d after a minute of silence: logged is %v", i, ok)
+			}
+		}
+	})
+}
+
+func TestHoldEndsOnce(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var h hold
+	h.end(client)
+	h.end(nil) // would panic if it still did something
+}
+
+func TestTopicID(t *testing.T) {
+	t.Parallel()
+	given := [16]byte{1}
+	if got := topicID("a", given); got != given {
+		t.Errorf("topicID = %x, want the broker's", got)
+	}
+	a, b := topicID("a", [16]byte{}), topicID("b", [16]byte{})
+	if a == b || a != topicID("a", [16]byte{}) {
+		t.Errorf("derived IDs %x and %x", a, b)
+	}
+	if a[6]>>4 != 8 || a[8]>>6 != 2 {
+		t.Errorf("%x is no UUID of version 8", a)
+	}
+}
+
+func TestPositions(t *testing.T) {
+	t.Parallel()
+	at := partition{"t", 1}
+	fetched := func(logStart int64, offsets ...int64) kgo.FetchPartition {
+		p := kgo.FetchPartition{Partition: 1, LogStartOffset: logStart}
+		for _, o := range offsets {
+			p.Records = append(p.Records, &kgo.Record{Offset: o})
+		}
+		return p
+	}
+	var p positions
+	steps := []struct {
+		name string
+		p    kgo.FetchPartition
+		ok   bool
+	}{
+		{"unknown before", fetched(3, 3, 4), true},
+		{"committed", fetched(3, 5, 6), true},
+		{"gap by compaction", fetched(3, 9, 12), true},
+		{"retention", fetched(20, 20), false},
+		{"after it", fetched(20, 21), true},
+		{"older broker", fetched(-1, 22), true},
+		{"cut short", fetched(0, 7), false},
+	}
+	for i, s := range steps {
+		if i == 1 {
+			p.begin(at, 5)
+		}
+		if expected, ok := p.advance(at, s.p); ok != s.ok {
+			t.Errorf("%s: ok is %v (expected offset %d)", s.name, ok, expected)
+		}
+	}
+	p.forget(map[string][]int32{"t": {1}})
+	if _, ok := p.advance(at, fetched(100, 100)); !ok {
+		t.Error("a forgotten partition still has a position")
+	}
+}
+
+// Progress is noted up to the first record without a verdict, even where a
+// partition comes in two spans.
+func TestNote(t *testing.T) {
+	t.Parallel()
+	const settled, open = versioning.Applied, versioning.Undecided
+	tests := map[string]struct {
+		verdicts []versioning.Verdict // offsets 10, 11, ... of partition 0 in two spans: [0:2] and [2:]
+		want     int64                // 0: none
+	}{
+		"all":            {[]versioning.Verdict{settled, settled, settled, settled}, 14},
+		"none":           {[]versioning.Verdict{open, settled, settled, settled}, 0},
+		"some":           {[]versioning.Verdict{settled, open, settled, settled}, 11},
+		"first span":     {[]versioning.Verdict{settled, settled, open, settled}, 12},
+		"into the next":  {[]versioning.Verdict{settled, settled, settled, open}, 13},
+		"dead letters":   {[]versioning.Verdict{versioning.Rejected, versioning.Diverged, versioning.Early, versioning.Ignored}, 14},
+		"all but a last": {[]versioning.Verdict{settled, settled, versioning.Duplicate, open}, 13},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := partition{"t", 0}
+			b := &batch{spans: []span{{partition: at, tenure: 1, first: 0, end: 2}, {partition: at, tenure: 1, first: 2, end: 4}}}
+			for i, v := range tt.verdicts {
+				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
+				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
+			}
+			r := &run{pending: make(progress)}
+			r.note(b)
+			if got := r.pending[at].next; got.Offset != tt.want || got.Offset > 0 && got.Epoch != 5 {
+				t.Errorf("noted %+v, want offset %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// Only what is still owned, in the same tenure, is committed.
+func TestTenure(t *testing.T) {
+	t.Parallel()
+	o := newOwnership()
+	both := map[string][]int32{"t": {0, 1}}
+	o.assign(both)
+	first := o.of(partition{"t", 0})
+	if first == 0 || o.of(partition{"t", 1}) == first || o.of(partition{"u", 0}) != 0 {
+		t.Error("tenures are not told apart")
+	}
+	o.release(map[string][]int32{"t": {0}})
+	if o.of(partition{"t", 0}) != 0 || o.of(partition{"t", 1}) == 0 {
+		t.Error("release took the wrong partition")
+	}
+	o.assign(map[string][]int32{"t": {0}})
+	if got := o.of(partition{"t", 0}); got == 0 || got == first {
+		t.Errorf("tenure %d after %d", got, first)
+	}
+	o.releaseTopic("t")
+	if o.of(partition{"t", 0}) != 0 || o.of(partition{"t", 1}) != 0 {
+		t.Error("releaseTopic left a partition")
+	}
+}
+
+// What was settled of a topic that was made anew must not be committed by its
+// name, from the moment on that this is known.
+func TestReadAnewEndsTenures(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t", "u"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := &run{client: client, owned: newOwnership()}
+	r.owned.assign(map[string][]int32{"t": {0}, "u": {0}})
+	r.reading.begin(partition{"t", 0}, 5)
+	r.readAnew("t")
+	if r.owned.of(partition{"t", 0}) != 0 || r.owned.of(partition{"u", 0}) == 0 || len(r.reading.next) != 0 {
+		t.Error("the old topic's partition is still owned, or the other one's is not")
+	}
+	if topics := client.GetConsumeTopics(); len(topics) != 2 {
+		t.Errorf("the client consumes %v, want both", topics)
+	}
+}
+
+// The broker may name topics by their ID alone, and answers for each partition.
+func TestTakeAnswer(t *testing.T) {
+	t.Parallel()
+	request := kmsg.NewPtrOffsetCommitRequest()
+	response := kmsg.NewPtrOffsetCommitResponse()
+	r := &run{log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), pending: make(progress)}
+	for i, topic := range []string{"a", "b"} {
+		id := [16]byte{byte(i + 1)}
+		request.Topics = append(request.Topics, kmsg.OffsetCommitRequestTopic{Topic: topic, TopicID: id})
+		answer := kmsg.OffsetCommitResponseTopic{TopicID: id}
+		for p := range int32(2) {
+			r.pending[partition{topic, p}] = milestone{tenure: 1}
+			answer.Partitions = append(answer.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p})
+		}
+		response.Topics = append(response.Topics, answer)
+	}
+	response.Topics[1].Partitions[1].ErrorCode = kerr.RebalanceInProgress.Code
+	r.take(answer{request, response, nil})
+	want := progress{{"b", 1}: {tenure: 1}}
+	if !maps.Equal(r.pending, want) {
+		t.Errorf("pending %v, want %v", r.pending, want)
+	}
+	if r.take(answer{err: context.DeadlineExceeded}); !maps.Equal(r.pending, want) {
+		t.Errorf("pending %v after an attempt without answer, want %v", r.pending, want)
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Prepare(*versioning.Record) {}
+
+func (nothing) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+	outcomes := make([]versioning.Outcome, len(records))
+	for i := range outcomes {
+		outcomes[i].Verdict = versioning.Applied
+	}
+	return versioning.Result{Outcomes: outcomes}, nil
+}
+
+// BenchmarkBatch measures what a batch costs beside Kafka and PostgreSQL: gather,
+// decode, split and the bookkeeping of offsets, per record.
+func BenchmarkBatch(b *testing.B) {
+	const records, partitions = 5000, 8
+	fetched := kgo.FetchTopic{Topic: "orders", TopicID: [16]byte{1}}
+	for p := range int32(partitions) {
+		fp := kgo.FetchPartition{Partition: p}
+		for i := range records / partitions {
+			fp.Records = append(fp.Records, &kgo.Record{
+				Topic: "orders", Partition: p, Offset: int64(i), Key: fmt.Append(nil, "order-", i),
+				Value:   fmt.Appendf(nil, `{"key":"order-%d","event":"order.placed","set":{"total":1234}}`, i),
+				Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte("0b1f6c52-7f4d-4b5e-9d3a-3a1c1a4ff001")}},
+			})
+		}
+		fetched.Partitions = append(fetched.Partitions, fp)
+	}
+	fetches := kgo.Fetches{{Topics: []kgo.FetchTopic{fetched}}}
+	none := func(k *kgo.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Machine: "order", Key: string(k.Key), Event: "order.placed"}}, nil
+	}
+	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
+		b.Run(name, func(b *testing.B) {
+			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
+			r := &run{cfg: cfg, log: newLogger(cfg), owned: newOwnership(), pending: make(progress)}
+			r.owned.assign(map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				batch := r.gather(fetches)
+				r.decode(batch)
+				if err := r.apply(b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
+				r.note(batch)
+				r.report(batch)
+				if len(r.pending) != partitions {
+					b.Fatal("partitions are missing")
+				}
+				r.reading.forgetTopic("orders")
+				n += len(batch.kafka)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/record")
+		})
+	}
+}

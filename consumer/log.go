@@ -1,0 +1,146 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A logger writes a worker's logs. What can happen in a loop is limited. It
+// never logs what a record says, beyond the names of its entity and event. It is
+// safe for concurrent use.
+type logger struct {
+	log      *slog.Logger
+	limits   limiter
+	troubled atomic.Bool // with the database
+	away     atomic.Bool // the broker
+}
+
+func newLogger(cfg Config) *logger {
+	return &logger{log: cfg.Logger.With("group", cfg.Group)}
+}
+
+// limited logs a line if not too many of its kind were logged: those of one
+// message and scope.
+func (l *logger) limited(level slog.Level, msg, scope string, args ...any) {
+	suppressed, ok := l.limits.allow(msg + "\x00" + scope)
+	if !ok {
+		return
+	}
+	if suppressed > 0 {
+		args = append(args, "suppressed", suppressed)
+	}
+	l.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the callers' messages are constant
+}
+
+func (l *logger) fetch(topic string, partition int32, err error) {
+	if session, ok := errors.AsType[*kgo.ErrGroupSession](err); ok {
+		l.limited(slog.LevelWarn, "group session failed; joining again", "", "error", session.Err)
+		return
+	}
+	if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
+		l.limited(slog.LevelError, "broker lost records; going on with what it has", topic,
+			"topic", topic, "partition", partition, "error", err)
+		return
+	}
+	l.limited(slog.LevelWarn, "fetch failed; retrying", topic, "topic", topic, "partition", partition, "error", err)
+}
+
+func (l *logger) jump(at partition, expected, found int64) {
+	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", at.topic,
+		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)
+}
+
+func (l *logger) trouble(err error, wait time.Duration) {
+	l.troubled.Store(true)
+	l.limited(slog.LevelError, "database in trouble; retrying", "", "retry_in", wait, "error", err)
+}
+
+func (l *logger) troubleOver() {
+	if l.troubled.Load() && l.troubled.CompareAndSwap(true, false) {
+		l.limited(slog.LevelInfo, "database answers again", "")
+	}
+}
+
+func (l *logger) commit(topic string, partition int32, err error) {
+	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", topic,
+		"topic", topic, "partition", partition, "error", err)
+}
+
+func (l *logger) noBroker(client *kgo.Client, err error) {
+	l.away.Store(true)
+	l.limited(slog.LevelError, "no broker answers; retrying", "",
+		"brokers", fmt.Sprint(client.OptValue(kgo.SeedBrokers)), "error", err)
+}
+
+func (l *logger) broker() {
+	if l.away.CompareAndSwap(true, false) {
+		l.limited(slog.LevelInfo, "broker answers", "")
+	}
+}
+
+func (l *logger) noTopic(topic string) {
+	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts", topic, "topic", topic)
+}
+
+func (l *logger) sweep(err error) {
+	l.limited(slog.LevelWarn, "sweep of parked records failed; trying again", "", "error", err)
+}
+
+func (l *logger) swept(s versioning.Swept) {
+	l.limited(slog.LevelInfo, "parked records swept", "", "released", len(s.Released), "expired", s.Expired)
+}
+
+func (l *logger) copy(err error) {
+	l.limited(slog.LevelWarn, "copy of dead letters failed; trying again", "", "error", err)
+}
+
+func (l *logger) leave(err error) {
+	l.log.Warn("could not leave the group; its session has to time out", "error", err)
+}
+
+func (l *logger) assignment(msg string, partitions map[string][]int32) {
+	for topic, ids := range partitions {
+		l.log.Info(msg, "topic", topic, "partitions", ids) //nolint:sloglint // the callers' messages are constant
+	}
+}
+
+// batch logs a settled batch: at level debug what became of it, and at level
+// warn a record that was dead-lettered.
+func (l *logger) batch(b *batch) {
+	for i, o := range b.outcomes {
+		if o.DeadLettered() {
+			l.refused(b.records[i], o)
+		}
+	}
+	for _, s := range b.released {
+		if s.Outcome.DeadLettered() {
+			l.refused(s.Record, s.Outcome)
+		}
+	}
+	l.log.Debug("batch settled", "records", len(b.records),
+		"decode", b.took.decode, "apply", b.took.apply, "commit", b.took.commit)
+}
+
+func (l *logger) refused(r *versioning.Record, o versioning.Outcome) {
+	l.limited(slog.LevelWarn, "record dead-lettered", r.Origin.Topic,
+		"topic", r.Origin.Topic, "partition", r.Origin.Partition, "offset", r.Origin.Offset,
+		"machine", clip(o.Entity.Machine), "entity", clip(o.Entity.Key), "event", clip(string(o.Event)),
+		"verdict", o.Verdict.String(), "reason", string(o.Reason))
+}
+
+// clip bounds what a record chose to be called.
+func clip(name string) string {
+	const most = 100
+	if len(name) <= most {
+		return name
+	}
+	return name[:most] + "..."
+}

@@ -1,0 +1,188 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A Sweeper is a Store that looks after its parked records: *versioning.Store is
+// one. The worker calls Sweep every Config.SweepEvery.
+type Sweeper interface {
+	Sweep(context.Context) (versioning.Swept, error)
+}
+
+// A DeadLetterCopier is a Store whose dead letters can be copied to a topic:
+// *versioning.Store is one. Config.DeadLetterTopic needs it.
+type DeadLetterCopier interface {
+	// CopyDeadLetters hands up to limit dead letters of the topics that were not
+	// copied yet to copyTo, and notes them as copied once that returned nil.
+	CopyDeadLetters(ctx context.Context, topics []string, limit int,
+		copyTo func(context.Context, []versioning.DeadLetter) error) (int, error)
+}
+
+// The headers that a copy of a dead letter has on top of the record's own.
+const (
+	HeaderVerdict   = "pawl_verdict"
+	HeaderReason    = "pawl_reason"
+	HeaderDetail    = "pawl_detail"
+	HeaderMachine   = "pawl_machine"
+	HeaderEntity    = "pawl_entity"
+	HeaderTopic     = "pawl_topic"
+	HeaderPartition = "pawl_partition"
+	HeaderOffset    = "pawl_offset"
+	HeaderID        = "pawl_dead_letter_id"
+)
+
+// DeadLetterSuffix names a topic's dead-letter topic: "orders.dlq" for "orders".
+// It is for Config.DeadLetterTopic.
+func DeadLetterSuffix(topic string) string { return topic + ".dlq" }
+
+const (
+	copyLimit   = 100 // dead letters in one transaction
+	copyTimeout = 30 * time.Second
+)
+
+// A maintainer does what has to be done from time to time, beside the batches:
+// it sweeps the parked records and copies dead letters. It has a goroutine of its
+// own, which does nothing that the batches wait for.
+type maintainer struct {
+	run    *run
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (r *run) startMaintenance(ctx context.Context) *maintainer {
+	m := &maintainer{run: r}
+	ctx, m.cancel = context.WithCancel(ctx)
+	_, sweeps := r.cfg.Store.(Sweeper)
+	if sweeps && r.cfg.SweepEvery > 0 || r.cfg.DeadLetterTopic != nil {
+		m.done.Go(func() { m.loop(ctx) })
+	}
+	return m
+}
+
+// noteLetters tells the maintainer that a batch has left dead letters to copy.
+func (r *run) noteLetters(b *batch) {
+	isDead := func(o versioning.Outcome) bool { return o.DeadLettered() }
+	isDeadToo := func(s versioning.Settled) bool { return s.Outcome.DeadLettered() }
+	if !slices.ContainsFunc(b.outcomes, isDead) && !slices.ContainsFunc(b.released, isDeadToo) {
+		return
+	}
+	select {
+	case r.letters <- struct{}{}:
+	default: // it is told already
+	}
+}
+
+func (m *maintainer) loop(ctx context.Context) {
+	every := m.run.cfg.SweepEvery
+	if every < 0 {
+		every = defaultSweepEvery // for the copies that failed
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		m.copyLetters(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.run.letters:
+		case <-ticker.C:
+			m.sweep(ctx)
+		}
+	}
+}
+
+func (m *maintainer) sweep(ctx context.Context) {
+	sweeper, ok := m.run.cfg.Store.(Sweeper)
+	if !ok || m.run.cfg.SweepEvery < 0 {
+		return
+	}
+	swept, err := sweeper.Sweep(ctx)
+	if err != nil && ctx.Err() == nil {
+		m.run.log.sweep(err)
+	}
+	if swept.Expired > 0 || len(swept.Released) > 0 {
+		m.run.log.swept(swept)
+	}
+}
+
+// copyLetters copies dead letters until none is left, or a copy fails: the next
+// tick tries again.
+func (m *maintainer) copyLetters(ctx context.Context) {
+	if m.run.cfg.DeadLetterTopic == nil {
+		return
+	}
+	copier := m.run.cfg.Store.(DeadLetterCopier) // New has checked that it is one
+	for ctx.Err() == nil {
+		copied, err := m.copySome(ctx, copier)
+		if err != nil && ctx.Err() == nil {
+			m.run.log.copy(err)
+		}
+		if err != nil || copied < copyLimit {
+			return
+		}
+	}
+}
+
+func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	defer cancel()
+	return copier.CopyDeadLetters(ctx, m.run.cfg.Topics, copyLimit, m.produce)
+}
+
+// produce sends dead letters to their topics, and waits until all in-sync
+// replicas have them.
+func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLetter) error {
+	records := make([]*kgo.Record, len(letters))
+	for i := range letters {
+		records[i] = copyOf(&letters[i], m.run.cfg.DeadLetterTopic)
+	}
+	for _, result := range m.run.client.ProduceSync(ctx, records...) {
+		if result.Err != nil {
+			return fmt.Errorf("produce to topic %q%s: %w", result.Record.Topic, hint(result.Err), result.Err)
+		}
+	}
+	return nil
+}
+
+// hint says what to do about an error that a newcomer will meet.
+func hint(err error) string {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return " (create it)"
+	}
+	return ""
+}
+
+// copyOf returns a dead letter as a record of its dead-letter topic.
+func copyOf(l *versioning.DeadLetter, topic func(string) string) *kgo.Record {
+	from := l.Record.Origin
+	r := &kgo.Record{Topic: topic(from.Topic), Key: l.Record.Key, Value: l.Record.Value, Timestamp: l.Record.Timestamp}
+	for _, h := range l.Record.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	for _, h := range [][2]string{
+		{HeaderVerdict, l.Outcome.Verdict.String()},
+		{HeaderReason, string(l.Outcome.Reason)},
+		{HeaderDetail, l.Outcome.Detail},
+		{HeaderMachine, l.Outcome.Entity.Machine},
+		{HeaderEntity, l.Outcome.Entity.Key},
+		{HeaderTopic, from.Topic},
+		{HeaderPartition, strconv.Itoa(int(from.Partition))},
+		{HeaderOffset, strconv.FormatInt(from.Offset, 10)},
+		{HeaderID, strconv.FormatInt(l.ID, 10)},
+	} {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+	}
+	return r
+}

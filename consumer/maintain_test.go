@@ -1,0 +1,177 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+var doors = testenv.Template("doors", func(ctx context.Context, url string) error {
+	if err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `CREATE TABLE doors (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`)
+	return errors.Join(err, conn.Close(ctx))
+})
+
+var door = statemachine.MustCompile(statemachine.Definition{
+	Name: "door", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "built", To: "open"},
+		{Event: "walled up", From: statemachine.In("open"), To: "gone"},
+	},
+	Terminal: statemachine.In("gone"),
+})
+
+// TestMaintenance runs a worker on a real store: dead letters are copied to their
+// topic, with their headers and reason, also those that another worker left; and
+// a record that was parked while its entity moved is applied by a sweep.
+func TestMaintenance(t *testing.T) {
+	ctx := t.Context()
+	pool := testenv.Pool(t, doors)
+	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: door, Name: "doors"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic, dead := testenv.Topic(t, 1), testenv.Topic(t, 1)
+	left := &versioning.Record{
+		Origin: versioning.Origin{Topic: topic, TopicID: [16]byte{9}, Offset: 7}, Value: []byte("left behind"),
+		Timestamp: time.UnixMilli(1), Err: errors.New("not decoded"),
+	}
+	if _, err := store.Apply(ctx, []*versioning.Record{left}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := consumer.Config{
+		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
+		SweepEvery:      50 * time.Millisecond,
+		DeadLetterTopic: func(string) string { return dead },
+	}
+	worker, err := consumer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- worker.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(t), kgo.ConsumeTopics(dead))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	produced := []*kgo.Record{
+		{Topic: topic, Key: []byte("k"), Value: []byte("{"), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("abc")}}},
+		{Topic: topic, Value: []byte(`{"key": "front", "event": "walled up"}`)},
+	}
+	if err := client.ProduceSync(ctx, produced...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+
+	copies := make(map[string]map[string]string) // headers by value
+	for len(copies) < 2 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			headers := make(map[string]string)
+			for _, h := range r.Headers {
+				headers[h.Key] = string(h.Value)
+			}
+			delete(headers, consumer.HeaderDetail)
+			delete(headers, consumer.HeaderID)
+			copies[string(r.Value)] = headers
+		})
+	}
+	want := map[string]map[string]string{
+		"left behind": {
+			consumer.HeaderVerdict: "rejected", consumer.HeaderReason: "undecodable", consumer.HeaderMachine: "",
+			consumer.HeaderEntity: "", consumer.HeaderTopic: topic, consumer.HeaderPartition: "0", consumer.HeaderOffset: "7",
+		},
+		"{": {
+			"trace": "abc", consumer.HeaderVerdict: "rejected", consumer.HeaderReason: "undecodable", consumer.HeaderMachine: "",
+			consumer.HeaderEntity: "", consumer.HeaderTopic: topic, consumer.HeaderPartition: "0",
+			consumer.HeaderOffset: fmt.Sprint(produced[0].Offset),
+		},
+	}
+	if diff := cmp.Diff(want, copies); diff != "" {
+		t.Errorf("copies of dead letters (-want +got):\n%s", diff)
+	}
+
+	testenv.Eventually(t, 10*time.Second, func() error {
+		return exactlyOne(ctx, pool, `SELECT count(*) FROM pawl.parked`)
+	})
+	if _, err := pool.Exec(ctx, `INSERT INTO doors VALUES ('front', 'open', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		return exactlyOne(ctx, pool, `SELECT count(*) FROM doors WHERE state = 'gone' AND version = 2`)
+	})
+	if err := exactlyOne(ctx, pool, `SELECT 1 + count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`); err != nil {
+		t.Errorf("dead letters that are not noted as copied: %v", err)
+	}
+	testRedecode(t, cfg, store)
+}
+
+func exactlyOne(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, query string,
+) error {
+	var n int
+	if err := db.QueryRow(ctx, query).Scan(&n); err != nil {
+		return err
+	}
+	if n != 1 {
+		return fmt.Errorf("%s: %d, want 1", query, n)
+	}
+	return nil
+}
+
+// testRedecode checks that a redriven letter is decoded as it was at first.
+func testRedecode(t *testing.T, cfg consumer.Config, store *versioning.Store) {
+	t.Helper()
+	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := store.DryRedrive(t.Context(), letters, cfg.Redecode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range outcomes {
+		if o.Reason != versioning.ReasonUndecodable {
+			t.Errorf("redriven: %+v", o)
+		}
+	}
+	kept := &versioning.Record{
+		Value:   []byte(`{"key": "back", "event": "built"}`),
+		Headers: []versioning.Header{{Key: "ce_id", Value: []byte("m1")}},
+	}
+	changes, err := cfg.Redecode()(kept)
+	want := []versioning.Change{{Key: "back", Event: "built", MessageID: "m1"}}
+	if diff := cmp.Diff(want, changes, cmp.AllowUnexported(versioning.Expected{})); err != nil || diff != "" {
+		t.Errorf("Redecode: %v, (-want +got):\n%s", err, diff)
+	}
+}

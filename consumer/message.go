@@ -1,0 +1,74 @@
+package consumer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Message is a JSON message that says itself what it asks for: the form that
+// [DecodeMessage] reads.
+type Message struct {
+	Machine string             `json:"machine,omitempty"` // empty: the store's only machine
+	Key     string             `json:"key"`
+	Event   statemachine.Event `json:"event"`
+	ID      string             `json:"id,omitempty"` // empty: that of the record's header, or its origin
+
+	// ExpectedVersion is the version that the message expects to find, or nil.
+	ExpectedVersion *int64 `json:"expected_version,omitempty"`
+
+	// Set holds columns to write with the transition: strings as they are,
+	// null as NULL, and everything else as its JSON text. Numbers keep all
+	// their digits.
+	Set map[string]json.RawMessage `json:"set,omitempty"`
+}
+
+// DecodeMessage is a DecodeFunc for records whose values are a [Message].
+func DecodeMessage(r *kgo.Record) ([]versioning.Change, error) {
+	var m Message
+	if err := unmarshal(r, &m); err != nil {
+		return nil, err
+	}
+	change, err := m.change()
+	if err != nil {
+		return nil, err
+	}
+	return []versioning.Change{change}, nil
+}
+
+func (m *Message) change() (versioning.Change, error) {
+	change := versioning.Change{Machine: m.Machine, Key: m.Key, Event: m.Event, MessageID: m.ID}
+	if m.Key == "" || m.Event == "" {
+		return change, errors.New(`message has no "key" or no "event"`)
+	}
+	if m.ExpectedVersion != nil {
+		if *m.ExpectedVersion < 0 {
+			return change, fmt.Errorf(`"expected_version" is %d, less than 0`, *m.ExpectedVersion)
+		}
+		change.Expected = versioning.At(*m.ExpectedVersion)
+	}
+	if len(m.Set) > 0 {
+		change.Set = make(versioning.Columns, len(m.Set))
+	}
+	for name, raw := range m.Set {
+		change.Set[name] = columnValue(raw)
+	}
+	return change, nil
+}
+
+// columnValue turns a JSON value into what PostgreSQL reads as text.
+func columnValue(raw json.RawMessage) any {
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return string(raw) // no string: a number, a boolean, an object or an array
+	}
+	if s == nil {
+		return nil
+	}
+	return *s
+}

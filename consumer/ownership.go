@@ -1,0 +1,108 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A partition is one of a topic.
+type partition struct {
+	topic string
+	id    int32
+}
+
+// A tenure is one stretch of time for which a partition is this worker's. What
+// was polled in one tenure is not committed in another: in between the partition
+// was someone else's, who may be further on. 0 is none.
+type tenure uint64
+
+// ownership knows which partitions are this worker's. The client's callbacks
+// write it; the run reads it.
+type ownership struct {
+	// commits holds one while offsets are on their way to the broker: a partition
+	// can't be given up between the look at its tenure and the commit.
+	commits chan struct{}
+
+	mu   sync.Mutex
+	last tenure
+	now  map[partition]tenure
+}
+
+func newOwnership() *ownership {
+	return &ownership{commits: make(chan struct{}, 1), now: make(map[partition]tenure)}
+}
+
+// whileOwned runs commit. Partitions that are to be given up meanwhile wait.
+func (o *ownership) whileOwned(commit func()) {
+	o.commits <- struct{}{}
+	defer func() { <-o.commits }()
+	commit()
+}
+
+func (o *ownership) assign(partitions map[string][]int32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for topic, ids := range partitions {
+		for _, id := range ids {
+			o.last++
+			o.now[partition{topic, id}] = o.last
+		}
+	}
+}
+
+func (o *ownership) release(partitions map[string][]int32) {
+	o.whileOwned(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for topic, ids := range partitions {
+			for _, id := range ids {
+				delete(o.now, partition{topic, id})
+			}
+		}
+	})
+}
+
+// releaseTopic ends the tenures of a topic's partitions.
+func (o *ownership) releaseTopic(topic string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for p := range o.now {
+		if p.topic == topic {
+			delete(o.now, p)
+		}
+	}
+}
+
+// of returns the tenure of a partition, or 0 if it is not this worker's.
+func (o *ownership) of(p partition) tenure {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.now[p]
+}
+
+// onAssigned is called by the client before it fetches from the partitions, and
+// not while a batch is held.
+func (r *run) onAssigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	r.owned.assign(partitions)
+	r.log.assignment("partitions assigned", partitions)
+}
+
+// onRevoked is called by the client before the group gives the partitions to
+// someone else, and not while a batch is held.
+func (r *run) onRevoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	r.giveUp("partitions revoked", partitions)
+}
+
+// onLost is called by the client when the group went on without this worker: the
+// partitions may be someone else's already.
+func (r *run) onLost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	r.giveUp("partitions lost", partitions)
+}
+
+func (r *run) giveUp(msg string, partitions map[string][]int32) {
+	r.owned.release(partitions)
+	r.reading.forget(partitions)
+	r.log.assignment(msg, partitions)
+}

@@ -1,0 +1,105 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	watchCalm    = time.Minute     // between looks while all is well
+	watchTrouble = 5 * time.Second // between looks otherwise
+	watchTimeout = 5 * time.Second // for one look
+)
+
+// A watcher looks now and then whether a broker answers and whether the topics
+// exist: the client waits for both without a word. It has a goroutine of its own.
+type watcher struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	err    error // belongs to the goroutine until it is done
+}
+
+// startWatch returns a context that ends if the watcher finds something that
+// no retry can mend.
+func (r *run) startWatch(ctx context.Context) (context.Context, *watcher) {
+	w := new(watcher)
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.done.Go(func() {
+		defer w.cancel()
+		w.err = r.watch(ctx)
+	})
+	return ctx, w
+}
+
+// wait waits for the watcher to end and returns what it found. A request to a
+// broker that does not answer ends with the client, not with the context.
+func (w *watcher) wait() error {
+	w.done.Wait()
+	return w.err
+}
+
+func (r *run) watch(ctx context.Context) error {
+	for {
+		well, err := r.look(ctx)
+		if err != nil {
+			return err
+		}
+		next := watchTrouble
+		if well {
+			next = watchCalm
+		}
+		if !sleep(ctx, next) {
+			return nil
+		}
+	}
+}
+
+// look asks the broker for the topics. It returns an error that no retry can
+// mend.
+func (r *run) look(run context.Context) (well bool, err error) {
+	ctx, cancel := context.WithTimeout(run, watchTimeout)
+	defer cancel()
+	if err := r.client.Ping(ctx); err != nil { // tells more than a request, which retries
+		if run.Err() != nil {
+			return false, nil
+		}
+		r.log.noBroker(r.client, err)
+		return false, r.fatal(err, "")
+	}
+	r.log.broker()
+	request := kmsg.NewPtrMetadataRequest()
+	for _, topic := range r.cfg.Topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = new(topic)
+		request.Topics = append(request.Topics, t)
+	}
+	response, err := request.RequestWith(ctx, r.client)
+	if err != nil {
+		if run.Err() != nil {
+			return false, nil
+		}
+		return false, r.fatal(err, "")
+	}
+	return r.lookAtTopics(response.Topics)
+}
+
+func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err error) {
+	well = true
+	for _, t := range topics {
+		problem := kerr.ErrorForCode(t.ErrorCode)
+		if problem == nil || t.Topic == nil {
+			continue
+		}
+		well = false
+		if errors.Is(problem, kerr.UnknownTopicOrPartition) {
+			r.log.noTopic(*t.Topic)
+		}
+		err = errors.Join(err, r.fatal(problem, *t.Topic))
+	}
+	return well, err
+}

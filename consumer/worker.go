@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// A Worker consumes topics as a member of a group and keeps the entities behind
+// them in a store.
+type Worker struct {
+	cfg     Config
+	started atomic.Bool
+}
+
+// ErrStarted is returned by a second call of Run.
+var ErrStarted = errors.New("worker was started before; make a new one")
+
+// New makes a worker. It checks the whole configuration and reports all that is
+// wrong with it at once; each of its errors is an [ErrConfig]. It connects to
+// nothing.
+func New(cfg Config) (*Worker, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Worker{cfg: cfg}, nil
+}
+
+// Run consumes until ctx is done, and then returns nil: it finishes the batch in
+// hand (or abandons it, after Config.ShutdownGrace), commits what is done and
+// leaves the group. With a broker that does not answer, the last two take up to a
+// quarter of a minute. No goroutine outlives Run.
+//
+// Trouble with the broker or the database does not end Run: it is logged and
+// retried for as long as it takes, and no offset is committed meanwhile. What no
+// retry can mend does: a missing right, a missing table, a refused login. A
+// worker runs once.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	if !w.started.CompareAndSwap(false, true) {
+		return ErrStarted
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	r, err := newRun(ctx, w.cfg)
+	if err != nil {
+		return err
+	}
+	ctx, watcher := r.startWatch(ctx)
+	maintainer := r.startMaintenance(ctx)
+	defer func() {
+		watcher.cancel()
+		maintainer.cancel()
+		r.leave() // closes the client, which the two may be waiting for
+		maintainer.done.Wait()
+		err = cmp.Or(err, watcher.wait())
+	}()
+	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
+	defer stop()
+	return r.loop(ctx, work)
+}
+
+// withGrace returns a context that ends a while after ctx does. Its cancel
+// function waits for the goroutine that this takes.
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-work.Done():
+		}
+	})
+	return work, func() {
+		cancel()
+		if !stop() {
+			<-done
+		}
+	}
+}
