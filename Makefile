@@ -7,7 +7,7 @@ SHELL := bash
 
 # Where docker-compose.yml puts its servers.
 BROKERS ?= localhost:9092
-DATABASE_URL ?= postgres://pawl:pawl@localhost:5432/pawl
+DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
 PKG ?= ./...
 
