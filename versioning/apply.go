@@ -39,7 +39,8 @@ var errMoved = errors.New("a row was moved by someone else")
 //
 // Rows that were moved by someone else between reading and writing are never
 // taken for duplicates: the batch is read and folded again. A record whose data
-// PostgreSQL refuses is found by splitting the batch, and rejected alone.
+// PostgreSQL refuses is found by splitting the batch, and rejected alone. A batch
+// that takes longer than statement_timeout lets it is split too.
 //
 // An error is one of infrastructure, or a fatal one ([CauseOf] tells): the
 // records from len(Result.Outcomes) on are not settled, and may be given to
@@ -52,10 +53,10 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	switch {
 	case err == nil:
 		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
-	case CauseOf(err) != Data && !errors.Is(err, errTooMuchParked):
-		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
-	case len(records) == 1:
+	case len(records) == 1 && CauseOf(err) == Data:
 		return s.applyAlone(ctx, records[0])
+	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
+		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
 	half := len(records) / 2
 	first, err := s.Apply(ctx, records[:half])
@@ -64,6 +65,13 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	}
 	second, err := s.Apply(ctx, records[half:])
 	return first.and(second, records[:half]), err
+}
+
+// fewerMayDo reports whether a part of the batch may fare better than all of it.
+// A statement that runs into the role's statement_timeout would do so for ever,
+// were the batch not made smaller.
+func fewerMayDo(err error) bool {
+	return CauseOf(err) == Data || errors.Is(err, errTooMuchParked) || isCode(err, queryCanceled)
 }
 
 // and appends the result of a later part of a batch to that of an earlier one,

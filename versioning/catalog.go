@@ -101,13 +101,14 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t
        coalesce((SELECT array_agg(enumlabel::text) FROM pg_enum WHERE enumtypid = b.oid), '{}'),
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum),
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND keys.indisprimary),
-       coalesce(co.collisdeterministic, true),
+       coalesce(quote_ident(cn.nspname) || '.' || quote_ident(co.collname), ''), coalesce(co.collisdeterministic, true),
        CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END
 FROM pg_attribute AS a
 JOIN base AS b ON b.attnum = a.attnum
 JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd'
 JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
+LEFT JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
 WHERE a.attrelid = $1
 ORDER BY a.attnum`
 
@@ -119,7 +120,7 @@ func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn, relation ui
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c tableColumn, err error) {
 		var schema, base string
 		err = row.Scan(&c.name, &c.typeName, &schema, &base, &c.base, &c.array, &c.notNull, &c.hasDefault, &c.identity,
-			&c.generated, &c.labels, &c.unique, &c.primary, &c.exactText, &c.maxLength)
+			&c.generated, &c.labels, &c.unique, &c.primary, &c.collation, &c.exactText, &c.maxLength)
 		c.cast = pgx.Identifier{schema, base}.Sanitize()
 		return c, err
 	})

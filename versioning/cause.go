@@ -84,7 +84,10 @@ func CauseOf(err error) Cause {
 	return Infrastructure
 }
 
-const insufficientPrivilege = "42501"
+const (
+	insufficientPrivilege = "42501"
+	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
+)
 
 func isCode(err error, code string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -56,6 +57,12 @@ func TestFold(t *testing.T) {
 			"diverged history_missing",
 		},
 		{
+			"a version that can't be raised", versioning.ByMessage,
+			versioning.View{Rows: map[versioning.Entity]versioning.Row{a: {State: "paid", Version: math.MaxInt64}}},
+			versioning.Change{Event: "shipped"},
+			"rejected constraint",
+		},
+		{
 			"an empty view", versioning.ByMessage,
 			versioning.View{},
 			versioning.Change{Event: "placed"},
@@ -74,6 +81,31 @@ func TestFold(t *testing.T) {
 		if got := verdicts(plan.Outcomes)[0]; got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// TestGuardsSeeRealStates: a guard is not asked for a change that can't be made
+// anyway, because one before it in the record can't be.
+func TestGuardsSeeRealStates(t *testing.T) {
+	t.Parallel()
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "order", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "placed", To: "pending"},
+			{Event: "captured", From: statemachine.In("pending"), To: "paid"},
+			{Event: "shipped", From: statemachine.In("pending"), To: "shipped", Guard: func(a statemachine.Attempt) error {
+				return fmt.Errorf("asked about version %d", a.Version)
+			}},
+		},
+		Terminal: statemachine.In("paid", "shipped"),
+	})
+	r := &versioning.Record{Changes: []versioning.Change{
+		{Machine: "order", Key: "missing", Event: "captured", MessageID: "1"}, {Machine: "order", Key: "a", Event: "shipped", MessageID: "1"},
+	}}
+	view := &versioning.View{Rows: map[versioning.Entity]versioning.Row{{Machine: "order", Key: "a"}: {State: "pending", Version: 1}}}
+	plan := versioning.Fold(map[string]versioning.Rules{"order": {Machine: m}}, view, []*versioning.Record{r})
+	if got := verdicts(plan.Outcomes)[0]; got != "early no_entity" {
+		t.Errorf("%s: %s", got, plan.Outcomes[0].Detail)
 	}
 }
 

@@ -2,6 +2,7 @@ package versioning
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -75,6 +76,8 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 		return o.is(Rejected, ReasonEntityGone, "the row is gone; its history ends in state %q at version %d", e.state, e.version)
 	case versioned && expected > e.version:
 		return o.is(Early, ReasonVersionAhead, "expects version %d, the entity is at %d", expected, e.version)
+	case e.version == math.MaxInt64:
+		return o.is(Rejected, ReasonConstraint, "there is no version after %d", e.version)
 	}
 	return Outcome{}
 }
@@ -118,18 +121,18 @@ func (e *entity) stepTo(version int64) (statemachine.Event, bool) {
 
 // notNow judges an event that the machine does not allow in the entity's state.
 func (e *entity) notNow(c *Change, o Outcome) Outcome {
-	if _, versioned := c.Expected.Version(); versioned {
+	_, versioned := c.Expected.Version()
+	switch class := e.rules.Machine.Classify(e.state, c.Event); {
+	case class == statemachine.Unknown:
+		return o.is(Early, ReasonUnknownState, "the row's state %q is unknown to machine %q version %d",
+			e.state, c.Machine, e.rules.Machine.Version())
+	case versioned:
 		return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, which is the expected version %d",
 			c.Event, e.state, e.version)
-	}
-	switch class := e.rules.Machine.Classify(e.state, c.Event); {
 	case class == statemachine.Later && e.version == 0 && !e.exists:
 		return o.is(Early, ReasonNoEntity, "the entity does not exist yet")
 	case class == statemachine.Later:
 		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but in a state that is still ahead", c.Event, e.state)
-	case class == statemachine.Unknown:
-		return o.is(Early, ReasonUnknownState, "the row's state %q is unknown to machine %q version %d",
-			e.state, c.Machine, e.rules.Machine.Version())
 	}
 	return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, nor in any state still ahead", c.Event, e.state)
 }

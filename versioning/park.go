@@ -111,9 +111,11 @@ func (f *folder) release(e *entity) (moved bool) {
 // upToDate reports whether a record that waits for e need not be judged before
 // e moves. One that asks for several entities must not be: it would get a
 // verdict for what another one has become meanwhile, at a time that depends on
-// where a batch begins.
+// where a batch begins. A state that is known by now was not to the version of
+// the machine that judged the record last.
 func (w *waiting) upToDate(e *entity) bool {
-	if w.Seen != e.version || w.Record.Err != nil {
+	knownByNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
+	if w.Seen != e.version || w.Record.Err != nil || knownByNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })

@@ -13,21 +13,40 @@ const (
 	maxMessageIDBytes = 1024
 )
 
+// Limits of a record, so that nothing that arrives can exhaust the memory.
+const (
+	maxRecordBytes = 16 << 20 // of its content, and of the columns that it sets
+	maxChanges     = 1000
+)
+
 var errText = errors.New("not valid UTF-8, or holds a NUL byte, which PostgreSQL's text can't")
 
 // Prepare makes a record ready for [Fold]: it fills in the machine and the
 // message ID of each change where they are empty, and checks that both, and the
-// key, can be stored. What is wrong becomes the record's Err, and so its
+// key, can be stored, and that the record is not too large. What is wrong becomes the record's Err, and so its
 // verdict. It does no I/O. A record that was prepared before stays as it is.
 //
 // [Store.Prepare] does this and what a table adds to it.
 func Prepare(rules map[string]Rules, r *Record) {
+	if r.Err == nil {
+		r.Err = checkBounds(r)
+	}
 	for i := range r.Changes {
 		if r.Err != nil {
 			return
 		}
 		r.Err = prepareChange(rules, r, &r.Changes[i])
 	}
+}
+
+func checkBounds(r *Record) error {
+	switch size := r.size(); {
+	case len(r.Changes) > maxChanges:
+		return refuse(ReasonTooLarge, "asks for %d changes, more than %d", len(r.Changes), maxChanges)
+	case size > maxRecordBytes:
+		return refuse(ReasonTooLarge, "%d bytes, with the columns to set, are more than %d", size, maxRecordBytes)
+	}
+	return nil
 }
 
 func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
@@ -84,6 +103,9 @@ func (s *Store) Prepare(r *Record) {
 			return
 		}
 		r.Err = s.prepare(r, i)
+	}
+	if r.Err == nil {
+		r.Err = checkBounds(r) // with the columns
 	}
 }
 

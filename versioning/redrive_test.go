@@ -274,6 +274,32 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "history", 4, s.count(t, `SELECT count(*) FROM pawl.transitions`))
 }
 
+// TestRedriveOfRedriven: a redrive in vain does not bring back a letter that
+// another one, with a better decoder, has settled meanwhile.
+func TestRedriveOfRedriven(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	bad := (&log{}).record()
+	bad.Err = errors.New("no JSON")
+	apply(t, store, bad)
+	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	redrive := func(store *versioning.Store, changes []versioning.Change, err error, want string) {
+		outcomes, failed := store.Redrive(t.Context(), letters, func(*versioning.Record) ([]versioning.Change, error) { return changes, err })
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		wantSame(t, "redriven", []string{want}, told(outcomes))
+	}
+	tr.before(first(1, func() { redrive(store, []versioning.Change{{Key: "a", Event: "placed"}}, nil, "applied") }))
+	redrive(hooked, nil, errors.New("still none"), "ignored")
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
+	wantRows(t, pool, `SELECT id FROM orders`, "a")
+}
+
 func TestFilters(t *testing.T) {
 	s := newShop(t, versioning.Table{})
 	for i := range 5 {

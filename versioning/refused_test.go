@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/statemachine"
@@ -72,6 +73,51 @@ INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken
 	wantRows(t, pool, `SELECT count(*) || ' ' || count(DISTINCT entity) FROM pawl.dead_letters WHERE reason = 'constraint'`, "8 8")
 }
 
+// TestTooLarge checks the bounds of a record: what is over them is kept whole, and
+// changes nothing.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	long, wide, many := l.say("a", "placed"), l.set("b", "placed", versioning.Columns{"note": strings.Repeat("x", 17<<20)}), l.record()
+	long.Value = make([]byte, 17<<20)
+	for i := range 1001 {
+		many.Changes = append(many.Changes, versioning.Change{Key: key(i), Event: "placed"})
+	}
+	enough := l.record(many.Changes[:1000]...)
+	wantVerdicts(t, apply(t, store, long, wide, many, enough), "rejected too_large", "rejected too_large", "rejected too_large", "applied")
+	wantRows(t, pool, `SELECT count(*)::text FROM orders`, "1000")
+	wantRows(t, pool, `SELECT octet_length(value)::text FROM pawl.dead_letters WHERE "offset" = 0`, fmt.Sprint(17<<20))
+}
+
+// TestStatementTimeout checks that a batch which is too much for the role's
+// statement_timeout is settled in parts.
+func TestStatementTimeout(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, _ := traced(t, pool, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["statement_timeout"] = "500ms" })
+	mustExec(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`)
+	var l log
+	var records []*versioning.Record
+	for i := range 12 {
+		records = append(records, l.say(key(i), "placed"))
+	}
+	wantVerdicts(t, apply(t, store, records...), repeat("applied", len(records))...)
+
+	// One record alone is as small as it gets: its time may come.
+	mustExec(t, pool, `ALTER FUNCTION slow() RENAME TO gone;
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
+CREATE OR REPLACE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`)
+	records = []*versioning.Record{l.say(key(0), "captured"), l.say("late", "placed")}
+	prepare(store, records)
+	result, err := store.Apply(t.Context(), records)
+	if len(result.Outcomes) != 1 || versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Errorf("Apply = %v, %v; want one verdict, and an error of infrastructure", verdicts(result.Outcomes), err)
+	}
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
+}
+
 // TestPoisonAmongParked checks that a parked record that PostgreSQL refuses
 // takes nobody down with it: neither the record that freed it, nor others.
 func TestPoisonAmongParked(t *testing.T) {
@@ -111,6 +157,42 @@ func TestPoisonAmongParked(t *testing.T) {
 				"rejected constraint", "duplicate", "duplicate", "duplicate", "duplicate", "duplicate")
 		})
 	}
+}
+
+// TestPoisonInAChain: what the records around a refused one free is judged again,
+// also where it waited in front of them.
+func TestPoisonInAChain(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.say("a", "shipped"), l.set("a", "captured", versioning.Columns{"amount": 5000}), l.say("a", "captured"))
+	wantVerdicts(t, apply(t, store, l.say("a", "placed")), "applied")
+	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,shipped,3,,,)")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+}
+
+// TestMuchIsParked checks that a batch for whose entities more is parked than
+// should be in memory at once is settled in parts.
+func TestMuchIsParked(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	var l log
+	trips := make(map[int]int)
+	for _, size := range []int{1, 12 << 20} {
+		var placed []*versioning.Record
+		for i := range 3 {
+			r := l.say(fmt.Sprint(size, i), "captured")
+			r.Value = make([]byte, size)
+			apply(t, store, r)
+			placed = append(placed, l.say(fmt.Sprint(size, i), "placed"))
+		}
+		_, trips[size] = tr.counted(func() { wantVerdicts(t, apply(t, hooked, placed...), repeat("applied", 3)...) })
+	}
+	if trips[12<<20] <= trips[1] {
+		t.Errorf("%v round trips by size of the parked records: the large ones were read at once", trips)
+	}
+	wantRows(t, pool, `SELECT DISTINCT state FROM orders`, "paid")
 }
 
 // TestPoisonForADuplicate: the record that wakes a refused one has been applied

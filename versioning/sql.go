@@ -147,21 +147,24 @@ DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = ANY ($4::text[])`
 
+// insertDeadSQL leaves a record alone that is a dead letter already: it was
+// delivered again.
 const insertDeadSQL = `
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
 SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                      $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[])
-ON CONFLICT (topic_id, partition, "offset", scope) `
+ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
-// A record that is delivered again is a dead letter already. One that was
-// redriven in vain gets its new reason.
-const (
-	insertNewDeadSQL = insertDeadSQL + `DO NOTHING`
-	insertOldDeadSQL = insertDeadSQL + `DO UPDATE
-SET verdict = excluded.verdict, reason = excluded.reason, detail = excluded.detail, machine = excluded.machine,
-    entity = excluded.entity, event = excluded.event, attempts = dead_letters.attempts + 1`
-)
+// updateDeadSQL gives a dead letter that was redriven in vain its new reason.
+const updateDeadSQL = `
+UPDATE pawl.dead_letters AS d
+SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machine, entity = u.entity, event = u.event,
+    attempts = d.attempts + 1
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::text[], $10::text[])
+	AS u(topic_id, partition, "offset", scope, verdict, reason, detail, machine, entity, event)
+WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
 
 const deleteDeadSQL = `
 DELETE FROM pawl.dead_letters AS d
@@ -216,11 +219,14 @@ FROM expired
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // movedSQL finds the entities of machine $1 that have moved since a record that
-// is parked for them was judged: the version of the row is another one.
+// is parked for them was judged: the version of the row is another one. A row
+// that has not moved counts too if the record waits only because its state was
+// unknown, and it is one of the states $3 now. An index on the key is of use only
+// to a comparison under the key's collation, which pawl.parked does not have.
 func (t *table) movedSQL() string {
 	return fmt.Sprintf(`
 SELECT DISTINCT p.entity FROM pawl.parked AS p
-JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s
-WHERE p.machine = $1 AND t.%[3]s <> p.seen_version
-LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast)
+JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s%[5]s
+WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
+LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName())
 }

@@ -2,6 +2,7 @@ package versioning
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -18,53 +19,77 @@ const sweepLimit = 500
 
 // Sweep looks after the parked records of the store's machines. It judges those
 // again whose entity has moved since they were last judged: a worker that moved
-// it at the moment of parking could not see them. And it makes dead letters of
-// those that have waited longer than Table.ParkFor. Any number of workers may
-// sweep at the same time; package consumer does so from time to time.
+// it at the moment of parking could not see them. It judges those again that
+// another worker parked because it did not know the entity's state. And it makes
+// dead letters of those that have waited longer than Table.ParkFor. What fails
+// keeps it from nothing else; the error joins all of that. Any number of workers
+// may sweep at the same time; package consumer does so from time to time.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var swept Swept
+	var problems []error
 	for _, t := range s.tables {
 		released, err := s.wakeMoved(ctx, t)
 		swept.Released = append(swept.Released, released...)
 		if err != nil {
-			return swept, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err)
+			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 		expired, err := s.expire(ctx, t)
 		swept.Expired += expired
 		if err != nil {
-			return swept, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err)
+			problems = append(problems, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
-	return swept, nil
+	return swept, errors.Join(problems...)
 }
 
 // wakeMoved judges the parked records again whose entity is not where it was.
 func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, err error) {
-	rows, err := s.pool.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit)
+	keys, err := s.moved(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
+	var stuck []error // must not keep the other entities from being looked after
 	for _, key := range keys {
-		e := Entity{t.Machine.Name(), key}
-		plan, err := s.refold(ctx, e, nil)
-		if err == nil {
-			released = append(released, plan.Release...)
-			continue
-		}
-		if CauseOf(err) != Data {
-			return released, err
-		}
-		more, err := s.refoldAlone(ctx, e)
+		more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
 		released = append(released, more...)
-		if err != nil {
-			return released, err
+		switch {
+		case errors.Is(err, ErrContended):
+			stuck = append(stuck, fmt.Errorf("entity %q: %w", key, err))
+		case err != nil:
+			return released, errors.Join(append(stuck, err)...)
 		}
 	}
-	return released, nil
+	return released, errors.Join(stuck...)
+}
+
+// wakeOne judges the records that are parked for an entity again, one by one if
+// PostgreSQL refuses what one of them brings.
+func (s *Store) wakeOne(ctx context.Context, e Entity) ([]Settled, error) {
+	plan, err := s.refold(ctx, e, nil)
+	if CauseOf(err) == Data {
+		return s.refoldAlone(ctx, e)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return plan.Release, nil
+}
+
+// moved returns the keys of entities whose parked records are to be judged again.
+func (s *Store) moved(ctx context.Context, t *table) (keys []string, err error) {
+	var states []string
+	for _, state := range t.Machine.States() {
+		states = append(states, string(state))
+	}
+	err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states)
+		if err != nil {
+			return err
+		}
+		keys, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return keys, err
 }
 
 // expire makes dead letters of the records that have waited too long.

@@ -89,12 +89,21 @@ type tableColumn struct {
 	labels     []string // of an enum
 	unique     bool     // alone in a unique index that ON CONFLICT can use
 	primary    bool     // alone in the primary key
+	collation  string   // its quoted name; empty where the type has none
 	exactText  bool     // equal strings only are equal keys: the collation is deterministic
 	maxLength  int      // of a varchar; 0 is none
 }
 
 // sqlName returns the column's quoted name.
 func (c *tableColumn) sqlName() string { return pgx.Identifier{c.name}.Sanitize() }
+
+// collate returns what makes a comparison one under the column's collation.
+func (c *tableColumn) collate() string {
+	if c.collation == "" {
+		return ""
+	}
+	return " COLLATE " + c.collation
+}
 
 // canonicalKey returns the one spelling of a key that equal keys share.
 func (t *table) canonicalKey(key string) (string, error) {

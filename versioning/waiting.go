@@ -273,25 +273,53 @@ func (w *writer) bury(dead []Settled) {
 	}
 	isOld := func(s Settled) bool { return s.Record.redrive }
 	isNew := func(s Settled) bool { return !s.Record.redrive }
-	w.insertDead(insertNewDeadSQL, slices.DeleteFunc(slices.Clone(dead), isOld))
-	w.insertDead(insertOldDeadSQL, slices.DeleteFunc(slices.Clone(dead), isNew))
+	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
+	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
 }
 
-func (w *writer) insertDead(sql string, dead []Settled) {
+// outcomes are columns of outcomes, as parameters for unnest.
+type outcomes struct {
+	verdicts, reasons, details, machines, entities, events []string
+}
+
+func (c *outcomes) add(o Outcome) {
+	c.verdicts = append(c.verdicts, o.Verdict.String())
+	c.reasons = append(c.reasons, string(o.Reason))
+	c.details = append(c.details, textFor(o.Detail))
+	c.machines = append(c.machines, textFor(o.Entity.Machine))
+	c.entities = append(c.entities, textFor(o.Entity.Key))
+	c.events = append(c.events, textFor(string(o.Event)))
+}
+
+func (w *writer) insertDead(dead []Settled) {
 	var whole wholes
-	var verdicts, reasons, details, machines, entities, events []string
+	var o outcomes
 	for _, d := range dead {
 		whole.add(w.store, d.Record)
-		verdicts = append(verdicts, d.Outcome.Verdict.String())
-		reasons = append(reasons, string(d.Outcome.Reason))
-		details = append(details, textFor(d.Outcome.Detail))
-		machines = append(machines, textFor(d.Outcome.Entity.Machine))
-		entities = append(entities, textFor(d.Outcome.Entity.Key))
-		events = append(events, textFor(string(d.Outcome.Event)))
+		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(sql, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, verdicts, reasons, details,
-			machines, entities, events, whole.keys, whole.values, whole.headers, whole.timestamps)
+		w.batch.Queue(insertDeadSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
+			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
+			whole.keys, whole.values, whole.headers, whole.timestamps)
+	}
+}
+
+// updateDead gives dead letters that were redriven in vain their new outcomes.
+// One that has gone meanwhile was redriven by somebody else: it must not come
+// back.
+func (w *writer) updateDead(dead []Settled) {
+	var at keptAt
+	var o outcomes
+	for _, d := range dead {
+		at.add(w.store, d.Record)
+		o.add(d.Outcome)
+	}
+	if len(dead) > 0 {
+		w.guarded(len(dead), updateDeadSQL, []any{
+			at.ids, at.partitions, at.offsets, at.scopes,
+			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
+		})
 	}
 }
 
