@@ -61,10 +61,15 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 // them.
 func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, err error) {
 	retry := r.backOff()
+	most := len(todo.records) // that are given to the store at once
 	for len(todo.records) > 0 {
-		result, err := r.attempt(work, todo.records)
-		if err := checkResult(result, err, len(todo.records)); err != nil {
+		some := todo.records[:min(most, len(todo.records))]
+		result, err := r.attempt(work, some)
+		if err := checkResult(result, err, len(some)); err != nil {
 			return released, err
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			most = max(1, len(some)/2) // it may have been too much for the time
 		}
 		for i, outcome := range result.Outcomes {
 			b.outcomes[todo.index[i]] = outcome

@@ -25,9 +25,9 @@ type Sweeper interface {
 // *versioning.Store is one. Config.DeadLetterTopic needs it.
 type DeadLetterCopier interface {
 	// CopyDeadLetters hands up to limit dead letters of the topics that were not
-	// copied yet to copyTo, and notes them as copied once that returned nil.
+	// copied yet to copyTo, and notes as copied those whose IDs that returns.
 	CopyDeadLetters(ctx context.Context, topics []string, limit int,
-		copyTo func(context.Context, []versioning.DeadLetter) error) (int, error)
+		copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error)) (int, error)
 }
 
 // The headers that a copy of a dead letter has on top of the record's own.
@@ -41,6 +41,11 @@ const (
 	HeaderPartition = "pawl_partition"
 	HeaderOffset    = "pawl_offset"
 	HeaderID        = "pawl_dead_letter_id"
+
+	// HeaderTruncated is "true" where the topic does not take a record of that
+	// size. Then the copy has no value and none of the record's own headers; the
+	// dead letter in the database has them.
+	HeaderTruncated = "pawl_truncated"
 )
 
 // DeadLetterSuffix names a topic's dead-letter topic: "orders.dlq" for "orders".
@@ -48,8 +53,8 @@ const (
 func DeadLetterSuffix(topic string) string { return topic + ".dlq" }
 
 const (
-	copyLimit   = 100 // dead letters in one transaction
-	copyTimeout = 30 * time.Second
+	copyLimit       = 16 // dead letters in one transaction, and in memory
+	maintainTimeout = 30 * time.Second
 )
 
 // A maintainer does what has to be done from time to time, beside the batches:
@@ -108,8 +113,10 @@ func (m *maintainer) sweep(ctx context.Context) {
 	if !ok || m.run.cfg.SweepEvery < 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
+	defer cancel()
 	swept, err := sweeper.Sweep(ctx)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.run.log.sweep(err)
 	}
 	if swept.Expired > 0 || len(swept.Released) > 0 {
@@ -136,24 +143,39 @@ func (m *maintainer) copyLetters(ctx context.Context) {
 }
 
 func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	return copier.CopyDeadLetters(ctx, m.run.cfg.Topics, copyLimit, m.produce)
 }
 
-// produce sends dead letters to their topics, and waits until all in-sync
-// replicas have them.
-func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLetter) error {
+// produce sends dead letters to their topics, waits until all in-sync replicas
+// have them, and returns the IDs of those that arrived.
+func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLetter) (copied []int64, err error) {
 	records := make([]*kgo.Record, len(letters))
+	ids := make(map[*kgo.Record]int64, len(letters))
 	for i := range letters {
-		records[i] = copyOf(&letters[i], m.run.cfg.DeadLetterTopic)
+		records[i] = copyOf(&letters[i], m.run.cfg.DeadLetterTopic, false)
+		ids[records[i]] = letters[i].ID
 	}
+	var problems []error
 	for _, result := range m.run.client.ProduceSync(ctx, records...) {
-		if result.Err != nil {
-			return fmt.Errorf("produce to topic %q%s: %w", result.Record.Topic, hint(result.Err), result.Err)
+		failed := result.Err
+		if errors.Is(failed, kerr.MessageTooLarge) {
+			failed = m.produceTruncated(ctx, letters, ids[result.Record])
 		}
+		if failed != nil {
+			problems = append(problems, fmt.Errorf("produce to topic %q%s: %w", result.Record.Topic, hint(failed), failed))
+			continue
+		}
+		copied = append(copied, ids[result.Record])
 	}
-	return nil
+	return copied, errors.Join(problems...)
+}
+
+// produceTruncated sends what is left of a dead letter without its content.
+func (m *maintainer) produceTruncated(ctx context.Context, letters []versioning.DeadLetter, id int64) error {
+	i := slices.IndexFunc(letters, func(l versioning.DeadLetter) bool { return l.ID == id })
+	return m.run.client.ProduceSync(ctx, copyOf(&letters[i], m.run.cfg.DeadLetterTopic, true)).FirstErr()
 }
 
 // hint says what to do about an error that a newcomer will meet.
@@ -165,13 +187,13 @@ func hint(err error) string {
 }
 
 // copyOf returns a dead letter as a record of its dead-letter topic.
-func copyOf(l *versioning.DeadLetter, topic func(string) string) *kgo.Record {
+func copyOf(l *versioning.DeadLetter, topic func(string) string, truncated bool) *kgo.Record {
 	from := l.Record.Origin
 	r := &kgo.Record{Topic: topic(from.Topic), Key: l.Record.Key, Value: l.Record.Value, Timestamp: l.Record.Timestamp}
 	for _, h := range l.Record.Headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
-	for _, h := range [][2]string{
+	reason := [][2]string{
 		{HeaderVerdict, l.Outcome.Verdict.String()},
 		{HeaderReason, string(l.Outcome.Reason)},
 		{HeaderDetail, l.Outcome.Detail},
@@ -181,7 +203,12 @@ func copyOf(l *versioning.DeadLetter, topic func(string) string) *kgo.Record {
 		{HeaderPartition, strconv.Itoa(int(from.Partition))},
 		{HeaderOffset, strconv.FormatInt(from.Offset, 10)},
 		{HeaderID, strconv.FormatInt(l.ID, 10)},
-	} {
+	}
+	if truncated {
+		r.Key, r.Value, r.Headers = nil, nil, nil
+		reason = append(reason, [2]string{HeaderTruncated, "true"})
+	}
+	for _, h := range reason {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
 	}
 	return r

@@ -81,6 +81,13 @@ func TestMaintenance(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
+	large := &versioning.Record{
+		Origin: versioning.Origin{Topic: topic, TopicID: [16]byte{9}, Offset: 8}, Value: make([]byte, 999_900),
+		Timestamp: time.UnixMilli(1), Err: errors.New("not decoded"),
+	}
+	if _, err := store.Apply(ctx, []*versioning.Record{large}); err != nil {
+		t.Fatal(err)
+	}
 	produced := []*kgo.Record{
 		{Topic: topic, Key: []byte("k"), Value: []byte("{"), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("abc")}}},
 		{Topic: topic, Value: []byte(`{"key": "front", "event": "walled up"}`)},
@@ -90,7 +97,7 @@ func TestMaintenance(t *testing.T) {
 	}
 
 	copies := make(map[string]map[string]string) // headers by value
-	for len(copies) < 2 {
+	for len(copies) < 3 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			t.Fatal(err)
@@ -106,6 +113,11 @@ func TestMaintenance(t *testing.T) {
 		})
 	}
 	want := map[string]map[string]string{
+		"": { // too large to be copied whole, which holds up nothing
+			consumer.HeaderVerdict: "rejected", consumer.HeaderReason: "undecodable", consumer.HeaderMachine: "",
+			consumer.HeaderEntity: "", consumer.HeaderTopic: topic, consumer.HeaderPartition: "0", consumer.HeaderOffset: "8",
+			consumer.HeaderTruncated: "true",
+		},
 		"left behind": {
 			consumer.HeaderVerdict: "rejected", consumer.HeaderReason: "undecodable", consumer.HeaderMachine: "",
 			consumer.HeaderEntity: "", consumer.HeaderTopic: topic, consumer.HeaderPartition: "0", consumer.HeaderOffset: "7",

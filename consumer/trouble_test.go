@@ -220,6 +220,31 @@ func TestHoldDoesNotOutliveItsTurn(t *testing.T) {
 	})
 }
 
+// A store that needs longer than ApplyTimeout for a batch gets less at once, until
+// it can do it.
+func TestTooMuchForTheTime(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		b.produce("orders", 0, keys(12)...)
+		store := newFake()
+		store.on(func(ctx context.Context, records []*versioning.Record) (int, error) {
+			select {
+			case <-time.After(time.Duration(len(records)) * time.Second):
+				return -1, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		})
+		cfg := b.config(protocol, store, "orders")
+		cfg.ApplyTimeout = 5 * time.Second
+		w := start(t, cfg)
+		b.awaitCommitted("orders", 0, 12)
+		w.stop()
+	})
+}
+
 // A fatal error of the store ends Run with it; nothing without a verdict is
 // committed, and the group is left.
 func TestFatalStoreError(t *testing.T) {

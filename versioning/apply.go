@@ -58,13 +58,24 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
-	half := len(records) / 2
-	first, err := s.Apply(ctx, records[:half])
-	if err != nil {
-		return first, err
+	return s.applyParts(ctx, records)
+}
+
+// parts is into how many a batch is split that can't be applied whole. The more
+// there are, the fewer records go through another attempt that is going to fail,
+// and the more transactions it takes.
+const parts = 8
+
+func (s *Store) applyParts(ctx context.Context, records []*Record) (all Result, err error) {
+	size := (len(records) + parts - 1) / parts
+	for done := 0; done < len(records); done += size {
+		part, err := s.Apply(ctx, records[done:min(done+size, len(records))])
+		all = all.and(part, records[:done])
+		if err != nil {
+			return all, err
+		}
 	}
-	second, err := s.Apply(ctx, records[half:])
-	return first.and(second, records[:half]), err
+	return all, nil
 }
 
 // fewerMayDo reports whether a part of the batch may fare better than all of it.

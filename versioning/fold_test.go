@@ -40,7 +40,7 @@ func TestFold(t *testing.T) {
 		},
 		{
 			"the same, by version", versioning.ByVersion,
-			versioning.View{Rows: paid, Steps: map[versioning.StepAt]statemachine.Event{{Entity: a, Version: 3}: "retired"}},
+			versioning.View{Rows: paid, Steps: map[versioning.StepAt]versioning.PastStep{{Entity: a, Version: 3}: {Event: "retired"}}},
 			versioning.Change{Event: "retired", Expected: versioning.At(2)},
 			"duplicate",
 		},
@@ -369,7 +369,7 @@ func FuzzFold(f *testing.F) {
 		in := &source{bytes.NewReader(view)}
 		v := &versioning.View{
 			Rows: make(map[versioning.Entity]versioning.Row), Messages: make(map[versioning.MessageAt]struct{}),
-			Steps: make(map[versioning.StepAt]statemachine.Event), Dead: make(map[versioning.Origin]versioning.Outcome),
+			Steps: make(map[versioning.StepAt]versioning.PastStep), Dead: make(map[versioning.Origin]versioning.Outcome),
 		}
 		for in.Len() > 0 {
 			switch in.n(5) {
@@ -378,7 +378,7 @@ func FuzzFold(f *testing.F) {
 			case 1:
 				v.Messages[versioning.MessageAt{Entity: in.entity(), MessageID: fmt.Sprint(in.n(4))}] = struct{}{}
 			case 2:
-				v.Steps[versioning.StepAt{Entity: in.entity(), Version: in.version()}] = in.event()
+				v.Steps[versioning.StepAt{Entity: in.entity(), Version: in.version()}] = versioning.PastStep{Event: in.event()}
 			case 3:
 				v.Parked = append(v.Parked, versioning.Parked{Record: in.record(), Entity: versioning.Entity{Machine: "order", Key: "a"}, Seen: in.version()})
 			case 4:

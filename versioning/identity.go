@@ -11,11 +11,15 @@ type Identity uint8
 
 const (
 	// ByMessage is the zero value: by the expected version where a change
-	// carries one, by its message ID otherwise.
+	// carries one, by its message ID otherwise. Where a version was taken by the
+	// same event of another message, both with IDs of their own, the change has
+	// diverged.
 	ByMessage Identity = iota
 
-	// ByVersion: by the expected version alone. A change without one is
-	// rejected.
+	// ByVersion: by the expected version and the event alone, whatever the
+	// message IDs are: for producers that give a message a new ID each time they
+	// send it. Of two messages that expect the same version for the same event,
+	// the second is a duplicate. A change without a version is rejected.
 	ByVersion
 
 	// ByState: by the entity's state alone, for changes without an expected

@@ -19,7 +19,7 @@ func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 	if e == nil {
 		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
 	}
-	if proof := f.past(e, c, o); proof.Verdict != Undecided {
+	if proof := f.past(e, c, r, o); proof.Verdict != Undecided {
 		return proof, ""
 	}
 	if bar := e.barred(c, o); bar.Verdict != Undecided {
@@ -42,11 +42,11 @@ func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 // effect already, or its version was taken by another event. That comes first,
 // and holds for entities that have gone and events that the machine has lost.
 // It returns an undecided outcome where the past says nothing.
-func (f *folder) past(e *entity, c *Change, o Outcome) Outcome {
+func (f *folder) past(e *entity, c *Change, r *Record, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
 	switch {
 	case versioned && expected < e.version:
-		return f.taken(e, c, expected+1, o)
+		return f.taken(e, c, r, expected+1, o)
 	case versioned:
 		// At the entity's version, or ahead of it.
 	case e.rules.Identity == ByState:
@@ -92,31 +92,36 @@ func (f *folder) hasTaken(e *entity, c *Change) bool {
 	return ok
 }
 
-// taken judges a change whose expected version the entity has left: by the
-// event of the step that left it.
-func (f *folder) taken(e *entity, c *Change, version int64, o Outcome) Outcome {
-	event, ok := e.stepTo(version)
+// taken judges a change whose expected version the entity has left: by the event
+// of the step that left it, and by the message where both bring an ID of their
+// own. Two messages that expect the same version are not one, whatever they say.
+func (f *folder) taken(e *entity, c *Change, r *Record, version int64, o Outcome) Outcome {
+	step, ok := e.stepTo(version)
 	if !ok {
-		event, ok = f.view.Steps[StepAt{e.name, version}]
+		step, ok = f.view.Steps[StepAt{e.name, version}]
 	}
+	id := ownID(c.MessageID, r.Origin)
 	switch {
 	case !ok:
 		return o.is(Diverged, ReasonHistoryMissing,
 			"expects version %d, the entity is at %d, and no history tells what version %d was", version-1, e.version, version)
-	case event != c.Event:
-		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, event, c.Event)
+	case step.Event != c.Event:
+		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, step.Event, c.Event)
+	case e.rules.Identity != ByVersion && id != "" && step.MessageID != "" && id != step.MessageID:
+		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q", version, step.Event, step.MessageID)
 	}
 	o.Verdict = Duplicate
 	return o
 }
 
-// stepTo returns the event of the step that this fold made to a version.
-func (e *entity) stepTo(version int64) (statemachine.Event, bool) {
+// stepTo returns what made the step of this fold to a version.
+func (e *entity) stepTo(version int64) (PastStep, bool) {
 	i := version - e.row.Version - 1
 	if i < 0 || i >= int64(len(e.steps)) {
-		return "", false
+		return PastStep{}, false
 	}
-	return e.steps[i].Event, true
+	step := &e.steps[i]
+	return PastStep{step.Event, ownID(step.Record.Changes[step.Change].MessageID, step.Record.Origin)}, true
 }
 
 // notNow judges an event that the machine does not allow in the entity's state.

@@ -12,8 +12,8 @@ type View struct {
 	// history knows.
 	Messages map[MessageAt]struct{}
 
-	// Steps holds the event of each step that the history was asked for.
-	Steps map[StepAt]statemachine.Event
+	// Steps holds each step that the history was asked for.
+	Steps map[StepAt]PastStep
 
 	// Parked holds the records that wait for the entities of the batch, in
 	// the order in which they were parked.
@@ -41,6 +41,21 @@ type MessageAt struct {
 type StepAt struct {
 	Entity  Entity
 	Version int64
+}
+
+// A PastStep is what made a step.
+type PastStep struct {
+	Event     statemachine.Event
+	MessageID string // empty where it is no more than the record's origin
+}
+
+// ownID returns a message ID, or nothing where it is no more than the origin: the
+// same message has another one in a copy of its topic.
+func ownID(messageID string, at Origin) string {
+	if messageID == at.ID() {
+		return ""
+	}
+	return messageID
 }
 
 // Parked is a record that waits for an entity.

@@ -49,7 +49,7 @@ func (s *Store) read(ctx context.Context, tx pgx.Tx, records []*Record, how read
 		messages: make(map[MessageAt]bool), steps: make(map[StepAt]bool),
 		view: &View{
 			Rows: make(map[Entity]Row, len(records)), Messages: make(map[MessageAt]struct{}),
-			Steps: make(map[StepAt]statemachine.Event), Dead: make(map[Origin]Outcome),
+			Steps: make(map[StepAt]PastStep), Dead: make(map[Origin]Outcome),
 		},
 	}
 	if err := r.readDead(ctx, records); err != nil {
@@ -241,10 +241,12 @@ func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 }
 
 func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
-	var key, event string
+	var key, event, id string
 	var version int64
-	_, err := pgx.ForEachRow(rows, []any{&key, &version, &event}, func() error {
-		r.view.Steps[StepAt{Entity{machine, key}, version}] = statemachine.Event(event)
+	var at Origin
+	into := []any{&key, &version, &event, &id, &at.TopicID, &at.Partition, &at.Offset}
+	_, err := pgx.ForEachRow(rows, into, func() error {
+		r.view.Steps[StepAt{Entity{machine, key}, version}] = PastStep{statemachine.Event(event), ownID(id, at)}
 		return nil
 	})
 	return err

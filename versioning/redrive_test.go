@@ -207,6 +207,28 @@ func TestLateCaptureIsNoDuplicate(t *testing.T) {
 	}
 }
 
+// TestTwoMessagesOfOneVersion: of two messages that say the same of the same
+// version, the second is no duplicate, if both have IDs of their own. A copy of
+// the first is one, with its ID or without any.
+func TestTwoMessagesOfOneVersion(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	give := func(id string) string {
+		r := s.record(t, ask{"order", "a", "paid", nil})
+		r.Changes[0].Expected = versioning.At(1)
+		if id != "" {
+			r.Changes[0].MessageID = id
+		}
+		return s.apply(t, r)[0]
+	}
+	s.apply(t, s.record(t, ask{"order", "a", "placed", nil}))
+	wantSame(t, "alice", "applied", give("alice"))
+	for range 2 { // then from the history
+		wantSame(t, "alice again", "duplicate", give("alice"))
+		wantSame(t, "bob", "diverged version_taken", give("bob"))
+		wantSame(t, "a copy without an ID", "duplicate", give(""))
+	}
+}
+
 func TestRedrive(t *testing.T) {
 	s := newShop(t, versioning.Table{})
 	ctx := t.Context()
@@ -409,22 +431,30 @@ func TestCopyDeadLetters(t *testing.T) {
 	var mu sync.Mutex
 	copied := map[int64]int{}
 	broken := errors.New("broken pipe")
-	fail := func(context.Context, []versioning.DeadLetter) error { return broken }
+	fail := func(context.Context, []versioning.DeadLetter) ([]int64, error) { return nil, broken }
 	if n, err := s.CopyDeadLetters(t.Context(), []string{"shop"}, 3, fail); !errors.Is(err, broken) || n != 0 {
 		t.Fatalf("a copy that failed: %d, %v", n, err)
+	}
+	first := func(_ context.Context, letters []versioning.DeadLetter) ([]int64, error) {
+		copied[letters[0].ID]++
+		return []int64{letters[0].ID}, broken
+	}
+	if n, err := s.CopyDeadLetters(t.Context(), []string{"shop"}, 3, first); !errors.Is(err, broken) || n != 1 {
+		t.Fatalf("a copy of which one letter failed: %d, %v", n, err)
 	}
 	var wait sync.WaitGroup
 	for range 3 {
 		wait.Go(func() {
 			for n := 1; n > 0; {
 				var err error
-				n, err = s.CopyDeadLetters(t.Context(), []string{"shop"}, 2, func(_ context.Context, letters []versioning.DeadLetter) error {
+				n, err = s.CopyDeadLetters(t.Context(), []string{"shop"}, 2, func(_ context.Context, letters []versioning.DeadLetter) (ids []int64, err error) {
 					mu.Lock()
 					defer mu.Unlock()
 					for _, l := range letters {
 						copied[l.ID]++
+						ids = append(ids, l.ID)
 					}
-					return nil
+					return ids, nil
 				})
 				if err != nil {
 					t.Error(err)

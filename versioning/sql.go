@@ -40,10 +40,11 @@ WHERE (SELECT true FROM pawl.transitions AS h
        WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id LIMIT 1)`
 
 const readStepsSQL = `
-SELECT u.key, u.version, h.event
+SELECT u.key, u.version, h.event, h.message_id, h.topic_id, h.partition, h."offset"
 FROM unnest($2::text[], $3::bigint[]) AS u(key, version)
 CROSS JOIN LATERAL (
-	SELECT event FROM pawl.transitions WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
+	SELECT event, message_id, topic_id, partition, "offset" FROM pawl.transitions
+	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
 // readSQL reads the rows of $1, and for keys without one the last step that the

@@ -110,37 +110,40 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 }
 
 // CopyDeadLetters hands up to limit dead letters of the given topics, the oldest
-// first, that were not copied yet to copy, and notes them as copied once it has
-// returned nil. Other callers do not get the same ones meanwhile. If the process
-// dies in between, they are handed out again: a copy is made at least once. It
-// returns how many were copied.
-func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int, copyTo func(context.Context, []DeadLetter) error) (int, error) {
-	var letters []DeadLetter
+// first, that were not copied yet to copyTo, and notes as copied those whose IDs
+// it returns, also when it returns an error. Other callers do not get the same
+// ones meanwhile. If the process dies in between, they are handed out again: a
+// copy is made at least once. It returns how many were copied.
+func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int,
+	copyTo func(context.Context, []DeadLetter) (copied []int64, err error),
+) (int, error) {
+	var copied []int64
+	var failed error
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, readUncopiedSQL, topics, limit)
 		if err != nil {
 			return fmt.Errorf("read dead letters to copy: %w", err)
 		}
-		if letters, err = collectDeadLetters(rows); err != nil {
+		letters, err := collectDeadLetters(rows)
+		if err != nil {
 			return fmt.Errorf("read dead letters to copy: %w", err)
 		}
 		if len(letters) == 0 {
 			return nil
 		}
-		if err := copyTo(ctx, letters); err != nil {
-			return fmt.Errorf("copy %d dead letters: %w", len(letters), err)
+		if copied, failed = copyTo(ctx, letters); len(copied) == 0 {
+			return nil
 		}
-		ids := make([]int64, len(letters))
-		for i, l := range letters {
-			ids[i] = l.ID
-		}
-		if _, err := tx.Exec(ctx, markCopiedSQL, ids); err != nil {
+		if _, err := tx.Exec(ctx, markCopiedSQL, copied); err != nil {
 			return fmt.Errorf("note dead letters as copied: %w", err)
 		}
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(failed, err)
 	}
-	return len(letters), nil
+	if failed != nil {
+		failed = fmt.Errorf("copy dead letters: %w", failed)
+	}
+	return len(copied), failed
 }

@@ -103,7 +103,7 @@ func (m *Model) try(msg Message) (worst Fate, moved []string) {
 	before := m.remember(msg)
 	known := m.known(msg)
 	for i, part := range msg.Parts {
-		fate := m.judge(part, known[i])
+		fate := m.judge(part, msg.ID, known[i])
 		if fate.Verdict == versioning.Applied {
 			to, _ := m.machine.fire(m.State(part.Key), part.Event)
 			m.History[part.Key] = append(m.History[part.Key], Step{part.Event, to, msg.ID})
@@ -179,14 +179,14 @@ func (m *Model) release(key string) (moved []string) {
 	return nil
 }
 
-func (m *Model) judge(part Part, known bool) Fate {
-	verdict, reason := m.verdict(part, known)
+func (m *Model) judge(part Part, id string, known bool) Fate {
+	verdict, reason := m.verdict(part, id, known)
 	return Fate{verdict, reason, part.Key}
 }
 
-func (m *Model) verdict(part Part, known bool) (versioning.Verdict, versioning.Reason) {
+func (m *Model) verdict(part Part, id string, known bool) (versioning.Verdict, versioning.Reason) {
 	if part.Expected >= 0 {
-		return m.byVersion(part)
+		return m.byVersion(part, id)
 	}
 	state := m.State(part.Key)
 	switch {
@@ -211,10 +211,11 @@ func (m *Model) verdict(part Part, known bool) (versioning.Verdict, versioning.R
 	return versioning.Rejected, versioning.ReasonIllegal
 }
 
-func (m *Model) byVersion(part Part) (versioning.Verdict, versioning.Reason) {
+func (m *Model) byVersion(part Part, id string) (versioning.Verdict, versioning.Reason) {
 	steps := m.History[part.Key]
 	switch at := int64(len(steps)); {
-	case part.Expected < at && steps[part.Expected].Event == part.Event:
+	case part.Expected < at && steps[part.Expected].Event == part.Event &&
+		(m.Identity == versioning.ByVersion || steps[part.Expected].ID == id):
 		return versioning.Duplicate, ""
 	case part.Expected < at:
 		return versioning.Diverged, versioning.ReasonVersionTaken

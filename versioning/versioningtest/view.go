@@ -1,7 +1,6 @@
 package versioningtest
 
 import (
-	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -11,7 +10,7 @@ func (m *Memory) view(records []*versioning.Record) *versioning.View {
 	v := &versioning.View{
 		Rows:     make(map[versioning.Entity]versioning.Row),
 		Messages: make(map[versioning.MessageAt]struct{}),
-		Steps:    make(map[versioning.StepAt]statemachine.Event),
+		Steps:    make(map[versioning.StepAt]versioning.PastStep),
 		Dead:     make(map[versioning.Origin]versioning.Outcome),
 	}
 	seen := make(map[versioning.Entity]bool)
@@ -66,6 +65,10 @@ func (m *Memory) look(v *versioning.View, e versioning.Entity) {
 	}
 	for _, t := range history {
 		v.Messages[versioning.MessageAt{Entity: e, MessageID: t.MessageID}] = struct{}{}
-		v.Steps[versioning.StepAt{Entity: e, Version: t.Version}] = t.Event
+		step := versioning.PastStep{Event: t.Event}
+		if t.MessageID != t.Origin.ID() {
+			step.MessageID = t.MessageID
+		}
+		v.Steps[versioning.StepAt{Entity: e, Version: t.Version}] = step
 	}
 }
