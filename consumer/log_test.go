@@ -54,6 +54,7 @@ func TestDeadLettersAreLogged(t *testing.T) {
 		cfg := b.config(consumer.Classic, refuser{}, "orders")
 		w := start(t, cfg)
 		b.awaitCommitted("orders", 0, 1000)
+		synctest.Wait() // the log comes after the commit
 		if n := len(w.logs.matching("WARN record dead-lettered", "topic=orders")); n != 3 {
 			t.Errorf("%d lines about 1000 dead letters, want 3", n)
 		}
@@ -67,6 +68,7 @@ func TestDeadLettersAreLogged(t *testing.T) {
 		pass(2 * time.Minute)
 		b.produce("orders", 0, "later")
 		b.awaitCommitted("orders", 0, 1001)
+		synctest.Wait()
 		if len(w.logs.matching("offset=1000", "suppressed=997")) != 1 {
 			t.Error("no line says how many were suppressed")
 		}
