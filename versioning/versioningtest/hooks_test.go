@@ -119,6 +119,49 @@ func TestBetween(t *testing.T) {
 	}
 }
 
+// Somebody else decides about the very same record in between, without a row in
+// the way: it has one verdict in the end.
+func TestDecidedInBetween(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		parked bool // another record, before
+		theirs []statemachine.Event
+		want   versioning.Verdict
+		dead   int
+	}{
+		{"dead, to be parked", false, []statemachine.Event{"made", "ended"}, versioning.Rejected, 1},
+		{"applied, to be a dead letter", true, []statemachine.Event{"made"}, versioning.Duplicate, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := versioningtest.NewMemory(versioning.Rules{Machine: machine, MaxParked: 1})
+			apply := func(r *versioning.Record) versioning.Verdict {
+				m.Prepare(r)
+				result, err := m.Apply(t.Context(), []*versioning.Record{r})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return result.Outcomes[0].Verdict
+			}
+			if c.parked {
+				apply(record(0, "used"))
+			}
+			m.Between(func(context.Context, *versioning.Plan) error {
+				m.Between(nil)
+				for i, event := range c.theirs {
+					apply(record(int64(2+i), event))
+				}
+				apply(record(1, "used"))
+				return nil
+			})
+			if got := apply(record(1, "used")); got != c.want || len(m.Parked()) != 0 || len(m.DeadLetters()) != c.dead {
+				t.Errorf("%v, parked %v, dead %v; want %v and %d dead letters", got, m.Parked(), m.DeadLetters(), c.want, c.dead)
+			}
+		})
+	}
+}
+
 // TestConcurrentUse is for the race detector, and counts.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()

@@ -8,8 +8,9 @@ import (
 )
 
 // unmoved reports whether the guards of a plan hold: whether each row that it
-// moves is where it was when the plan was made. PostgreSQL checks that by the
-// number of rows that the guarded statements take.
+// moves is where it was when the plan was made, and its records have no verdict
+// from somebody else. PostgreSQL checks that by the number of rows that the
+// guarded statements take.
 func (m *Memory) unmoved(plan *versioning.Plan) bool {
 	for i := range plan.Moves {
 		move := &plan.Moves[i]
@@ -18,7 +19,33 @@ func (m *Memory) unmoved(plan *versioning.Plan) bool {
 			return false
 		}
 	}
-	return true
+	return m.undecided(plan)
+}
+
+// undecided reports whether nobody else has decided about the records that a plan
+// keeps or lets go.
+func (m *Memory) undecided(plan *versioning.Plan) bool {
+	for _, p := range plan.Park {
+		if _, dead := m.deadAt[p.Record.Origin]; dead {
+			return false
+		}
+	}
+	for _, s := range plan.Release {
+		if m.parkedAt(s.Record.Origin) < 0 {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(plan.Dead, m.hasApplied)
+}
+
+// hasApplied reports whether a record has made a step.
+func (m *Memory) hasApplied(s versioning.Settled) bool {
+	for _, e := range entitiesOf([]*versioning.Record{s.Record}) {
+		if slices.ContainsFunc(m.history[e], func(t Transition) bool { return t.Origin == s.Record.Origin }) {
+			return true
+		}
+	}
+	return false
 }
 
 // commit keeps what a plan decided. What others have parked, released or buried
