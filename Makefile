@@ -11,6 +11,10 @@ DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
 PKG ?= ./...
 
+# What `make sim` plays: so many histories, from this seed on.
+HISTORIES ?= 2000
+SEED ?= 1
+
 # The tools' versions are pinned in tools/go.mod.
 TOOL = go tool -modfile=tools/go.mod
 
@@ -29,6 +33,11 @@ test: ## Run the tests on whatever servers there are, embedded ones otherwise
 .PHONY: race
 race: ## Run the tests with the race detector on the embedded servers
 	PAWL_TEST_ENV=embedded go test -race $(PKG)
+
+.PHONY: sim
+sim: ## Play HISTORIES of workers under faults, from SEED on; the last line is JSON
+	go test -tags synctests -c -o sim.test ./internal/sim
+	./sim.test -test.run '^TestHistories$$' -test.timeout 0 -histories $(HISTORIES) -seed $(SEED)
 
 .PHONY: test-servers
 test-servers: ## Run the tests on the servers of `make up`

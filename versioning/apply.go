@@ -176,7 +176,7 @@ func (s *Store) transact(ctx context.Context, decide decision) (plan *Plan, err 
 			if plan, err = decide(ctx, tx, attempt > 0); err != nil {
 				return err
 			}
-			return s.write(ctx, tx, plan)
+			return s.write(ctx, tx, plan, attempt)
 		})
 		if !errors.Is(err, errMoved) {
 			return plan, err

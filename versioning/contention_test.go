@@ -215,6 +215,47 @@ func TestParkedInBetween(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 
+// TestDecidedInBetween lets somebody else decide about the very same record
+// between reading and writing, otherwise, and without a row in the way: there is
+// one verdict in the end.
+func TestDecidedInBetween(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		parked statemachine.Event   // before
+		theirs []statemachine.Event // before the record
+		want   string
+		dead   []string
+	}{
+		{"dead, to be parked", "", []statemachine.Event{"placed", "cancelled"}, "rejected illegal", []string{"illegal"}},
+		{"applied, to be a dead letter", "noted", []statemachine.Event{"placed"}, "duplicate", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			pool, _ := openOrders(t)
+			one := versioning.Table{Machine: order, Name: "orders", MaxParked: 1}
+			store := open(t, pool, one)
+			_, tr := traced(t, pool)
+			hooked := open(t, tr.pool, one)
+			var l log
+			if c.parked != "" {
+				apply(t, store, l.say("a", c.parked))
+			}
+			record := l.say("a", "captured")
+			again := *record
+			tr.before(first(1, func() {
+				for _, event := range c.theirs {
+					apply(t, store, l.say("a", event))
+				}
+				apply(t, store, &again)
+			}))
+			wantVerdicts(t, apply(t, hooked, record), c.want)
+			wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+			wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, c.dead...)
+		})
+	}
+}
+
 // TestFreedTwice lets two workers free the same parked record.
 func TestFreedTwice(t *testing.T) {
 	t.Parallel()

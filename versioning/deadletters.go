@@ -168,7 +168,7 @@ func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, erro
 			if plan, err = s.decide([]*Record{r}, true)(ctx, savepoint, true); err != nil {
 				return err
 			}
-			return s.write(ctx, savepoint, plan)
+			return s.write(ctx, savepoint, plan, 1)
 		})
 	}
 	err := try()

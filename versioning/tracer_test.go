@@ -16,6 +16,8 @@ import (
 
 // A tracer counts what a pool sends, and steps in before it writes.
 type tracer struct {
+	pool *pgxpool.Pool // the one that is traced
+
 	mu                sync.Mutex
 	statements, trips int
 	beforeWrite       func(context.Context, *pgx.Conn)
@@ -95,6 +97,7 @@ func traced(t *testing.T, pool *pgxpool.Pool, change ...func(*pgxpool.Config)) (
 		t.Fatal(err)
 	}
 	t.Cleanup(other.Close)
+	tr.pool = other
 	return open(t, other, versioning.Table{Machine: order, Name: "orders"}), tr
 }
 

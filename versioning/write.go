@@ -11,9 +11,11 @@ import (
 )
 
 // write writes all that a plan decided, in one round trip. It returns errMoved
-// if a guarded write took fewer rows than it had to.
-func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan) error {
+// if a guarded write took fewer rows than it had to, or if the fate of a record
+// was decided since the plan was made.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan, attempt int) error {
 	w := &writer{store: s, batch: &pgx.Batch{}}
+	w.undecided(plan, attempt)
 	for _, t := range s.tables {
 		w.rows(t, plan.Moves)
 	}

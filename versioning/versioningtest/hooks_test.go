@@ -69,6 +69,99 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// Others write between reading and writing: a batch whose rows they have moved
+// is decided again, and what parked at that moment is found by a sweep.
+func TestBetween(t *testing.T) {
+	t.Parallel()
+	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
+	apply := func(r *versioning.Record) versioning.Verdict {
+		m.Prepare(r)
+		result, err := m.Apply(t.Context(), []*versioning.Record{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Outcomes[0].Verdict
+	}
+	meanwhile := func(r *versioning.Record) {
+		m.Between(func(context.Context, *versioning.Plan) error {
+			m.Between(nil)
+			if got := apply(r); got != versioning.Applied {
+				t.Errorf("in between: %v", got)
+			}
+			return nil
+		})
+	}
+
+	meanwhile(record(0, "made"))
+	if got := apply(record(1, "used")); got != versioning.Early || len(m.Parked()) != 1 {
+		t.Errorf("what missed the row: %v, %v", got, m.Parked())
+	}
+	if swept, err := m.Sweep(t.Context()); err != nil || len(swept.Released) != 1 || len(m.Parked()) != 0 {
+		t.Errorf("Sweep = %v, %v", swept, err)
+	}
+	meanwhile(record(2, "used"))
+	if got := apply(record(2, "used")); got != versioning.Duplicate {
+		t.Errorf("one record twice at the same time: %v, want a duplicate", got)
+	}
+	meanwhile(record(3, "ended"))
+	if got := apply(record(4, "used")); got != versioning.Rejected {
+		t.Errorf("too late: %v, want it rejected", got)
+	}
+	if row, _ := m.Row(thing); row.Version != 4 || len(m.History(thing)) != 4 {
+		t.Errorf("%+v, %v", row, m.History(thing))
+	}
+	trouble := errors.New("no connection")
+	m.Between(func(context.Context, *versioning.Plan) error { return trouble })
+	lost := record(5, "used")
+	m.Prepare(lost)
+	if _, err := m.Apply(t.Context(), []*versioning.Record{lost}); !errors.Is(err, trouble) || len(m.DeadLetters()) != 1 {
+		t.Errorf("Apply = %v, want %v and nothing written", err, trouble)
+	}
+}
+
+// Somebody else decides about the very same record in between, without a row in
+// the way: it has one verdict in the end.
+func TestDecidedInBetween(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		parked bool // another record, before
+		theirs []statemachine.Event
+		want   versioning.Verdict
+		dead   int
+	}{
+		{"dead, to be parked", false, []statemachine.Event{"made", "ended"}, versioning.Rejected, 1},
+		{"applied, to be a dead letter", true, []statemachine.Event{"made"}, versioning.Duplicate, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := versioningtest.NewMemory(versioning.Rules{Machine: machine, MaxParked: 1})
+			apply := func(r *versioning.Record) versioning.Verdict {
+				m.Prepare(r)
+				result, err := m.Apply(t.Context(), []*versioning.Record{r})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return result.Outcomes[0].Verdict
+			}
+			if c.parked {
+				apply(record(0, "used"))
+			}
+			m.Between(func(context.Context, *versioning.Plan) error {
+				m.Between(nil)
+				for i, event := range c.theirs {
+					apply(record(int64(2+i), event))
+				}
+				apply(record(1, "used"))
+				return nil
+			})
+			if got := apply(record(1, "used")); got != c.want || len(m.Parked()) != 0 || len(m.DeadLetters()) != c.dead {
+				t.Errorf("%v, parked %v, dead %v; want %v and %d dead letters", got, m.Parked(), m.DeadLetters(), c.want, c.dead)
+			}
+		})
+	}
+}
+
 // TestConcurrentUse is for the race detector, and counts.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()

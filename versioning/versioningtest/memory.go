@@ -3,7 +3,6 @@ package versioningtest
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -20,13 +19,26 @@ type Memory struct {
 	parked  []versioning.Parked // in the order of parking
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
+	hooks   hooks
+}
+
+// hooks are what is called around a batch.
+type hooks struct {
 	before  BeforeFunc
+	between BetweenFunc
 	after   AfterFunc
 }
 
 // A BeforeFunc is called before a batch is decided. If it returns an error,
 // Apply returns it and has done nothing. It may block.
 type BeforeFunc func(context.Context, []*versioning.Record) error
+
+// A BetweenFunc is called between reading and writing, with what is to be
+// written. Others may write meanwhile: as in PostgreSQL, the batch is read and
+// decided again if they have moved one of its rows. If it returns an error,
+// Apply returns it and has done nothing. It may block. It is not called for the
+// second decision about a batch, which lets nobody come in between.
+type BetweenFunc func(context.Context, *versioning.Plan) error
 
 // An AfterFunc is called after a batch has been committed, with its result. If
 // it returns an error, Apply returns it and no outcomes, like a store that has
@@ -63,7 +75,17 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 func (m *Memory) Before(f BeforeFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.before = f
+	m.hooks.before = f
+}
+
+// Between sets what is called between reading and writing; nil is nothing. f is
+// called without a lock, and may be called by several goroutines at once. A plan
+// that f changes is written as it has become, and returned as the verdicts: that
+// is how a test shows that it would notice a store that writes something else.
+func (m *Memory) Between(f BetweenFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hooks.between = f
 }
 
 // After sets what is called after a batch was committed; nil is nothing. f is
@@ -71,117 +93,89 @@ func (m *Memory) Before(f BeforeFunc) {
 func (m *Memory) After(f AfterFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.after = f
+	m.hooks.after = f
 }
 
-// hooks returns what is to be called around the batch in hand.
-func (m *Memory) hooks() (BeforeFunc, AfterFunc) {
+func (m *Memory) currentHooks() hooks {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.before, m.after
+	return m.hooks
 }
 
 // Prepare makes a record ready for Apply; see [versioning.Prepare].
 func (m *Memory) Prepare(r *versioning.Record) { versioning.Prepare(m.rules, r) }
 
 // Apply decides about records and keeps what was decided, all or nothing. Its
-// errors are those of the context and of the functions given to Before and
-// After.
+// errors are those of the context and of the functions given to Before, Between
+// and After.
 func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
 	if len(records) == 0 {
 		return versioning.Result{}, nil
 	}
-	before, after := m.hooks()
-	if before != nil {
-		if err := before(ctx, records); err != nil {
+	hooks := m.currentHooks()
+	if hooks.before != nil {
+		if err := hooks.before(ctx, records); err != nil {
 			return versioning.Result{}, err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return versioning.Result{}, err
 	}
-	result := m.apply(records)
-	if after != nil {
-		if err := after(ctx, result); err != nil {
+	plan, err := m.transact(ctx, hooks.between, records)
+	if err != nil {
+		return versioning.Result{}, err
+	}
+	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
+	if hooks.after != nil {
+		if err := hooks.after(ctx, result); err != nil {
 			return versioning.Result{}, err
 		}
 	}
 	return result, nil
 }
 
-func (m *Memory) apply(records []*versioning.Record) versioning.Result {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	plan := versioning.Fold(m.rules, m.view(records), records)
-	m.commit(plan)
-	return versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
-}
-
-// commit keeps what a plan decided.
-func (m *Memory) commit(plan *versioning.Plan) {
-	for i := range plan.Moves {
-		m.move(&plan.Moves[i])
-	}
-	for _, p := range plan.Park {
-		p.Record = clone(p.Record)
-		m.parked = append(m.parked, p)
-	}
-	for _, p := range plan.Repark {
-		m.parked[m.parkedAt(p.Record.Origin)] = p
-	}
-	for _, s := range plan.Release {
-		m.unpark(s.Record.Origin)
-	}
-	for _, s := range plan.Dead {
-		m.unpark(s.Record.Origin)
-		m.deadAt[s.Record.Origin] = len(m.dead)
-		m.dead = append(m.dead, deadLetter(s))
-	}
-}
-
-func (m *Memory) move(move *versioning.Move) {
-	row := m.rows[move.Entity]
-	row.Columns = maps.Clone(row.Columns)
-	for i := range move.Steps {
-		step := &move.Steps[i]
-		change := &step.Record.Changes[step.Change]
-		m.history[move.Entity] = append(m.history[move.Entity], Transition{
-			Version: step.Version, Event: step.Event, From: step.From, To: step.To,
-			MessageID: change.MessageID, Origin: step.Record.Origin,
-			Definition: m.rules[move.Entity.Machine].Machine.Version(),
-		})
-		for name, value := range change.Set {
-			if row.Columns == nil {
-				row.Columns = make(versioning.Columns)
-			}
-			row.Columns[name] = value
+// transact reads, decides and writes. The first attempt locks nothing in
+// between; if rows were moved there, the second one does.
+func (m *Memory) transact(ctx context.Context, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, error) {
+	plan := m.decide(records)
+	if between != nil {
+		if err := between(ctx, plan); err != nil {
+			return nil, err
 		}
 	}
-	row.State, row.Version = move.To()
-	m.rows[move.Entity] = row
-}
-
-func (m *Memory) parkedAt(o versioning.Origin) int {
-	return slices.IndexFunc(m.parked, func(p versioning.Parked) bool { return p.Record.Origin == o })
-}
-
-func (m *Memory) unpark(o versioning.Origin) {
-	if i := m.parkedAt(o); i >= 0 {
-		m.parked = slices.Delete(m.parked, i, i+1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.unmoved(plan) {
+		plan = versioning.Fold(m.rules, m.view(records), records)
 	}
+	m.commit(plan)
+	return plan, nil
 }
 
-// clone copies what the caller may go on to change.
-func clone(r *versioning.Record) *versioning.Record {
-	c := *r
-	c.Changes = slices.Clone(r.Changes)
-	return &c
+func (m *Memory) decide(records []*versioning.Record) *versioning.Plan {
+	m.mu.Lock()
+	view := m.view(records)
+	m.mu.Unlock()
+	return versioning.Fold(m.rules, view, records)
 }
 
-func deadLetter(s versioning.Settled) DeadLetter {
-	r := s.Record
-	return DeadLetter{
-		Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers,
-		Timestamp: r.Timestamp.UnixMilli(), Outcome: s.Outcome,
+// Sweep judges the parked records again whose entity has moved since they were
+// last judged: who moved it at the moment of parking could not see them.
+func (m *Memory) Sweep(ctx context.Context) (versioning.Swept, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.Swept{}, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var swept versioning.Swept
+	for _, p := range slices.Clone(m.parked) {
+		row, ok := m.rows[p.Entity]
+		if at := m.parkedAt(p.Record.Origin); !ok || at < 0 || m.parked[at].Seen == row.Version {
+			continue
+		}
+		plan := versioning.Refold(m.rules, m.viewOf(p.Entity))
+		m.commit(plan)
+		swept.Released = append(swept.Released, plan.Release...)
+	}
+	return swept, nil
 }

@@ -7,6 +7,16 @@ import (
 // view returns what a fold of the records needs to know: their entities, the
 // records parked for these, the entities of those, and so on.
 func (m *Memory) view(records []*versioning.Record) *versioning.View {
+	v := m.viewOf(entitiesOf(records)...)
+	for _, r := range records {
+		if i, ok := m.deadAt[r.Origin]; ok {
+			v.Dead[r.Origin] = m.dead[i].Outcome
+		}
+	}
+	return v
+}
+
+func (m *Memory) viewOf(next ...versioning.Entity) *versioning.View {
 	v := &versioning.View{
 		Rows:     make(map[versioning.Entity]versioning.Row),
 		Messages: make(map[versioning.MessageAt]struct{}),
@@ -14,7 +24,6 @@ func (m *Memory) view(records []*versioning.Record) *versioning.View {
 		Dead:     make(map[versioning.Origin]versioning.Outcome),
 	}
 	seen := make(map[versioning.Entity]bool)
-	next := entitiesOf(records)
 	for len(next) > 0 {
 		e := next[0]
 		next = next[1:]
@@ -32,11 +41,6 @@ func (m *Memory) view(records []*versioning.Record) *versioning.View {
 	for _, p := range m.parked {
 		if seen[p.Entity] {
 			v.Parked = append(v.Parked, p)
-		}
-	}
-	for _, r := range records {
-		if i, ok := m.deadAt[r.Origin]; ok {
-			v.Dead[r.Origin] = m.dead[i].Outcome
 		}
 	}
 	return v

@@ -1,0 +1,244 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/model"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+// A place is where a record is in the topic.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+func placeOf(o versioning.Origin) place { return place{o.Partition, o.Offset} }
+
+// A ledger is what the store holds, put in order for questions about records.
+type ledger struct {
+	script  *script
+	history map[string][]versioningtest.Transition // by key
+	steps   map[place]int
+	parked  map[place]int
+	dead    map[place]int
+}
+
+// ledger reads the store. A record may get its fate meanwhile, and may move from
+// the parked ones to the rest: so these are read first.
+func (w *world) ledger() *ledger {
+	l := &ledger{
+		script: w.script, history: make(map[string][]versioningtest.Transition),
+		steps: make(map[place]int), parked: make(map[place]int), dead: make(map[place]int),
+	}
+	for _, p := range w.store.Parked() {
+		l.parked[placeOf(p.Origin)]++
+	}
+	for _, d := range w.store.DeadLetters() {
+		l.dead[placeOf(d.Origin)]++
+	}
+	for entity := range w.store.Rows() {
+		l.history[entity.Key] = w.store.History(entity)
+		for _, step := range l.history[entity.Key] {
+			l.steps[placeOf(step.Origin)]++
+		}
+	}
+	return l
+}
+
+// fates returns the lasting verdicts on a record: there must be one.
+func (l *ledger) fates(at place) (fates []string) {
+	m := &l.script.messages[at.partition][at.offset]
+	if l.steps[at] > 0 {
+		fates = append(fates, "applied")
+	}
+	for range l.parked[at] {
+		fates = append(fates, "parked")
+	}
+	for range l.dead[at] {
+		fates = append(fates, "dead letter")
+	}
+	if len(fates) == 0 && m.garbage == readable && l.isDuplicate(m) {
+		fates = append(fates, "duplicate")
+	}
+	return fates
+}
+
+func (l *ledger) isDuplicate(m *message) bool {
+	return !slices.ContainsFunc(m.Parts, func(p model.Part) bool { return !l.hasTaken(m, p) })
+}
+
+// hasTaken reports whether an entity's history proves that a part of a message
+// has taken effect, by whatever record.
+func (l *ledger) hasTaken(m *message, part model.Part) bool {
+	steps := l.history[part.Key]
+	if part.Expected >= 0 {
+		return part.Expected < int64(len(steps)) && steps[part.Expected].Event == part.Event
+	}
+	return slices.ContainsFunc(steps, func(s versioningtest.Transition) bool {
+		if l.script.identity == versioning.ByState {
+			return s.Event == part.Event // an event has one place in the machine
+		}
+		return l.script.identity == versioning.ByMessage && s.MessageID == m.ID
+	})
+}
+
+// seeCommit runs on the broker, on each commit before it takes effect: every
+// record below the offset must have its fate in the store.
+func (w *world) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the form of kfake's controls
+	w.cluster.KeepControl()
+	var l *ledger
+	for _, t := range request.(*kmsg.OffsetCommitRequest).Topics {
+		for _, p := range t.Partitions {
+			for ; w.checked[p.Partition] < p.Offset; w.checked[p.Partition]++ {
+				if l == nil {
+					l = w.ledger()
+				}
+				at := place{p.Partition, w.checked[p.Partition]}
+				if len(l.fates(at)) == 0 {
+					w.blame("partition %d is being committed up to %d, and %d has no fate", p.Partition, p.Offset, at.offset)
+				}
+			}
+		}
+	}
+	return nil, nil, false
+}
+
+// check judges what the history has left.
+func (w *world) check() {
+	l := w.ledger()
+	for p, messages := range w.script.messages {
+		for i := range messages {
+			at := place{int32(p), int64(i)}
+			if fates := l.fates(at); len(fates) != 1 {
+				w.blame("record %v has the verdicts %v, want one", at, fates)
+			}
+			w.checkWhole(l, at)
+		}
+	}
+	rows := w.store.Rows()
+	for entity, row := range rows {
+		w.checkPath(l, entity, row)
+	}
+	if !w.script.shared {
+		w.compare(l)
+	}
+}
+
+// checkWhole checks that a record that has moved anything has done all that it
+// asks for, and nothing twice.
+func (w *world) checkWhole(l *ledger, at place) {
+	m := &w.script.messages[at.partition][at.offset]
+	if l.steps[at] == 0 {
+		return
+	}
+	if m.garbage != readable || l.steps[at] > len(m.Parts) {
+		w.blame("record %v has made %d steps, and asks for %d", at, l.steps[at], len(m.Parts))
+	}
+	for _, part := range m.Parts {
+		made := slices.ContainsFunc(l.history[part.Key], func(s versioningtest.Transition) bool {
+			return placeOf(s.Origin) == at && s.Event == part.Event
+		})
+		if !made && !l.hasTaken(m, part) {
+			w.blame("record %v has moved something, and not %q by %q", at, part.Key, part.Event)
+		}
+	}
+}
+
+// checkPath checks that an entity's history is a path of its machine, without a
+// message twice, and that its row is where the path ends.
+func (w *world) checkPath(l *ledger, entity versioning.Entity, row versioningtest.Row) {
+	state, by := statemachine.None, make(map[string]place)
+	steps := l.history[entity.Key]
+	for i, s := range steps {
+		if s.Version != int64(i+1) || s.From != state || !w.script.legal(s) {
+			w.blame("step %d of %v is no step from %q: %+v", i+1, entity, state, s)
+		}
+		state = s.To
+		if w.script.identity != versioning.ByMessage {
+			continue
+		}
+		if first, again := by[s.MessageID]; again && first != placeOf(s.Origin) && !w.script.versioned(s.Origin) {
+			w.blame("message %q has moved %v by the records %v and %v", s.MessageID, entity, first, placeOf(s.Origin))
+		}
+		by[s.MessageID] = placeOf(s.Origin)
+	}
+	if row.Version != int64(len(steps)) || row.State != state {
+		w.blame("row of %v is in state %q at version %d, its history ends in %q at %d", entity, row.State, row.Version, state, len(steps))
+	}
+}
+
+func (s *script) legal(step versioningtest.Transition) bool {
+	return slices.ContainsFunc(s.definition.Transitions, func(t statemachine.Transition) bool {
+		from := len(t.From) == 0 && step.From == statemachine.None || slices.Contains(t.From, step.From)
+		return from && t.Event == step.Event && t.To == step.To
+	})
+}
+
+// versioned reports whether a record is told from others by versions, not by its
+// ID.
+func (s *script) versioned(o versioning.Origin) bool {
+	return slices.ContainsFunc(s.messages[o.Partition][o.Offset].Parts, func(p model.Part) bool { return p.Expected >= 0 })
+}
+
+// compare compares with what becomes of messages that are delivered one by one,
+// once, and in order: with entities that belong to one partition each, it is the
+// same in whatever order the partitions are.
+func (w *world) compare(l *ledger) {
+	m := model.New(w.script.definition, w.script.identity)
+	m.MaxParked = w.script.maxParked
+	for p, messages := range w.script.messages {
+		for i, msg := range messages {
+			msg.Origin = versioning.Origin{Partition: int32(p), Offset: int64(i)}
+			if msg.garbage != readable {
+				m.Dead[msg.Origin] = model.Fate{Verdict: versioning.Rejected, Reason: versioning.ReasonUndecodable}
+				continue
+			}
+			m.Deliver(msg.Message)
+		}
+	}
+	for key := range both(m.History, l.history) {
+		var got []model.Step
+		for _, s := range l.history[key] {
+			got = append(got, model.Step{Event: s.Event, To: s.To, ID: s.MessageID})
+		}
+		w.expect(fmt.Sprintf("history of %q", key), got, m.History[key])
+	}
+	got, want := make(map[place]string), make(map[place]string)
+	for _, p := range w.store.Parked() {
+		got[placeOf(p.Origin)] = "waits for " + p.Entity.Key
+	}
+	for _, d := range w.store.DeadLetters() {
+		got[placeOf(d.Origin)] = fmt.Sprint(d.Outcome.Verdict, d.Outcome.Reason, d.Outcome.Entity.Key)
+	}
+	for _, p := range m.Parked {
+		want[placeOf(p.Origin)] = "waits for " + p.For
+	}
+	for origin, f := range m.Dead {
+		want[placeOf(origin)] = fmt.Sprint(f.Verdict, f.Reason, f.Key)
+	}
+	w.expect("kept records", got, want)
+}
+
+// expect compares by what values look like.
+func (w *world) expect(what string, got, want any) {
+	if g, m := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != m {
+		w.blame("%s: %s, want %s as in the model", what, g, m)
+	}
+}
+
+func both[A, B any](a map[string]A, b map[string]B) map[string]bool {
+	keys := make(map[string]bool)
+	for key := range a {
+		keys[key] = true
+	}
+	for key := range b {
+		keys[key] = true
+	}
+	return keys
+}

@@ -1,0 +1,153 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A handle is one worker's way to the store, which fails it now and then.
+type handle struct{ worker *worker }
+
+// A call is one call of Apply, and what goes wrong with it.
+type call struct {
+	worker *worker
+	fails  failure
+	wait   time.Duration
+}
+
+// failure is what goes wrong with a call.
+type failure uint8
+
+const (
+	nothing    failure = iota
+	refused            // an error, and nothing is done
+	slow               // it takes its time, or as long as its context allows
+	slowWithin         // the same, between reading and writing
+	late               // the same, and it is written all the same
+	lost               // it is done, and the answer is an error
+	failures
+)
+
+type callKey struct{}
+
+var errDown = errors.New("database is down")
+
+// Prepare does what the store does.
+func (h *handle) Prepare(r *versioning.Record) { h.worker.world.store.Prepare(r) }
+
+// Sweep does what the store does.
+func (h *handle) Sweep(ctx context.Context) (versioning.Swept, error) {
+	if h.worker.dead.Load() {
+		return versioning.Swept{}, errDead
+	}
+	swept, err := h.worker.world.store.Sweep(ctx)
+	if len(swept.Released) > 0 {
+		h.worker.world.meet("released by a sweep")
+	}
+	return swept, err
+}
+
+// Apply does what the store does, or not.
+func (h *handle) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+	w := h.worker
+	if !w.come(beforeFold) {
+		return versioning.Result{}, errDead
+	}
+	w.world.calls.Add(1)
+	defer w.world.calls.Add(-1)
+	c := w.nextCall()
+	w.world.meet("call with failure %d", c.fails)
+	switch c.fails {
+	case refused:
+		return versioning.Result{}, errDown
+	case slow:
+		if err := c.pause(ctx); err != nil {
+			return versioning.Result{}, err
+		}
+	default:
+	}
+	result, err := w.world.apply(context.WithValue(ctx, callKey{}, c), records)
+	if !w.come(afterTransaction) {
+		return versioning.Result{}, errDead
+	}
+	if err == nil && c.fails == lost {
+		return versioning.Result{}, errDown
+	}
+	return result, err
+}
+
+func (w *worker) nextCall() *call {
+	c := &call{worker: w, wait: upTo(w.mood, 20*time.Second)}
+	fails, moody := failure(w.mood.IntN(int(failures))), w.mood.Float64() < w.life.moody
+	if moody && !w.world.calm.Load() {
+		c.fails = fails
+	}
+	return c
+}
+
+// standStill is what a worker does that is to be frozen: when it goes on, the
+// group may have gone on without it, and it does not know.
+func (w *worker) standStill() {
+	if lasts := time.Duration(w.freeze.Swap(0)); lasts > 0 && !w.world.calm.Load() && !w.dead.Load() {
+		w.world.meet("freeze")
+		w.line.stall()
+		<-time.After(lasts)
+		if !w.dead.Load() {
+			w.line.mend()
+		}
+	}
+}
+
+func (c *call) pause(ctx context.Context) error {
+	timer := time.NewTimer(c.wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// between is called by the store between a batch's reading and its writing.
+func (w *world) between(ctx context.Context, plan *versioning.Plan) error {
+	c := ctx.Value(callKey{}).(*call)
+	if !c.worker.come(afterFold) {
+		return errDead
+	}
+	switch c.fails {
+	case slowWithin:
+		if err := c.pause(ctx); err != nil {
+			return err
+		}
+	case late:
+		<-time.After(c.wait)
+	default:
+	}
+	c.worker.standStill()
+	if c.worker.dead.Load() {
+		return errDead
+	}
+	if len(w.moved(plan)) > 0 {
+		w.meet("decided again")
+	}
+	if w.tamper != nil {
+		w.tamper(w, plan)
+	}
+	return nil
+}
+
+// moved returns the entities whose rows somebody has moved since a plan was made.
+func (w *world) moved(plan *versioning.Plan) map[versioning.Entity]bool {
+	moved := make(map[versioning.Entity]bool)
+	for _, m := range plan.Moves {
+		row, exists := w.store.Row(m.Entity)
+		if exists == m.Create || row.Version != m.From.Version {
+			moved[m.Entity] = true
+		}
+	}
+	return moved
+}

@@ -1,0 +1,81 @@
+package sim
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/consumer"
+)
+
+// A broker gives a member a session from the moment on that the member has
+// joined. The one in memory forgets that if the connection breaks at this very
+// moment: then the member, which may be dead, keeps its partitions for ever. This
+// file does in its place what a broker does.
+
+// phantomAfter is longer than a member that lives can be silent: it says nothing
+// while it waits for a rebalance.
+const phantomAfter = rebalance + 2*session
+
+// hear notes when members of classic groups were heard.
+func (w *world) hear() {
+	for _, key := range []kmsg.Key{kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat} {
+		w.cluster.ControlKey(int16(key), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			var member string
+			switch r := request.(type) {
+			case *kmsg.JoinGroupRequest:
+				member = r.MemberID
+			case *kmsg.SyncGroupRequest:
+				member = r.MemberID
+			case *kmsg.HeartbeatRequest:
+				member = r.MemberID
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.heard[member] = time.Now()
+			return nil, nil, false
+		})
+	}
+}
+
+// expel removes the members that were silent for too long, once the faults have
+// been over for as long.
+func (w *world) expel(calmSince time.Time) {
+	if w.script.protocol != consumer.Classic || time.Since(calmSince) < phantomAfter {
+		return
+	}
+	info := w.cluster.GroupInfo(group)
+	if info == nil {
+		return
+	}
+	for _, m := range info.Members {
+		w.mu.Lock()
+		heard := w.heard[m.MemberID]
+		w.mu.Unlock()
+		if time.Since(heard) > phantomAfter {
+			w.log.Info("session timed out", slog.String("member", m.MemberID))
+			w.meet("phantom")
+			w.expelMember(m.MemberID)
+		}
+	}
+}
+
+func (w *world) expelMember(id string) {
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(w.net.DialContext))
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrLeaveGroupRequest()
+	request.Group = group
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID = id
+	request.Members = append(request.Members, member)
+	if _, err := request.RequestWith(context.Background(), client); err != nil {
+		w.log.Info("could not expel", slog.String("member", id), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+const (
+	group = "workers"
+	topic = "t"
+)
+
+// A worker is one worker process: what it does beyond the consumer's own code is
+// to die. A dead one runs on to its end, but can reach neither broker nor store.
+type worker struct {
+	world  *world
+	name   string
+	life   life
+	line   *line
+	mood   *rand.Rand // of the store towards it; belongs to the goroutine of Run
+	been   [boundaries]atomic.Int64
+	dead   atomic.Bool
+	freeze atomic.Int64 // for how long it is to stand still
+	left   bool         // belongs to the goroutine that plays
+	cancel context.CancelFunc
+	done   chan error
+}
+
+var errDead = errors.New("process is dead")
+
+// start starts the worker of a life.
+func (w *world) start(l life) *worker {
+	n := len(w.workers)
+	worker := &worker{
+		world: w, name: fmt.Sprint("worker-", n), life: l, line: newLine(w.net),
+		mood: rand.New(rand.NewPCG(w.script.seed, uint64(100+n))), done: make(chan error, 1),
+	}
+	w.workers = append(w.workers, worker)
+	c, err := consumer.New(worker.config())
+	if err != nil {
+		panic(err) // the configuration is the same for all
+	}
+	var ctx context.Context
+	ctx, worker.cancel = context.WithCancel(context.Background())
+	go func() { worker.done <- c.Run(ctx) }()
+	return worker
+}
+
+func (w *worker) config() consumer.Config {
+	return consumer.Config{
+		Client: []kgo.Opt{
+			kgo.SeedBrokers("localhost:9092", "localhost:9093"), kgo.Dialer(w.line.dial), kgo.ClientID(w.name),
+			kgo.SessionTimeout(session), kgo.HeartbeatInterval(heartbeat), kgo.RebalanceTimeout(rebalance),
+			kgo.FetchMaxWait(2 * time.Second), kgo.WithHooks(w),
+		},
+		Group: group, Topics: []string{topic}, Store: &handle{w}, Decode: w.decode, Protocol: w.world.script.protocol,
+		MaxBatch: w.life.maxBatch, ApplyTimeout: w.life.applyTimeout, ShutdownGrace: w.life.shutdownGrace,
+		RebalanceHold: w.life.rebalanceHold, RetryMax: 2 * time.Second, SweepEvery: 3 * time.Second,
+		Logger: w.world.logger(slog.String("worker", w.name)), Hooks: []consumer.Hook{w},
+	}
+}
+
+func (w *worker) leave() {
+	w.left = true
+	w.cancel()
+}
+
+// kill ends the process: nothing that it does reaches anybody any more.
+func (w *worker) kill() {
+	w.dead.Store(true)
+	w.line.cut()
+	w.cancel()
+}
+
+// come notes that the worker has come to a boundary, where it may be to die. It
+// returns false for a dead one.
+func (w *worker) come(to boundary) bool {
+	times := w.been[to].Add(1)
+	if w.life.ends == crashes && w.life.where == to && times == int64(w.life.times) && !w.world.calm.Load() {
+		w.world.log.Info("crash", slog.String("worker", w.name), slog.Int("boundary", int(to)))
+		w.world.meet("crash at boundary %d", to)
+		w.kill()
+	}
+	return !w.dead.Load()
+}
+
+func (w *worker) decode(k *kgo.Record) ([]versioning.Change, error) {
+	w.come(beforeDecode)
+	defer w.come(afterDecode)
+	index, err := strconv.Atoi(string(k.Value))
+	if err != nil {
+		return nil, err
+	}
+	m := &w.world.script.messages[k.Partition][index]
+	switch m.garbage {
+	case undecodable:
+		return nil, errors.New("garbage")
+	case panics:
+		panic("garbage")
+	case readable:
+	}
+	changes := make([]versioning.Change, len(m.Parts))
+	for i, part := range m.Parts {
+		changes[i] = versioning.Change{Key: part.Key, Event: part.Event, MessageID: m.ID}
+		if part.Expected >= 0 {
+			changes[i].Expected = versioning.At(part.Expected)
+		}
+	}
+	return changes, nil
+}
+
+// OnBrokerWrite is called by the client once a request is on its way.
+func (w *worker) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == int16(kmsg.OffsetCommit) {
+		w.come(commitSent)
+	}
+}
+
+// OnBatch is called by the consumer after the commit.
+func (w *worker) OnBatch(b consumer.Batch) {
+	w.come(afterCommit)
+	for _, o := range b.Outcomes {
+		w.world.meet("%v", o.Verdict)
+	}
+}

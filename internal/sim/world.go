@@ -1,0 +1,317 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+const (
+	session   = 6 * time.Second
+	heartbeat = 2 * time.Second
+	rebalance = 15 * time.Second
+
+	// patience is the time within which all must be done once the last fault is
+	// over.
+	patience = 5 * time.Minute
+)
+
+// A world is a history while it is played. Its fields belong to the goroutine
+// that plays it, but for those that say otherwise.
+type world struct {
+	script  *script
+	log     *slog.Logger // safe for concurrent use
+	logger  func(slog.Attr) *slog.Logger
+	net     *kfake.VirtualNetwork
+	cluster *kfake.Cluster
+	store   *versioningtest.Memory // safe for concurrent use
+	workers []*worker
+	faults  []*kfake.FaultHandle
+	calm    atomic.Bool  // the faults are over
+	calls   atomic.Int64 // of the store that have not returned
+
+	// What a knock-out replaces.
+	apply  func(context.Context, []*versioning.Record) (versioning.Result, error)
+	tamper func(*world, *versioning.Plan)
+
+	checked []int64 // by partition: all records below have a fate; the broker's
+
+	mu    sync.Mutex // of what follows
+	wrong []string   // what is wrong with the history
+	met   map[string]int
+	heard map[string]time.Time // of members of the group, by ID
+}
+
+// A tweak changes a world before it begins.
+type tweak func(*world)
+
+// play plays a script in a bubble of virtual time, and returns what is wrong with
+// the history, and what it has met with how often. It leaves no goroutine behind.
+func play(s *script, handler slog.Handler, tweaks ...tweak) (wrong []string, met map[string]int) {
+	w := newWorld(s, handler)
+	for _, tweak := range tweaks {
+		tweak(w)
+	}
+	defer w.cluster.Close()
+	producer := w.produce()
+	w.makeTrouble()
+	w.endTrouble()
+	producer.Wait()
+	w.settle()
+	w.stop()
+	w.check()
+	return w.wrong, w.met
+}
+
+func newWorld(s *script, handler slog.Handler) *world {
+	rules := versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked}
+	w := &world{
+		script: s, net: new(kfake.VirtualNetwork), store: versioningtest.NewMemory(rules), log: slog.New(handler),
+		checked: make([]int64, len(s.messages)), met: make(map[string]int), heard: make(map[string]time.Time),
+	}
+	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
+	w.apply = w.store.Apply
+	w.store.Between(w.between)
+	var err error
+	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(nodes), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen),
+		kfake.SeedTopics(int32(len(s.messages)), topic), kfake.BrokerConfigs(map[string]string{
+			"group.consumer.session.timeout.ms":    strconv.FormatInt(session.Milliseconds(), 10),
+			"group.consumer.heartbeat.interval.ms": strconv.FormatInt(heartbeat.Milliseconds(), 10),
+		}))
+	if err != nil {
+		panic(err)
+	}
+	w.cluster.ControlKey(int16(kmsg.OffsetCommit), w.seeCommit)
+	w.hear()
+	return w
+}
+
+// produce starts to write each partition's messages at their times. They are
+// written one by one, so that offsets are places in the script.
+func (w *world) produce() *sync.WaitGroup {
+	var all sync.WaitGroup
+	all.Go(func() {
+		client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(w.net.DialContext),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+		if err != nil {
+			panic(err)
+		}
+		defer client.Close()
+		var partitions sync.WaitGroup
+		for p := range w.script.messages {
+			partitions.Go(func() { w.producePartition(client, int32(p)) })
+		}
+		partitions.Wait()
+	})
+	return &all
+}
+
+func (w *world) producePartition(client *kgo.Client, partition int32) {
+	began := time.Now()
+	for i, m := range w.script.messages[partition] {
+		if wait := m.at - time.Since(began); wait > 0 {
+			<-time.After(wait)
+		}
+		r := &kgo.Record{Topic: topic, Partition: partition, Value: strconv.AppendInt(nil, int64(i), 10)}
+		err := client.ProduceSync(context.Background(), r).FirstErr()
+		if err != nil || r.Offset != int64(i) {
+			panic(fmt.Sprintf("seed %d: message %d of partition %d is at offset %d: %v", w.script.seed, i, partition, r.Offset, err))
+		}
+	}
+}
+
+// An event is something that happens at a time.
+type event struct {
+	at   time.Duration
+	does func()
+}
+
+// makeTrouble lets happen what is in the script, up to the end of its last fault.
+func (w *world) makeTrouble() {
+	var events []event
+	workers := make([]*worker, len(w.script.lives))
+	for i, l := range w.script.lives {
+		events = append(events, event{l.joins, func() { workers[i] = w.start(l) }})
+		events = append(events, ofLife(l, &workers[i])...)
+	}
+	for _, t := range w.script.troubles {
+		events = append(events, w.ofTrouble(t, &workers[t.worker])...)
+	}
+	events = append(events, event{at: length, does: func() {}})
+	slices.SortStableFunc(events, func(a, b event) int { return int(a.at - b.at) })
+	began := time.Now()
+	for _, e := range events {
+		if wait := e.at - time.Since(began); wait > 0 {
+			<-time.After(wait)
+		}
+		e.does()
+	}
+}
+
+func ofLife(l life, w **worker) []event {
+	if l.at <= l.joins {
+		return nil
+	}
+	switch l.ends {
+	case leaves:
+		return []event{{l.at, func() { (*w).leave() }}}
+	case dies:
+		return []event{{l.at, func() { (*w).kill() }}}
+	case stays, crashes:
+	}
+	return nil
+}
+
+func (w *world) ofTrouble(t trouble, worker **worker) []event {
+	onLine := func(do func(*line)) func() {
+		return func() {
+			if *worker != nil && !(*worker).dead.Load() {
+				do((*worker).line)
+			}
+		}
+	}
+	mended := event{t.at + t.lasts, onLine((*line).mend)}
+	switch t.kind {
+	case cut:
+		return []event{{t.at, onLine((*line).cut)}, mended}
+	case stall:
+		return []event{{t.at, onLine((*line).stall)}, mended}
+	case moveCoordinator:
+		return []event{{t.at, w.cluster.RehashCoordinators}}
+	case moveLeader:
+		return []event{{t.at, func() { _ = w.cluster.MoveTopicPartition(topic, t.partition, t.node) }}}
+	case freeze:
+		return []event{{t.at, func() {
+			if *worker != nil {
+				(*worker).freeze.Store(int64(t.lasts))
+			}
+		}}}
+	case refuse:
+		return []event{{t.at, func() {
+			fault := kfake.Fault{Keys: []kmsg.Key{t.key}, Err: t.err, Count: t.count}
+			w.faults = append(w.faults, w.cluster.Fault(fault))
+		}}}
+	case kinds:
+	}
+	return nil
+}
+
+// endTrouble ends all faults, and sees to it that there is a worker.
+func (w *world) endTrouble() {
+	w.calm.Store(true)
+	for _, f := range w.faults {
+		f.Remove()
+	}
+	anybody := false
+	for _, worker := range w.workers {
+		if worker.dead.Load() {
+			continue
+		}
+		worker.line.mend()
+		anybody = anybody || !worker.left
+	}
+	if !anybody {
+		w.start(life{shutdownGrace: time.Second})
+	}
+}
+
+// settle waits until all is done.
+func (w *world) settle() {
+	w.log.Info("calm")
+	calmSince := time.Now()
+	for {
+		undone := w.undone()
+		if undone == "" {
+			return
+		}
+		if time.Since(calmSince) > patience {
+			w.blame("stuck: %v after the last fault, %s; %s", patience, undone, w.members())
+			return
+		}
+		w.expel(calmSince)
+		<-time.After(500 * time.Millisecond)
+	}
+}
+
+// undone says what is still to be done, if anything is.
+func (w *world) undone() string {
+	if n := w.calls.Load(); n > 0 {
+		return fmt.Sprintf("%d calls of the store have not returned", n)
+	}
+	committed := w.committed()
+	for p, messages := range w.script.messages {
+		if committed[p] < int64(len(messages)) {
+			return fmt.Sprintf("partition %d is committed up to %d of %d", p, committed[p], len(messages))
+		}
+	}
+	for _, p := range w.store.Parked() {
+		if row, _ := w.store.Row(p.Entity); row.Version != p.Seen {
+			return fmt.Sprintf("%v waits for %v at version %d, judged at %d", p.Origin, p.Entity, row.Version, p.Seen)
+		}
+	}
+	return ""
+}
+
+// members says who is in the group.
+func (w *world) members() string {
+	info := w.cluster.GroupInfo(group)
+	if info == nil {
+		return "there is no group"
+	}
+	var text strings.Builder
+	fmt.Fprint(&text, "the group is ", info.State)
+	for _, m := range info.Members {
+		fmt.Fprintf(&text, ", %s has %v", m.ClientID, m.Assignment[topic])
+	}
+	return text.String()
+}
+
+// committed returns the committed offsets by partition, 0 where there are none.
+func (w *world) committed() []int64 {
+	offsets := make([]int64, len(w.script.messages))
+	if info := w.cluster.GroupInfo(group); info != nil {
+		for p, c := range info.Commits[topic] {
+			offsets[p] = c.Offset
+		}
+	}
+	return offsets
+}
+
+// stop stops all workers and waits for them.
+func (w *world) stop() {
+	for _, worker := range w.workers {
+		worker.cancel()
+	}
+	for _, worker := range w.workers {
+		if err := <-worker.done; err != nil {
+			w.blame("%s ended with: %v", worker.name, err)
+		}
+	}
+}
+
+func (w *world) blame(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+// meet notes that something has happened.
+func (w *world) meet(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.met[fmt.Sprintf(format, args...)]++
+}

@@ -1,0 +1,59 @@
+package versioning
+
+// undecided queues the guards of what a plan keeps whole. A record is delivered
+// to two workers at once where one of them has lost its partition and does not
+// know: what the one decides while the other is between reading and writing must
+// stay the record's only verdict, whatever rows have moved or not.
+func (w *writer) undecided(plan *Plan, attempt int) {
+	w.notDead(plan.Park)
+	if attempt == 0 {
+		w.notApplied(plan.Dead)
+	}
+}
+
+// notDead guards records to be parked: none is a dead letter.
+func (w *writer) notDead(parked []Parked) {
+	var at keptAt
+	for _, p := range parked {
+		if !p.Record.redrive { // it is one, and will be none
+			at.add(w.store, p.Record)
+		}
+	}
+	if n := len(at.scopes); n > 0 {
+		w.guarded(n, notDeadSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
+	}
+}
+
+// notApplied guards new dead letters: none has made a step. The first attempt
+// alone asks: one that has seen the step, and rejects the record all the same,
+// does so for a machine or a decoder that is another one by now.
+func (w *writer) notApplied(dead []Settled) {
+	var machines, keys, messages []string
+	var at origins
+	for _, d := range dead {
+		if d.Record.redrive || d.Record.Err != nil {
+			continue
+		}
+		for _, c := range d.Record.Changes {
+			machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, c.MessageID)
+			at.add(d.Record.Origin)
+		}
+	}
+	if n := len(keys); n > 0 {
+		w.guarded(n, notAppliedSQL, []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
+	}
+}
+
+const notDeadSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE (SELECT true FROM pawl.dead_letters AS d
+       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+       LIMIT 1) IS NULL`
+
+const notAppliedSQL = `
+SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])
+	AS u(machine, entity, message_id, topic_id, partition, "offset")
+WHERE (SELECT true FROM pawl.transitions AS h
+       WHERE h.machine = u.machine AND h.entity = u.entity AND h.message_id = u.message_id
+         AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset"
+       LIMIT 1) IS NULL`

@@ -1,0 +1,125 @@
+package versioningtest
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// unmoved reports whether the guards of a plan hold: whether each row that it
+// moves is where it was when the plan was made, and its records have no verdict
+// from somebody else. PostgreSQL checks that by the number of rows that the
+// guarded statements take.
+func (m *Memory) unmoved(plan *versioning.Plan) bool {
+	for i := range plan.Moves {
+		move := &plan.Moves[i]
+		row, exists := m.rows[move.Entity]
+		if exists == move.Create || exists && (row.State != move.From.State || row.Version != move.From.Version) {
+			return false
+		}
+	}
+	return m.undecided(plan)
+}
+
+// undecided reports whether nobody else has decided about the records that a plan
+// keeps or lets go.
+func (m *Memory) undecided(plan *versioning.Plan) bool {
+	for _, p := range plan.Park {
+		if _, dead := m.deadAt[p.Record.Origin]; dead {
+			return false
+		}
+	}
+	for _, s := range plan.Release {
+		if m.parkedAt(s.Record.Origin) < 0 {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(plan.Dead, m.hasApplied)
+}
+
+// hasApplied reports whether a record has made a step.
+func (m *Memory) hasApplied(s versioning.Settled) bool {
+	for _, e := range entitiesOf([]*versioning.Record{s.Record}) {
+		if slices.ContainsFunc(m.history[e], func(t Transition) bool { return t.Origin == s.Record.Origin }) {
+			return true
+		}
+	}
+	return false
+}
+
+// commit keeps what a plan decided. What others have parked, released or buried
+// since the plan was made stays as they left it.
+func (m *Memory) commit(plan *versioning.Plan) {
+	for i := range plan.Moves {
+		m.move(&plan.Moves[i])
+	}
+	for _, p := range plan.Park {
+		if m.parkedAt(p.Record.Origin) < 0 {
+			p.Record = clone(p.Record)
+			m.parked = append(m.parked, p)
+		}
+	}
+	for _, p := range plan.Repark {
+		if i := m.parkedAt(p.Record.Origin); i >= 0 {
+			m.parked[i] = p
+		}
+	}
+	for _, s := range plan.Release {
+		m.unpark(s.Record.Origin)
+	}
+	for _, s := range plan.Dead {
+		m.unpark(s.Record.Origin)
+		if _, known := m.deadAt[s.Record.Origin]; !known {
+			m.deadAt[s.Record.Origin] = len(m.dead)
+			m.dead = append(m.dead, deadLetter(s))
+		}
+	}
+}
+
+func (m *Memory) move(move *versioning.Move) {
+	row := m.rows[move.Entity]
+	row.Columns = maps.Clone(row.Columns)
+	for i := range move.Steps {
+		step := &move.Steps[i]
+		change := &step.Record.Changes[step.Change]
+		m.history[move.Entity] = append(m.history[move.Entity], Transition{
+			Version: step.Version, Event: step.Event, From: step.From, To: step.To,
+			MessageID: change.MessageID, Origin: step.Record.Origin,
+			Definition: m.rules[move.Entity.Machine].Machine.Version(),
+		})
+		for name, value := range change.Set {
+			if row.Columns == nil {
+				row.Columns = make(versioning.Columns)
+			}
+			row.Columns[name] = value
+		}
+	}
+	row.State, row.Version = move.To()
+	m.rows[move.Entity] = row
+}
+
+func (m *Memory) parkedAt(o versioning.Origin) int {
+	return slices.IndexFunc(m.parked, func(p versioning.Parked) bool { return p.Record.Origin == o })
+}
+
+func (m *Memory) unpark(o versioning.Origin) {
+	if i := m.parkedAt(o); i >= 0 {
+		m.parked = slices.Delete(m.parked, i, i+1)
+	}
+}
+
+// clone copies what the caller may go on to change.
+func clone(r *versioning.Record) *versioning.Record {
+	c := *r
+	c.Changes = slices.Clone(r.Changes)
+	return &c
+}
+
+func deadLetter(s versioning.Settled) DeadLetter {
+	r := s.Record
+	return DeadLetter{
+		Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers,
+		Timestamp: r.Timestamp.UnixMilli(), Outcome: s.Outcome,
+	}
+}
