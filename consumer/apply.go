@@ -53,6 +53,15 @@ type share struct {
 	index   []int // of each record in the batch
 }
 
+// where names the partition of the share's first record.
+func (s share) where() string {
+	if len(s.records) == 0 {
+		return ""
+	}
+	at := s.records[0].Origin
+	return partition{at.Topic, at.Partition}.String()
+}
+
 func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 
 // settle applies a share of the batch until all of it is settled, however long
@@ -75,6 +84,9 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			b.outcomes[todo.index[i]] = outcome
 		}
 		todo = todo.from(len(result.Outcomes))
+		if len(result.Outcomes) > 0 {
+			r.vitals.wrote()
+		}
 		released = append(released, result.Released...)
 		switch {
 		case err == nil:
@@ -83,6 +95,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		case versioning.CauseOf(err) == versioning.Fatal:
 			return released, err
 		}
+		r.vitals.failedToWrite(todo.where(), err)
 		if !r.waitOut(work, err, retry.NextBackOff()) {
 			return released, nil // abandoned: it will be delivered again
 		}
@@ -120,7 +133,7 @@ func (r *run) waitOut(work context.Context, trouble error, wait time.Duration) b
 		return false
 	}
 	r.client.AllowRebalance()
-	r.log.trouble(trouble, wait)
+	r.log.trouble(trouble, wait, r.vitals.health())
 	for _, hook := range r.cfg.Hooks {
 		if h, ok := hook.(TroubleHook); ok {
 			h.OnTrouble(trouble, wait)

@@ -51,6 +51,7 @@ func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPa
 	if expected, ok := r.reading.advance(at, p); !ok {
 		r.log.jump(at, expected, p.Records[0].Offset)
 	}
+	r.vitals.polled(at, p.Records[0].Offset, p.LastStableOffset)
 	first := len(b.kafka)
 	b.kafka = append(b.kafka, p.Records...)
 	b.spans = append(b.spans, span{

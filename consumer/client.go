@@ -34,6 +34,9 @@ func (c Config) clientOptions() []kgo.Opt {
 		kgo.ConsumeTopics(c.Topics...),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
+		// Markers of transactions take up offsets: a worker that never saw them
+		// would seem to lag behind the end of the log for ever.
+		kgo.KeepControlRecords(),
 	)
 }
 

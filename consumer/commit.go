@@ -51,6 +51,7 @@ func (r *run) note(b *batch) {
 		}
 		if settled > s.first {
 			last := b.kafka[settled-1]
+			r.vitals.settled(s.partition, last.Offset+1)
 			r.pending[s.partition] = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.tenure}
 		}
 	}

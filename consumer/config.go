@@ -89,6 +89,12 @@ type Config struct {
 	// too long. 0 means 1 minute; negative means that this worker never looks.
 	SweepEvery time.Duration
 
+	// StalledAfter is after how long without progress a worker that has lag is
+	// Troubled ([Worker.Health]), even if nothing has failed: a transaction may
+	// wait for a lock, or a partition may have no leader. It should be longer
+	// than any batch takes. 0 means 1 minute.
+	StalledAfter time.Duration
+
 	// DeadLetterTopic, if not nil, has dead letters copied to topics as well: it
 	// names the one for the dead letters of a topic, and [DeadLetterSuffix] is
 	// the usual choice. The copies carry the record's key, value and headers, and
@@ -143,6 +149,7 @@ const (
 	defaultShutdownGrace   = 10 * time.Second
 	defaultRebalanceHold   = 5 * time.Second
 	defaultSweepEvery      = time.Minute
+	defaultStalledAfter    = time.Minute
 	defaultRetryMin        = 100 * time.Millisecond
 	defaultRetryMax        = 10 * time.Second
 )
@@ -158,6 +165,7 @@ func (c Config) withDefaults() Config {
 	c.RetryMin = orDefault(c.RetryMin, defaultRetryMin)
 	c.RetryMax = orDefault(c.RetryMax, max(defaultRetryMax, c.RetryMin))
 	c.SweepEvery = orDefault(c.SweepEvery, defaultSweepEvery)
+	c.StalledAfter = orDefault(c.StalledAfter, defaultStalledAfter)
 	c.Logger = orDefault(c.Logger, slog.Default())
 	return c
 }
@@ -190,6 +198,7 @@ func (c Config) validate() error {
 	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
 	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
 	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
+	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)
 	if _, ok := c.Store.(DeadLetterCopier); c.DeadLetterTopic != nil && c.Store != nil {
 		require(ok, "DeadLetterTopic is set, and the Store, a %T, is no DeadLetterCopier", c.Store)
 	}

@@ -59,6 +59,14 @@
 // Config.ShutdownGrace at most, commits, and leaves the group, so that others
 // have its partitions at once.
 //
+// # Health
+//
+// A worker that makes no progress although there is lag shows: [Worker.Health]
+// tells why, since when and with which error, and so does a line of the log, once
+// a minute. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
+// /healthz does not, for a restart is never the cure: whatever a retry can mend is
+// retried, and the rest ends Run.
+//
 // # Logs and hooks
 //
 // What happens in a loop is logged three times and then once a minute, with the

@@ -49,6 +49,7 @@ func (r *run) fetchErrors(fetches kgo.Fetches) (failed bool, err error) {
 			recreated[topic] = true
 		}
 		failed = true
+		r.vitals.failedToFetch(partition{topic, id}.String(), problem)
 		r.log.fetch(topic, id, problem)
 		err = errors.Join(err, r.fatal(problem, topic))
 	})
@@ -64,6 +65,7 @@ func (r *run) fetchErrors(fetches kgo.Fetches) (failed bool, err error) {
 func (r *run) readAnew(topic string) {
 	r.owned.releaseTopic(topic)
 	r.reading.forgetTopic(topic)
+	r.vitals.forgetTopic(topic)
 	r.client.PurgeTopicsFromConsuming(topic)
 	r.client.AddConsumeTopics(topic)
 }

@@ -211,6 +211,7 @@ type running struct {
 	cancel context.CancelFunc
 	done   chan error
 	logs   *capture
+	worker *consumer.Worker
 }
 
 // config is that of a worker on one topic. Records are decoded into a change of
@@ -242,6 +243,7 @@ func start(t *testing.T, cfg consumer.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.worker = worker
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(t.Context())
 	go func() { r.done <- worker.Run(ctx) }()

@@ -136,7 +136,7 @@ func TestNote(t *testing.T) {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
-			r := &run{pending: make(progress)}
+			r := &run{vitals: newVitals(Config{}), pending: make(progress)}
 			r.note(b)
 			if got := r.pending[at].next; got.Offset != tt.want || got.Offset > 0 && got.Epoch != 5 {
 				t.Errorf("noted %+v, want offset %d", got, tt.want)
@@ -178,7 +178,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	r := &run{client: client, owned: newOwnership()}
+	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership()}
 	r.owned.assign(map[string][]int32{"t": {0}, "u": {0}})
 	r.reading.begin(partition{"t", 0}, 5)
 	r.readAnew("t")
@@ -195,7 +195,7 @@ func TestTakeAnswer(t *testing.T) {
 	t.Parallel()
 	request := kmsg.NewPtrOffsetCommitRequest()
 	response := kmsg.NewPtrOffsetCommitResponse()
-	r := &run{log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), pending: make(progress)}
+	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), pending: make(progress)}
 	for i, topic := range []string{"a", "b"} {
 		id := [16]byte{byte(i + 1)}
 		request.Topics = append(request.Topics, kmsg.OffsetCommitRequestTopic{Topic: topic, TopicID: id})
@@ -252,7 +252,7 @@ func BenchmarkBatch(b *testing.B) {
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
 		b.Run(name, func(b *testing.B) {
 			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
-			r := &run{cfg: cfg, log: newLogger(cfg), owned: newOwnership(), pending: make(progress)}
+			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg), owned: newOwnership(), pending: make(progress)}
 			r.owned.assign(map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
 			n := 0

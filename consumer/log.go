@@ -58,9 +58,10 @@ func (l *logger) jump(at partition, expected, found int64) {
 		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)
 }
 
-func (l *logger) trouble(err error, wait time.Duration) {
+func (l *logger) trouble(err error, wait time.Duration, h Health) {
 	l.troubled.Store(true)
-	l.limited(slog.LevelError, "database in trouble; retrying", "", "retry_in", wait, "error", err)
+	l.limited(slog.LevelError, "database in trouble; retrying", "", "retry_in", wait, "error", err,
+		"since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
 func (l *logger) troubleOver() {
@@ -74,16 +75,22 @@ func (l *logger) commit(topic string, partition int32, err error) {
 		"topic", topic, "partition", partition, "error", err)
 }
 
-func (l *logger) noBroker(client *kgo.Client, err error) {
+func (l *logger) noBroker(client *kgo.Client, err error, h Health) {
 	l.away.Store(true)
 	l.limited(slog.LevelError, "no broker answers; retrying", "",
-		"brokers", fmt.Sprint(client.OptValue(kgo.SeedBrokers)), "error", err)
+		"brokers", fmt.Sprint(client.OptValue(kgo.SeedBrokers)), "error", err,
+		"since", h.Since, "lag", h.Lag)
 }
 
 func (l *logger) broker() {
 	if l.away.CompareAndSwap(true, false) {
 		l.limited(slog.LevelInfo, "broker answers", "")
 	}
+}
+
+// stalled tells of a worker that does not get on although nothing has failed.
+func (l *logger) stalled(h Health) {
+	l.limited(slog.LevelError, reasonStalled, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
 func (l *logger) noTopic(topic string) {

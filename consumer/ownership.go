@@ -86,6 +86,7 @@ func (o *ownership) of(p partition) tenure {
 // not while a batch is held.
 func (r *run) onAssigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	r.owned.assign(partitions)
+	r.vitals.joined(partitions)
 	r.log.assignment("partitions assigned", partitions)
 }
 
@@ -99,10 +100,12 @@ func (r *run) onRevoked(_ context.Context, _ *kgo.Client, partitions map[string]
 // partitions may be someone else's already.
 func (r *run) onLost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	r.giveUp("partitions lost", partitions)
+	r.vitals.lost()
 }
 
 func (r *run) giveUp(msg string, partitions map[string][]int32) {
 	r.owned.release(partitions)
 	r.reading.forget(partitions)
+	r.vitals.gaveUp(partitions)
 	r.log.assignment(msg, partitions)
 }

@@ -13,6 +13,7 @@ import (
 // and waits for them.
 type run struct {
 	cfg     Config
+	vitals  *vitals     // the worker's; safe for concurrent use
 	log     *logger     // safe for concurrent use
 	client  *kgo.Client // safe for concurrent use
 	stop    context.CancelFunc
@@ -23,8 +24,8 @@ type run struct {
 	failing pause         // fetches that bring nothing but errors
 }
 
-func newRun(ctx context.Context, cfg Config) (*run, error) {
-	r := &run{cfg: cfg, log: newLogger(cfg), owned: newOwnership(), pending: make(progress), letters: make(chan struct{}, 1)}
+func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
+	r := &run{cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), pending: make(progress), letters: make(chan struct{}, 1)}
 	r.failing.retry = r.backOff()
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -61,6 +62,7 @@ func (r *run) turn(ctx, work context.Context) error {
 	r.decode(batch)
 	err = r.apply(work, batch)
 	r.commit(batch)
+	r.vitals.freeHanded()
 	release()
 	r.report(batch)
 	return err

@@ -53,10 +53,24 @@ func (r *run) watch(ctx context.Context) error {
 		if well {
 			next = watchCalm
 		}
-		if !sleep(ctx, next) {
+		if !r.sleepWatchfully(ctx, next) {
 			return nil
 		}
 	}
+}
+
+// sleepWatchfully sleeps, and tells the log in between of a worker that makes no
+// progress without anything that failed: what fails is logged where it does.
+func (r *run) sleepWatchfully(ctx context.Context, d time.Duration) bool {
+	for ; d > 0; d -= watchTrouble {
+		if h := r.vitals.health(); h.Reason == reasonStalled {
+			r.log.stalled(h)
+		}
+		if !sleep(ctx, min(d, watchTrouble)) {
+			return false
+		}
+	}
+	return true
 }
 
 // look asks the broker for the topics. It returns an error that no retry can
@@ -68,9 +82,11 @@ func (r *run) look(run context.Context) (well bool, err error) {
 		if run.Err() != nil {
 			return false, nil
 		}
-		r.log.noBroker(r.client, err)
+		r.vitals.noBroker(err)
+		r.log.noBroker(r.client, err, r.vitals.health())
 		return false, r.fatal(err, "")
 	}
+	r.vitals.brokerAnswers()
 	r.log.broker()
 	request := kmsg.NewPtrMetadataRequest()
 	for _, topic := range r.cfg.Topics {

@@ -12,6 +12,7 @@ import (
 // them in a store.
 type Worker struct {
 	cfg     Config
+	vitals  *vitals
 	started atomic.Bool
 }
 
@@ -26,7 +27,7 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg}, nil
+	return &Worker{cfg: cfg, vitals: newVitals(cfg)}, nil
 }
 
 // Run consumes until ctx is done, and then returns nil: it finishes the batch in
@@ -38,14 +39,25 @@ func New(cfg Config) (*Worker, error) {
 // retried for as long as it takes, and no offset is committed meanwhile. What no
 // retry can mend does: a missing right, a missing table, a refused login. A
 // worker runs once.
-func (w *Worker) Run(ctx context.Context) (err error) {
+func (w *Worker) Run(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrStarted
 	}
+	ended := errGoexit // unless Run gets to its end
+	w.vitals.started()
+	defer func() { w.vitals.stopped(ended) }()
+	ended = w.run(ctx)
+	return ended
+}
+
+// errGoexit is what is told of a worker whose goroutine was ended under it.
+var errGoexit = errors.New("the goroutine of Run was ended by runtime.Goexit or a panic")
+
+func (w *Worker) run(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return nil
 	}
-	r, err := newRun(ctx, w.cfg)
+	r, err := newRun(ctx, w.cfg, w.vitals)
 	if err != nil {
 		return err
 	}

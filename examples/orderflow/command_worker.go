@@ -33,6 +33,7 @@ func workerCommand(s *settings) *cobra.Command {
 	flags.StringVar(&cfg.group, "group", "order-workers", "consumer group")
 	flags.StringVar(&cfg.clientID, "client-id", "orderflow", "name of this worker, for the broker and in logs")
 	flags.DurationVar(&cfg.sessionTimeout, "session-timeout", 0*time.Second, "after which the group gives up on a silent worker; 0 is the client's default")
+	flags.StringVar(&cfg.listen, "listen", "", "serve /healthz and /readyz at this address, 127.0.0.1:8080 for instance; empty: not at all")
 	flags.BoolVar(&withParent, "with-parent", false, "end when standard input does")
 	if err := flags.MarkHidden("with-parent"); err != nil {
 		panic(err) // there is such a flag

@@ -29,6 +29,9 @@ type workerConfig struct {
 	// default, 45 seconds.
 	sessionTimeout time.Duration
 
+	// listen is the address at which the worker's health is served; empty: not.
+	listen string
+
 	logger *slog.Logger
 	hooks  []consumer.Hook
 }
@@ -53,6 +56,13 @@ func work(ctx context.Context, cfg workerConfig) error {
 	})
 	if err != nil {
 		return err
+	}
+	if cfg.listen != "" {
+		stop, err := serveHealth(ctx, cfg.listen, worker.Handler(), cfg.logger)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	return worker.Run(ctx)
 }

@@ -1,0 +1,56 @@
+package consumer
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// Handler serves the worker's [Health] for probes, as JSON:
+//
+//   - GET /healthz is 200 while Run goes on, or has not begun, and 503 once it has
+//     returned. It stays 200 while the worker is in trouble: it retries by itself,
+//     and a restart would only cost it its place in the group.
+//   - GET /readyz is 200 while the worker is a member of its group and makes
+//     progress where there is lag, and 503 otherwise.
+//
+// The answers hold error texts, which name hosts and tables: do not serve them to
+// strangers.
+func (w *Worker) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", w.serveHealth(Health.Live))
+	mux.HandleFunc("GET /readyz", w.serveHealth(Health.Ready))
+	return mux
+}
+
+func (w *Worker) serveHealth(well func(Health) bool) http.HandlerFunc {
+	return func(out http.ResponseWriter, _ *http.Request) {
+		h := w.Health()
+		out.Header().Set("Content-Type", "application/json")
+		out.Header().Set("Cache-Control", "no-store")
+		if !well(h) {
+			out.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(out).Encode(h) // who asked has gone
+	}
+}
+
+// MarshalJSON returns the health as an object with the members state, since,
+// reason, partition, error, last_progress, lag and partitions. Those that are
+// empty are left out, but for lag and partitions.
+func (h Health) MarshalJSON() ([]byte, error) {
+	text := ""
+	if h.Err != nil {
+		text = h.Err.Error()
+	}
+	return json.Marshal(struct {
+		State        HealthState `json:"state"`
+		Since        time.Time   `json:"since,omitzero"`
+		Reason       string      `json:"reason,omitempty"`
+		Partition    string      `json:"partition,omitempty"`
+		Error        string      `json:"error,omitempty"`
+		LastProgress time.Time   `json:"last_progress,omitzero"`
+		Lag          int64       `json:"lag"`
+		Partitions   int         `json:"partitions"`
+	}{h.State, h.Since, h.Reason, h.Partition, text, h.LastProgress, h.Lag, h.Partitions})
+}

@@ -1,0 +1,270 @@
+package consumer
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// The reasons why a worker is not Consuming.
+const (
+	reasonNotRun    = "Run was not called"
+	reasonNotJoined = "not a member of the group yet"
+	reasonLost      = "the group went on without this worker; joining again"
+	reasonStopped   = "Run has returned"
+	reasonDatabase  = "database in trouble; retrying"
+	reasonBroker    = "no broker answers; retrying"
+	reasonFetch     = "fetch failed; retrying"
+	reasonStalled   = "no progress although there is lag"
+)
+
+// vitals are what a worker's health is told from. They outlive the run, and are
+// safe for concurrent use.
+type vitals struct {
+	stalledAfter time.Duration
+	fetchMemory  time.Duration // for which a failed fetch is trouble, unless records come
+
+	mu         sync.Mutex
+	began      time.Time // Run; zero before
+	left       condition // why the worker is no member of its group, while it is none
+	ended      condition
+	database   condition
+	broker     condition
+	fetch      condition
+	fetchLast  time.Time
+	progress   time.Time
+	calm       time.Time // since when all has been well
+	behind     time.Time // since when there has been lag; zero while there is none
+	partitions map[partition]reach
+}
+
+// A condition is a state of affairs that began at some time, for a reason.
+type condition struct {
+	since     time.Time // zero: it does not hold
+	reason    string
+	partition string
+	err       error
+}
+
+// begin notes that a condition holds, and keeps the time at which it began.
+func (c *condition) begin(reason, at string, err error) {
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	c.reason, c.partition, c.err = reason, at, err
+}
+
+// A reach is how far a partition is settled, and how far it goes.
+type reach struct{ next, end int64 }
+
+func newVitals(cfg Config) *vitals {
+	v := &vitals{
+		stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax),
+		partitions: make(map[partition]reach),
+	}
+	v.left.begin(reasonNotRun, "", nil)
+	return v
+}
+
+// change runs a change of the vitals, and notes it if all is well from now on.
+func (v *vitals) change(change func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.isCalm()
+	change()
+	if !before && v.isCalm() {
+		v.calm = time.Now()
+	}
+}
+
+func (v *vitals) isCalm() bool { return v.left.since.IsZero() && v.trouble().since.IsZero() }
+
+func (v *vitals) started() {
+	v.change(func() {
+		v.began = time.Now()
+		v.left = condition{}
+		v.left.begin(reasonNotJoined, "", nil)
+	})
+}
+
+func (v *vitals) stopped(err error) {
+	v.change(func() { v.ended.begin(reasonStopped, "", err) })
+}
+
+// joined notes partitions that the group has assigned: none, if there are more
+// workers than partitions.
+func (v *vitals) joined(partitions map[string][]int32) {
+	v.change(func() {
+		v.left, v.fetch = condition{}, condition{}
+		for topic, ids := range partitions {
+			for _, id := range ids {
+				v.partitions[partition{topic, id}] = reach{}
+			}
+		}
+		v.measure()
+	})
+}
+
+func (v *vitals) gaveUp(partitions map[string][]int32) {
+	v.change(func() {
+		for topic, ids := range partitions {
+			for _, id := range ids {
+				delete(v.partitions, partition{topic, id})
+			}
+		}
+		v.measure()
+	})
+}
+
+// forgetTopic forgets how far a topic's partitions go: it was made anew.
+func (v *vitals) forgetTopic(topic string) {
+	v.change(func() {
+		for at := range v.partitions {
+			if at.topic == topic {
+				v.partitions[at] = reach{}
+			}
+		}
+		v.measure()
+	})
+}
+
+// lost notes that the group has gone on without the worker.
+func (v *vitals) lost() {
+	v.change(func() { v.left.begin(reasonLost, "", nil) })
+}
+
+// polled notes what a partition has sent: records from offset first on, and
+// where its log ends.
+func (v *vitals) polled(at partition, first, end int64) {
+	v.change(func() {
+		v.fetch = condition{}
+		if _, ok := v.partitions[at]; ok {
+			v.partitions[at] = reach{first, end}
+			v.measure()
+		}
+	})
+}
+
+// settled notes how far a partition is settled.
+func (v *vitals) settled(at partition, next int64) {
+	v.change(func() {
+		if r, ok := v.partitions[at]; ok {
+			v.partitions[at] = reach{next, max(next, r.end)}
+			v.measure()
+		}
+	})
+}
+
+// wrote notes that the database has settled some records.
+func (v *vitals) wrote() {
+	v.change(func() { v.progress, v.database = time.Now(), condition{} })
+}
+
+func (v *vitals) failedToWrite(at string, err error) {
+	v.change(func() { v.database.begin(reasonDatabase, at, err) })
+}
+
+// freeHanded notes that no batch is in hand any more, whatever became of it.
+func (v *vitals) freeHanded() {
+	v.change(func() { v.database = condition{} })
+}
+
+func (v *vitals) noBroker(err error) {
+	v.change(func() { v.broker.begin(reasonBroker, "", err) })
+}
+
+func (v *vitals) brokerAnswers() {
+	v.change(func() { v.broker = condition{} })
+}
+
+func (v *vitals) failedToFetch(at string, err error) {
+	v.change(func() {
+		if time.Since(v.fetchLast) > v.fetchMemory {
+			v.fetch = condition{}
+		}
+		v.fetchLast = time.Now()
+		v.fetch.begin(reasonFetch, at, err)
+	})
+}
+
+// measure keeps the time at which the worker fell behind.
+func (v *vitals) measure() {
+	switch lag := v.lag(); {
+	case lag == 0:
+		v.behind = time.Time{}
+	case v.behind.IsZero():
+		v.behind = time.Now()
+	}
+}
+
+func (v *vitals) lag() (lag int64) {
+	for _, r := range v.partitions {
+		lag += r.end - r.next
+	}
+	return lag
+}
+
+// trouble returns what keeps the worker from making progress, the cause before
+// what it leads to.
+func (v *vitals) trouble() condition {
+	idle := v.behind // for how long there was something to do, and nothing done
+	if v.progress.After(idle) && !idle.IsZero() {
+		idle = v.progress
+	}
+	switch {
+	case !v.database.since.IsZero():
+		return v.database
+	case !v.broker.since.IsZero():
+		return v.broker
+	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
+		return v.fetch
+	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
+		return condition{since: idle, reason: reasonStalled, partition: v.furthest()}
+	}
+	return condition{}
+}
+
+// furthest names the partition with the most lag.
+func (v *vitals) furthest() (name string) {
+	var most int64
+	for at, r := range v.partitions {
+		if lag := r.end - r.next; lag > most {
+			most, name = lag, at.String()
+		}
+	}
+	return name
+}
+
+func (v *vitals) health() Health {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	h := Health{LastProgress: v.progress, Lag: v.lag(), Partitions: len(v.partitions)}
+	trouble := v.trouble()
+	switch {
+	case !v.ended.since.IsZero():
+		return h.being(Stopped, v.ended)
+	case v.began.IsZero():
+		return h.being(Starting, v.left)
+	case !trouble.since.IsZero():
+		return h.being(Troubled, trouble)
+	case !v.left.since.IsZero():
+		return h.being(Starting, v.left)
+	}
+	return h.being(Consuming, condition{since: v.calmSince()})
+}
+
+// calmSince returns since when all has been well. A failed fetch is forgotten by
+// the passing of time alone.
+func (v *vitals) calmSince() time.Time {
+	if forgotten := v.fetchLast.Add(v.fetchMemory); !v.fetch.since.IsZero() && forgotten.After(v.calm) {
+		return forgotten
+	}
+	return v.calm
+}
+
+func (h Health) being(state HealthState, c condition) Health {
+	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.since, c.reason, c.partition, c.err
+	return h
+}
+
+func (p partition) String() string { return fmt.Sprintf("%s/%d", p.topic, p.id) }

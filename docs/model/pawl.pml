@@ -1,0 +1,485 @@
+/*
+ * The protocol of Pawl: how records get from a Kafka partition into PostgreSQL,
+ * once each, whatever fails in between. README.md in this folder says what is in
+ * the model, what is left out, and what spin makes of it.
+ *
+ * "code: FILE FUNCTION" names the function that does what the next lines model.
+ * A Go test checks that there are such functions.
+ *
+ *   -DFAULTS=n       at most n faults; without it, any number of them
+ *   -DSWAP_COMMIT    a mutation: offsets are committed before the transaction
+ *   -DNO_GUARD       a mutation: writes do not ask for the version that was read
+ */
+
+#define WORKERS 2
+#define MSGS    4
+#define NOBODY  255
+#define ANY     255
+
+#define bit(m)    (1 << (m))
+#define has(s, m) (((s) & bit(m)) != 0)
+
+/*
+ * One partition with four messages for two entities. An entity's state is its
+ * version. In their order, and without faults:
+ *
+ *   0  entity 0, legal at any version: applied, and legal again when redelivered
+ *   1  entity 1, legal at version 1:   early, so it is parked
+ *   2  entity 1, legal at version 0:   applied, and lets go of message 1
+ *   3  entity 0, legal at version 0:   rejected, so it is a dead letter
+ */
+#define entityOf(m) ((m) == 1 || (m) == 2)
+#define needs(m)    ((m) == 0 -> ANY : ((m) == 1 -> 1 : 0))
+
+/* Kafka: who has the partition, who is a member, and the group's offset. */
+byte owner = NOBODY;
+bool member[WORKERS];
+byte committed;
+
+/* PostgreSQL: rows, history (how often each message was applied), kept records. */
+byte version[2];
+byte applied[MSGS];
+byte parked, seen[MSGS];
+byte dead;
+
+/* What a worker holds in memory and the client's callbacks change. */
+bool mine[WORKERS];     /* it believes that the partition is its own */
+byte next[WORKERS];     /* where it polls on */
+bool current[WORKERS];  /* its batch is of the tenure that it is in */
+byte pending[WORKERS];  /* offset to commit, 0 if none */
+
+byte stopped;           /* workers that have ended cleanly */
+bool swept;             /* and the sweep has */
+bool ended;
+
+#ifdef FAULTS
+byte faults = FAULTS;
+#define mayFail (faults > 0)
+#define fail    faults--
+#else
+#define mayFail true
+#define fail    skip
+#endif
+
+/* --- what must hold -------------------------------------------------------- */
+
+/* A message has had its effect, or the database keeps it. */
+#define isKept(m) (applied[m] > 0 || has(parked, m) || has(dead, m))
+
+/* The offset never gets ahead of the database, and never goes back. */
+inline checkCommit(offset) {
+#ifndef SWAP_COMMIT  /* which gets ahead on purpose: what does that lose? */
+	for (i : 0 .. offset - 1) { assert(isKept(i)) }
+	assert(offset >= committed)
+#endif
+	i = 0
+}
+
+/* Nothing is applied twice, and nothing both applied and dead. */
+inline checkWrite() {
+	for (i : 0 .. MSGS - 1) {
+		assert(applied[i] <= 1);
+		assert(!(applied[i] > 0 && has(dead, i)))
+	}
+	i = 0
+}
+
+/* Nothing is lost: in the end each message has its one effect or its fate. */
+inline checkEnd() {
+	for (i : 0 .. MSGS - 1) {
+		assert(applied[i] == 1 || has(dead, i));
+		assert(!has(parked, i))
+	}
+	assert(committed == MSGS)
+}
+
+/* Everything is done at last, when the faults have come to an end. */
+ltl done { <> ended }
+
+/* --- one transaction of the store ------------------------------------------ */
+
+/*
+ * The fold judges one message against the entity as the ones before it left it.
+ *
+ * code: versioning/judge.go judge
+ * code: versioning/judge.go past
+ * code: versioning/judge.go hasTaken
+ * code: versioning/judge.go notNow
+ */
+mtype = { Applied, Duplicate, Early, Rejected };
+
+inline judge(m) {
+	if
+	:: has(taken, m)                                    -> verdict = Duplicate
+	:: !has(taken, m) && (needs(m) == ANY || needs(m) == at) -> verdict = Applied; at++;
+		taken = taken | bit(m); steps = steps | bit(m)
+	:: !has(taken, m) && needs(m) != ANY && needs(m) > at    -> verdict = Early
+	:: !has(taken, m) && needs(m) < at                  -> verdict = Rejected
+	fi
+}
+
+/*
+ * The messages that wait for the entity are judged again. Only message 1 ever
+ * waits.
+ *
+ * code: versioning/park.go wake
+ * code: versioning/park.go release
+ * code: versioning/park.go settle
+ * code: versioning/park.go stillWaiting
+ */
+inline wake() {
+	if
+	:: has(waits, 1) ->
+		judge(1);
+		if
+		:: verdict == Early -> toSee = at
+		:: else ->
+			waits = waits & ~bit(1);
+			if
+			:: has(stored, 1) -> toFree = toFree | bit(1)
+			:: else           -> toPark = toPark & ~bit(1)
+			fi;
+			if
+			:: verdict == Rejected -> toDie = toDie | bit(1)
+			:: else -> skip
+			fi
+		fi
+	:: else -> skip
+	fi
+}
+
+/*
+ * One message of the batch.
+ *
+ * code: versioning/fold.go record
+ * code: versioning/fold.go decide
+ * code: versioning/park.go waitFromBatch
+ * code: versioning/fold.go bury
+ */
+inline foldMessage(m) {
+	if
+	:: has(died | toDie | waits, m) -> skip     /* its verdict stands */
+	:: else ->
+		judge(m);
+		if
+		:: verdict == Applied  -> wake()
+		:: verdict == Early    -> waits = waits | bit(m); toPark = toPark | bit(m); toSee = at
+		:: verdict == Rejected -> toDie = toDie | bit(m)
+		:: verdict == Duplicate -> skip
+		fi
+	fi
+}
+
+/*
+ * The transaction reads at READ COMMITTED: each statement sees what the others
+ * have committed until then. The fold is in memory.
+ *
+ * code: versioning/apply.go transact
+ * code: versioning/read.go read
+ */
+inline readAndFold() {
+	/* code: versioning/read.go readDead */
+	/* code: versioning/read.go readRows */
+	d_step { died = dead; from = version[e]; stored = (e == 1 -> parked : 0) };
+	/* code: versioning/read.go readPast */
+	d_step {
+		taken = 0;
+		for (i : 0 .. MSGS - 1) {
+			if
+			:: applied[i] > 0 -> taken = taken | bit(i)
+			:: else -> skip
+			fi
+		}
+		/* code: versioning/fold.go Fold */
+		at = from; waits = stored;
+		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0;
+		wake();
+		for (i : 0 .. MSGS - 1) {
+			if
+			:: has(share, i) -> foldMessage(i)
+			:: else -> skip
+			fi
+		}
+		i = 0; verdict = 0; taken = 0; stored = 0; died = 0; waits = 0
+	}
+}
+
+/*
+ * All that was decided is written and committed at once: the guarded writes lock
+ * the rows that they take until the transaction ends.
+ *
+ * code: versioning/write.go write
+ * code: versioning/write.go guarded
+ * code: versioning/sql.go updateSQL
+ * code: versioning/waiting.go release
+ */
+#ifdef NO_GUARD
+#define guardHolds true
+#else
+#define guardHolds ((steps == 0 || version[e] == from) && (toFree & ~parked) == 0)
+#endif
+
+inline write() {
+	for (i : 0 .. MSGS - 1) {
+		if
+		:: has(steps, i) -> applied[i]++
+		:: else -> skip
+		fi;
+		if  /* ON CONFLICT DO NOTHING, and the UPDATE of one that waits on */
+		:: has(toPark, i) && !has(parked, i) -> seen[i] = toSee; parked = parked | bit(i)
+		:: !has(toPark, i) && i == 1 && has(parked, i) && toSee > 0 -> seen[i] = toSee
+		:: else -> skip
+		fi
+	}
+	if
+	:: steps != 0 -> version[e] = at
+	:: else -> skip
+	fi;
+	parked = parked & ~(toFree | toDie);
+	dead = dead | toDie;
+	checkWrite();
+	forget()
+}
+
+inline forget() { from = 0; at = 0; steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0 }
+
+/* --- a worker --------------------------------------------------------------- */
+
+/* A process may be killed between any two steps. */
+inline crashPoint() {
+	if
+	:: atomic { mayFail -> fail; goto crash }
+	:: true
+	fi
+}
+
+/*
+ * A commit: the broker takes it from members of the present generation only, and
+ * the request or its answer may be lost. It is one step, for the partition can't
+ * be revoked between the look at its tenure and the answer.
+ *
+ * code: consumer/commit.go commitPending
+ * code: consumer/commit.go take
+ * code: consumer/ownership.go whileOwned
+ */
+inline commitOffsets() {
+	if
+	:: pending[w] > 0 && member[w] ->
+		if
+		:: checkCommit(pending[w]); committed = pending[w];
+			if
+			:: mayFail -> fail      /* the answer is lost: it stays pending */
+			:: pending[w] = 0
+			fi
+		:: mayFail -> fail              /* the request is lost */
+		fi
+	:: else -> skip                         /* none, or refused */
+	fi
+}
+
+/*
+ * Trouble: what is left is tried again, unless the partition is someone else's
+ * by now. Then it is dropped, without a verdict.
+ *
+ * code: consumer/apply.go waitOut
+ * code: consumer/apply.go stillOurs
+ */
+inline waitOut() {
+	if
+	:: !current[w] -> share = 0
+	:: else -> skip
+	fi
+}
+
+proctype Worker(byte w) {
+	byte first, end, share, settled, e, i;
+	byte died, from, stored, taken, at, waits, steps, toPark, toFree, toDie, toSee;
+	mtype verdict;
+
+	/* code: consumer/run.go loop */
+	/* code: consumer/run.go turn */
+poll:
+	do
+	/* code: consumer/run.go poll */
+	/* code: consumer/batch.go gather */
+	:: atomic { mine[w] && next[w] < MSGS ->
+		first = next[w];
+		end = first + 1;
+		if
+		:: end < MSGS -> end++
+		:: true
+		fi;
+		next[w] = end; current[w] = true; settled = 0 };
+		break
+	:: atomic { pending[w] > 0 -> commitOffsets() }
+	/* code: consumer/leave.go leave */
+	:: atomic { committed == MSGS && pending[w] == 0 -> goto stop }
+	:: atomic { mine[w] && mayFail -> fail; goto crash }
+	od;
+
+#ifdef SWAP_COMMIT
+	atomic {
+		if
+		:: current[w] -> pending[w] = end
+		:: else -> skip
+		fi;
+		commitOffsets()
+	};
+#endif
+
+	/*
+	 * The batch is spread over transactions by entity. Here they take turns; that
+	 * they can meet at all is left to the two workers.
+	 *
+	 * code: consumer/apply.go apply
+	 */
+	e = 0;
+	do
+	:: e < 2 ->
+		d_step {
+			share = 0;
+			for (i : 0 .. MSGS - 1) {
+				if
+				:: first <= i && i < end && entityOf(i) == e -> share = share | bit(i)
+				:: else -> skip
+				fi
+			}
+			i = 0
+		};
+		/* code: consumer/apply.go settle */
+		do
+		:: share == 0 -> break
+		:: else ->
+			readAndFold();
+			crashPoint();
+			if
+			:: atomic { guardHolds -> write();
+				if
+				:: mayFail -> fail; waitOut()   /* the answer is lost */
+				:: settled = settled | share; share = 0
+				fi }
+			:: atomic { !guardHolds -> forget() }   /* moved by someone else: again */
+			:: atomic { mayFail -> fail; forget(); waitOut() } /* rolled back */
+			fi
+		od;
+		e++
+	:: else -> break
+	od;
+
+#ifndef SWAP_COMMIT
+	/*
+	 * Up to the first message without a verdict, and only in the batch's tenure.
+	 *
+	 * code: consumer/commit.go commit
+	 * code: consumer/commit.go note
+	 */
+	atomic {
+		i = first;
+		do
+		:: i < end && has(settled, i) -> i++
+		:: else -> break
+		od;
+		if
+		:: current[w] && i > first -> pending[w] = i
+		:: else -> skip
+		fi;
+		i = 0; e = 0
+	};
+	crashPoint();
+	atomic { commitOffsets() };
+#endif
+	atomic { first = 0; end = 0; settled = 0; share = 0; e = 0; current[w] = false };
+	goto poll;
+
+	/* All that it knew is gone. The group finds out later. It is started again. */
+crash:
+	atomic {
+		mine[w] = false; member[w] = false; next[w] = 0; current[w] = false;
+		pending[w] = 0;
+		first = 0; end = 0; share = 0; settled = 0; e = 0; i = 0;
+		died = 0; from = 0; stored = 0; taken = 0; at = 0; waits = 0;
+		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0; verdict = 0
+	};
+	goto poll;
+
+stop:
+	stopped++
+}
+
+/* --- the group --------------------------------------------------------------- */
+
+#define isZombie(w) (mine[w] && !member[w])
+
+inline assign(w) { owner = w; member[w] = true; mine[w] = true; next[w] = committed }
+inline lose(w)   { mine[w] = false; current[w] = false; pending[w] = 0 }
+
+proctype Group() {
+	do
+	/*
+	 * A worker gets the partition, and goes on where the group's offset is.
+	 *
+	 * code: consumer/ownership.go onAssigned
+	 * code: consumer/positions.go onOffsetsFetched
+	 */
+	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(0) -> assign(0) }
+	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(1) -> assign(1) }
+	/*
+	 * A rebalance takes it away: between two batches, or in the middle of one that
+	 * has held it up for too long or that is in trouble.
+	 *
+	 * code: consumer/run.go holdRebalance
+	 * code: consumer/ownership.go onRevoked
+	 */
+	:: atomic { owner != NOBODY && mine[owner] && member[owner] && mayFail -> fail;
+		lose(owner); owner = NOBODY }
+	/*
+	 * The session times out: the worker is dead, asleep or cut off. Alive, it is a
+	 * zombie from here on.
+	 */
+	:: atomic { owner != NOBODY && member[owner] && mayFail -> fail;
+		member[owner] = false; owner = NOBODY }
+	:: atomic { owner != NOBODY && !member[owner] -> owner = NOBODY }
+	/*
+	 * The zombie hears of it.
+	 *
+	 * code: consumer/ownership.go onLost
+	 */
+	:: atomic { isZombie(0) -> lose(0) }
+	:: atomic { isZombie(1) -> lose(1) }
+	:: stopped == WORKERS -> break
+	od
+}
+
+/* --- the sweep ---------------------------------------------------------------- */
+
+/*
+ * Parked messages whose entity moved without having seen them are judged again.
+ *
+ * code: consumer/maintain.go sweep
+ * code: versioning/sweep.go Sweep
+ * code: versioning/sweep.go wakeMoved
+ * code: versioning/refold.go refold
+ * code: versioning/fold.go Refold
+ */
+proctype Sweeper() {
+	byte share, e, i;
+	byte died, from, stored, taken, at, waits, steps, toPark, toFree, toDie, toSee;
+	mtype verdict;
+	e = 1;
+	do
+	:: has(parked, 1) && seen[1] != version[1] ->
+		readAndFold();
+		if
+		:: d_step { guardHolds -> write() }
+		:: d_step { !guardHolds -> forget() }
+		fi
+	:: atomic { stopped == WORKERS && !(has(parked, 1) && seen[1] != version[1]) -> break }
+	od;
+	swept = true
+}
+
+init {
+	byte i;
+	atomic { assign(0); run Worker(0); run Worker(1); run Group(); run Sweeper() };
+	atomic { stopped == WORKERS && swept -> checkEnd(); ended = true }
+}

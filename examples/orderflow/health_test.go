@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestListen asks a worker for its health from the start to the end.
+func TestListen(t *testing.T) {
+	brokers, url := servers(t)
+	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := execute(t, "produce", "--orders=10", "--brokers", brokers); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := executeUntil(ctx, "worker", "--brokers", brokers, "--database-url", url, "--listen", address)
+		done <- err
+	}()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		status, body := ask(t, "http://"+address+"/readyz")
+		if status == http.StatusOK && body["last_progress"] != nil && body["lag"] == 0.0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready within 30s, or no progress: %d %v", status, body)
+		}
+	}
+	if status, body := ask(t, "http://"+address+"/healthz"); status != http.StatusOK || body["state"] != "consuming" {
+		t.Errorf("healthz = %d %v", status, body)
+	}
+	// Another one can't have the address, and says so instead of running blindly.
+	_, _, err := execute(t, "worker", "--brokers", brokers, "--database-url", url, "--listen", address)
+	if err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("worker on an address that is taken: %v, want an error that names it", err)
+	}
+}
+
+// ask asks for a worker's health. The status is 0 if nobody answers.
+func ask(t *testing.T, url string) (status int, body map[string]any) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+		t.Error(err)
+	}
+	return response.StatusCode, body
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
