@@ -241,24 +241,14 @@ func (w *writer) repark(parked []Parked) {
 	}
 }
 
-func (w *writer) release(settled []Settled) {
+// remove deletes kept records that are settled. All of them have to be there.
+func (w *writer) remove(sql string, settled []Settled) {
 	var at keptAt
 	for _, s := range settled {
 		at.add(w.store, s.Record)
 	}
 	if len(settled) > 0 {
-		w.guarded(len(settled), deleteParkedSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
-	}
-}
-
-// revive deletes dead letters that are none any more.
-func (w *writer) revive(settled []Settled) {
-	var at keptAt
-	for _, s := range settled {
-		at.add(w.store, s.Record)
-	}
-	if len(settled) > 0 {
-		w.guarded(len(settled), deleteDeadSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
+		w.guarded(len(settled), sql, []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 

@@ -22,9 +22,9 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan, attempt int) e
 	w.history(plan.Moves)
 	w.park(plan.Park)
 	w.repark(plan.Repark)
-	w.release(plan.Release)
+	w.remove(deleteParkedSQL, plan.Release)
 	w.bury(plan.Dead)
-	w.revive(plan.Revive)
+	w.remove(deleteDeadSQL, plan.Revive)
 	if w.batch.Len() == 0 {
 		return nil
 	}

@@ -137,6 +137,11 @@ func (w *world) run(t *rapid.T) {
 			next[p] = rapid.IntRange(0, next[p]).Draw(t, "begin again")
 		}
 	}
+	w.deliver()
+}
+
+// deliver tells the model what was in the partitions.
+func (w *world) deliver() {
 	for _, messages := range w.partitions {
 		for _, m := range messages {
 			w.model.Deliver(m)
@@ -145,7 +150,13 @@ func (w *world) run(t *rapid.T) {
 }
 
 func (w *world) apply(t *rapid.T, messages []model.Message) {
-	var records []*versioning.Record
+	if _, err := w.store.Apply(t.Context(), w.records(messages)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// records returns messages as the store wants them.
+func (w *world) records(messages []model.Message) (records []*versioning.Record) {
 	for _, m := range messages {
 		r := &versioning.Record{Origin: m.Origin}
 		for _, part := range m.Parts {
@@ -158,9 +169,7 @@ func (w *world) apply(t *rapid.T, messages []model.Message) {
 		w.store.Prepare(r)
 		records = append(records, r)
 	}
-	if _, err := w.store.Apply(t.Context(), records); err != nil {
-		t.Fatal(err)
-	}
+	return records
 }
 
 func (w *world) check(t *rapid.T) {
