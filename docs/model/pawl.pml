@@ -211,7 +211,7 @@ inline readAndFold() {
  * code: versioning/write.go write
  * code: versioning/write.go guarded
  * code: versioning/sql.go updateSQL
- * code: versioning/waiting.go release
+ * code: versioning/waiting.go remove
  */
 #ifdef NO_GUARD
 #define guardHolds true
