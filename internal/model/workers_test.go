@@ -24,6 +24,7 @@ func TestWorkers(t *testing.T) {
 	for _, draw := range drawings {
 		t.Run(draw.name, func(t *testing.T) {
 			pool := testenv.Pool(t, schema)
+			crewPool := newCrewPool(t, pool)
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(t, draw, func(t *rapid.T, rules versioning.Rules) store {
 					// Two workers count what waits at different times.
@@ -31,7 +32,8 @@ func TestWorkers(t *testing.T) {
 					return openPostgres(t, pool, rules)
 				})
 				w.model.MaxParked = 0
-				c := crew{world: w, pool: pool, store: w.store.(postgres).Store, seed: rapid.Uint64().Draw(t, "seed")}
+				c := crew{world: w, pool: pool, seed: rapid.Uint64().Draw(t, "seed")}
+				c.open(t, crewPool, draw.identity)
 				c.work(t)
 				w.deliver()
 				w.check(t)
@@ -44,9 +46,33 @@ func TestWorkers(t *testing.T) {
 type crew struct {
 	*world
 
-	pool  *pgxpool.Pool
+	pool  *pgxpool.Pool // whose connections are not cut
 	store *versioning.Store
 	seed  uint64
+}
+
+// newCrewPool returns a pool whose connections can be told from those of the test.
+func newCrewPool(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
+	t.Helper()
+	config := pool.Config()
+	config.ConnConfig.RuntimeParams["application_name"] = "crew"
+	crewPool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(crewPool.Close)
+	return crewPool
+}
+
+func (c *crew) open(t *rapid.T, pool *pgxpool.Pool, identity versioning.Identity) {
+	pool.Reset() // some of its connections were cut in the case before
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{
+		Machine: c.machine, Name: "things", Identity: identity, MaxParked: 10_000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.store = store
 }
 
 // work lets all workers go through their partitions, and then sweeps.
@@ -61,12 +87,11 @@ func (c *crew) work(t *rapid.T) {
 			workers.Go(func() { errs <- c.consume(ctx, c.partitions[p], random) })
 		}
 	}
-	sabotage, stop := context.WithCancel(ctx)
-	saboteur.Go(func() { c.cutConnections(sabotage) })
+	stop := make(chan struct{})
+	saboteur.Go(func() { c.cutConnections(t, stop) })
 	workers.Wait()
-	stop()
+	close(stop)
 	saboteur.Wait()
-	c.pool.Reset() // some of its connections are cut, and nobody has noticed yet
 	close(errs)
 	for err := range errs {
 		if err != nil {
@@ -126,20 +151,22 @@ func retry(ctx context.Context, do func() error) error {
 }
 
 // cutConnections ends connections of the workers, one every few milliseconds.
-func (c *crew) cutConnections(ctx context.Context) {
+func (c *crew) cutConnections(t *rapid.T, stop <-chan struct{}) {
 	const query = `
 SELECT pg_terminate_backend(pid) FROM (
 	SELECT pid FROM pg_stat_activity
-	WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' ORDER BY random() LIMIT 1
+	WHERE datname = current_database() AND application_name = 'crew' AND state <> 'idle' ORDER BY random() LIMIT 1
 ) AS one`
 	ticker := time.NewTicker(7 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			return
 		case <-ticker.C:
-			_, _ = c.pool.Exec(ctx, query) // it may be cut itself
+			if _, err := c.pool.Exec(t.Context(), query); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
