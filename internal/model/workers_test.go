@@ -150,7 +150,8 @@ func retry(ctx context.Context, do func() error) error {
 	}
 }
 
-// cutConnections ends connections of the workers, one every few milliseconds.
+// cutConnections ends connections of the workers, one every few milliseconds, but
+// not for ever: on a busy machine none might live long enough to do its work.
 func (c *crew) cutConnections(t *rapid.T, stop <-chan struct{}) {
 	const query = `
 SELECT pg_terminate_backend(pid) FROM (
@@ -159,7 +160,7 @@ SELECT pg_terminate_backend(pid) FROM (
 ) AS one`
 	ticker := time.NewTicker(7 * time.Millisecond)
 	defer ticker.Stop()
-	for {
+	for range 20 {
 		select {
 		case <-stop:
 			return
