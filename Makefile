@@ -15,6 +15,9 @@ PKG ?= ./...
 HISTORIES ?= 2000
 SEED ?= 1
 
+# For how long `make torture` lets things go wrong.
+DURATION ?= 60s
+
 # The tools' versions are pinned in tools/go.mod.
 TOOL = go tool -modfile=tools/go.mod
 
@@ -38,6 +41,11 @@ race: ## Run the tests with the race detector on the embedded servers
 sim: ## Play HISTORIES of workers under faults, from SEED on; the last line is JSON
 	go test -tags synctests -c -o sim.test ./internal/sim
 	./sim.test -test.run '^TestHistories$$' -test.timeout 0 -histories $(HISTORIES) -seed $(SEED)
+
+.PHONY: torture
+torture: ## Run workers on real servers under faults for DURATION; the last line is JSON
+	go build -C internal/torture -o "$(CURDIR)/torture.bin" .
+	./torture.bin -duration $(DURATION)
 
 .PHONY: test-servers
 test-servers: ## Run the tests on the servers of `make up`

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// A step is a row of the history.
+type step struct {
+	Machine, Entity string
+	Version         int64
+	Event           statemachine.Event
+	FromState       statemachine.State
+	ToState         statemachine.State
+	MessageID       string
+	Partition       int32
+	Offset          int64
+}
+
+// A row is an entity's row.
+type row struct {
+	Machine, Entity string
+	State           statemachine.State
+	Version         int64
+}
+
+// evidence is what the database holds in the end.
+type evidence struct {
+	steps  []step // by machine, entity and version
+	rows   []row
+	parked []place
+	dead   []place
+}
+
+func gather(ctx context.Context, url string) (e evidence, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return e, fmt.Errorf("look at the database: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], `
+		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset"
+		FROM pawl.transitions ORDER BY machine, entity, version`); err != nil {
+		return e, err
+	}
+	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], `
+		SELECT 'account', id, state, version FROM torture.accounts
+		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers`); err != nil {
+		return e, err
+	}
+	if e.parked, err = collect(ctx, conn, toPlace, `SELECT partition, "offset" FROM pawl.parked`); err != nil {
+		return e, err
+	}
+	e.dead, err = collect(ctx, conn, toPlace, `SELECT partition, "offset" FROM pawl.dead_letters`)
+	return e, err
+}
+
+func toPlace(r pgx.CollectableRow) (p place, err error) {
+	return p, r.Scan(&p.partition, &p.offset)
+}
+
+func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sql string) ([]T, error) {
+	rows, _ := conn.Query(ctx, sql) // CollectRows returns the error
+	all, err := pgx.CollectRows(rows, to)
+	if err != nil {
+		return nil, fmt.Errorf("look at the database: %w", err)
+	}
+	return all, nil
+}
+
+// A judgement counts what went wrong, and tells of some of it.
+type judgement struct {
+	lost, twice, wrong int
+	told               []string
+}
+
+func (j *judgement) tell(count *int, format string, args ...any) {
+	*count++
+	if len(j.told) < 20 {
+		j.told = append(j.told, fmt.Sprintf(format, args...))
+	}
+}
+
+// judge compares what the producer knows with what the database holds.
+func judge(l *ledger, e evidence) *judgement {
+	j := &judgement{}
+	j.paths(e)
+	j.ends(l, e)
+	j.fates(l, e)
+	return j
+}
+
+// paths checks that each entity's history is a path of its machine, of versions 1
+// to n, without a message twice, and that its row is where the path ends.
+func (j *judgement) paths(e evidence) {
+	rows := make(map[[2]string]row, len(e.rows))
+	for _, r := range e.rows {
+		rows[[2]string{r.Machine, r.Entity}] = r
+	}
+	entities := 0
+	for i := 0; i < len(e.steps); entities++ {
+		first := e.steps[i]
+		state, version, ids := statemachine.None, int64(0), make(map[string]bool)
+		for ; i < len(e.steps) && e.steps[i].Machine == first.Machine && e.steps[i].Entity == first.Entity; i++ {
+			s := e.steps[i]
+			version++
+			if s.Version != version || s.FromState != state || !legal(s) {
+				j.tell(&j.wrong, "step %+v is not one from state %q at version %d", s, state, version-1)
+			}
+			if ids[s.MessageID] {
+				j.tell(&j.twice, "message %s has moved %s %s twice, the second time as %+v", s.MessageID, s.Machine, s.Entity, s)
+			}
+			ids[s.MessageID] = true
+			state = s.ToState
+		}
+		if r := rows[[2]string{first.Machine, first.Entity}]; r.State != state || r.Version != version {
+			j.tell(&j.wrong, "row %+v, and the history of %s %s ends in %q at %d", r, first.Machine, first.Entity, state, version)
+		}
+	}
+	if entities != len(rows) {
+		j.tell(&j.wrong, "%d rows, and the history of %d entities", len(rows), entities)
+	}
+}
+
+func legal(s step) bool {
+	machine := account
+	if s.Machine == transfers.Name() {
+		machine = transfers
+	}
+	to, ok := machine.Fire(s.FromState, s.Event)
+	return ok && to == s.ToState
+}
+
+// ends checks that each account ends as the ledger says.
+func (j *judgement) ends(l *ledger, e evidence) {
+	accounts, made := make(map[string]row), 0
+	for _, r := range e.rows {
+		if r.Machine == transfers.Name() {
+			made++
+			continue
+		}
+		accounts[r.Entity] = r
+	}
+	for key, want := range l.accounts {
+		switch got := accounts[key]; {
+		case got.Version < want.steps:
+			j.tell(&j.lost, "account %s is at version %d, and must be at %d", key, got.Version, want.steps)
+		case got.Version > want.steps:
+			j.tell(&j.twice, "account %s is at version %d, and must be at %d", key, got.Version, want.steps)
+		case got.State != want.state:
+			j.tell(&j.wrong, "account %s is %q, and must be %q", key, got.State, want.state)
+		}
+	}
+	if len(accounts) > len(l.accounts) {
+		j.tell(&j.wrong, "%d accounts, and there must be %d", len(accounts), len(l.accounts))
+	}
+	if made != l.transfers {
+		j.tell(&j.wrong, "%d transfers, and there must be %d", made, l.transfers)
+	}
+}
+
+// fates checks that each record has one lasting verdict, and the right one.
+func (j *judgement) fates(l *ledger, e evidence) {
+	moved := make(map[place]int) // entities that a record has moved
+	byID := make(map[string]int) // entities that a message has moved, by whatever record
+	for _, s := range e.steps {
+		moved[place{s.Partition, s.Offset}]++
+		byID[s.MessageID]++
+	}
+	waiting, buried := count(e.parked), count(e.dead)
+	for i := range l.entries {
+		r := &l.entries[i]
+		got := func() string {
+			return fmt.Sprintf("steps of record %v (message %s, %+v): %d, of its message: %d, parked: %d, dead letters: %d",
+				r.at, r.id, r.body, moved[r.at], byID[r.id], waiting[r.at], buried[r.at])
+		}
+		switch r.fate {
+		case applied:
+			switch asks := entities(r.body); {
+			case byID[r.id] < asks:
+				j.tell(&j.lost, "must be applied, and was not: %s", got())
+			case moved[r.at] != 0 && moved[r.at] != asks:
+				j.tell(&j.wrong, "must be applied whole: %s", got())
+			case waiting[r.at]+buried[r.at] > 0:
+				j.tell(&j.wrong, "must be applied, and has a second verdict: %s", got())
+			}
+		case parked:
+			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
+		case dead:
+			j.kept(buried[r.at], waiting[r.at]+moved[r.at], "must be a dead letter", got)
+		}
+		delete(waiting, r.at)
+		delete(buried, r.at)
+	}
+	for at := range waiting {
+		j.tell(&j.wrong, "record %v is parked, and not in the ledger", at)
+	}
+	for at := range buried {
+		j.tell(&j.wrong, "record %v is a dead letter, and not in the ledger", at)
+	}
+}
+
+// kept judges a record that must be kept in one place, and in no other.
+func (j *judgement) kept(there, elsewhere int, what string, got func() string) {
+	switch {
+	case there == 0 && elsewhere == 0:
+		j.tell(&j.lost, "%s: %s", what, got())
+	case there != 1 || elsewhere != 0:
+		j.tell(&j.wrong, "%s: %s", what, got())
+	}
+}
+
+func entities(m message) int {
+	if m.Transfer != "" {
+		return 3
+	}
+	return 1
+}
+
+func count(all []place) map[place]int {
+	n := make(map[place]int, len(all))
+	for _, at := range all {
+		n[at]++
+	}
+	return n
+}
+
+// gaps returns what the broker has acknowledged and does not make a whole: that
+// would be its fault, or the producer's.
+func (l *ledger) gaps() (gaps []string) {
+	offsets := make(map[int32][]int64)
+	for i := range l.entries {
+		offsets[l.entries[i].at.partition] = append(offsets[l.entries[i].at.partition], l.entries[i].at.offset)
+	}
+	for partition, all := range offsets {
+		slices.Sort(all)
+		if n := int64(len(all)); all[0] != 0 || all[n-1] != n-1 {
+			gaps = append(gaps, fmt.Sprintf("partition %d: %d records were acknowledged, with offsets from %d to %d", partition, n, all[0], all[n-1]))
+		}
+	}
+	return gaps
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testPartitions = 3
+
+// played is some traffic as a store in memory has taken it, without any faults.
+type played struct {
+	ledger *ledger
+	lanes  [][]*versioning.Record
+	store  *versioningtest.Memory
+}
+
+// play produces so many messages, and applies them in batches of random sizes, by
+// random partitions.
+func play(t testing.TB, seed uint64, messages int) *played {
+	t.Helper()
+	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions)}
+	var rules []versioning.Rules
+	for _, table := range tables() {
+		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked})
+	}
+	p.store = versioningtest.NewMemory(rules...)
+
+	traffic := newTraffic(seed, testPartitions, p.ledger)
+	p.produce(t, traffic.open())
+	for range messages {
+		p.produce(t, traffic.next())
+	}
+	p.produce(t, traffic.rest())
+
+	random := rand.New(rand.NewPCG(seed, 2))
+	for left := slices.Clone(p.lanes); ; {
+		lane := random.IntN(testPartitions)
+		n := min(len(left[lane]), 1+random.IntN(50))
+		if _, err := p.store.Apply(t.Context(), left[lane][:n]); err != nil {
+			t.Fatal(err)
+		}
+		left[lane] = left[lane][n:]
+		if !slices.ContainsFunc(left, func(l []*versioning.Record) bool { return len(l) > 0 }) {
+			return p
+		}
+	}
+}
+
+func (p *played) produce(t testing.TB, all []sending) {
+	t.Helper()
+	for _, s := range all {
+		record, err := s.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := place{record.Partition, int64(len(p.lanes[record.Partition]))}
+		p.ledger.add(s, at, nil)
+		r := &versioning.Record{Origin: versioning.Origin{Topic: topic, Partition: at.partition, Offset: at.offset}, Value: record.Value}
+		r.Changes, r.Err = decode(record)
+		for i := range r.Changes {
+			r.Changes[i].MessageID = s.id
+		}
+		p.store.Prepare(r)
+		p.lanes[at.partition] = append(p.lanes[at.partition], r)
+	}
+}
+
+// evidence is what a database would hold.
+func (p *played) evidence() (e evidence) {
+	for entity, r := range p.store.Rows() {
+		e.rows = append(e.rows, row{entity.Machine, entity.Key, r.State, r.Version})
+		for _, s := range p.store.History(entity) {
+			e.steps = append(e.steps, step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset})
+		}
+	}
+	slices.SortFunc(e.steps, func(a, b step) int {
+		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Version, b.Version))
+	})
+	for _, r := range p.store.Parked() {
+		e.parked = append(e.parked, place{r.Origin.Partition, r.Origin.Offset})
+	}
+	for _, r := range p.store.DeadLetters() {
+		e.dead = append(e.dead, place{r.Origin.Partition, r.Origin.Offset})
+	}
+	return e
+}
+
+// The fates of the messages are what becomes of them, in whatever order the
+// partitions are read.
+func TestFates(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		p := play(t, rapid.Uint64().Draw(r, "seed"), rapid.IntRange(0, 2000).Draw(r, "messages"))
+		j := judge(p.ledger, p.evidence())
+		if j.lost+j.twice+j.wrong > 0 {
+			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.told)
+		}
+	})
+}
+
+// The traffic has something of everything.
+func TestTrafficIsRich(t *testing.T) {
+	p := play(t, 1, 20000)
+	fates, ids, again, whole := make(map[fate]int), make(map[string]bool), 0, 0
+	for _, r := range p.ledger.entries {
+		fates[r.fate]++
+		if ids[r.id] {
+			again++
+		}
+		ids[r.id] = true
+		whole += entities(r.body) / 3
+	}
+	closings := 0
+	for _, a := range p.ledger.accounts {
+		if a.state == closed {
+			closings++
+		}
+	}
+	for what, n := range map[string]int{
+		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "sent again": again,
+		"transfers": whole, "closed": closings,
+	} {
+		if n < 10 {
+			t.Errorf("%s: %d of 20,000 messages", what, n)
+		}
+	}
+}
+
+// Whatever is wrong with the evidence is seen.
+func TestJudge(t *testing.T) {
+	p := play(t, 7, 3000)
+	first := func(f fate) place {
+		return p.ledger.entries[slices.IndexFunc(p.ledger.entries, func(r entry) bool { return r.fate == f })].at
+	}
+	last := func(e *evidence) step { return e.steps[len(e.steps)-1] }
+	tests := []struct {
+		name string
+		do   func(*evidence)
+		want func(*judgement) int
+	}{
+		{"a step is missing", func(e *evidence) { e.steps = e.steps[:len(e.steps)-1] }, lost},
+		{"a row is behind", func(e *evidence) {
+			i := slices.IndexFunc(e.rows, func(r row) bool { return r.Machine == "account" && r.Version > 1 })
+			e.rows[i].Version--
+		}, lost},
+		{"a row is ahead", func(e *evidence) {
+			e.rows[slices.IndexFunc(e.rows, func(r row) bool { return r.Machine == "account" })].Version++
+		}, twice},
+		{"a row is in another state", func(e *evidence) { e.rows[0].State = "somewhere" }, wrong},
+		{"a row has no history", func(e *evidence) { e.rows = append(e.rows, row{"account", "ghost", active, 1}) }, wrong},
+		{"a row is gone", func(e *evidence) { e.rows = e.rows[1:] }, wrong},
+		{"a message has moved an entity twice", func(e *evidence) {
+			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Version == 2 })
+			e.steps[i].MessageID = e.steps[i-1].MessageID
+		}, twice},
+		{"a version is left out", func(e *evidence) {
+			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Version == 2 })
+			e.steps[i].Version = 3
+		}, wrong},
+		{"a step is not legal", func(e *evidence) { e.steps[0].Event = thawed }, wrong},
+		{"a parked record is missing", func(e *evidence) { e.parked = e.parked[1:] }, lost},
+		{"a dead letter is missing", func(e *evidence) { e.dead = e.dead[1:] }, lost},
+		{"a dead letter is there twice", func(e *evidence) { e.dead = append(e.dead, e.dead[0]) }, wrong},
+		{"a dead letter is parked too", func(e *evidence) { e.parked = append(e.parked, first(dead)) }, wrong},
+		{"a parked record is dead too", func(e *evidence) { e.dead = append(e.dead, first(parked)) }, wrong},
+		{"an applied record is parked too", func(e *evidence) {
+			e.parked = append(e.parked, place{last(e).Partition, last(e).Offset})
+		}, wrong},
+		{"an unknown record is parked", func(e *evidence) { e.parked = append(e.parked, place{99, 99}) }, wrong},
+		{"an unknown record is dead", func(e *evidence) { e.dead = append(e.dead, place{99, 99}) }, wrong},
+		{"a transfer has done a third", func(e *evidence) {
+			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Machine == "transfer" })
+			e.steps[i].Offset = 1 << 40
+		}, wrong},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := p.evidence()
+			tt.do(&e)
+			if j := judge(p.ledger, e); tt.want(j) == 0 {
+				t.Errorf("it was not seen: %q", j.told)
+			}
+		})
+	}
+}
+
+func lost(j *judgement) int  { return j.lost }
+func twice(j *judgement) int { return j.twice }
+func wrong(j *judgement) int { return j.wrong }
+
+// An acknowledged record that is not in the topic is seen too.
+func TestGaps(t *testing.T) {
+	l := newLedger()
+	for _, offset := range []int64{0, 2, 1} {
+		l.add(sending{}, place{0, offset}, nil)
+		l.add(sending{}, place{1, 2 * offset}, nil)
+	}
+	if got, want := fmt.Sprint(l.gaps()), "[partition 1: 3 records were acknowledged, with offsets from 0 to 4]"; got != want {
+		t.Errorf("gaps %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A member is a worker's place: its links, and the process that has the place at
+// the moment. Whoever does something to the process holds mu.
+type member struct {
+	job      job
+	database link
+	broker   link
+	log      *os.File
+	progress *progress
+	exited   func(error) // told of a process that ended and was not killed
+
+	mu      sync.Mutex
+	process *process
+}
+
+// A process is a worker's process.
+type process struct {
+	cmd      *exec.Cmd
+	stdin    io.Closer
+	ready    chan struct{} // closed once it has written its first line: it takes signals then
+	expected chan struct{} // closed before it is killed or stopped
+	ended    chan struct{}
+	err      error // how it ended
+}
+
+func (n *network) member(name, dir string, postgres, kafka *server) (*member, error) {
+	m := &member{}
+	var err error
+	if m.database, err = n.link(name+"-postgres", postgres.address); err != nil {
+		return nil, err
+	}
+	if m.broker, err = n.link(name+"-kafka", kafka.address); err != nil {
+		return nil, err
+	}
+	if m.log, err = os.Create(filepath.Join(dir, name+".log")); err != nil {
+		return nil, fmt.Errorf("log of %s: %w", name, err)
+	}
+	m.job = job{Name: name, Broker: m.broker.Listen, DatabaseURL: databaseURL(m.database.Listen)}
+	return m, nil
+}
+
+// start starts a process for the place.
+func (m *member) start() error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", m.job.Name, err)
+	}
+	description, err := json.Marshal(m.job)
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", m.job.Name, err)
+	}
+	cmd := exec.Command(program) //nolint:noctx // this program; kill and stop end it
+	cmd.Env = append(os.Environ(), jobVariable+"="+string(description))
+	cmd.Stderr = m.log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", m.job.Name, err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", m.job.Name, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("worker %s: %w", m.job.Name, err)
+	}
+	p := &process{cmd: cmd, stdin: stdin, ready: make(chan struct{}), expected: make(chan struct{}), ended: make(chan struct{})}
+	m.process = p
+	go m.watch(p, stdout)
+	return nil
+}
+
+// watch reads what a process reports until it ends.
+func (m *member) watch(p *process, stdout io.Reader) {
+	defer close(p.ended)
+	lines := bufio.NewScanner(stdout)
+	for first := true; lines.Scan(); first = false {
+		if first {
+			close(p.ready)
+		}
+		var rep report
+		if json.Unmarshal(lines.Bytes(), &rep) == nil { // a killed process leaves half a line
+			m.progress.settled(m.job.Name, rep)
+		}
+	}
+	p.err = p.cmd.Wait()
+	select {
+	case <-p.expected:
+	default:
+		m.exited(fmt.Errorf("worker %s ended by itself: %w", m.job.Name, orClean(p.err)))
+	}
+}
+
+var errClean = errors.New("exit status 0")
+
+func orClean(err error) error {
+	if err == nil {
+		return errClean
+	}
+	return err
+}
+
+// kill ends the process, as kill -9 does.
+func (m *member) kill() {
+	close(m.process.expected)
+	_ = m.process.cmd.Process.Kill() // it fails if it has ended
+	<-m.process.ended
+	_ = m.process.stdin.Close()
+}
+
+// stop ends the process as it wants to be ended, and returns an error if it does
+// not end well.
+func (m *member) stop(within time.Duration) error {
+	select {
+	case <-m.process.ready:
+	case <-m.process.ended:
+	}
+	close(m.process.expected)
+	if err := m.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	defer m.process.stdin.Close()
+	select {
+	case <-m.process.ended:
+	case <-time.After(within):
+		_ = m.process.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines are in its log
+		<-m.process.ended
+		return fmt.Errorf("worker %s: not stopped %v after SIGTERM", m.job.Name, within)
+	}
+	if m.process.err != nil {
+		return fmt.Errorf("worker %s: SIGTERM: %w", m.job.Name, m.process.err)
+	}
+	return nil
+}
+
+func (m *member) signal(s syscall.Signal) error {
+	if err := m.process.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("worker %s: %v: %w", m.job.Name, s, err)
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	workersKilled  = "workers killed"
+	workersFrozen  = "workers frozen"
+	postgresKilled = "PostgreSQL killed"
+	brokerKilled   = "broker killed"
+)
+
+// A span is a range of times.
+type span struct{ from, to time.Duration }
+
+func seconds(from, to float64) span {
+	return span{time.Duration(from * float64(time.Second)), time.Duration(to * float64(time.Second))}
+}
+
+func (s span) draw() time.Duration { return s.from + rand.N(s.to-s.from) }
+
+// A fault is something that goes wrong again and again.
+type fault struct {
+	name  string
+	every span
+
+	// do lets it happen, and mends it before it returns. An error says that it
+	// could not be done.
+	do func(context.Context) error
+
+	happened int
+}
+
+// faults are all that goes wrong. Each kind has a loop of its own, so they happen
+// at the same time too.
+func (t *torture) faults() []*fault {
+	return []*fault{
+		{name: workersKilled, every: seconds(4, 12), do: t.killWorker},
+		{name: "workers stopped", every: seconds(15, 40), do: t.stopWorker},
+		{name: workersFrozen, every: seconds(8, 25), do: t.freezeWorker},
+		{name: postgresKilled, every: seconds(20, 45), do: t.killPostgres},
+		{name: brokerKilled, every: seconds(25, 55), do: t.killBroker},
+		{name: "links poisoned", every: seconds(1, 5), do: t.poisonLink},
+		{name: "links cut", every: seconds(2, 10), do: t.cutLink},
+		{name: "pools filled", every: seconds(10, 30), do: t.fillPool},
+		{name: "server filled", every: seconds(20, 60), do: t.fillServer},
+		{name: "rows locked", every: seconds(3, 12), do: t.lockRows},
+		{name: "history locked", every: seconds(15, 40), do: t.lockHistory},
+	}
+}
+
+// torment runs the faults until ctx is done, and returns once all is mended.
+func (t *torture) torment(ctx context.Context, all []*fault) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var loops sync.WaitGroup
+	for _, f := range all {
+		loops.Go(func() {
+			for sleep(ctx, f.every.draw()) {
+				t.log.Debug("fault", "kind", f.name)
+				if err := f.do(ctx); err != nil {
+					fail(fmt.Errorf("%s: %w", f.name, err))
+					return
+				}
+				f.happened++
+			}
+		})
+	}
+	loops.Wait()
+	if err := context.Cause(ctx); err != nil && ctx.Err() != err { //nolint:errorlint // is there a cause of its own?
+		return err
+	}
+	return nil
+}
+
+// sleep reports whether ctx is not done after a while.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (t *torture) anyone() *member { return t.crew[rand.IntN(len(t.crew))] }
+
+func (t *torture) anyLink() link {
+	m := t.anyone()
+	if rand.IntN(2) == 0 {
+		return m.database
+	}
+	return m.broker
+}
+
+func (t *torture) killWorker(ctx context.Context) error {
+	m := t.anyone()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kill()
+	sleep(ctx, seconds(0, 2).draw())
+	return m.start()
+}
+
+func (t *torture) stopWorker(ctx context.Context) error {
+	m := t.anyone()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.stop(stopWithin); err != nil {
+		t.violation(err)
+	}
+	sleep(ctx, seconds(0, 1).draw())
+	return m.start()
+}
+
+// freezeWorker makes a zombie: the group gives its partitions to others, and it
+// goes on where it was. Sometimes it is killed instead of waking up.
+func (t *torture) freezeWorker(ctx context.Context) error {
+	m := t.anyone()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	sleep(context.WithoutCancel(ctx), span{t.cfg.session + time.Second, 2*t.cfg.session + 2*time.Second}.draw())
+	if rand.IntN(5) == 0 {
+		m.kill()
+		return m.start()
+	}
+	return m.signal(syscall.SIGCONT)
+}
+
+func (t *torture) killPostgres(ctx context.Context) error {
+	t.filling.Lock() // the script that starts it needs a connection
+	defer t.filling.Unlock()
+	return t.restart(ctx, t.postgres, seconds(0, 4))
+}
+
+func (t *torture) killBroker(ctx context.Context) error {
+	return t.restart(ctx, t.kafka, seconds(0, 3))
+}
+
+func (t *torture) restart(ctx context.Context, s *server, away span) error {
+	began := time.Now()
+	over := t.progress.outage()
+	defer over()
+	if err := s.kill(); err != nil {
+		return err
+	}
+	sleep(ctx, away.draw())
+	err := s.start()
+	t.log.Debug("server started again", "script", s.script, "away", time.Since(began))
+	return err
+}
+
+// poisons are toxics of toxiproxy, with their attributes.
+var poisons = [][2]string{
+	{"latency", `{"latency":100,"jitter":100}`},
+	{"bandwidth", `{"rate":50}`}, // KB/s
+	{"slicer", `{"average_size":50,"size_variation":40,"delay":500}`},
+	{"timeout", `{"timeout":0}`}, // nothing arrives any more, and nobody is told
+	{"limit_data", `{"bytes":20000}`},
+	{"reset_peer", `{"timeout":300}`},
+}
+
+func (t *torture) poisonLink(ctx context.Context) error {
+	l := t.anyLink()
+	p := poisons[rand.IntN(len(poisons))]
+	if err := l.poison(p[0], p[1], rand.IntN(2) == 0); err != nil {
+		return err
+	}
+	sleep(ctx, seconds(0.5, 8).draw())
+	l.heal(context.WithoutCancel(ctx))
+	return nil
+}
+
+func (t *torture) cutLink(context.Context) error { return t.anyLink().cut() }
+
+func (t *torture) fillPool(ctx context.Context) error {
+	m := t.anyone()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.process.ready:
+		return m.signal(syscall.SIGUSR1)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// fillServer takes all of the server's connections that there are.
+func (t *torture) fillServer(ctx context.Context) error {
+	t.filling.Lock()
+	defer t.filling.Unlock()
+	var conns []*pgx.Conn
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close(context.WithoutCancel(ctx)) // it may be broken
+		}
+	}()
+	for {
+		conn, err := pgx.Connect(ctx, databaseURL(t.postgres.address))
+		if err != nil { // it is full, or away
+			break
+		}
+		conns = append(conns, conn)
+	}
+	sleep(ctx, seconds(1, 4).draw())
+	return nil
+}
+
+func (t *torture) lockRows(ctx context.Context) error {
+	return t.lock(ctx, `SELECT FROM torture.accounts WHERE id LIKE 'bank-%' OR state = 'active' ORDER BY random() LIMIT 50 FOR UPDATE`, seconds(0.5, 8))
+}
+
+func (t *torture) lockHistory(ctx context.Context) error {
+	return t.lock(ctx, `LOCK TABLE pawl.transitions IN SHARE MODE`, seconds(0.2, 3))
+}
+
+// lock holds locks for a while, if the server lets us.
+func (t *torture) lock(ctx context.Context, sql string, hold span) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, databaseURL(t.postgres.address))
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // whatever it holds goes with it
+	if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return nil
+	}
+	sleep(ctx, hold.draw())
+	_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // as above
+	return nil
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+)
+
+// A network is what stands between the workers and the servers: a proxy for each
+// worker and server.
+type network struct {
+	server *toxiproxy.ApiServer
+}
+
+func newNetwork() *network {
+	return &network{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
+}
+
+// A link is a worker's way to a server.
+type link struct {
+	*toxiproxy.Proxy
+}
+
+func (n *network) link(name, server string) (link, error) {
+	proxy := toxiproxy.NewProxy(n.server, name, "127.0.0.1:0", server)
+	if err := n.server.Collection.Add(proxy, true); err != nil {
+		return link{}, fmt.Errorf("proxy %s: %w", name, err)
+	}
+	return link{proxy}, nil
+}
+
+// poison lets something go wrong on the link: a toxic of toxiproxy, with its
+// attributes as JSON, on what the worker receives or on what it sends.
+func (l link) poison(kind, attributes string, received bool) error {
+	stream := "upstream"
+	if received {
+		stream = "downstream"
+	}
+	toxic := fmt.Sprintf(`{"type":%q,"stream":%q,"name":%q,"attributes":%s}`, kind, stream, kind+"-"+stream, attributes)
+	if _, err := l.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
+		return fmt.Errorf("proxy %s: %s: %w", l.Name, kind, err)
+	}
+	return nil
+}
+
+// heal ends all that goes wrong on the link.
+func (l link) heal(ctx context.Context) { l.Toxics.ResetToxics(ctx) }
+
+// cut breaks all the link's connections.
+func (l link) cut() error {
+	l.Stop()
+	if err := l.Start(); err != nil {
+		return fmt.Errorf("proxy %s: listen again: %w", l.Name, err)
+	}
+	return nil
+}

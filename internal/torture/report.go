@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// A summary is what a run ends with, in JSON on its last line.
+type summary struct {
+	OK             bool    `json:"ok"`
+	Seconds        float64 `json:"seconds"`
+	Records        int     `json:"records"` // that the broker acknowledged
+	Lost           int     `json:"lost"`
+	AppliedTwice   int     `json:"applied_twice"`
+	Wrong          int     `json:"wrong"`                 // whatever else the checker found
+	Stuck          int     `json:"stuck"`                 // records without a verdict, or still parked for nothing, when all should be settled
+	WorkerFailures int     `json:"worker_failures"`       // workers that ended by themselves, or did not end when told to
+	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were there
+	WorkerKills    int     `json:"worker_kills"`
+	Freezes        int     `json:"freezes"`
+	PostgresKills  int     `json:"postgres_kills"`
+	BrokerKills    int     `json:"broker_kills"`
+	OtherFaults    int     `json:"other_faults"`
+	Redelivered    int     `json:"redelivered"`        // settled again, at least: killed workers do not tell of their last batch
+	SettledIn      float64 `json:"settled_in_seconds"` // after the last fault
+}
+
+func (s *summary) count(all []*fault) {
+	for _, f := range all {
+		switch f.name {
+		case workersKilled:
+			s.WorkerKills = f.happened
+		case workersFrozen:
+			s.Freezes = f.happened
+		case postgresKilled:
+			s.PostgresKills = f.happened
+		case brokerKilled:
+			s.BrokerKills = f.happened
+		default:
+			s.OtherFaults += f.happened
+		}
+	}
+}
+
+func (s *summary) print(w io.Writer, all []*fault, told []string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name string, value any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", name, value) }
+	for _, f := range all {
+		line(f.name, f.happened)
+	}
+	line("", "")
+	line("records acknowledged", s.Records)
+	line("settled again", s.Redelivered)
+	line("settled after the last fault in", seconds1(s.SettledIn))
+	line("longest stall of a partition", seconds1(s.LongestStall))
+	line("", "")
+	line("lost", s.Lost)
+	line("applied twice", s.AppliedTwice)
+	line("otherwise wrong", s.Wrong)
+	line("stuck", s.Stuck)
+	line("workers that failed", s.WorkerFailures)
+	_ = table.Flush() // the last line shows whether w works
+	for _, violation := range told {
+		_, _ = fmt.Fprintln(w, "violation:", violation)
+	}
+	_, _ = fmt.Fprintln(w, "\nThe servers ran as the promise needs them: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (README, Guarantees).")
+	if err := json.NewEncoder(w).Encode(s); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+func seconds1(s float64) string { return fmt.Sprintf("%.1f s", s) }
+
+func inSeconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/migrations"
+)
+
+const (
+	topic = "accounts"
+	group = "torture"
+)
+
+// A server is a process that a script of .ci starts and stops, and that can be
+// killed and started again on what it has left.
+type server struct {
+	script  string
+	dir     string
+	address string // host:port, once it has started
+	pidFile string
+	signal  syscall.Signal // that kills it
+}
+
+func newPostgres(scripts, dir string) *server {
+	dir = filepath.Join(dir, "postgres")
+	return &server{
+		script: filepath.Join(scripts, "postgres"), dir: dir,
+		pidFile: filepath.Join(dir, "data", "postmaster.pid"),
+		signal:  syscall.SIGQUIT, // an immediate shutdown: kill -9 would leave its children
+	}
+}
+
+func newKafka(scripts, dir string) *server {
+	dir = filepath.Join(dir, "kafka")
+	return &server{
+		script: filepath.Join(scripts, "kafka"), dir: dir,
+		pidFile: filepath.Join(dir, "kafka.pid"),
+		signal:  syscall.SIGKILL,
+	}
+}
+
+var addressOf = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
+// start starts the server, at the same address as before.
+func (s *server) start() error {
+	args := []string{"start", s.dir}
+	if _, port, ok := strings.Cut(s.address, ":"); ok {
+		args = append(args, port)
+	}
+	cmd := exec.Command(s.script, args...) //nolint:noctx // the project's own script; it has deadlines of its own
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", s.script, strings.Join(args, " "), err, said.Bytes())
+	}
+	s.address = string(addressOf.Find(out))
+	return nil
+}
+
+func (s *server) stop() error {
+	if out, err := exec.Command(s.script, "stop", s.dir).CombinedOutput(); err != nil { //nolint:noctx // as above
+		return fmt.Errorf("%s stop: %w\n%s", s.script, err, out)
+	}
+	return nil
+}
+
+// kill ends the server without giving it time for anything.
+func (s *server) kill() error {
+	text, err := os.ReadFile(s.pidFile)
+	if err != nil {
+		return fmt.Errorf("kill %s: %w", s.script, err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return fmt.Errorf("kill %s: its pid: %w", s.script, err)
+	}
+	if err := syscall.Kill(pid, s.signal); err != nil {
+		return fmt.Errorf("kill %s: %w", s.script, err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); syscall.Kill(pid, 0) == nil; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d of %s is still there 20 s after it was killed", pid, s.script)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// databaseURL is that of the database, at the server or at a proxy for it.
+func databaseURL(address string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("shop", "shop"), Host: address, Path: "shop", RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// prepareDatabase makes the tables, and makes sure that commits last.
+func prepareDatabase(ctx context.Context, postgres *server) error {
+	if err := migrations.Up(ctx, databaseURL(postgres.address)); err != nil {
+		return err //nolint:wrapcheck // it says it all
+	}
+	conn, err := pgx.Connect(ctx, databaseURL(postgres.address))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		var value string
+		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
+			return fmt.Errorf("look at %s: %w", setting, err)
+		}
+		if value != "on" {
+			return fmt.Errorf("PostgreSQL has %s %s; the promise needs it on", setting, value)
+		}
+	}
+	if _, err := conn.Exec(ctx, schema); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	return nil
+}
+
+func makeTopic(ctx context.Context, broker string, partitions int) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		return fmt.Errorf("make the topic: %w", err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
+		return fmt.Errorf("make the topic: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// A fate is what must become of a record.
+type fate uint8
+
+const (
+	applied fate = iota
+	parked       // for good: what it waits for never comes
+	dead         // a dead letter
+)
+
+func (f fate) String() string { return [...]string{"applied", "parked", "dead letter"}[f] }
+
+// A sending is a message on its way to a partition, and what must become of it.
+// Of several with one ID, one is applied, and the others do nothing.
+type sending struct {
+	partition int
+	id        string
+	body      message
+	garbage   bool // sent in place of the body
+	fate      fate
+}
+
+// traffic makes up messages for ever. Whatever the order in which the partitions
+// are read, the fate of each message is certain:
+//
+//   - An account of a customer is on one partition. Its messages may be swapped and
+//     sent twice, but what is wrong on purpose, and the closing, is only sent when
+//     nothing that came before is still to be sent.
+//   - Transfers are between the accounts of banks, which are open from the start
+//     and stay so.
+type traffic struct {
+	random     *rand.Rand
+	partitions int
+	lanes      []lane
+	customers  []*customer
+	born       int
+	serial     int
+	ledger     *ledger
+}
+
+// A lane holds messages back on their way to a partition.
+type lane struct {
+	held []heldBack
+}
+
+type heldBack struct {
+	sending  sending
+	after    int // so many others
+	customer *customer
+}
+
+// A customer is an account with a life.
+type customer struct {
+	key       string
+	partition int
+	versioned bool // its messages carry the version that they expect
+	steps     int  // still to come before it is closed
+	state     statemachine.State
+	taken     []statemachine.Event // by version
+	held      int                  // messages that are held back
+	sent      []sending
+}
+
+const (
+	openCustomers = 300
+	banksEach     = 8 // accounts of banks on each partition
+)
+
+func newTraffic(seed uint64, partitions int, l *ledger) *traffic {
+	return &traffic{
+		random:     rand.New(rand.NewPCG(seed, 1)),
+		partitions: partitions, lanes: make([]lane, partitions), ledger: l,
+	}
+}
+
+// open returns the messages that must be first.
+func (t *traffic) open() (all []sending) {
+	for p := range t.partitions {
+		for i := range banksEach {
+			key := bank(p, i)
+			t.ledger.step(key, active)
+			all = append(all, t.sending(p, message{Event: opened, Account: key}, applied))
+		}
+	}
+	return all
+}
+
+func bank(partition, i int) string { return fmt.Sprintf("bank-%d-%d", partition, i) }
+
+func (t *traffic) sending(partition int, m message, f fate) sending {
+	t.serial++
+	m.Amount = int64(t.serial)
+	return sending{partition: partition, id: "m" + strconv.Itoa(t.serial), body: m, fate: f}
+}
+
+func (t *traffic) chance(share float64) bool { return t.random.Float64() < share }
+
+// next returns what is to be sent now: a message, and what was held back for it.
+func (t *traffic) next() []sending {
+	switch {
+	case t.chance(0.002):
+		return t.release(t.orphan())
+	case t.chance(0.1):
+		return t.release(t.transfer())
+	}
+	c := t.customer()
+	if s, ok := t.wrong(c); ok {
+		return t.release(s)
+	}
+	if len(c.sent) > 0 && t.chance(0.05) {
+		return t.release(c.sent[t.random.IntN(len(c.sent))]) // again
+	}
+	s := t.step(c)
+	if s.body.Event != shut && t.chance(0.05) {
+		t.hold(c, s)
+		return nil
+	}
+	return t.release(s)
+}
+
+// rest returns all that is still held back, and what it needs: an account that is
+// frozen takes nothing.
+func (t *traffic) rest() (all []sending) {
+	for i := range t.lanes {
+		for _, h := range t.lanes[i].held {
+			all = append(all, h.sending)
+		}
+		t.lanes[i].held = nil
+	}
+	for _, c := range t.customers {
+		if c.state == frozen {
+			all = append(all, t.step(c))
+		}
+	}
+	return all
+}
+
+func (t *traffic) hold(c *customer, s sending) {
+	c.held++
+	l := &t.lanes[s.partition]
+	l.held = append(l.held, heldBack{s, 1 + t.random.IntN(100), c})
+}
+
+// release returns a message, and those that were held back until after it.
+func (t *traffic) release(s sending) []sending {
+	all := []sending{s}
+	l := &t.lanes[s.partition]
+	still := l.held[:0]
+	for _, h := range l.held {
+		if h.after--; h.after > 0 {
+			still = append(still, h)
+			continue
+		}
+		h.customer.held--
+		all = append(all, h.sending)
+	}
+	l.held = still
+	return all
+}
+
+// orphan returns a message that waits for an account that is never opened: alone,
+// or as a transfer of which the rest could be done.
+func (t *traffic) orphan() sending {
+	p := t.random.IntN(t.partitions)
+	s := t.sending(p, message{Event: deposited, Account: fmt.Sprintf("nobody-%d", t.serial)}, parked)
+	if t.chance(0.5) {
+		s.body.To = s.body.Account
+		s.body.Account = bank(p, t.random.IntN(banksEach))
+		s.body.Transfer = "t" + s.id
+	}
+	return s
+}
+
+func (t *traffic) transfer() sending {
+	p := t.random.IntN(t.partitions)
+	from, to := bank(p, t.random.IntN(banksEach)), bank(t.random.IntN(t.partitions), t.random.IntN(banksEach))
+	for to == from {
+		to = bank(t.random.IntN(t.partitions), t.random.IntN(banksEach))
+	}
+	s := t.sending(p, message{Event: made, Account: from, To: to}, applied)
+	s.body.Transfer = "t" + s.id
+	t.ledger.step(from, active)
+	t.ledger.step(to, active)
+	t.ledger.transfers++
+	return s
+}
+
+// customer returns one of those that have an account, or wait for one.
+func (t *traffic) customer() *customer {
+	if len(t.customers) < openCustomers {
+		t.born++
+		c := &customer{
+			key: fmt.Sprintf("customer-%d", t.born), partition: t.random.IntN(t.partitions),
+			versioned: t.chance(0.3), steps: 2 + t.random.IntN(12),
+		}
+		t.customers = append(t.customers, c)
+	}
+	return t.customers[t.random.IntN(len(t.customers))]
+}
+
+// wrong returns, now and then, a message that can't be applied to an account as
+// it is: all that came before has been sent.
+func (t *traffic) wrong(c *customer) (s sending, ok bool) {
+	if !t.chance(0.01) || c.held > 0 || len(c.taken) == 0 {
+		return sending{}, false
+	}
+	s = t.sending(c.partition, message{Event: opened, Account: c.key}, dead)
+	switch {
+	case t.chance(0.3):
+		s.garbage = true
+	case c.versioned: // what it expects was taken by another event
+		at := t.random.IntN(len(c.taken))
+		s.body.Expected = strconv.Itoa(at)
+		if s.body.Event = deposited; c.taken[at] == deposited {
+			s.body.Event = withdrawn
+		}
+	}
+	return s, true
+}
+
+// step returns the next message of an account's life.
+func (t *traffic) step(c *customer) sending {
+	m := message{Account: c.key}
+	if c.versioned {
+		m.Expected = strconv.Itoa(len(c.taken))
+	}
+	m.Event, c.state = t.event(c)
+	c.taken = append(c.taken, m.Event)
+	c.steps--
+	t.ledger.step(c.key, c.state)
+	s := t.sending(c.partition, m, applied)
+	c.sent = append(c.sent, s)
+	return s
+}
+
+func (t *traffic) event(c *customer) (statemachine.Event, statemachine.State) {
+	switch {
+	case c.state == statemachine.None:
+		return opened, active
+	case c.state == frozen:
+		return thawed, active
+	case c.steps <= 0 && c.held == 0:
+		t.leave(c)
+		return shut, closed
+	case t.chance(0.1):
+		return froze, frozen
+	case t.chance(0.5):
+		return withdrawn, active
+	}
+	return deposited, active
+}
+
+func (t *traffic) leave(c *customer) {
+	last := len(t.customers) - 1
+	for i := range t.customers {
+		if t.customers[i] == c {
+			t.customers[i] = t.customers[last]
+			t.customers = t.customers[:last]
+			return
+		}
+	}
+}

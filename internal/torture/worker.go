@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A job is what a worker's process is told, by its environment.
+type job struct {
+	Name           string
+	Broker         string // a proxy's address
+	DatabaseURL    string
+	Protocol       consumer.Protocol
+	SessionTimeout time.Duration
+}
+
+const (
+	jobVariable     = "PAWL_TORTURE_JOB"
+	poolConnections = 6
+
+	// poolHold is for how long SIGUSR1 has a worker hold all of its connections.
+	poolHold = 4 * time.Second
+)
+
+// A report is a line that a worker writes for each batch: for each partition, the
+// offset after its last record.
+type report struct {
+	Records int             `json:"records"`
+	Next    map[int32]int64 `json:"next"`
+}
+
+// work is the worker's process. It ends with the process that started it.
+func work(description string) error {
+	var j job
+	if err := json.Unmarshal([]byte(description), &j); err != nil {
+		return fmt.Errorf("%s: %w", jobVariable, err)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", j.Name)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // how it ended does not matter
+		os.Exit(3)
+	}()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	fill := make(chan os.Signal, 1)
+	signal.Notify(fill, syscall.SIGUSR1)
+	out := &reporter{out: bufio.NewWriter(os.Stdout)}
+	out.write(report{}) // signals are taken from here on
+
+	config, err := pgxpool.ParseConfig(j.DatabaseURL)
+	if err != nil {
+		return fmt.Errorf("database URL: %w", err)
+	}
+	config.MaxConns = poolConnections
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
+	defer pool.Close()
+	go fillPool(ctx, pool, fill)
+
+	store, err := openStore(ctx, pool, log)
+	if err != nil {
+		return err
+	}
+	worker, err := consumer.New(consumer.Config{
+		Client:       j.client(),
+		Group:        group,
+		Topics:       []string{topic},
+		Store:        store,
+		Decode:       decode,
+		Protocol:     j.Protocol,
+		ApplyTimeout: 5 * time.Second,
+		RetryMax:     time.Second,
+		SweepEvery:   2 * time.Second,
+		StalledAfter: 10 * time.Second,
+		Logger:       log,
+		Hooks:        []consumer.Hook{out},
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // it says it all
+	}
+	return worker.Run(ctx) //nolint:wrapcheck // as above
+}
+
+// openStore opens the store, however long the database is away: that is what the
+// thing that runs a worker, and starts it again, would do.
+func openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*versioning.Store, error) {
+	for {
+		store, err := versioning.Open(ctx, pool, tables()...)
+		if err == nil || versioning.CauseOf(err) == versioning.Fatal || ctx.Err() != nil {
+			return store, err //nolint:wrapcheck // it says it all
+		}
+		log.Warn("open the store again", "err", err)
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// client has the options of a client that reaches every broker by way of a proxy.
+func (j job) client() []kgo.Opt {
+	var dialer net.Dialer
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(j.Broker),
+		kgo.ClientID(j.Name),
+		kgo.Dialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, j.Broker)
+		}),
+	}
+	if j.Protocol == consumer.Classic { // by KIP-848 the broker says it
+		opts = append(opts, kgo.SessionTimeout(j.SessionTimeout), kgo.HeartbeatInterval(j.SessionTimeout/6))
+	}
+	return opts
+}
+
+// fillPool takes all of the pool's connections when it is told to.
+func fillPool(ctx context.Context, pool *pgxpool.Pool, when <-chan os.Signal) {
+	for range when {
+		hold, cancel := context.WithTimeout(ctx, poolHold)
+		var all sync.WaitGroup
+		for range poolConnections {
+			all.Go(func() {
+				if conn, err := pool.Acquire(hold); err == nil {
+					<-hold.Done()
+					conn.Release()
+				}
+			})
+		}
+		all.Wait()
+		cancel()
+	}
+}
+
+// A reporter writes a line for each batch.
+type reporter struct{ out *bufio.Writer }
+
+// OnBatch implements [consumer.BatchHook].
+func (r *reporter) OnBatch(b consumer.Batch) {
+	rep := report{Records: len(b.Records), Next: make(map[int32]int64)}
+	for i, record := range b.Records {
+		if b.Outcomes[i].Verdict != versioning.Undecided {
+			rep.Next[record.Origin.Partition] = max(rep.Next[record.Origin.Partition], record.Origin.Offset+1)
+		}
+	}
+	r.write(rep)
+}
+
+func (r *reporter) write(rep report) {
+	_ = json.NewEncoder(r.out).Encode(rep) // the parent sees what is missing
+	_ = r.out.Flush()
+}
