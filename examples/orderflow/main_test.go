@@ -5,6 +5,8 @@ import (
 	"context"
 	"os"
 	"testing"
+
+	"github.com/pawl-go/pawl/internal/testenv"
 )
 
 // TestMain lets the test's own program be the worker that the demo starts as a
@@ -13,7 +15,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		os.Exit(run())
 	}
-	os.Exit(m.Run())
+	testenv.Main(m, testenv.CheckLeaks())
 }
 
 // execute runs a command line.
