@@ -15,6 +15,12 @@ import (
 // joined. The one in memory forgets that if the connection breaks at this very
 // moment: then the member, which may be dead, keeps its partitions for ever. This
 // file does in its place what a broker does.
+//
+// And a broker waits for a rebalance once, for as long as a member may take. The
+// one in memory starts to wait again with each member that joins or goes, so
+// members that give up and join again, in turns, can keep each other waiting for
+// ever. A rebalance that takes that long is ended, as a coordinator that moves
+// would end it: all members have to join again.
 
 // phantomAfter is longer than a member that lives can be silent: it says nothing
 // while it waits for a rebalance.
@@ -42,8 +48,8 @@ func (w *world) hear() {
 	}
 }
 
-// expel removes the members that were silent for too long, once the faults have
-// been over for as long.
+// expel removes the members that were silent for too long, or all of them if their
+// rebalance does not end, once the faults have been over for as long.
 func (w *world) expel(calmSince time.Time) {
 	if w.script.protocol != consumer.Classic || time.Since(calmSince) < phantomAfter {
 		return
@@ -52,13 +58,25 @@ func (w *world) expel(calmSince time.Time) {
 	if info == nil {
 		return
 	}
+	if info.State != "PreparingRebalance" {
+		w.waiting = time.Time{}
+	} else if w.waiting.IsZero() {
+		w.waiting = time.Now()
+	}
+	endless := !w.waiting.IsZero() && time.Since(w.waiting) > 2*phantomAfter
+	if endless {
+		w.waiting = time.Time{}
+		w.meet("endless rebalance")
+	}
 	for _, m := range info.Members {
 		w.mu.Lock()
 		heard := w.heard[m.MemberID]
 		w.mu.Unlock()
-		if time.Since(heard) > phantomAfter {
+		if endless || time.Since(heard) > phantomAfter {
 			w.log.Info("session timed out", slog.String("member", m.MemberID))
-			w.meet("phantom")
+			if !endless {
+				w.meet("phantom")
+			}
 			w.expelMember(m.MemberID)
 		}
 	}

@@ -48,7 +48,8 @@ type world struct {
 	apply  func(context.Context, []*versioning.Record) (versioning.Result, error)
 	tamper func(*world, *versioning.Plan)
 
-	checked []int64 // by partition: all records below have a fate; the broker's
+	waiting time.Time // since when the group prepares a rebalance, as settle has seen; zero: it does not
+	checked []int64   // by partition: all records below have a fate; the broker's
 
 	mu    sync.Mutex // of what follows
 	wrong []string   // what is wrong with the history

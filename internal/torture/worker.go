@@ -76,6 +76,9 @@ func work(description string) error {
 	go fillPool(ctx, pool, fill)
 
 	store, err := openStore(ctx, pool, log)
+	if ctx.Err() != nil {
+		return nil // told to stop before it could begin
+	}
 	if err != nil {
 		return err
 	}
