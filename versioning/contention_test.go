@@ -410,3 +410,31 @@ func TestKilledConnection(t *testing.T) {
 	}
 	wantVerdicts(t, apply(t, hooked, records...), "duplicate", "early not_yet", "rejected unknown_event", "duplicate")
 }
+
+// TestLockOrder lets workers move the same entities in batches of different
+// orders: they wait for each other, and never in a circle.
+func TestLockOrder(t *testing.T) {
+	t.Parallel()
+	_, store := openOrders(t)
+	const workers, rounds, entities = 4, 25, 100
+	var wait sync.WaitGroup
+	for w := range workers {
+		l := log{next: int64(w) * 1_000_000}
+		wait.Go(func() {
+			for round := range rounds {
+				var records []*versioning.Record
+				for _, i := range rand.Perm(entities) {
+					// New entities in each round, as well as those of the round before.
+					records = append(records,
+						l.set(fmt.Sprint(round, "/", i), "placed", versioning.Columns{"note": "x"}),
+						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"))
+				}
+				prepare(store, records)
+				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {
+					t.Errorf("worker %d, round %d: %v", w, round, err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}

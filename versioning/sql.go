@@ -63,11 +63,11 @@ WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast)
 }
 
-// lockSQL locks the rows of $1 in the order of their keys.
+// lockSQL locks the rows of $1, in its order.
 func (t *table) lockSQL() string {
 	return fmt.Sprintf(`
-SELECT FROM %[1]s AS t JOIN unnest($1::text[]) AS u(key) ON t.%[2]s = u.key::%[3]s
-ORDER BY t.%[2]s FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
+SELECT FROM %[1]s AS t JOIN unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
+ORDER BY u.n FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
 }
 
 // updateSQL is the optimistic update: $1 key, $2 and $3 the state and version

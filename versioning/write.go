@@ -3,7 +3,9 @@ package versioning
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,7 +58,10 @@ func (w *writer) guarded(rows int, sql string, args []any) {
 	})
 }
 
-// rows queues the update and the inserts of one table.
+// rows queues the update and the inserts of one table. All transactions take the
+// rows in one order, that of their tables and keys, so that two that want the same
+// ones wait for each other, and not in a circle (which only new rows of different
+// shapes can still make: PostgreSQL breaks it, and the batch is applied again).
 func (w *writer) rows(t *table, moves []Move) {
 	machine := t.Machine.Name()
 	var updates []rowWrite
@@ -73,10 +78,10 @@ func (w *writer) rows(t *table, moves []Move) {
 		}
 	}
 	if len(updates) > 0 {
-		w.update(t, updates)
+		w.update(t, inOrder(updates))
 	}
-	for _, rows := range inserts {
-		w.insert(t, rows)
+	for _, shape := range slices.Sorted(maps.Keys(inserts)) {
+		w.insert(t, inOrder(inserts[shape]))
 	}
 }
 
@@ -99,6 +104,11 @@ func newRowWrite(m *Move) rowWrite {
 	}
 	slices.SortFunc(r.set, func(a, b column) int { return a.at - b.at })
 	return r
+}
+
+func inOrder(rows []rowWrite) []rowWrite {
+	slices.SortFunc(rows, func(a, b rowWrite) int { return strings.Compare(a.move.Entity.Key, b.move.Entity.Key) })
+	return rows
 }
 
 // shape tells which columns with a default a new row sets. Rows that set the
