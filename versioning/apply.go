@@ -161,12 +161,19 @@ func (s *Store) decide(records []*Record, parked bool) decision {
 // are then, and for one that is new and empty that is a scan of the whole table,
 // which stays until the next ANALYZE, however the table grows. The settings end
 // with the transaction; triggers on the application's tables run under them.
+//
+// A worker whose machine vanishes, or that is frozen, in the middle of a
+// transaction would keep its rows locked until the server gives up the connection:
+// for hours, by default. So PostgreSQL ends a transaction from which it hears
+// nothing for 30 s, unless the server or the role has a limit of its own.
 var transaction = pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL plan_cache_mode = force_generic_plan;
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
-SET LOCAL enable_material = off`}
+SET LOCAL enable_material = off;
+SELECT set_config('idle_in_transaction_session_timeout', '30s', true)
+WHERE current_setting('idle_in_transaction_session_timeout') = '0'`}
 
 // transact runs one transaction: read, fold, write. If rows were moved in
 // between, it is rolled back and run again, with the rows locked.

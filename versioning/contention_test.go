@@ -438,3 +438,33 @@ func TestLockOrder(t *testing.T) {
 	}
 	wait.Wait()
 }
+
+// TestSilentTransaction looks, from within, at how long a transaction may be
+// silent: a worker that is frozen in one must not lock its rows for ever.
+func TestSilentTransaction(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, role, want string }{
+		{"unlimited", "0", "30s"},
+		{"limited by the role", "5s", "5s"},
+		{"limited more loosely by the role", "1h", "1h"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			pool, _ := openOrders(t)
+			mustExec(t, pool, `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+				$$ BEGIN NEW.note := current_setting('idle_in_transaction_session_timeout'); RETURN NEW; END $$`)
+			mustExec(t, pool, `CREATE TRIGGER note BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION note()`)
+			config := pool.Config()
+			config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = tt.role
+			limited, err := pgxpool.NewWithConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer limited.Close()
+			l := log{}
+			apply(t, open(t, limited, versioning.Table{Machine: order, Name: "orders"}), l.say("a", "placed"))
+			wantRows(t, pool, "SELECT note FROM orders", tt.want)
+		})
+	}
+}
