@@ -37,7 +37,7 @@ func Run(ctx context.Context, o Options) (results *report.Results, err error) {
 	b.results.Quick, b.results.Rounds = o.Quick, o.Rounds
 	// What was made is removed even if the run was interrupted.
 	clean := context.WithoutCancel(ctx)
-	if b.server, err = openServer(ctx, o.DatabaseURL, b.run); err != nil {
+	if b.server, err = openServer(ctx, o.DatabaseURL); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.server.close(clean)) }()

@@ -25,20 +25,21 @@ CREATE TABLE order_history (
 
 // A server is the PostgreSQL server, and the databases made on it.
 type server struct {
-	url      *url.URL
-	admin    *pgx.Conn
-	template string
-	made     []string
+	url   *url.URL
+	admin *pgx.Conn
+	made  []string
 }
 
-// openServer checks that the server is as durable as in production, and makes
-// the database of which the others are copies.
-func openServer(ctx context.Context, databaseURL, run string) (*server, error) {
+// openServer checks that the server is as durable as in production.
+func openServer(ctx context.Context, databaseURL string) (*server, error) {
 	u, err := url.Parse(databaseURL)
-	if err != nil || u.Scheme == "" {
-		return nil, fmt.Errorf("DATABASE_URL has to be a URL: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	s := &server{url: u, template: "bench_" + run + "_template"}
+	if u.Scheme == "" {
+		return nil, errors.New("DATABASE_URL has to be a URL, not a list of settings")
+	}
+	s := &server{url: u}
 	if s.admin, err = pgx.Connect(ctx, databaseURL); err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
@@ -51,13 +52,7 @@ func openServer(ctx context.Context, databaseURL, run string) (*server, error) {
 			return nil, fmt.Errorf("%s is %s; figures of a server that may lose commits say nothing: set it on", setting, value)
 		}
 	}
-	if err := s.create(ctx, s.template, "template1"); err != nil {
-		return nil, err
-	}
-	if err := migrations.Up(ctx, s.urlOf(s.template)); err != nil {
-		return nil, err
-	}
-	return s, s.in(ctx, s.template, tables)
+	return s, nil
 }
 
 func (s *server) urlOf(database string) string {
@@ -73,17 +68,23 @@ func (s *server) exec(ctx context.Context, statement string) error {
 	return nil
 }
 
-func (s *server) create(ctx context.Context, name, template string) error {
+// create makes a database with empty tables.
+func (s *server) create(ctx context.Context, name string) error {
 	s.made = append(s.made, name)
-	return s.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+template)
+	if err := s.exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return err
+	}
+	return s.empty(ctx, name)
 }
 
-// fresh makes a database with empty tables.
-func (s *server) fresh(ctx context.Context, name string) (databaseURL string, err error) {
-	if err := s.create(ctx, name, s.template); err != nil {
-		return "", err
+// empty makes all tables of a database anew, so that neither rows nor what the
+// planner knows of them are left.
+func (s *server) empty(ctx context.Context, name string) error {
+	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tables)
+	if err != nil {
+		return err
 	}
-	return s.urlOf(name), nil
+	return migrations.Up(ctx, s.urlOf(name))
 }
 
 func (s *server) drop(ctx context.Context, name string) error {

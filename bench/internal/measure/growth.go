@@ -59,12 +59,11 @@ func (b *bench) grow(ctx context.Context, database string, old, round int) error
 // through the framework's own store, so that it is what a worker leaves behind,
 // whatever the schema looks like.
 func (b *bench) preload(ctx context.Context, database string, accounts int) error {
-	url, err := b.server.fresh(ctx, database)
-	if err != nil {
+	if err := b.server.create(ctx, database); err != nil {
 		return err
 	}
 	start := time.Now()
-	if err := contend.Preload(ctx, url, accounts); err != nil {
+	if err := contend.Preload(ctx, b.server.urlOf(database), accounts); err != nil {
 		return err
 	}
 	if err := b.server.in(ctx, database, "VACUUM ANALYZE"); err != nil {

@@ -18,12 +18,15 @@ const steadyRate = 2000
 // producer that falls behind counts: what is due is not put off.
 func latency(ctx context.Context, b *bench) error {
 	contenders := []string{contend.Pawl, contend.HandWritten, contend.HandSharded}
-	return b.byTurns(contenders, func(round int, contender string) error {
-		rate := steadyRate
-		if contender == contend.HandWritten {
-			rate /= 10
-		}
-		return b.onFresh(ctx, fmt.Sprintf("latency-%d", round), func(url, _ string) error {
+	return b.inDatabase(ctx, "latency", func(url, database string) error {
+		return b.byTurns(contenders, func(round int, contender string) error {
+			if err := b.server.empty(ctx, database); err != nil {
+				return err
+			}
+			rate := steadyRate
+			if contender == contend.HandWritten {
+				rate /= 10
+			}
 			return b.steadily(ctx, fmt.Sprintf("latency-%s-%d", contender, round), contender, rate, url)
 		})
 	})

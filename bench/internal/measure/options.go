@@ -41,7 +41,7 @@ var full = sizes{
 }
 
 var quick = sizes{
-	orders: 25_000, bankCases: 3000, accounts: 5000, hotRecords: 100_000, box: 1500 * time.Millisecond,
+	orders: 20_000, bankCases: 3000, accounts: 5000, hotRecords: 100_000, box: time.Second,
 	warmup: time.Second, steady: 5 * time.Second,
 	growth: []int{10_000, 50_000, 100_000}, growing: 60_000, bigOrders: 10_000,
 }

@@ -128,15 +128,19 @@ func bankLog(ctx context.Context, b *bench) error {
 	return b.throughput(ctx, "bank-log", in)
 }
 
-// throughput has all contenders apply a topic to empty tables, each time in a
-// database of its own.
+// throughput has all contenders apply a topic to empty tables.
 func (b *bench) throughput(ctx context.Context, name string, in input) error {
-	if err := b.onFresh(ctx, name+"-record", func(url, _ string) error { return b.record(ctx, &in, url) }); err != nil {
-		return err
-	}
-	defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
-	return b.byTurns(contend.All, func(round int, contender string) error {
-		return b.onFresh(ctx, fmt.Sprintf("%s-%d", name, round), func(url, database string) error {
+	return b.inDatabase(ctx, name, func(url, database string) error {
+		if err := b.record(ctx, &in, url); err != nil {
+			return err
+		}
+		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
+		return b.byTurns(contend.All, func(_ int, contender string) error {
+			if contender != contend.ConsumeOnly {
+				if err := b.server.empty(ctx, database); err != nil {
+					return err
+				}
+			}
 			result, err := b.measured(ctx, name, b.job(name, contender, in, url), database, true)
 			if err == nil {
 				b.results.AddRate(name, contender, result.Rate())
@@ -146,14 +150,13 @@ func (b *bench) throughput(ctx context.Context, name string, in input) error {
 	})
 }
 
-// onFresh makes a database, and drops it after use.
-func (b *bench) onFresh(ctx context.Context, name string, use func(url, database string) error) error {
+// inDatabase makes a database, and drops it after use.
+func (b *bench) inDatabase(ctx context.Context, name string, use func(url, database string) error) error {
 	database := b.database(name)
-	url, err := b.server.fresh(ctx, database)
-	if err != nil {
+	if err := b.server.create(ctx, database); err != nil {
 		return err
 	}
-	return errors.Join(use(url, database), b.server.drop(context.WithoutCancel(ctx), database))
+	return errors.Join(use(b.server.urlOf(database), database), b.server.drop(context.WithoutCancel(ctx), database))
 }
 
 // replay has all contenders read a topic that is in the tables already.
@@ -162,7 +165,7 @@ func replay(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.onFresh(ctx, "replay", func(url, database string) error {
+	return b.inDatabase(ctx, "replay", func(url, database string) error {
 		if _, err := runChild(ctx, b.job("replay-seed", contend.Pawl, in, url), nil); err != nil {
 			return err
 		}
@@ -194,8 +197,11 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.byTurns([]string{contend.Pawl}, func(round int, contender string) error {
-		return b.onFresh(ctx, fmt.Sprintf("memory-%d", round), func(url, database string) error {
+	return b.inDatabase(ctx, "memory", func(url, database string) error {
+		return b.byTurns([]string{contend.Pawl}, func(_ int, contender string) error {
+			if err := b.server.empty(ctx, database); err != nil {
+				return err
+			}
 			_, err := b.measured(ctx, "memory", b.job("memory", contender, in, url), database, true)
 			return err
 		})
