@@ -33,8 +33,13 @@ type Result struct {
 	RSSMiB    float64        // its largest resident set
 	CPU       float64        // seconds of its own, user and system
 	Verdicts  map[string]int `json:",omitempty"` // pawl's
+	Steps     Steps          // pawl's
 	Latencies []float64      `json:",omitempty"` // milliseconds, of records that say when they were due
 }
+
+// Steps are the seconds that the steps of a worker took, one after the other.
+// What is left of the time, it waited for records.
+type Steps struct{ Decode, Apply, Commit float64 }
 
 // Rate returns records a second.
 func (r Result) Rate() float64 {

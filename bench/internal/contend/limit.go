@@ -2,6 +2,7 @@ package contend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -14,24 +15,21 @@ import (
 // round trips. Unlike the worker, no connection waits for the others at the end
 // of a batch.
 func runLimit(ctx context.Context, job Job, m *meter) error {
-	var conns []net.Conn
-	var trips [][][]byte
+	var conns [connections]net.Conn
+	var trips [connections][][]byte
 	for i := range connections {
-		recorded, err := readTrips(recording(job.Recording, i))
-		if err != nil {
+		var err error
+		if trips[i], err = readTrips(recording(job.Recording, i)); err != nil {
 			return err
 		}
-		conn, err := rawConnection(ctx, job.DatabaseURL)
-		if err != nil {
+		if conns[i], err = rawConnection(ctx, job.DatabaseURL); err != nil {
 			return err
 		}
-		defer conn.Close()
-		conns, trips = append(conns, conn), append(trips, recorded)
 	}
 	m.start()
 	var group errgroup.Group
-	for i := range conns {
-		group.Go(func() error { return play(conns[i], trips[i]) })
+	for i, conn := range conns {
+		group.Go(func() error { return errors.Join(play(conn, trips[i]), conn.Close()) })
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("play the recorded statements: %w", err)

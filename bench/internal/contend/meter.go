@@ -30,6 +30,7 @@ type meter struct {
 	last      time.Time // when the last record was settled
 	settled   int
 	verdicts  map[string]int
+	steps     Steps
 	latencies []float64
 	warm      time.Time // what was due before is not counted in latencies
 }
@@ -72,9 +73,12 @@ func (m *meter) settle(n int) {
 	}
 }
 
-func (m *meter) count(verdicts map[string]int) {
+func (m *meter) count(verdicts map[string]int, took Steps) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.steps.Decode += took.Decode
+	m.steps.Apply += took.Apply
+	m.steps.Commit += took.Commit
 	for verdict, n := range verdicts {
 		m.verdicts[verdict] += n
 	}
@@ -112,7 +116,7 @@ func (m *meter) result() (Result, error) {
 	}
 	return Result{
 		Records: m.settled, Seconds: m.last.Sub(m.started).Seconds(), RSSMiB: rss, CPU: cpuSeconds(),
-		Verdicts: maps.Clone(m.verdicts), Latencies: m.latencies,
+		Verdicts: maps.Clone(m.verdicts), Steps: m.steps, Latencies: m.latencies,
 	}, nil
 }
 

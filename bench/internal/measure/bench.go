@@ -124,9 +124,12 @@ func (b *bench) measured(ctx context.Context, workload string, job contend.Job, 
 func (b *bench) note(workload, contender string, r contend.Result) {
 	b.results.AddUse(workload, contender, r.RSSMiB, r.CPU/float64(r.Records)*1e6)
 	b.Logger.Info("ran", "workload", workload, "contender", contender, "records", r.Records,
-		"seconds", fmt.Sprintf("%.2f", r.Seconds), "rate", int(r.Rate()), "rss_mib", int(r.RSSMiB),
-		"cpu_us_per_record", fmt.Sprintf("%.1f", r.CPU/float64(r.Records)*1e6), "verdicts", verdicts(r.Verdicts))
+		"seconds", seconds(r.Seconds), "rate", int(r.Rate()), "rss_mib", int(r.RSSMiB),
+		"cpu_us_per_record", fmt.Sprintf("%.1f", r.CPU/float64(r.Records)*1e6), "verdicts", verdicts(r.Verdicts),
+		"decode_s", seconds(r.Steps.Decode), "apply_s", seconds(r.Steps.Apply), "commit_s", seconds(r.Steps.Commit))
 }
+
+func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 2, 64) }
 
 func verdicts(all map[string]int) string {
 	var words []string

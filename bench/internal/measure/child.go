@@ -92,7 +92,7 @@ func follow(out io.Reader, whenReady func() error, result *contend.Result) error
 	for decoder := json.NewDecoder(lines); ; {
 		var l line
 		switch err := decoder.Decode(&l); {
-		case err == io.EOF: //nolint:errorlint // Decode returns it bare
+		case err == io.EOF:
 			return nil
 		case err != nil:
 			return fmt.Errorf("read what it tells: %w", err)

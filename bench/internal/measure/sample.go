@@ -3,6 +3,9 @@ package measure
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,20 +44,31 @@ func (b *bench) sample(ctx context.Context, workload string, job contend.Job) (s
 		close(done)
 		<-ended
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		for what, n := range counts {
-			b.Logger.Info("sessions", "workload", workload, "contender", job.Contender, "at", what,
-				"mean", fmt.Sprintf("%.2f", float64(n)/float64(max(samples, 1))))
-		}
+		b.Logger.Info("sessions", "workload", workload, "contender", job.Contender, "mean", shares(counts, samples))
 		if statements {
 			b.logStatements(ctx, conn, workload, job.Contender)
 		}
 	}
 }
 
+// shares returns how many sessions were at something on average, most first.
+func shares(counts map[string]int, samples int) string {
+	var all []string
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] })
+	for _, what := range names {
+		if mean := float64(counts[what]) / float64(max(samples, 1)); mean >= 0.005 {
+			all = append(all, fmt.Sprintf("%s %.2f", what, mean))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 func activity(ctx context.Context, conn *pgx.Conn, counts map[string]int) {
 	rows, err := conn.Query(ctx, `
-SELECT backend_type || ': ' || CASE WHEN state LIKE 'idle%' THEN state ELSE coalesce(wait_event_type || '/' || wait_event, 'CPU') END
-FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (backend_type <> 'client backend' OR datname LIKE 'bench%')`)
+SELECT CASE WHEN backend_type <> 'client backend' THEN backend_type || ' ' ELSE '' END || CASE WHEN state LIKE 'idle%' THEN state ELSE coalesce(wait_event_type || '/' || wait_event, 'CPU') END
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND wait_event_type IS DISTINCT FROM 'Activity'
+  AND (backend_type <> 'client backend' OR datname LIKE 'bench%')`)
 	if err != nil {
 		return
 	}

@@ -26,7 +26,8 @@ type broker struct {
 }
 
 func openBroker(ctx context.Context, seeds []string) (*broker, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(50_000))
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(50_000),
+		kgo.MetadataMinAge(100*time.Millisecond)) // topics are used as soon as they are made
 	if err != nil {
 		return nil, fmt.Errorf("make the Kafka client: %w", err)
 	}

@@ -16,6 +16,18 @@ import (
 func (r *Results) Table(w io.Writer, contenders []string) error {
 	s := r.Summary()
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	r.throughput(out, s, contenders)
+	r.latencies(out, s, contenders)
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return r.remarks(w, s)
+}
+
+func (r *Results) throughput(out io.Writer, s Summary, contenders []string) {
+	if len(r.order) == 0 {
+		return
+	}
 	fmt.Fprintf(out, "workload\tcontender\trecords/s\tlowest\thighest\tpawl is\tpeak MiB\tCPU us/record\t\n")
 	for _, workload := range r.order {
 		for _, contender := range shown(contenders, r.rates[workload]) {
@@ -28,18 +40,18 @@ func (r *Results) Table(w io.Writer, contenders []string) error {
 				thousands(slices.Min(rates)), thousands(slices.Max(rates)), ratio, s.RSS[workload][contender], s.CPU[workload][contender])
 		}
 	}
-	if len(s.Latency) > 0 {
-		fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nlatency\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
-		for _, contender := range shown(contenders, s.Latency) {
-			l := s.Latency[contender]
-			fmt.Fprintf(out, "\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", contender, l.Rate, l.P50, l.P99, l.P999,
-				s.RSS[latencyName][contender], s.CPU[latencyName][contender])
-		}
+}
+
+func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
+	if len(s.Latency) == 0 {
+		return
 	}
-	if err := out.Flush(); err != nil {
-		return err
+	fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nworkload\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
+	for _, contender := range shown(contenders, s.Latency) {
+		l := s.Latency[contender]
+		fmt.Fprintf(out, "latency\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", contender, l.Rate, l.P50, l.P99, l.P999,
+			s.RSS[latencyName][contender], s.CPU[latencyName][contender])
 	}
-	return r.remarks(w, s)
 }
 
 func (r *Results) remarks(w io.Writer, s Summary) error {

@@ -63,7 +63,8 @@ func Decode(value []byte) (Message, error) {
 	if err := json.Unmarshal(value, &m); err != nil {
 		return m, fmt.Errorf("decode JSON: %w", err)
 	}
-	return m, m.Check()
+	err := m.Check()
+	return m, err
 }
 
 // Check returns an error if the message lacks what it needs.

@@ -19,9 +19,11 @@ type Event struct {
 // BankName is the name of the machine that the bank's log implies.
 const BankName = "bank"
 
-// window is how many entities are under way at a time: the events of one are
-// spread over so many times its number of events.
-const window = 2000
+// window returns how many of n entities are under way at a time: a fifth. The
+// events of one are spread over the time in which a fifth of all come and go, so
+// that even a worker that takes thousands of records at once meets most entities
+// more than once.
+func window(n int) int { return max(1, n/5) }
 
 // NewOrders makes orders and takes each through its four events. run sets the
 // keys and IDs of different runs apart.
@@ -46,13 +48,13 @@ func (e *entity) step() Event {
 
 // rolling plays the events of n entities: of those under way a random one has
 // its next event, and one that is done makes room for a new one.
-func rolling(n int, make func(i int) entity) iter.Seq[Event] {
+func rolling(n int, begin func(i int) entity) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		random := rand.New(rand.NewPCG(1, uint64(n)))
 		var under []entity
 		for next := 0; next < n || len(under) > 0; {
-			for len(under) < window && next < n {
-				under = append(under, make(next))
+			for len(under) < window(n) && next < n {
+				under = append(under, begin(next))
 				next++
 			}
 			i := random.IntN(len(under))
