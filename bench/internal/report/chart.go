@@ -55,6 +55,8 @@ func (r *Results) Chart(w io.Writer, contenders []string) error {
 			y += barStep
 		}
 	}
+	axisEnd := y
+	y = r.latencyText(&body, y, contenders)
 	height := y + 16
 	var chart strings.Builder
 	fmt.Fprintf(&chart, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
@@ -64,13 +66,32 @@ func (r *Results) Chart(w io.Writer, contenders []string) error {
 		r.Rounds, quickly(r.Quick))
 	for power := axisFrom; power <= axisTo; power++ {
 		x := place(math.Pow10(power))
-		fmt.Fprintf(&chart, "  <line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", x, x, chartTop-4, y)
+		fmt.Fprintf(&chart, "  <line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", x, x, chartTop-4, axisEnd)
 		fmt.Fprintf(&chart, "  <text class=\"small\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">%s</text>\n", x, chartTop-10, thousands(math.Pow10(power)))
 	}
 	chart.WriteString(body.String())
 	chart.WriteString("</svg>\n")
 	_, err := io.WriteString(w, chart.String())
 	return err
+}
+
+// latencyText writes latencies as text, which has no axis in common with the rest.
+func (r *Results) latencyText(w io.Writer, y int, contenders []string) int {
+	all := r.Summary().Latency
+	if len(all) == 0 {
+		return y
+	}
+	y += titleStep - barStep
+	fmt.Fprintf(w, "  <text class=\"title\" x=\"8\" y=\"%d\">latency, from due to committed</text>\n", y+12)
+	y += barStep
+	for _, contender := range shown(contenders, all) {
+		l := all[contender]
+		fmt.Fprintf(w, "  <text text-anchor=\"end\" x=\"%d\" y=\"%d\">%s</text>\n", chartLeft-8, y+12, html.EscapeString(contender))
+		fmt.Fprintf(w, "  <text x=\"%d\" y=\"%d\">p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms at %s records/s</text>\n",
+			chartLeft, y+12, l.P50, l.P99, l.P999, thousands(float64(l.Rate)))
+		y += barStep
+	}
+	return y
 }
 
 func quickly(quick bool) string {

@@ -116,6 +116,9 @@ func TestChart(t *testing.T) {
 	if bars != 6 {
 		t.Errorf("the chart has %d bars, want 6:\n%s", bars, out.String())
 	}
+	if !strings.Contains(out.String(), "p50 4.0 ms, p99 6.0 ms, p99.9 6.0 ms at 200 records/s") {
+		t.Errorf("the chart has no latency of the hand-written loop:\n%s", out.String())
+	}
 	if !strings.Contains(out.String(), "prefers-color-scheme: dark") {
 		t.Error("the chart has no colours for dark pages")
 	}
