@@ -17,6 +17,12 @@ SEED ?= 1
 
 # For how long `make torture` lets things go wrong.
 DURATION ?= 60s
+# What `make bench` measures: all workloads with all their data unless these say
+# otherwise. Such a run draws the chart that the docs show.
+WORKLOAD ?=
+QUICK ?=
+BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)
+BENCH_FLAGS ?= -svg $(BENCH_SVG) $(if $(WORKLOAD),-workload $(WORKLOAD)) $(if $(filter-out 0,$(QUICK)),-quick)
 
 # The tools' versions are pinned in tools/go.mod.
 TOOL = go tool -modfile=tools/go.mod
@@ -57,7 +63,11 @@ cover: ## Run the tests and show what they cover in a browser
 	go tool cover -html=cover.out
 
 .PHONY: bench
-bench: ## Run the benchmarks beside the code six times, for benchstat
+bench: ## Measure a worker beside its rivals (WORKLOAD=new-orders for one, QUICK=1 for little data)
+	bench/run $(BENCH_FLAGS)
+
+.PHONY: microbench
+microbench: ## Run the benchmarks beside the code six times, for benchstat
 	go test -run '^$$' -bench . -count 6 $(PKG) | tee bench.out
 	$(TOOL) benchstat bench.out
 

@@ -1,0 +1,92 @@
+package contend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/bench/internal/traffic"
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// table is the entity table of all contenders.
+const table = "orders"
+
+// runPawl is a worker with the defaults of consumer.Config.
+func runPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
+	pool, err := pgxpool.New(ctx, job.DatabaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	defer pool.Close()
+	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: machine, Name: table})
+	if err != nil {
+		return err
+	}
+	worker, err := consumer.New(workerConfig(job, timedStore{store, m}, m))
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx)
+}
+
+func workerConfig(job Job, store consumer.Store, m *meter) consumer.Config {
+	return consumer.Config{
+		Client: []kgo.Opt{kgo.SeedBrokers(job.Brokers...), kgo.WithHooks(m)},
+		Group:  job.Group,
+		Topics: []string{job.Topic},
+		Store:  store,
+		Decode: consumer.JSON(changes),
+		Hooks:  []consumer.Hook{batches{m}},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+func changes(message traffic.Message, _ *kgo.Record) ([]versioning.Change, error) {
+	change := versioning.Change{Key: message.Key, Event: message.Event}
+	if creates(message.Event) {
+		change.Set = versioning.Columns{"customer": message.Customer, "total": message.Total}
+	}
+	return []versioning.Change{change}, message.Check()
+}
+
+// creates says which events bring an entity's further columns.
+func creates(e statemachine.Event) bool { return e == "order.placed" || e == "account.opened" }
+
+// batches tells the meter of settled batches. Their offsets are committed.
+type batches struct{ meter *meter }
+
+func (b batches) OnBatch(batch consumer.Batch) {
+	verdicts := make(map[string]int)
+	for _, outcome := range batch.Outcomes {
+		verdicts[outcome.Verdict.String()]++
+	}
+	b.meter.count(verdicts, Steps{batch.Decode.Seconds(), batch.Apply.Seconds(), batch.Commit.Seconds()})
+	b.meter.settle(len(batch.Records))
+}
+
+// A timedStore notes when a transaction has committed.
+type timedStore struct {
+	*versioning.Store
+	meter *meter
+}
+
+func (s timedStore) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+	result, err := s.Store.Apply(ctx, records)
+	now := time.Now()
+	for _, r := range records[:len(result.Outcomes)] {
+		for _, h := range r.Headers {
+			if h.Key == traffic.SentHeader {
+				s.meter.committed(h.Value, now)
+			}
+		}
+	}
+	return result, err
+}

@@ -1,0 +1,128 @@
+package contend
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// connections is the number that a worker spreads a batch over by default.
+const connections = 4
+
+// recordPawl runs a worker, and writes down what it sends to PostgreSQL, byte by
+// byte. Its batches are those that the default worker makes. They are dealt to
+// the connections by a hash that stays the same, so that no connection has to
+// wait for another when they are played.
+func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) (err error) {
+	store := &recordingStore{seed: maphash.MakeSeed()}
+	for i := range connections {
+		r, err := newRecorder(ctx, job, machine, i)
+		if err != nil {
+			return err
+		}
+		store.recorders = append(store.recorders, r)
+	}
+	store.Store = store.recorders[0].store
+	config := workerConfig(job, store, m)
+	config.Connections = 1 // the store does it
+	config.SweepEvery = -1 // a replay has no time to sweep at
+	worker, err := consumer.New(config)
+	if err != nil {
+		return err
+	}
+	err = worker.Run(ctx)
+	for _, r := range store.recorders {
+		err = errors.Join(err, r.close())
+	}
+	return err
+}
+
+// A recorder is a store on one connection that is written down.
+type recorder struct {
+	pool  *pgxpool.Pool
+	store *versioning.Store
+	on    atomic.Bool
+	file  *os.File
+	lines *bufio.Writer
+}
+
+func recording(folder string, i int) string {
+	return filepath.Join(folder, fmt.Sprintf("connection-%d", i))
+}
+
+func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i int) (*recorder, error) {
+	config, err := pgxpool.ParseConfig(job.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	r := &recorder{}
+	if r.file, err = os.Create(recording(job.Recording, i)); err != nil {
+		return nil, fmt.Errorf("record statements: %w", err)
+	}
+	r.lines = bufio.NewWriterSize(r.file, 1<<20)
+	config.MaxConns = 1
+	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		return &tap{Conn: conn, on: &r.on, file: r.lines}, nil
+	}
+	if r.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	if r.store, err = versioning.Open(ctx, r.pool, versioning.Table{Machine: machine, Name: table}); err != nil {
+		return nil, err
+	}
+	r.on.Store(true)
+	return r, nil
+}
+
+func (r *recorder) close() error {
+	r.on.Store(false)
+	r.pool.Close()
+	return errors.Join(r.lines.Flush(), r.file.Close())
+}
+
+// A recordingStore deals the records of a batch to its recorders, by entity.
+type recordingStore struct {
+	*versioning.Store // prepares
+
+	seed      maphash.Seed
+	recorders []*recorder
+}
+
+func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+	n := len(s.recorders)
+	lists, index := make([][]*versioning.Record, n), make([][]int, n)
+	for i, r := range records {
+		list := int(maphash.String(s.seed, r.Changes[0].Key) % uint64(n))
+		lists[list] = append(lists[list], r)
+		index[list] = append(index[list], i)
+	}
+	outcomes := make([]versioning.Outcome, len(records))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, r := range s.recorders {
+		group.Go(func() error {
+			result, err := r.store.Apply(ctx, lists[i])
+			for j, outcome := range result.Outcomes {
+				outcomes[index[i][j]] = outcome
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return versioning.Result{}, err
+	}
+	return versioning.Result{Outcomes: outcomes}, nil
+}

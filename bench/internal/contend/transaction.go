@@ -1,0 +1,125 @@
+package contend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/bench/internal/traffic"
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// connect opens a pool of so many connections, and connects all of them, so that
+// none has to while the clock runs.
+func connect(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	config.MaxConns = int32(connections)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	var open []*pgxpool.Conn
+	for range connections {
+		var conn *pgxpool.Conn
+		if conn, err = pool.Acquire(ctx); err != nil {
+			break
+		}
+		open = append(open, conn)
+	}
+	for _, conn := range open {
+		conn.Release()
+	}
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	return pool, nil
+}
+
+// errIllegal is a message that its entity cannot take. There is none in what is
+// measured.
+var errIllegal = errors.New("message is not legal")
+
+// A transactor writes one message with one transaction, as is done by hand: read
+// the row, decide, update it if it is still as it was, add a row of history.
+type transactor struct {
+	pool    *pgxpool.Pool
+	machine *statemachine.Machine
+}
+
+func (t transactor) apply(ctx context.Context, id string, message traffic.Message) error {
+	tx, err := t.pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	done, err := t.write(ctx, tx, id, message)
+	if err != nil || !done {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// write returns false if the message is a duplicate.
+func (t transactor) write(ctx context.Context, tx pgx.Tx, id string, message traffic.Message) (bool, error) {
+	var from string
+	var version int64
+	err := tx.QueryRow(ctx, `SELECT state, version FROM orders WHERE id = $1`, message.Key).Scan(&from, &version)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, fmt.Errorf("read the row: %w", err)
+	}
+	to, legal := t.machine.Fire(statemachine.State(from), message.Event)
+	if !legal {
+		return false, t.explain(ctx, tx, id, message)
+	}
+	if err := t.move(ctx, tx, message, from, string(to), version); err != nil {
+		return false, err
+	}
+	tag, err := tx.Exec(ctx, `
+INSERT INTO order_history (order_id, version, event, from_state, to_state, message_id) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (order_id, message_id) DO NOTHING`, message.Key, version+1, message.Event, from, to, id)
+	if err != nil {
+		return false, fmt.Errorf("insert history: %w", err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+func (t transactor) move(ctx context.Context, tx pgx.Tx, message traffic.Message, from, to string, version int64) error {
+	query := `UPDATE orders SET state = $4, version = $3 + 1 WHERE id = $1 AND state = $2 AND version = $3`
+	args := []any{message.Key, from, version, to}
+	if version == 0 {
+		query = `INSERT INTO orders (id, state, version, customer, total) VALUES ($1, $2, 1, $3, $4) ON CONFLICT (id) DO NOTHING`
+		args = []any{message.Key, to, message.Customer, message.Total}
+	}
+	tag, err := tx.Exec(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("write the row: %w", err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("the row of %s was moved by someone else", message.Key)
+	}
+	return nil
+}
+
+// explain returns an error unless the message was applied before.
+func (t transactor) explain(ctx context.Context, tx pgx.Tx, id string, message traffic.Message) error {
+	var known bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM order_history WHERE order_id = $1 AND message_id = $2)`,
+		message.Key, id).Scan(&known)
+	if err != nil {
+		return fmt.Errorf("look for the message: %w", err)
+	}
+	if !known {
+		return fmt.Errorf("%w: %s of %s", errIllegal, message.Event, message.Key)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/migrations"
+)
+
+// tables are those of the application. All contenders write orders; those
+// without the framework have order_history for what pawl.transitions is to it.
+const tables = `
+CREATE TABLE orders (
+	id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric
+);
+CREATE TABLE order_history (
+	order_id text NOT NULL, version bigint NOT NULL, event text NOT NULL, from_state text NOT NULL, to_state text NOT NULL,
+	message_id text NOT NULL, at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (order_id, version), UNIQUE (order_id, message_id)
+)`
+
+// A server is the PostgreSQL server, and the databases made on it.
+type server struct {
+	url   *url.URL
+	admin *pgx.Conn
+	made  []string
+}
+
+// openServer checks that the server is as durable as in production.
+func openServer(ctx context.Context, databaseURL string) (*server, error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	if u.Scheme == "" {
+		return nil, errors.New("DATABASE_URL has to be a URL, not a list of settings")
+	}
+	s := &server{url: u}
+	if s.admin, err = pgx.Connect(ctx, databaseURL); err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+		var value string
+		if err := s.admin.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
+			return nil, fmt.Errorf("read the setting %s: %w", setting, err)
+		}
+		if value != "on" {
+			return nil, fmt.Errorf("%s is %s; figures of a server that may lose commits say nothing: set it on", setting, value)
+		}
+	}
+	return s, nil
+}
+
+func (s *server) urlOf(database string) string {
+	u := *s.url
+	u.Path = "/" + database
+	return u.String()
+}
+
+func (s *server) exec(ctx context.Context, statement string) error {
+	if _, err := s.admin.Exec(ctx, statement); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
+	}
+	return nil
+}
+
+// create makes a database with empty tables.
+func (s *server) create(ctx context.Context, name string) error {
+	s.made = append(s.made, name)
+	if err := s.exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return err
+	}
+	return s.empty(ctx, name)
+}
+
+// empty makes all tables of a database anew, so that neither rows nor what the
+// planner knows of them are left.
+func (s *server) empty(ctx context.Context, name string) error {
+	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tables)
+	if err != nil {
+		return err
+	}
+	return migrations.Up(ctx, s.urlOf(name))
+}
+
+func (s *server) drop(ctx context.Context, name string) error {
+	return s.exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+}
+
+// in runs statements in one of the databases.
+func (s *server) in(ctx context.Context, database string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, s.urlOf(database))
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", database, err)
+	}
+	for _, statement := range statements {
+		if _, execErr := conn.Exec(ctx, statement); execErr != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", statement, execErr))
+		}
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// steps returns how many steps all rows of the table have made.
+func (s *server) steps(ctx context.Context, database string) (steps int, err error) {
+	conn, err := pgx.Connect(ctx, s.urlOf(database))
+	if err != nil {
+		return 0, fmt.Errorf("connect to %s: %w", database, err)
+	}
+	err = conn.QueryRow(ctx, "SELECT coalesce(sum(version), 0)::bigint FROM orders").Scan(&steps)
+	if err = errors.Join(err, conn.Close(ctx)); err != nil {
+		return 0, fmt.Errorf("count the steps: %w", err)
+	}
+	return steps, nil
+}
+
+func (s *server) close(ctx context.Context) (err error) {
+	for _, name := range s.made {
+		err = errors.Join(err, s.drop(ctx, name))
+	}
+	return errors.Join(err, s.admin.Close(ctx))
+}

@@ -1,0 +1,209 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pawl-go/pawl/bench/internal/contend"
+	"github.com/pawl-go/pawl/bench/internal/traffic"
+	"github.com/pawl-go/pawl/internal/banklog"
+)
+
+// A workload is a kind of traffic, and what is measured of it.
+type workload struct {
+	name, about string
+	run         func(ctx context.Context, b *bench) error
+}
+
+var workloads = []workload{
+	{"new-orders", "new orders, each through four transitions", newOrders},
+	{"bank-log", "the event log of a bank, BPI Challenge 2012", bankLog},
+	{"hot-key", "half of all records for 1 % of the entities", hotKey},
+	{"replay", "a topic that has been applied already: duplicates only", replay},
+	{"latency", "from due to committed, at a fixed rate", latency},
+	{"growth", "throughput by the number of entities that there are", growth},
+	{"memory", "a long lag of large records", memory},
+}
+
+// Names returns the names of all workloads.
+func Names() []string {
+	var names []string
+	for _, w := range workloads {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+func choose(names []string) (chosen []workload, err error) {
+	if len(names) == 0 {
+		return workloads, nil
+	}
+	for _, name := range names {
+		found := false
+		for _, w := range workloads {
+			if w.name == name {
+				chosen, found = append(chosen, w), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("there is no workload %q; there are: %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// An input is a topic and what it takes to apply it.
+type input struct {
+	topic     string
+	machine   string
+	records   int
+	recording string
+}
+
+// produce fills a topic.
+func (b *bench) produce(ctx context.Context, name, machine string, events iter.Seq[traffic.Event], noteSize int) (input, error) {
+	in := input{topic: "bench-" + b.run + "-" + name, machine: machine}
+	var err error
+	if in.records, err = b.broker.fill(ctx, in.topic, events, noteSize); err != nil {
+		return in, err
+	}
+	b.Logger.Info("produced", "topic", in.topic, "records", in.records)
+	return in, nil
+}
+
+// record records what the worker sends to PostgreSQL for a topic.
+func (b *bench) record(ctx context.Context, in *input, databaseURL string) error {
+	if len(b.wanted([]string{contend.Limit})) == 0 {
+		return nil
+	}
+	in.recording = filepath.Join(b.Dir, in.topic)
+	if err := os.MkdirAll(in.recording, 0o750); err != nil {
+		return fmt.Errorf("record statements: %w", err)
+	}
+	_, err := runChild(ctx, b.job("record", contend.Limit, *in, databaseURL).Record(), nil)
+	return err
+}
+
+// database names a database of this run.
+func (b *bench) database(name string) string {
+	return "bench_" + b.run + "_" + strings.ReplaceAll(name, "-", "_")
+}
+
+func newOrders(ctx context.Context, b *bench) error {
+	in, err := b.produce(ctx, "new-orders", traffic.Order.Name(), traffic.NewOrders(b.run, b.orders), 0)
+	if err != nil {
+		return err
+	}
+	return b.throughput(ctx, "new-orders", in)
+}
+
+func hotKey(ctx context.Context, b *bench) error {
+	in, err := b.produce(ctx, "hot-key", traffic.Account.Name(), traffic.HotKeys(b.run, b.accounts, b.hotRecords), 0)
+	if err != nil {
+		return err
+	}
+	return b.throughput(ctx, "hot-key", in)
+}
+
+func bankLog(ctx context.Context, b *bench) error {
+	log, err := banklog.Read(traffic.BankName, b.BankLog)
+	if errors.Is(err, fs.ErrNotExist) {
+		b.Logger.Warn("skipped: the event log is not on this machine", "workload", "bank-log", "path", b.BankLog)
+		b.results.Skipped["bank-log"] = "no event log at " + b.BankLog
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	in, err := b.produce(ctx, "bank-log", traffic.BankName, traffic.Bank(log.Head(b.bankCases)), 0)
+	if err != nil {
+		return err
+	}
+	return b.throughput(ctx, "bank-log", in)
+}
+
+// throughput has all contenders apply a topic to empty tables.
+func (b *bench) throughput(ctx context.Context, name string, in input) error {
+	return b.inDatabase(ctx, name, func(url, database string) error {
+		if err := b.record(ctx, &in, url); err != nil {
+			return err
+		}
+		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
+		return b.byTurns(contend.All, func(_ int, contender string) error {
+			if contender != contend.ConsumeOnly {
+				if err := b.server.empty(ctx, database); err != nil {
+					return err
+				}
+			}
+			result, err := b.measured(ctx, name, b.job(name, contender, in, url), database, true)
+			if err == nil {
+				b.results.AddRate(name, contender, result.Rate())
+			}
+			return err
+		})
+	})
+}
+
+// inDatabase makes a database, and drops it after use.
+func (b *bench) inDatabase(ctx context.Context, name string, use func(url, database string) error) error {
+	database := b.database(name)
+	if err := b.server.create(ctx, database); err != nil {
+		return err
+	}
+	return errors.Join(use(b.server.urlOf(database), database), b.server.drop(context.WithoutCancel(ctx), database))
+}
+
+// replay has all contenders read a topic that is in the tables already.
+func replay(ctx context.Context, b *bench) error {
+	in, err := b.produce(ctx, "replay", traffic.Order.Name(), traffic.NewOrders(b.run, b.orders), 0)
+	if err != nil {
+		return err
+	}
+	return b.inDatabase(ctx, "replay", func(url, database string) error {
+		if _, err := runChild(ctx, b.job("replay-seed", contend.Pawl, in, url), nil); err != nil {
+			return err
+		}
+		err := b.server.in(ctx, database, `
+INSERT INTO order_history (order_id, version, event, from_state, to_state, message_id)
+SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transitions`, "VACUUM ANALYZE")
+		if err != nil {
+			return err
+		}
+		if err := b.record(ctx, &in, url); err != nil {
+			return err
+		}
+		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
+		contenders := []string{contend.Limit, contend.Pawl, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
+		return b.byTurns(contenders, func(_ int, contender string) error {
+			result, err := b.measured(ctx, "replay", b.job("replay", contender, in, url), database, false)
+			if err == nil {
+				b.results.AddRate("replay", contender, result.Rate())
+			}
+			return err
+		})
+	})
+}
+
+// memory has the worker catch up with a long lag of records of 4 KiB.
+func memory(ctx context.Context, b *bench) error {
+	const noteSize = 4 << 10
+	in, err := b.produce(ctx, "memory", traffic.Order.Name(), traffic.NewOrders(b.run, b.bigOrders), noteSize)
+	if err != nil {
+		return err
+	}
+	return b.inDatabase(ctx, "memory", func(url, database string) error {
+		return b.byTurns([]string{contend.Pawl}, func(_ int, contender string) error {
+			if err := b.server.empty(ctx, database); err != nil {
+				return err
+			}
+			_, err := b.measured(ctx, "memory", b.job("memory", contender, in, url), database, true)
+			return err
+		})
+	})
+}

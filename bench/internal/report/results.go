@@ -1,0 +1,199 @@
+package report
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+)
+
+// Results are what a run of the benchmarks has measured.
+type Results struct {
+	order   []string // of workloads, as they came
+	rates   map[string]map[string][]float64
+	rss     map[string]map[string]float64
+	cpu     map[string]map[string][]float64
+	latency map[string]latencies
+	growth  map[int][]float64
+
+	Quick   bool
+	Rounds  int
+	Skipped map[string]string // workloads, and why
+}
+
+type latencies struct {
+	rate           int
+	p50, p99, p999 []float64
+}
+
+// NewResults returns results without any.
+func NewResults() *Results {
+	return &Results{
+		rates: make(map[string]map[string][]float64), rss: make(map[string]map[string]float64),
+		cpu:     make(map[string]map[string][]float64),
+		latency: make(map[string]latencies), growth: make(map[int][]float64), Skipped: make(map[string]string),
+	}
+}
+
+// Names that are no names of contenders or workloads.
+const (
+	pawl         = "pawl"
+	latencyName  = "latency"
+	growthPrefix = "growth-"
+	memoryName   = "memory"
+)
+
+func add[V any](m map[string]map[string]V, workload, contender string, update func(V) V) {
+	if m[workload] == nil {
+		m[workload] = make(map[string]V)
+	}
+	m[workload][contender] = update(m[workload][contender])
+}
+
+// AddRate adds one round's records a second.
+func (r *Results) AddRate(workload, contender string, rate float64) {
+	if !slices.Contains(r.order, workload) {
+		r.order = append(r.order, workload)
+	}
+	add(r.rates, workload, contender, func(have []float64) []float64 { return append(have, rate) })
+}
+
+// AddUse adds one round's peak of memory, in MiB, and its CPU time for a record,
+// in microseconds.
+func (r *Results) AddUse(workload, contender string, rssMiB, cpuMicros float64) {
+	add(r.rss, workload, contender, func(have float64) float64 { return max(have, rssMiB) })
+	add(r.cpu, workload, contender, func(have []float64) []float64 { return append(have, cpuMicros) })
+}
+
+// AddLatency adds one round's milliseconds from due to committed, at a rate.
+func (r *Results) AddLatency(contender string, rate int, ms []float64) {
+	l := r.latency[contender]
+	l.rate = rate
+	l.p50 = append(l.p50, Percentile(ms, 0.50))
+	l.p99 = append(l.p99, Percentile(ms, 0.99))
+	l.p999 = append(l.p999, Percentile(ms, 0.999))
+	r.latency[contender] = l
+}
+
+// AddGrowth adds one round's records a second on tables with so many entities.
+func (r *Results) AddGrowth(entities int, rate float64) {
+	r.growth[entities] = append(r.growth[entities], rate)
+	r.AddRate(growthPrefix+strconv.Itoa(entities), pawl, rate)
+}
+
+// A Summary is the last line of the output.
+type Summary struct {
+	Medians map[string]map[string]float64 `json:"medians"`
+	Ratios  map[string]map[string]float64 `json:"ratios"`
+	Latency map[string]Latency            `json:"latency,omitempty"`
+	Growth  map[string]float64            `json:"growth,omitempty"`
+	RSS     map[string]map[string]float64 `json:"rss_mib"`
+	CPU     map[string]map[string]float64 `json:"cpu_us_per_record"`
+	Rounds  int                           `json:"rounds"`
+	Quick   bool                          `json:"quick"`
+	Skipped map[string]string             `json:"skipped,omitempty"`
+}
+
+// Latency is in milliseconds, at a rate in records a second.
+type Latency struct {
+	P50  float64 `json:"p50"`
+	P99  float64 `json:"p99"`
+	P999 float64 `json:"p999"`
+	Rate int     `json:"rate"`
+}
+
+// Summary returns the medians, and the ratios of pawl's to the others'.
+func (r *Results) Summary() Summary {
+	s := Summary{
+		Medians: make(map[string]map[string]float64), Ratios: make(map[string]map[string]float64),
+		RSS: r.roundedRSS(), CPU: make(map[string]map[string]float64),
+		Rounds: r.Rounds, Quick: r.Quick, Skipped: r.Skipped,
+	}
+	for workload, rates := range r.rates {
+		s.Medians[workload] = medians(rates)
+	}
+	for workload, use := range r.cpu {
+		s.CPU[workload] = medians(use)
+	}
+	r.summarizeLatency(&s)
+	if peak := r.peak(); peak > 0 {
+		s.Medians[memoryName] = map[string]float64{pawl: peak}
+	}
+	for workload, all := range s.Medians {
+		for contender, median := range all {
+			if ours := all[pawl]; contender != pawl && ours > 0 && median > 0 {
+				add(s.Ratios, workload, contender, func(float64) float64 { return round(ours / median) })
+			}
+		}
+	}
+	r.summarizeGrowth(&s)
+	return s
+}
+
+func medians(all map[string][]float64) map[string]float64 {
+	medians := make(map[string]float64, len(all))
+	for name, values := range all {
+		medians[name] = round(Median(values))
+	}
+	return medians
+}
+
+// summarizeLatency puts the 99th percentile among the medians.
+func (r *Results) summarizeLatency(s *Summary) {
+	if len(r.latency) == 0 {
+		return
+	}
+	s.Latency, s.Medians[latencyName] = make(map[string]Latency), make(map[string]float64)
+	for contender, l := range r.latency {
+		one := Latency{round(Median(l.p50)), round(Median(l.p99)), round(Median(l.p999)), l.rate}
+		s.Latency[contender] = one
+		s.Medians[latencyName][contender] = one.P99
+	}
+}
+
+// summarizeGrowth adds the ratio of the rate on the largest tables to that on
+// the smallest.
+func (r *Results) summarizeGrowth(s *Summary) {
+	if len(r.growth) == 0 {
+		return
+	}
+	sizes := slices.Sorted(maps.Keys(r.growth))
+	s.Growth = make(map[string]float64)
+	for _, n := range sizes {
+		s.Growth[strconv.Itoa(n)] = round(Median(r.growth[n]))
+	}
+	smallest, largest := Median(r.growth[sizes[0]]), Median(r.growth[sizes[len(sizes)-1]])
+	if smallest > 0 {
+		s.Ratios["growth"] = map[string]float64{"largest-to-smallest": round(largest / smallest)}
+	}
+}
+
+// peak is the most memory that pawl took in any workload.
+func (r *Results) peak() (peak float64) {
+	for _, all := range r.rss {
+		peak = max(peak, all[pawl])
+	}
+	return round(peak)
+}
+
+func (r *Results) roundedRSS() map[string]map[string]float64 {
+	rounded := make(map[string]map[string]float64)
+	for workload, all := range r.rss {
+		for contender, mib := range all {
+			add(rounded, workload, contender, func(float64) float64 { return round(mib) })
+		}
+	}
+	return rounded
+}
+
+// round keeps four digits: measurements have no more.
+func round(x float64) float64 {
+	short, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
+	if err != nil {
+		return x
+	}
+	return short
+}
+
+// JSON returns the summary on one line.
+func (s Summary) JSON() ([]byte, error) { return json.Marshal(s) }

@@ -1,0 +1,94 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table writes the medians for people. contenders is the order in which they are
+// shown.
+func (r *Results) Table(w io.Writer, contenders []string) error {
+	s := r.Summary()
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	r.throughput(out, s, contenders)
+	r.latencies(out, s, contenders)
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return r.remarks(w, s)
+}
+
+func (r *Results) throughput(out io.Writer, s Summary, contenders []string) {
+	if len(r.order) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "workload\tcontender\trecords/s\tlowest\thighest\tpawl is\tpeak MiB\tCPU us/record\t\n")
+	for _, workload := range r.order {
+		for _, contender := range shown(contenders, r.rates[workload]) {
+			rates := r.rates[workload][contender]
+			ratio := ""
+			if x, ok := s.Ratios[workload][contender]; ok {
+				ratio = strconv.FormatFloat(x, 'g', 3, 64) + "x"
+			}
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t%.1f\t\n", workload, contender, thousands(Median(rates)),
+				thousands(slices.Min(rates)), thousands(slices.Max(rates)), ratio, s.RSS[workload][contender], s.CPU[workload][contender])
+		}
+	}
+}
+
+func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
+	if len(s.Latency) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nworkload\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
+	for _, contender := range shown(contenders, s.Latency) {
+		l := s.Latency[contender]
+		fmt.Fprintf(out, "latency\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", contender, l.Rate, l.P50, l.P99, l.P999,
+			s.RSS[latencyName][contender], s.CPU[latencyName][contender])
+	}
+}
+
+func (r *Results) remarks(w io.Writer, s Summary) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nMedians of %d rounds, contenders by turns.", r.Rounds)
+	if r.Quick {
+		text.WriteString(" Quick: little data, not for comparison with full runs.")
+	}
+	text.WriteByte('\n')
+	if x, ok := s.Ratios["growth"]["largest-to-smallest"]; ok {
+		fmt.Fprintf(&text, "Growth: the largest tables take records at %.2f of the rate of the smallest.\n", x)
+	}
+	if peak := r.peak(); peak > 0 {
+		fmt.Fprintf(&text, "Memory: the worker's largest resident set was %.0f MiB.\n", peak)
+	}
+	for _, workload := range slices.Sorted(maps.Keys(r.Skipped)) {
+		fmt.Fprintf(&text, "SKIPPED: %s: %s\n", workload, r.Skipped[workload])
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+// shown returns those of the names that all has, in their order.
+func shown[V any](names []string, all map[string]V) (shown []string) {
+	for _, name := range names {
+		if _, ok := all[name]; ok {
+			shown = append(shown, name)
+		}
+	}
+	return shown
+}
+
+// thousands formats a whole number with its thousands apart.
+func thousands(x float64) string {
+	digits := strconv.Itoa(int(math.Round(x)))
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}

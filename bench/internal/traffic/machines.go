@@ -1,0 +1,58 @@
+package traffic
+
+import (
+	"fmt"
+
+	"github.com/pawl-go/pawl/internal/banklog"
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// Order is the life of an order: four events from new to delivered.
+var Order = statemachine.MustCompile(statemachine.Definition{
+	Name: "order", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: "order.placed", To: "pending"},
+		{Event: "payment.captured", From: statemachine.In("pending"), To: "paid"},
+		{Event: "order.shipped", From: statemachine.In("paid"), To: "shipped"},
+		{Event: "order.delivered", From: statemachine.In("shipped"), To: "delivered"},
+		{Event: "order.cancelled", From: statemachine.In("pending", "paid"), To: "cancelled"},
+	},
+	Terminal: statemachine.In("delivered", "cancelled"),
+})
+
+var orderEvents = []statemachine.Event{"order.placed", "payment.captured", "order.shipped", "order.delivered"}
+
+// Account is an entity that moves as often as one likes: for keys that are hot,
+// and for rows that are old.
+var Account = statemachine.MustCompile(statemachine.Definition{
+	Name: "account", Version: 1,
+	Transitions: []statemachine.Transition{
+		{Event: accountOpened, To: "active"},
+		{Event: accountChanged, From: statemachine.In("active"), To: "active"},
+		{Event: "account.closed", From: statemachine.In("active"), To: "closed"},
+	},
+	Terminal: statemachine.In("closed"),
+})
+
+const (
+	accountOpened  statemachine.Event = "account.opened"
+	accountChanged statemachine.Event = "account.changed"
+)
+
+// Machine returns the machine of that name. That of the bank is the one that
+// its event log implies, which is read from bankLog.
+func Machine(name, bankLog string) (*statemachine.Machine, error) {
+	switch name {
+	case Order.Name():
+		return Order, nil
+	case Account.Name():
+		return Account, nil
+	case BankName:
+		log, err := banklog.Read(BankName, bankLog)
+		if err != nil {
+			return nil, err
+		}
+		return log.Machine()
+	}
+	return nil, fmt.Errorf("there is no machine %q", name)
+}

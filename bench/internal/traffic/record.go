@@ -1,0 +1,85 @@
+package traffic
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// A Message is the value of a record, as JSON.
+type Message struct {
+	Key      string             `json:"key"`
+	Event    statemachine.Event `json:"event"`
+	At       string             `json:"at"`
+	Customer string             `json:"customer"`
+	Total    string             `json:"total"`
+	Currency string             `json:"currency"`
+	Channel  string             `json:"channel"`
+	Note     string             `json:"note,omitempty"` // to make records large
+}
+
+// Headers of a record.
+const (
+	IDHeader   = "ce_id" // the message's ID
+	SentHeader = "sent"  // the nanoseconds since 1970 at which the record was due to be sent
+)
+
+// Record makes the record of an event. note makes it larger.
+func Record(topic string, e Event, note string) *kgo.Record {
+	value, err := json.Marshal(Message{
+		Key: e.Key, Event: e.Name, At: "2026-11-24T09:30:00.123456Z",
+		Customer: "customer-" + e.ID[:min(8, len(e.ID))], Total: "129.90", Currency: "EUR", Channel: "web", Note: note,
+	})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return &kgo.Record{
+		Topic: topic, Key: []byte(e.Key), Value: value,
+		Headers: []kgo.RecordHeader{{Key: IDHeader, Value: []byte(e.ID)}},
+	}
+}
+
+// Due notes in a record when it is due to be sent.
+func Due(r *kgo.Record, at time.Time) {
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: SentHeader, Value: strconv.AppendInt(nil, at.UnixNano(), 10)})
+}
+
+// Sent returns when a record was due to be sent. ok is false if it does not say.
+func Sent(value []byte) (at time.Time, ok bool) {
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	return time.Unix(0, n), err == nil
+}
+
+// Decode decodes a record's value: all contenders that write do it like this.
+func Decode(value []byte) (Message, error) {
+	var m Message
+	if err := json.Unmarshal(value, &m); err != nil {
+		return m, fmt.Errorf("decode JSON: %w", err)
+	}
+	err := m.Check()
+	return m, err
+}
+
+// Check returns an error if the message lacks what it needs.
+func (m *Message) Check() error {
+	if m.Key == "" || m.Event == "" {
+		return errors.New("message has no key or no event")
+	}
+	return nil
+}
+
+// messageID returns what looks like a random UUID, and is always the same for
+// the n-th event of a key.
+func messageID(key string, n int) string {
+	h := fnv.New128a()
+	fmt.Fprintf(h, "%s#%d", key, n)
+	b := h.Sum(nil)
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
