@@ -85,6 +85,7 @@ func (r *Results) AddGrowth(entities int, rate float64) {
 type Summary struct {
 	Medians map[string]map[string]float64 `json:"medians"`
 	Ratios  map[string]map[string]float64 `json:"ratios"`
+	Paired  map[string]map[string]float64 `json:"paired_ratios"`
 	Latency map[string]Latency            `json:"latency,omitempty"`
 	Growth  map[string]float64            `json:"growth,omitempty"`
 	RSS     map[string]map[string]float64 `json:"rss_mib"`
@@ -106,7 +107,7 @@ type Latency struct {
 func (r *Results) Summary() Summary {
 	s := Summary{
 		Medians: make(map[string]map[string]float64), Ratios: make(map[string]map[string]float64),
-		RSS: r.roundedRSS(), CPU: make(map[string]map[string]float64),
+		Paired: make(map[string]map[string]float64), RSS: r.roundedRSS(), CPU: make(map[string]map[string]float64),
 		Rounds: r.Rounds, Quick: r.Quick, Skipped: r.Skipped,
 	}
 	for workload, rates := range r.rates {
@@ -126,8 +127,26 @@ func (r *Results) Summary() Summary {
 			}
 		}
 	}
+	r.pair(&s)
 	r.summarizeGrowth(&s)
 	return s
+}
+
+// pair adds the medians of the ratios of each round, which a machine that is
+// slow for some rounds leaves alone.
+func (r *Results) pair(s *Summary) {
+	for workload, all := range r.rates {
+		ours := all[pawl]
+		for contender, theirs := range all {
+			var ratios []float64
+			for i := range min(len(ours), len(theirs)) {
+				ratios = append(ratios, ours[i]/theirs[i])
+			}
+			if contender != pawl && len(ratios) > 0 {
+				add(s.Paired, workload, contender, func(float64) float64 { return round(Median(ratios)) })
+			}
+		}
+	}
 }
 
 func medians(all map[string][]float64) map[string]float64 {

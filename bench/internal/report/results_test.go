@@ -57,6 +57,7 @@ func TestSummary(t *testing.T) {
 			"latency":    {"hand-written-1": 0.5},
 			"growth":     {"largest-to-smallest": 0.8},
 		},
+		Paired: map[string]map[string]float64{"new-orders": {"limit": 0.8, "watermill": 20}},
 		Latency: map[string]Latency{
 			"pawl":           {P50: 2, P99: 3, P999: 3, Rate: 2000},
 			"hand-written-1": {P50: 4, P99: 6, P999: 6, Rate: 200},
