@@ -24,9 +24,6 @@ var errStore = errors.New("the store broke its contract")
 // are done. It returns an error if the work can't go on: nothing but a change of
 // configuration will help. Records without a verdict are left Undecided.
 func (r *run) apply(work context.Context, b *batch) error {
-	if len(b.records) == 0 {
-		return nil
-	}
 	defer stopwatch(&b.took.apply)()
 	connections := max(1, min(r.cfg.Connections, len(b.records)/minShare))
 	lists, index := versioning.Split(b.records, connections)
@@ -66,10 +63,11 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 
 // settle applies a share of the batch until all of it is settled, however long
 // the database is in trouble. It gives up when the work ends, and on records
-// whose partition was taken away while it had to wait: their new owner settles
-// them.
+// whose partition was taken away before it could begin, or while it had to wait:
+// their new owner settles them.
 func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, err error) {
 	retry := r.backOff()
+	todo = r.stillOurs(b, todo)
 	most := len(todo.records) // that are given to the store at once
 	for len(todo.records) > 0 {
 		some := todo.records[:min(most, len(todo.records))]
@@ -96,7 +94,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			return released, err
 		}
 		r.vitals.failedToWrite(todo.where(), err)
-		if !r.waitOut(work, err, retry.NextBackOff()) {
+		if !r.waitOut(work, b, err, retry.NextBackOff()) {
 			return released, nil // abandoned: it will be delivered again
 		}
 		todo = r.stillOurs(b, todo)
@@ -128,11 +126,11 @@ func checkResult(result versioning.Result, err error, records int) error {
 
 // waitOut lets a time of trouble pass, and rebalances with it. It returns false
 // if the work has ended.
-func (r *run) waitOut(work context.Context, trouble error, wait time.Duration) bool {
+func (r *run) waitOut(work context.Context, b *batch, trouble error, wait time.Duration) bool {
 	if work.Err() != nil {
 		return false
 	}
-	r.client.AllowRebalance()
+	b.hold.end()
 	r.log.trouble(trouble, wait, r.vitals.health())
 	for _, hook := range r.cfg.Hooks {
 		if h, ok := hook.(TroubleHook); ok {

@@ -9,15 +9,16 @@ import (
 )
 
 // A batch is what one poll returned, on its way to the database. It belongs to
-// the goroutine of Run, but for apply: there each record's outcome belongs to
-// the goroutine that settles the record.
+// the goroutine of Run until that hands it over. In apply each record's outcome
+// belongs to the goroutine that settles the record.
 type batch struct {
 	kafka    []*kgo.Record        // by span, and there in the order of offsets
 	records  []*versioning.Record // likewise
 	outcomes []versioning.Outcome // likewise; Undecided where there is no verdict yet
 	spans    []span
 	released []versioning.Settled
-	took     struct{ decode, apply, commit time.Duration }
+	hold     *hold // from when it is applied
+	took     struct{ decode, apply time.Duration }
 }
 
 // A span is a run of records from one partition: kafka[first:end].

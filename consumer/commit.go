@@ -3,6 +3,8 @@ package consumer
 import (
 	"cmp"
 	"context"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,16 +26,38 @@ type milestone struct {
 // commitTimeout bounds one attempt to commit: a rebalance waits for it.
 const commitTimeout = 5 * time.Second
 
-// commit commits the offsets that the batch has settled: for each partition up
-// to the first record without a verdict, never past it.
+// commits is what is settled and not known to be committed. It is safe for
+// concurrent use.
+type commits struct {
+	wanted chan struct{} // holds one if there is something to commit
+
+	mu      sync.Mutex
+	pending progress
+}
+
+func newCommits() commits {
+	return commits{wanted: make(chan struct{}, 1), pending: make(progress)}
+}
+
+// commit has the offsets committed that the batch has settled: for each partition
+// up to the first record without a verdict, never past it. The broker is told
+// behind the batches, and of several at once if they are faster than it is.
 func (r *run) commit(b *batch) {
-	defer stopwatch(&b.took.commit)()
 	r.note(b)
-	r.commitPending()
+	r.commits.want()
+}
+
+func (c *commits) want() {
+	select {
+	case c.wanted <- struct{}{}:
+	default:
+	}
 }
 
 // note adds what the batch has settled to what is to be committed.
 func (r *run) note(b *batch) {
+	r.commits.mu.Lock()
+	defer r.commits.mu.Unlock()
 	var stuck map[partition]bool
 	for _, s := range b.spans {
 		if stuck[s.partition] {
@@ -52,29 +76,66 @@ func (r *run) note(b *batch) {
 		if settled > s.first {
 			last := b.kafka[settled-1]
 			r.vitals.settled(s.partition, last.Offset+1)
-			r.pending[s.partition] = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.tenure}
+			r.commits.pending[s.partition] = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.tenure}
 		}
 	}
+}
+
+// A committer commits behind the batches. It has a goroutine of its own.
+type committer struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (r *run) startCommits() *committer {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &committer{cancel: cancel}
+	c.done.Go(func() {
+		for {
+			select {
+			case <-r.commits.wanted:
+			case <-ctx.Done():
+				return
+			}
+			if !r.commitPending() { // try again, records or not
+				if !sleep(ctx, r.cfg.RetryMax) {
+					return
+				}
+				r.commits.want()
+			}
+		}
+	})
+	return c
+}
+
+func (c *committer) stop() {
+	c.cancel()
+	c.done.Wait()
 }
 
 // commitPending commits all that is done and not known to be committed, but for
 // partitions that were taken away: their new owner may be further on. No
 // partition can be taken away while it runs. What fails stays pending: the next
-// commit covers it, and until then a redelivery changes nothing.
-func (r *run) commitPending() {
-	if len(r.pending) == 0 {
-		return
-	}
+// commit covers it, and until then a redelivery changes nothing. It reports
+// whether nothing is pending of what it found.
+func (r *run) commitPending() (ok bool) {
 	r.owned.whileOwned(func() {
-		for p, m := range r.pending {
-			if m.tenure == 0 || m.tenure != r.owned.of(p) {
-				delete(r.pending, p)
-			}
-		}
-		if len(r.pending) > 0 {
-			r.take(r.attemptCommit())
-		}
+		due := r.dueCommits()
+		ok = len(due) == 0 || r.take(due, r.attemptCommit(due))
 	})
+	return ok
+}
+
+// dueCommits returns what is to be committed.
+func (r *run) dueCommits() progress {
+	r.commits.mu.Lock()
+	defer r.commits.mu.Unlock()
+	for p, m := range r.commits.pending {
+		if m.tenure == 0 || m.tenure != r.owned.of(p) {
+			delete(r.commits.pending, p)
+		}
+	}
+	return maps.Clone(r.commits.pending)
 }
 
 // An answer is what came of an attempt to commit.
@@ -84,14 +145,14 @@ type answer struct {
 	err      error
 }
 
-// attemptCommit commits what is pending. The client can't be kept from waiting
+// attemptCommit commits what is due. The client can't be kept from waiting
 // for a broker that does not answer, so the attempt is left behind then: the
 // client makes the next one after it.
-func (r *run) attemptCommit() answer {
+func (r *run) attemptCommit(due progress) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	answers := make(chan answer, 1)
-	r.client.CommitOffsets(ctx, r.pending.byTopic(),
+	r.client.CommitOffsets(ctx, due.byTopic(),
 		func(_ *kgo.Client, request *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
 			answers <- answer{request, response, err}
 		})
@@ -103,16 +164,19 @@ func (r *run) attemptCommit() answer {
 	}
 }
 
-// take takes what the broker has committed out of what is pending.
-func (r *run) take(a answer) {
+// take takes what the broker has committed out of what is pending, unless that has
+// gone on meanwhile. It reports whether all that was due is committed.
+func (r *run) take(due progress, a answer) (all bool) {
 	if a.err != nil {
 		r.log.commit("", -1, a.err)
-		return
+		return false
 	}
 	names := make(map[[16]byte]string, len(a.request.Topics)) // newer brokers answer by topic ID
 	for _, t := range a.request.Topics {
 		names[t.TopicID] = t.Topic
 	}
+	r.commits.mu.Lock()
+	defer r.commits.mu.Unlock()
 	for _, t := range a.response.Topics {
 		topic := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
@@ -120,9 +184,14 @@ func (r *run) take(a answer) {
 				r.log.commit(topic, p.Partition, err)
 				continue
 			}
-			delete(r.pending, partition{topic, p.Partition})
+			at := partition{topic, p.Partition}
+			if r.commits.pending[at] == due[at] {
+				delete(r.commits.pending, at)
+			}
+			delete(due, at)
 		}
 	}
+	return len(due) == 0
 }
 
 func (p progress) byTopic() map[string]map[int32]kgo.EpochOffset {

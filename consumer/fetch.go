@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -36,7 +37,7 @@ func (r *run) fatal(err error, topic string) error {
 
 // fetchErrors deals with the errors of a fetch. failed tells whether there were
 // any; err is one that ends the run.
-func (r *run) fetchErrors(fetches kgo.Fetches) (failed bool, err error) {
+func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool, err error) {
 	recreated := make(map[string]bool)
 	fetches.EachError(func(topic string, id int32, problem error) {
 		switch {
@@ -56,16 +57,27 @@ func (r *run) fetchErrors(fetches kgo.Fetches) (failed bool, err error) {
 	for topic := range recreated {
 		r.readAnew(topic)
 	}
+	if len(recreated) > 0 {
+		r.client.AllowRebalance()
+		sleep(ctx, resubscribeTime)
+	}
 	return failed, err
 }
+
+// resubscribeTime is what the client gets to go over to a topic that was made anew.
+// It does so behind our backs: a poll meanwhile, of whatever is still buffered, may
+// set back the position that it has just found in the new one (franz-go 1.22.2).
+const resubscribeTime = time.Second
 
 // readAnew starts over with a topic that was deleted and made again. The client
 // goes on with the new one only if it is told to forget the old. Offsets of the
 // old one must not be committed for the new one, which has the same name.
 func (r *run) readAnew(topic string) {
-	r.owned.releaseTopic(topic)
-	r.reading.forgetTopic(topic)
-	r.vitals.forgetTopic(topic)
-	r.client.PurgeTopicsFromConsuming(topic)
-	r.client.AddConsumeTopics(topic)
+	r.owned.whileOwned(func() {
+		r.owned.releaseTopic(topic)
+		r.reading.forgetTopic(topic)
+		r.vitals.forgetTopic(topic)
+		r.client.PurgeTopicsFromConsuming(topic)
+		r.client.AddConsumeTopics(topic)
+	})
 }

@@ -6,24 +6,36 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A hold keeps rebalances away from one batch. It ends once: a timer that fires
-// late must not let a rebalance into the batch after it.
+// A hold keeps partitions from being taken away while a batch is in hand. It ends
+// once: a timer that fires late must not end the hold of the batch after it.
 type hold struct {
-	timer *time.Timer
+	owned *ownership
 
 	mu    sync.Mutex
-	ended bool
+	timer *time.Timer // nil once it has ended
 }
 
-func (h *hold) end(client *kgo.Client) {
+// hold begins one, for some time at most. It waits while partitions are being given
+// up.
+func (o *ownership) hold(most time.Duration) *hold {
+	o.hand <- struct{}{}
+	h := &hold{owned: o}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.ended {
-		client.AllowRebalance()
-		h.ended = true
+	h.timer = time.AfterFunc(most, h.end)
+	return h
+}
+
+// end lets partitions be taken away.
+func (h *hold) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+		<-h.owned.hand
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // worker's own goroutines, and hold it up while they run.
 type Hook any
 
-// BatchHook is told of each batch, once it is settled and its offsets were
-// given to the broker to commit.
+// BatchHook is told of each batch, one after the other, once it is settled. Its
+// offsets are committed soon after that, with those of others.
 type BatchHook interface {
 	OnBatch(Batch)
 }
@@ -34,8 +34,8 @@ type Batch struct {
 	// Released holds the records parked earlier that this batch settled.
 	Released []versioning.Settled
 
-	// Decode, Apply and Commit are the times that the steps took.
-	Decode, Apply, Commit time.Duration
+	// Decode and Apply are the times that the steps took.
+	Decode, Apply time.Duration
 }
 
 func isHook(h Hook) bool {

@@ -45,16 +45,50 @@ func TestLimiter(t *testing.T) {
 	})
 }
 
-func TestHoldEndsOnce(t *testing.T) {
+// A hold ends once, and by itself in time.
+func TestHold(t *testing.T) {
 	t.Parallel()
-	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	var h hold
-	h.end(client)
-	h.end(nil) // would panic if it still did something
+	synctest.Test(t, func(t *testing.T) {
+		o := newOwnership()
+		first := o.hold(time.Second)
+		first.end()
+		o.hold(time.Second)
+		first.end() // must not end the second
+		start := time.Now()
+		third := o.hold(time.Hour)
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("the next hold waited %v, want the second that the one before may take", waited)
+		}
+		third.end()
+	})
+}
+
+// Partitions that are to be given up wait for the batch in hand, and the next
+// batch waits for them.
+func TestGiveUpWaitsItsTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), owned: newOwnership(), commits: newCommits()}
+		both := map[string][]int32{"t": {0, 1}}
+		r.owned.assign(both)
+		first := r.owned.hold(time.Hour)
+		go r.onRevoked(t.Context(), nil, map[string][]int32{"t": {0}})
+		synctest.Wait()
+		begun := make(chan bool)
+		go func() {
+			second := r.owned.hold(time.Hour)
+			begun <- r.owned.of(partition{"t", 0}) != 0
+			second.end()
+		}()
+		synctest.Wait()
+		if r.owned.of(partition{"t", 0}) == 0 {
+			t.Error("a partition was given up under the batch in hand")
+		}
+		first.end()
+		if <-begun {
+			t.Error("the next batch began before the partition was given up")
+		}
+	})
 }
 
 func TestTopicID(t *testing.T) {
@@ -136,9 +170,9 @@ func TestNote(t *testing.T) {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
-			r := &run{vitals: newVitals(Config{}), pending: make(progress)}
+			r := &run{vitals: newVitals(Config{}), commits: newCommits()}
 			r.note(b)
-			if got := r.pending[at].next; got.Offset != tt.want || got.Offset > 0 && got.Epoch != 5 {
+			if got := r.commits.pending[at].next; got.Offset != tt.want || got.Offset > 0 && got.Epoch != 5 {
 				t.Errorf("noted %+v, want offset %d", got, tt.want)
 			}
 		})
@@ -195,25 +229,30 @@ func TestTakeAnswer(t *testing.T) {
 	t.Parallel()
 	request := kmsg.NewPtrOffsetCommitRequest()
 	response := kmsg.NewPtrOffsetCommitResponse()
-	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), pending: make(progress)}
+	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), commits: newCommits()}
 	for i, topic := range []string{"a", "b"} {
 		id := [16]byte{byte(i + 1)}
 		request.Topics = append(request.Topics, kmsg.OffsetCommitRequestTopic{Topic: topic, TopicID: id})
 		answer := kmsg.OffsetCommitResponseTopic{TopicID: id}
 		for p := range int32(2) {
-			r.pending[partition{topic, p}] = milestone{tenure: 1}
+			r.commits.pending[partition{topic, p}] = milestone{tenure: 1}
 			answer.Partitions = append(answer.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p})
 		}
 		response.Topics = append(response.Topics, answer)
 	}
 	response.Topics[1].Partitions[1].ErrorCode = kerr.RebalanceInProgress.Code
-	r.take(answer{request, response, nil})
-	want := progress{{"b", 1}: {tenure: 1}}
-	if !maps.Equal(r.pending, want) {
-		t.Errorf("pending %v, want %v", r.pending, want)
+	due := maps.Clone(r.commits.pending)
+	later := partition{"a", 1}
+	r.commits.pending[later] = milestone{kgo.EpochOffset{Offset: 7}, 1} // settled since it was asked
+	if r.take(due, answer{request, response, nil}) {
+		t.Error("all is committed, although the broker has refused some")
 	}
-	if r.take(answer{err: context.DeadlineExceeded}); !maps.Equal(r.pending, want) {
-		t.Errorf("pending %v after an attempt without answer, want %v", r.pending, want)
+	want := progress{{"b", 1}: {tenure: 1}, later: {kgo.EpochOffset{Offset: 7}, 1}}
+	if !maps.Equal(r.commits.pending, want) {
+		t.Errorf("pending %v, want %v", r.commits.pending, want)
+	}
+	if r.take(due, answer{err: context.DeadlineExceeded}) || !maps.Equal(r.commits.pending, want) {
+		t.Errorf("pending %v after an attempt without answer, want %v", r.commits.pending, want)
 	}
 }
 
@@ -252,7 +291,7 @@ func BenchmarkBatch(b *testing.B) {
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
 		b.Run(name, func(b *testing.B) {
 			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
-			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg), owned: newOwnership(), pending: make(progress)}
+			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg), owned: newOwnership(), commits: newCommits()}
 			r.owned.assign(map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
 			n := 0
@@ -264,7 +303,7 @@ func BenchmarkBatch(b *testing.B) {
 				}
 				r.note(batch)
 				r.report(batch)
-				if len(r.pending) != partitions {
+				if len(r.commits.pending) != partitions {
 					b.Fatal("partitions are missing")
 				}
 				r.reading.forgetTopic("orders")

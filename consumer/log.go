@@ -133,7 +133,7 @@ func (l *logger) batch(b *batch) {
 		}
 	}
 	l.log.Debug("batch settled", "records", len(b.records),
-		"decode", b.took.decode, "apply", b.took.apply, "commit", b.took.commit)
+		"decode", b.took.decode, "apply", b.took.apply)
 }
 
 func (l *logger) refused(r *versioning.Record, o versioning.Outcome) {

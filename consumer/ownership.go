@@ -21,6 +21,10 @@ type tenure uint64
 // ownership knows which partitions are this worker's. The client's callbacks
 // write it; the run reads it.
 type ownership struct {
+	// hand holds one while a batch is in hand, or partitions are being given up.
+	// Who waits for it gets it in turn.
+	hand chan struct{}
+
 	// commits holds one while offsets are on their way to the broker: a partition
 	// can't be given up between the look at its tenure and the commit.
 	commits chan struct{}
@@ -31,7 +35,7 @@ type ownership struct {
 }
 
 func newOwnership() *ownership {
-	return &ownership{commits: make(chan struct{}, 1), now: make(map[partition]tenure)}
+	return &ownership{hand: make(chan struct{}, 1), commits: make(chan struct{}, 1), now: make(map[partition]tenure)}
 }
 
 // whileOwned runs commit. Partitions that are to be given up meanwhile wait.
@@ -82,8 +86,7 @@ func (o *ownership) of(p partition) tenure {
 	return o.now[p]
 }
 
-// onAssigned is called by the client before it fetches from the partitions, and
-// not while a batch is held.
+// onAssigned is called by the client before it fetches from the partitions.
 func (r *run) onAssigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	r.owned.assign(partitions)
 	r.vitals.joined(partitions)
@@ -91,8 +94,11 @@ func (r *run) onAssigned(_ context.Context, _ *kgo.Client, partitions map[string
 }
 
 // onRevoked is called by the client before the group gives the partitions to
-// someone else, and not while a batch is held.
+// someone else. It waits for the batch in hand.
 func (r *run) onRevoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	r.owned.hand <- struct{}{}
+	defer func() { <-r.owned.hand }()
+	r.commitPending()
 	r.giveUp("partitions revoked", partitions)
 }
 

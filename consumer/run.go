@@ -3,14 +3,13 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A run is one run of a worker. Its fields belong to the goroutine of Run, but
-// for those that say otherwise; apply lends the batch to goroutines of its own
-// and waits for them.
+// A run is one run of a worker. The goroutine of Run polls and decodes; another
+// one, for one batch at a time, applies and commits. Fields belong to the first,
+// but for those that say otherwise.
 type run struct {
 	cfg     Config
 	vitals  *vitals     // the worker's; safe for concurrent use
@@ -19,13 +18,13 @@ type run struct {
 	stop    context.CancelFunc
 	owned   *ownership    // shared with the client's callbacks
 	reading positions     // shared with the client's callbacks
-	pending progress      // settled, but not known to be committed
+	commits commits       // safe for concurrent use
 	letters chan struct{} // holds one if there are dead letters to copy
 	failing pause         // fetches that bring nothing but errors
 }
 
 func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
-	r := &run{cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), pending: make(progress), letters: make(chan struct{}, 1)}
+	r := &run{cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), commits: newCommits(), letters: make(chan struct{}, 1)}
 	r.failing.retry = r.backOff()
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -40,44 +39,92 @@ func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
 	return r, nil
 }
 
+// loop is the way of a record: poll, decode, and then, handed over to a goroutine
+// for each batch, fold and apply, commit. With lag, the next batch is polled and
+// decoded meanwhile. Without, it is polled after that: what arrives until then
+// makes one batch.
 func (r *run) loop(ctx, work context.Context) error {
-	for ctx.Err() == nil {
-		if err := r.turn(ctx, work); err != nil {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var hand hand
+	defer hand.wait() //nolint:errcheck // there is a first error, or a panic, that ends the run
+	for {
+		batch, err := r.poll(ctx)
+		if err != nil {
 			return err
 		}
+		r.decode(batch)
+		if err := hand.wait(); err != nil || ctx.Err() != nil {
+			return err // what is decoded and not begun is delivered again
+		}
+		hand = r.handOver(work, batch, end)
+		if !r.isBehind(batch) {
+			if err := hand.wait(); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
 }
 
-// turn is the way of a record: poll, decode, fold and apply, commit. A rebalance
-// waits from poll to commit, but not longer than Config.RebalanceHold, and not
-// while the database is in trouble.
-func (r *run) turn(ctx, work context.Context) error {
-	batch, err := r.poll(ctx)
-	release := r.holdRebalance()
-	defer release()
-	if err != nil {
-		return err
+// isBehind reports whether half as much again as a batch has arrived already.
+func (r *run) isBehind(b *batch) bool {
+	return len(b.kafka) > 0 && 2*r.client.BufferedFetchRecords() >= int64(len(b.kafka))
+}
+
+// A hand has the batch that is being applied and committed, or none.
+type hand struct{ done chan error }
+
+// handOver has a batch finished by a goroutine. If the work can't go on after that,
+// it calls end.
+func (r *run) handOver(work context.Context, b *batch, end func()) hand {
+	if len(b.records) == 0 {
+		return hand{}
 	}
-	r.decode(batch)
-	err = r.apply(work, batch)
-	r.commit(batch)
-	r.vitals.freeHanded()
-	release()
-	r.report(batch)
+	h := hand{make(chan error, 1)}
+	go func() {
+		err := errGoexit
+		defer func() {
+			if err != nil {
+				end()
+			}
+			h.done <- err
+		}()
+		err = r.finish(work, b)
+	}()
+	return h
+}
+
+// wait waits until no batch is in hand, and returns the error that keeps the work
+// from going on.
+func (h *hand) wait() error {
+	if h.done == nil {
+		return nil
+	}
+	err := <-h.done
+	h.done = nil
 	return err
 }
 
-// poll waits for records. From here to the end of the turn the partitions stay
-// ours.
+// finish applies and commits a batch. A rebalance that takes partitions away waits
+// for it, but not longer than Config.RebalanceHold, and not while the database is
+// in trouble.
+func (r *run) finish(work context.Context, b *batch) error {
+	b.hold = r.owned.hold(r.cfg.RebalanceHold)
+	defer b.hold.end()
+	err := r.apply(work, b)
+	r.commit(b)
+	r.vitals.freeHanded()
+	b.hold.end()
+	r.report(b)
+	return err
+}
+
+// poll waits for records. No partition is taken away between the moment in which
+// it returns them and that in which it notes in which tenure they came.
 func (r *run) poll(ctx context.Context) (*batch, error) {
-	if len(r.pending) > 0 { // come back to commit it, records or not
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.RetryMax)
-		defer cancel()
-	}
+	defer r.client.AllowRebalance()
 	fetches := r.client.PollRecords(ctx, r.cfg.MaxBatch)
-	failed, err := r.fetchErrors(fetches)
+	failed, err := r.fetchErrors(ctx, fetches)
 	if err != nil {
 		return nil, err
 	}
@@ -91,28 +138,13 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 	return b, nil
 }
 
-// holdRebalance bounds for how long the batch in hand holds up a rebalance. The
-// function that it returns lets rebalances happen now. Once that has returned,
-// nothing of this turn reaches into the next one.
-func (r *run) holdRebalance() (release func()) {
-	var h hold
-	h.timer = time.AfterFunc(r.cfg.RebalanceHold, func() { h.end(r.client) })
-	return func() {
-		h.timer.Stop()
-		h.end(r.client)
-	}
-}
-
 // report tells the log and the hooks of a settled batch.
 func (r *run) report(b *batch) {
-	if len(b.records) == 0 {
-		return
-	}
 	r.log.batch(b)
 	r.noteLetters(b)
 	done := Batch{
 		Records: b.records, Outcomes: b.outcomes, Released: b.released,
-		Decode: b.took.decode, Apply: b.took.apply, Commit: b.took.commit,
+		Decode: b.took.decode, Apply: b.took.apply,
 	}
 	for _, hook := range r.cfg.Hooks {
 		if h, ok := hook.(BatchHook); ok {

@@ -138,8 +138,11 @@ func (v *vitals) lost() {
 func (v *vitals) polled(at partition, first, end int64) {
 	v.change(func() {
 		v.fetch = condition{}
-		if _, ok := v.partitions[at]; ok {
-			v.partitions[at] = reach{first, end}
+		if r, ok := v.partitions[at]; ok {
+			if r == (reach{}) {
+				r.next = first
+			}
+			v.partitions[at] = reach{r.next, end} // what came before may be in hand
 			v.measure()
 		}
 	})

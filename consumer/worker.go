@@ -63,9 +63,11 @@ func (w *Worker) run(ctx context.Context) (err error) {
 	}
 	ctx, watcher := r.startWatch(ctx)
 	maintainer := r.startMaintenance(ctx)
+	committer := r.startCommits()
 	defer func() {
 		watcher.cancel()
 		maintainer.cancel()
+		committer.stop()
 		r.leave() // closes the client, which the two may be waiting for
 		maintainer.done.Wait()
 		err = cmp.Or(err, watcher.wait())

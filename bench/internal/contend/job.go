@@ -37,9 +37,9 @@ type Result struct {
 	Latencies []float64      `json:",omitempty"` // milliseconds, of records that say when they were due
 }
 
-// Steps are the seconds that the steps of a worker took, one after the other.
+// Steps are the seconds that the steps of a worker took; decode and apply overlap.
 // What is left of the time, it waited for records.
-type Steps struct{ Decode, Apply, Commit float64 }
+type Steps struct{ Decode, Apply float64 }
 
 // Rate returns records a second.
 func (r Result) Rate() float64 {

@@ -78,7 +78,6 @@ func (m *meter) count(verdicts map[string]int, took Steps) {
 	defer m.mu.Unlock()
 	m.steps.Decode += took.Decode
 	m.steps.Apply += took.Apply
-	m.steps.Commit += took.Commit
 	for verdict, n := range verdicts {
 		m.verdicts[verdict] += n
 	}

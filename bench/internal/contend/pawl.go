@@ -68,7 +68,7 @@ func (b batches) OnBatch(batch consumer.Batch) {
 	for _, outcome := range batch.Outcomes {
 		verdicts[outcome.Verdict.String()]++
 	}
-	b.meter.count(verdicts, Steps{batch.Decode.Seconds(), batch.Apply.Seconds(), batch.Commit.Seconds()})
+	b.meter.count(verdicts, Steps{batch.Decode.Seconds(), batch.Apply.Seconds()})
 	b.meter.settle(len(batch.Records))
 }
 

@@ -126,7 +126,7 @@ func (b *bench) note(workload, contender string, r contend.Result) {
 	b.Logger.Info("ran", "workload", workload, "contender", contender, "records", r.Records,
 		"seconds", seconds(r.Seconds), "rate", int(r.Rate()), "rss_mib", int(r.RSSMiB),
 		"cpu_us_per_record", fmt.Sprintf("%.1f", r.CPU/float64(r.Records)*1e6), "verdicts", verdicts(r.Verdicts),
-		"decode_s", seconds(r.Steps.Decode), "apply_s", seconds(r.Steps.Apply), "commit_s", seconds(r.Steps.Commit))
+		"decode_s", seconds(r.Steps.Decode), "apply_s", seconds(r.Steps.Apply))
 }
 
 func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 2, 64) }

@@ -25,7 +25,7 @@ func (t *tally) OnBatch(b consumer.Batch) {
 		t.verdicts[o.Verdict.String()]++
 	}
 	t.records += len(b.Records)
-	t.busy += b.Decode + b.Apply + b.Commit
+	t.busy += b.Decode + b.Apply
 }
 
 // add adds another tally. Both belong to workers that have stopped.
