@@ -82,7 +82,7 @@ func TestUpDownUp(t *testing.T) {
 			if got := tables(t, pool); got != all {
 				t.Errorf("tables after Up: %s", got)
 			}
-			exec(t, pool, `INSERT INTO pawl.transitions VALUES ('m', gen_random_uuid(), 1, '', '', '', '', '', gen_random_uuid(), 0, 0, 1)`)
+			exec(t, pool, `INSERT INTO pawl.transitions VALUES (1, 0, now(), 0, 1, gen_random_uuid(), 'm', gen_random_uuid(), '', '', '', '', '')`)
 		}
 		var n int
 		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pawl.transitions`).Scan(&n); err != nil || n != 2 {

@@ -213,9 +213,9 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string) {
 		}
 	}
 	if len(keys) > 0 {
-		batch.Queue(readMessagesSQL, machine, keys, ids).Query(func(rows pgx.Rows) error {
-			return r.scanMessages(rows, machine)
-		})
+		scan := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
+		batch.Queue(readBeyondSQL, machine, keys, ids).Query(scan)
+		batch.Queue(readFirstSQL, machine, slices.Compact(slices.Sorted(slices.Values(keys)))).Query(scan)
 	}
 	keys = nil
 	var versions []int64
@@ -234,7 +234,9 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string) {
 func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	var key, id string
 	_, err := pgx.ForEachRow(rows, []any{&key, &id}, func() error {
-		r.view.Messages[MessageAt{Entity{machine, key}, id}] = struct{}{}
+		if at := (MessageAt{Entity{machine, key}, id}); r.messages[at] {
+			r.view.Messages[at] = struct{}{}
+		}
 		return nil
 	})
 	return err

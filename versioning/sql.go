@@ -19,7 +19,7 @@ SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, 
        p.changes, p.key, p.value, p.headers, p."timestamp"`
 
 const readParkedSQL = parkedColumns + `
-FROM unnest($2::text[]) AS u(key)
+FROM (SELECT unnest($2::text[]) AS key OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
@@ -33,11 +33,20 @@ CROSS JOIN LATERAL (
 	OFFSET 0
 ) AS d`
 
-const readMessagesSQL = `
-SELECT u.key, u.id
-FROM unnest($2::text[], $3::text[]) AS u(key, id)
+// The messages of an entity's first 16 steps are read all, by the primary key. Those
+// of the steps beyond are looked up one by one: the index for that holds no others,
+// and is of use to a condition that says so.
+
+// readFirstSQL reads the messages of the first steps of the entities $2.
+const readFirstSQL = `
+SELECT entity, message_id FROM pawl.transitions WHERE entity = ANY ($2::text[]) AND machine = $1 AND version <= 16`
+
+// readBeyondSQL tells which of the messages $3 of the entities $2 made later steps.
+const readBeyondSQL = `
+SELECT u.entity, u.message_id
+FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
 WHERE (SELECT true FROM pawl.transitions AS h
-       WHERE h.machine = $1 AND h.entity = u.key AND h.message_id = u.id LIMIT 1)`
+       WHERE h.entity = u.entity AND h.machine = $1 AND h.version > 16 AND h.message_id = u.message_id LIMIT 1)`
 
 const readStepsSQL = `
 SELECT u.key, u.version, h.event, h.message_id, h.topic_id, h.partition, h."offset"
@@ -52,11 +61,11 @@ CROSS JOIN LATERAL (
 func (t *table) readSQL() string {
 	return fmt.Sprintf(`
 SELECT u.key, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL
-FROM unnest($1::text[]) AS u(key)
+FROM (SELECT unnest($1::text[]) AS key OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
 	SELECT h.to_state, h.version FROM pawl.transitions AS h
-	WHERE t.%[2]s IS NULL AND h.machine = $2 AND h.entity = u.key
+	WHERE t.%[2]s IS NULL AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version DESC LIMIT 1
 ) AS gone ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
@@ -112,11 +121,13 @@ ON CONFLICT (%[2]s) DO NOTHING`,
 		into.String(), values.String(), params.String(), names.String())
 }
 
+// insertHistorySQL writes steps of machine $1, in version $2 of its definition, by
+// records of topic $3 with the ID $4.
 const insertHistorySQL = `
-INSERT INTO pawl.transitions (machine, entity, version, event, from_state, to_state, message_id,
-                              topic, topic_id, partition, "offset", definition_version)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::uuid[], $10::integer[], $11::bigint[], $12::integer[])`
+INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
+                              entity, version, event, from_state, to_state, message_id)
+SELECT $1::text, $2::integer, $3::text, $4::uuid, unnest($5::integer[]), unnest($6::bigint[]),
+       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[])`
 
 const insertParkedSQL = `
 INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,

@@ -53,7 +53,10 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
 const notAppliedSQL = `
 SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])
 	AS u(machine, entity, message_id, topic_id, partition, "offset")
-WHERE (SELECT true FROM pawl.transitions AS h
-       WHERE h.machine = u.machine AND h.entity = u.entity AND h.message_id = u.message_id
-         AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset"
-       LIMIT 1) IS NULL`
+WHERE coalesce(
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version <= 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1),
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version > 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1)) IS NULL`

@@ -18,10 +18,11 @@ import (
 func (s *Store) write(ctx context.Context, tx pgx.Tx, plan *Plan, attempt int) error {
 	w := &writer{store: s, batch: &pgx.Batch{}}
 	w.undecided(plan, attempt)
+	moves := inOrder(plan.Moves)
 	for _, t := range s.tables {
-		w.rows(t, plan.Moves)
+		w.rows(t, moves)
 	}
-	w.history(plan.Moves)
+	w.history(moves)
 	w.park(plan.Park)
 	w.repark(plan.Repark)
 	w.remove(deleteParkedSQL, plan.Release)
@@ -78,10 +79,10 @@ func (w *writer) rows(t *table, moves []Move) {
 		}
 	}
 	if len(updates) > 0 {
-		w.update(t, inOrder(updates))
+		w.update(t, updates)
 	}
 	for _, shape := range slices.Sorted(maps.Keys(inserts)) {
-		w.insert(t, inOrder(inserts[shape]))
+		w.insert(t, inserts[shape])
 	}
 }
 
@@ -106,9 +107,12 @@ func newRowWrite(m *Move) rowWrite {
 	return r
 }
 
-func inOrder(rows []rowWrite) []rowWrite {
-	slices.SortFunc(rows, func(a, b rowWrite) int { return strings.Compare(a.move.Entity.Key, b.move.Entity.Key) })
-	return rows
+// inOrder returns the moves in the order of their keys. That of the history's
+// primary key is the same: its pages are visited one after the other.
+func inOrder(moves []Move) []Move {
+	moves = slices.Clone(moves)
+	slices.SortFunc(moves, func(a, b Move) int { return strings.Compare(a.Entity.Key, b.Entity.Key) })
+	return moves
 }
 
 // shape tells which columns with a default a new row sets. Rows that set the
@@ -185,30 +189,46 @@ func valuesOf(rows []rowWrite, at int) ([]pgtype.Text, []bool) {
 	return values, set
 }
 
+// steps are columns of the history, of steps that share the others.
+type steps struct {
+	entities, events, from, to, messages []string
+	versions                             []int64
+	at                                   origins
+}
+
+// history queues the steps of all moves, those of one machine that the records of
+// one topic made in one statement: what they share is sent and read once.
 func (w *writer) history(moves []Move) {
-	var machines, entities, events, from, to, messages, topics []string
-	var versions []int64
-	var definitions []int32
-	var at origins
+	type shared struct {
+		machine, topic string
+		topicID        [16]byte
+	}
+	all := make(map[shared]*steps)
+	var order []shared
 	for i := range moves {
 		m := &moves[i]
-		definition := int32(w.store.rules[m.Entity.Machine].Machine.Version())
 		for j := range m.Steps {
 			step := &m.Steps[j]
-			machines = append(machines, m.Entity.Machine)
-			entities = append(entities, m.Entity.Key)
-			versions = append(versions, step.Version)
-			events = append(events, string(step.Event))
-			from = append(from, string(step.From))
-			to = append(to, string(step.To))
-			messages = append(messages, step.Record.Changes[step.Change].MessageID)
-			topics = append(topics, step.Record.Origin.Topic)
-			definitions = append(definitions, definition)
-			at.add(step.Record.Origin)
+			origin := step.Record.Origin
+			name := shared{m.Entity.Machine, origin.Topic, origin.TopicID}
+			s := all[name]
+			if s == nil {
+				s = &steps{}
+				all[name], order = s, append(order, name)
+			}
+			s.entities = append(s.entities, m.Entity.Key)
+			s.versions = append(s.versions, step.Version)
+			s.events = append(s.events, string(step.Event))
+			s.from = append(s.from, string(step.From))
+			s.to = append(s.to, string(step.To))
+			s.messages = append(s.messages, step.Record.Changes[step.Change].MessageID)
+			s.at.add(origin)
 		}
 	}
-	if len(versions) > 0 {
-		w.batch.Queue(insertHistorySQL, machines, entities, versions, events, from, to, messages,
-			topics, at.ids, at.partitions, at.offsets, definitions)
+	for _, name := range order {
+		s := all[name]
+		definition := int32(w.store.rules[name.machine].Machine.Version())
+		w.batch.Queue(insertHistorySQL, name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
+			s.at.partitions, s.at.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages)
 	}
 }

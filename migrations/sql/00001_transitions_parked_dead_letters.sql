@@ -2,24 +2,27 @@
 -- One row for each step that an entity has made: the memory that tells a
 -- duplicate, and the audit trail.
 CREATE TABLE pawl.transitions (
+    version            bigint           NOT NULL, -- the row's version after the step
+    "offset"           bigint           NOT NULL,
+    at                 timestamptz      NOT NULL DEFAULT now(),
+    partition          integer          NOT NULL,
+    definition_version integer          NOT NULL,
+    topic_id           uuid             NOT NULL,
     machine            text COLLATE "C" NOT NULL,
     entity             text COLLATE "C" NOT NULL,
-    version            bigint           NOT NULL, -- the row's version after the step
     event              text COLLATE "C" NOT NULL,
     from_state         text COLLATE "C" NOT NULL, -- empty: the step created the entity
     to_state           text COLLATE "C" NOT NULL,
     message_id         text COLLATE "C" NOT NULL,
     topic              text COLLATE "C" NOT NULL,
-    topic_id           uuid             NOT NULL,
-    partition          integer          NOT NULL,
-    "offset"           bigint           NOT NULL,
-    definition_version integer          NOT NULL,
-    at                 timestamptz      NOT NULL DEFAULT now(),
-    PRIMARY KEY (machine, entity, version)
+    PRIMARY KEY (entity, machine, version) -- what tells entities apart comes first: it is compared first
 );
 
--- Not unique: one message may make several steps of one entity.
-CREATE INDEX transitions_message_id ON pawl.transitions (machine, entity, message_id);
+-- The first 16 steps of an entity are few enough to look through for a message,
+-- by the primary key. Only what lies beyond is worth an index of its own: most
+-- entities never get there, and it is message IDs, which come in no order, that
+-- make an index dear. Not unique: one message may make several steps.
+CREATE INDEX transitions_message_id ON pawl.transitions (entity, machine, message_id) WHERE version > 16;
 
 -- Records that are not legal yet and wait for their entity to move.
 CREATE TABLE pawl.parked (
