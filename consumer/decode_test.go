@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -238,4 +240,69 @@ func TestDecodeFailures(t *testing.T) {
 			t.Errorf("logged: %q", lines)
 		}
 	})
+}
+
+// What decodes records decodes as encoding/json does.
+func FuzzJSONLikeStandard(f *testing.F) {
+	type inner struct {
+		A int
+		B []byte
+		C *string
+	}
+	type message struct {
+		inner
+		Map      map[string]any
+		Any      any
+		Raw      json.RawMessage
+		Pair     [2]int
+		Float    float64 `json:"float,omitempty"`
+		Time     time.Time
+		Quoted   int64 `json:",string"`
+		Number   json.Number
+		Numbers  []json.Number
+		ByName   map[string]json.Number
+		Optional *json.Number
+		Skipped  string `json:"-"`
+	}
+	for _, value := range []string{
+		`{"a":1}`, `{"A":1,"a":2}`, `{"A":1,"A":null}`, `{"A":1.5}`, `{"A":1e400}`, `{"B":"aGk="}`, `{"B":"no base64"}`,
+		"{\"C\":\"\xff\"}", `{"C":"\ud800"}`, `{"C":null}`, `{"Map":{"x":1e3,"y":[{}]},"map":{"z":null}}`, `{"Any":12345678901234567890}`,
+		`{"Raw":{"a": 1}}`, `{"Raw":null}`, `{"Pair":[1,2,3]}`, `{"Pair":[1]}`, `{"FLOAT":-0.0}`, `{"Time":"2026-11-24T09:30:00Z"}`, `{"Time":"today"}`,
+		`{"Quoted":"5"}`, `{"Quoted":5}`, `{"Number":5}`, `{"Number":"5"}`, `{"Number":"x"}`, `{"Number":null}`, `{"number":1e400}`,
+		`{"Numbers":[1,2.5,null]}`, `{"ByName":{"a":1}}`, `{"Optional":5}`, `{"Optional":null}`, `{"Skipped":"x","more":[1]}`,
+		``, ` `, `null`, `[]`, `5`, `{"A":1} x`, `{} {}`, "{}\x00", "\xef\xbb\xbf{}", "\t{ }\r\n", `{"A":01}`, `{"A":1,}`,
+	} {
+		f.Add([]byte(value))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var want message
+		wantErr := json.Unmarshal(value, &want)
+		decode := consumer.JSON(func(got message, _ *kgo.Record) ([]versioning.Change, error) {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(message{}, inner{}), cmpopts.EquateNaNs()); diff != "" {
+				t.Errorf("%q (-encoding/json +ours):\n%s", value, diff)
+			}
+			return nil, nil
+		})
+		if _, err := decode(&kgo.Record{Value: value}); (err == nil) != (wantErr == nil) {
+			t.Errorf("%q: %v, encoding/json says: %v", value, err, wantErr)
+		}
+	})
+}
+
+func BenchmarkJSON(b *testing.B) {
+	type order struct{ Key, Event, At, Customer, Total, Currency, Channel string }
+	decode := consumer.JSON(func(order, *kgo.Record) ([]versioning.Change, error) { return nil, nil })
+	records := make([]*kgo.Record, 1000)
+	for i := range records {
+		records[i] = &kgo.Record{Value: fmt.Appendf(nil, `{"key":"order-%07d","event":"order.captured","at":"2026-11-24T09:30:00.%06dZ",`+
+			`"customer":"customer-%08x","total":"%d.90","currency":"EUR","channel":"web"}`, i, i*37, i*7919, i)}
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if _, err := decode(records[i%len(records)]); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -64,7 +65,7 @@ func (m *Message) change() (versioning.Change, error) {
 // columnValue turns a JSON value into what PostgreSQL reads as text.
 func columnValue(raw json.RawMessage) any {
 	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := jsonv2.Unmarshal(raw, &s, likeStandard); err != nil {
 		return string(raw) // no string: a number, a boolean, an object or an array
 	}
 	if s == nil {
