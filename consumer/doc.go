@@ -14,17 +14,18 @@
 //
 // # The way of a record
 //
-// One goroutine, that of [Worker.Run], takes a batch through all the steps before
-// it polls the next one:
+// A batch goes through these steps, with one hand-over, after decode:
 //
 //	poll -> decode -> fold and apply -> commit
 //
-// Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each
+// With lag, the next batch is polled and decoded while one is applied; without, the
+// next poll waits, and so takes what has arrived until then. Batches are applied one
+// after the other. Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each
 // record asks for. The store folds the changes over the rows and writes the
 // result in one transaction; for a large batch several do so at the same time,
 // split by entity, so that the records of one entity stay in order. Commit tells
-// the broker how far each partition is settled: up to the first record without a
-// verdict, and never past it. Every record ends in one of the verdicts of package
+// the broker, behind the batches, how far each partition is settled: up to the first
+// record without a verdict, and never past it. Every record ends in one of the verdicts of package
 // versioning, and none is skipped.
 //
 // # What happens when
@@ -37,8 +38,9 @@
 // member of its group. What no attempt can mend, such as a missing table, ends
 // Run with the error.
 //
-// A rebalance: it waits for the batch in hand, for Config.RebalanceHold at most,
-// and not at all while the database is in trouble. Partitions that are taken away
+// A rebalance that takes partitions away: it waits for the batch in hand, for
+// Config.RebalanceHold at most, and not at all while the database is in trouble, and
+// for its commit. Partitions that are taken away
 // while their records wait belong to someone else from then on: the worker drops
 // the records and commits nothing for them. What it may have written already, the
 // next owner finds to be a duplicate.

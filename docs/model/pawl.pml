@@ -45,7 +45,8 @@ byte dead;
 /* What a worker holds in memory and the client's callbacks change. */
 bool mine[WORKERS];     /* it believes that the partition is its own */
 byte next[WORKERS];     /* where it polls on */
-bool current[WORKERS];  /* its batch is of the tenure that it is in */
+bool current[WORKERS];  /* the batch in hand is of the tenure that it is in */
+bool ahead[WORKERS];    /* so is the one that was polled while that is in hand */
 byte pending[WORKERS];  /* offset to commit, 0 if none */
 
 byte stopped;           /* workers that have ended cleanly */
@@ -278,6 +279,20 @@ inline commitOffsets() {
 }
 
 /*
+ * Offsets are committed behind the batches, at any time.
+ *
+ * code: consumer/commit.go startCommits
+ * code: consumer/ownership.go onRevoked
+ */
+proctype Committer(byte w) {
+	byte i;
+	do
+	:: atomic { pending[w] > 0 && member[w] -> commitOffsets() }
+	:: stopped == WORKERS -> break
+	od
+}
+
+/*
  * Trouble: what is left is tried again, unless the partition is someone else's
  * by now. Then it is dropped, without a verdict.
  *
@@ -291,29 +306,44 @@ inline waitOut() {
 	fi
 }
 
+inline pollInto(from_, to_) {
+	from_ = next[w];
+	to_ = from_ + 1;
+	if
+	:: to_ < MSGS -> to_++
+	:: true
+	fi;
+	next[w] = to_
+}
+
+/*
+ * With lag, the next batch is polled and decoded while the one in hand is applied.
+ *
+ * code: consumer/run.go isBehind
+ */
+inline lookAhead() {
+	if
+	:: atomic { nextEnd == 0 && mine[w] && next[w] < MSGS -> pollInto(nextFirst, nextEnd); ahead[w] = true }
+	:: true
+	fi
+}
+
 proctype Worker(byte w) {
-	byte first, end, share, settled, e, i;
+	byte first, end, nextFirst, nextEnd, share, settled, e, i;
 	byte died, from, stored, taken, at, waits, steps, toPark, toFree, toDie, toSee;
 	mtype verdict;
 
 	/* code: consumer/run.go loop */
-	/* code: consumer/run.go turn */
 poll:
 	do
 	/* code: consumer/run.go poll */
 	/* code: consumer/batch.go gather */
-	:: atomic { mine[w] && next[w] < MSGS ->
-		first = next[w];
-		end = first + 1;
-		if
-		:: end < MSGS -> end++
-		:: true
-		fi;
-		next[w] = end; current[w] = true; settled = 0 };
-		break
-	:: atomic { pending[w] > 0 -> commitOffsets() }
+	:: atomic { nextEnd == 0 && mine[w] && next[w] < MSGS -> pollInto(first, end); current[w] = true; break }
+	/* code: consumer/run.go handOver */
+	:: atomic { nextEnd > 0 -> first = nextFirst; end = nextEnd; current[w] = ahead[w];
+		nextFirst = 0; nextEnd = 0; ahead[w] = false; break }
 	/* code: consumer/leave.go leave */
-	:: atomic { committed == MSGS && pending[w] == 0 -> goto stop }
+	:: atomic { committed == MSGS && pending[w] == 0 && nextEnd == 0 -> goto stop }
 	:: atomic { mine[w] && mayFail -> fail; goto crash }
 	od;
 
@@ -336,11 +366,15 @@ poll:
 	e = 0;
 	do
 	:: e < 2 ->
+		if
+		:: e == 1 -> lookAhead()
+		:: else   -> skip
+		fi;
 		d_step {
 			share = 0;
 			for (i : 0 .. MSGS - 1) {
 				if
-				:: first <= i && i < end && entityOf(i) == e -> share = share | bit(i)
+				:: current[w] && first <= i && i < end && entityOf(i) == e -> share = share | bit(i)
 				:: else -> skip
 				fi
 			}
@@ -386,7 +420,6 @@ poll:
 		i = 0; e = 0
 	};
 	crashPoint();
-	atomic { commitOffsets() };
 #endif
 	atomic { first = 0; end = 0; settled = 0; share = 0; e = 0; current[w] = false };
 	goto poll;
@@ -397,6 +430,7 @@ crash:
 		mine[w] = false; member[w] = false; next[w] = 0; current[w] = false;
 		pending[w] = 0;
 		first = 0; end = 0; share = 0; settled = 0; e = 0; i = 0;
+		nextFirst = 0; nextEnd = 0; ahead[w] = false;
 		died = 0; from = 0; stored = 0; taken = 0; at = 0; waits = 0;
 		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0; verdict = 0
 	};
@@ -411,7 +445,7 @@ stop:
 #define isZombie(w) (mine[w] && !member[w])
 
 inline assign(w) { owner = w; member[w] = true; mine[w] = true; next[w] = committed }
-inline lose(w)   { mine[w] = false; current[w] = false; pending[w] = 0 }
+inline lose(w)   { mine[w] = false; current[w] = false; ahead[w] = false; pending[w] = 0 }
 
 proctype Group() {
 	do
@@ -427,7 +461,7 @@ proctype Group() {
 	 * A rebalance takes it away: between two batches, or in the middle of one that
 	 * has held it up for too long or that is in trouble.
 	 *
-	 * code: consumer/run.go holdRebalance
+	 * code: consumer/hold.go hold
 	 * code: consumer/ownership.go onRevoked
 	 */
 	:: atomic { owner != NOBODY && mine[owner] && member[owner] && mayFail -> fail;
@@ -480,6 +514,6 @@ proctype Sweeper() {
 
 init {
 	byte i;
-	atomic { assign(0); run Worker(0); run Worker(1); run Group(); run Sweeper() };
+	atomic { assign(0); run Worker(0); run Worker(1); run Committer(0); run Committer(1); run Group(); run Sweeper() };
 	atomic { stopped == WORKERS && swept -> checkEnd(); ended = true }
 }
