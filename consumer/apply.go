@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -25,23 +23,43 @@ var errStore = errors.New("the store broke its contract")
 // configuration will help. Records without a verdict are left Undecided.
 func (r *run) apply(work context.Context, b *batch) error {
 	defer stopwatch(&b.took.apply)()
-	connections := max(1, min(r.cfg.Connections, len(b.records)/minShare))
+	connections := min(r.cfg.Connections, len(b.records)/minShare)
+	if connections <= 1 {
+		return r.applyWhole(work, b)
+	}
 	lists, index := versioning.Split(b.records, connections)
 	var mu sync.Mutex // guards b.released
-	var group errgroup.Group
+	var group sync.WaitGroup
+	errs := make([]error, len(lists))
 	for i, list := range lists {
-		group.Go(func() error {
+		errs[i] = errGoexit // unless settle returns
+		group.Go(func() {
 			released, err := r.settle(work, b, share{list, index[i]})
+			errs[i] = err
 			mu.Lock()
 			defer mu.Unlock()
 			b.released = append(b.released, released...)
-			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("worker of group %q can't go on: %w", r.cfg.Group, err)
+	group.Wait()
+	return r.cantGoOn(errors.Join(errs...))
+}
+
+// applyWhole settles a batch on one connection.
+func (r *run) applyWhole(work context.Context, b *batch) (err error) {
+	whole := share{records: b.records, index: make([]int, len(b.records))}
+	for i := range whole.index {
+		whole.index[i] = i
 	}
-	return nil
+	b.released, err = r.settle(work, b, whole)
+	return r.cantGoOn(err)
+}
+
+func (r *run) cantGoOn(err error) error {
+	if err != nil {
+		err = fmt.Errorf("worker of group %q can't go on: %w", r.cfg.Group, err)
+	}
+	return err
 }
 
 // A share is the part of a batch that one goroutine settles.

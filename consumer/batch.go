@@ -17,6 +17,7 @@ type batch struct {
 	outcomes []versioning.Outcome // likewise; Undecided where there is no verdict yet
 	spans    []span
 	released []versioning.Settled
+	ahead    int64 // how many records the partitions of the batch are known to have after it
 	hold     *hold // from when it is applied
 	took     struct{ decode, apply time.Duration }
 }
@@ -53,6 +54,7 @@ func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPa
 		r.log.jump(at, expected, p.Records[0].Offset)
 	}
 	r.vitals.polled(at, p.Records[0].Offset, p.LastStableOffset)
+	b.ahead += max(0, p.LastStableOffset-1-p.Records[len(p.Records)-1].Offset)
 	first := len(b.kafka)
 	b.kafka = append(b.kafka, p.Records...)
 	b.spans = append(b.spans, span{

@@ -8,6 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// fetchMaxBytes is what one fetch brings, as it is sent: as a rule, compressed. It
+// is several batches of common records, so that the next ones are there in time.
+const fetchMaxBytes = 4 << 20
+
 // clientOptions returns the options of the Kafka client: our defaults, the
 // user's options, and then those that the worker's promises rest on. The last
 // one of a kind wins.
@@ -17,6 +21,9 @@ func (c Config) clientOptions() []kgo.Opt {
 		// The Java client's: a partition that is taken over waits for the fetch
 		// that is under way, and a broker holds that for so long.
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		// What has arrived waits in memory, unpacked, beside the batches in work: a
+		// fetch of each broker. The client's 50 MiB would be several hundred there.
+		kgo.FetchMaxBytes(fetchMaxBytes),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RebalanceTimeout(max(time.Minute, 2*c.RebalanceHold)),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),

@@ -26,6 +26,12 @@ type milestone struct {
 // commitTimeout bounds one attempt to commit: a rebalance waits for it.
 const commitTimeout = 5 * time.Second
 
+// commitPause is the least time from one commit to the next, but for those that
+// partitions wait for which are given up. Small batches come a
+// thousand a second, and each commit is a write of the broker's: made after every
+// batch, they would take more of the machine than the records.
+const commitPause = 100 * time.Millisecond
+
 // commits is what is settled and not known to be committed. It is safe for
 // concurrent use.
 type commits struct {
@@ -97,11 +103,13 @@ func (r *run) startCommits() *committer {
 			case <-ctx.Done():
 				return
 			}
+			wait := commitPause
 			if !r.commitPending() { // try again, records or not
-				if !sleep(ctx, r.cfg.RetryMax) {
-					return
-				}
+				wait = r.cfg.RetryMax
 				r.commits.want()
+			}
+			if !sleep(ctx, wait) {
+				return
 			}
 		}
 	})

@@ -260,3 +260,34 @@ func (b *broker) hangCommit() (hung <-chan struct{}, release func()) {
 	})
 	return began, func() { close(end) }
 }
+
+// Small batches that come one after the other share a commit: a broker gets some ten
+// a second, and the last one within a tenth of a second.
+func TestCommitsArePaced(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		store := newFake()
+		w := start(t, b.config(protocol, store, "orders"))
+		b.produce("orders", 0, "first")
+		b.awaitCommitted("orders", 0, 1)
+		pass(time.Second)
+		began, before := time.Now(), len(b.seenCommits())
+		const records = 1000
+		for range records {
+			b.produce("orders", 0, "a")
+			pass(2 * time.Millisecond)
+		}
+		took := time.Since(began)
+		b.awaitCommitted("orders", 0, 1+records)
+		commits := len(b.seenCommits()) - before
+		if most := int(took/(100*time.Millisecond)) + 2; commits > most {
+			t.Errorf("%d commits in %v, more than %d", commits, took, most)
+		}
+		w.stop()
+		if n := store.count("orders"); n != 1+records {
+			t.Errorf("%d records settled, want %d", n, 1+records)
+		}
+	})
+}

@@ -19,9 +19,12 @@ type Config struct {
 	// Client holds options for the Kafka client: seed brokers, TLS, SASL, fetch
 	// sizes, hooks and so on.
 	//
-	// Two defaults differ from those of kgo and may be changed here: a partition
-	// without a committed offset is read from its start, and only committed
-	// records of transactions are read.
+	// Some defaults differ from those of kgo and may be changed here: a partition
+	// without a committed offset is read from its start, only committed records of
+	// transactions are read, a fetch waits for 500 ms at most, and it brings 4 MiB at
+	// most, of each broker, as they are sent (or one batch of the producer's that is
+	// larger), to bound the memory. FetchMaxPartitionBytes has no effect beyond
+	// FetchMaxBytes.
 	//
 	// What the worker sets itself wins: the group, the topics, auto-commit
 	// (off), the context, the callbacks of the group, and blocking rebalances

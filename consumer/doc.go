@@ -14,19 +14,22 @@
 //
 // # The way of a record
 //
-// A batch goes through these steps, with one hand-over, after decode:
+// A batch goes through these steps:
 //
 //	poll -> decode -> fold and apply -> commit
 //
-// With lag, the next batch is polled and decoded while one is applied; without, the
-// next poll waits, and so takes what has arrived until then. Batches are applied one
-// after the other. Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each
-// record asks for. The store folds the changes over the rows and writes the
-// result in one transaction; for a large batch several do so at the same time,
-// split by entity, so that the records of one entity stay in order. Commit tells
-// the broker, behind the batches, how far each partition is settled: up to the first
-// record without a verdict, and never past it. Every record ends in one of the verdicts of package
-// versioning, and none is skipped.
+// Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each record
+// asks for. The store folds the changes over the rows and writes the result in one
+// transaction; for a large batch several do so at the same time, split by entity, so
+// that the records of one entity stay in order. Commit tells the broker, behind the
+// batches and ten times a second at most, how far each partition is settled: up to
+// the first record without a verdict, and never past it. Every record ends in one of
+// the verdicts of package versioning, and none is skipped.
+//
+// Batches are applied one after the other. With lag, a batch is handed over after
+// decode, and the next one is polled and decoded while it is applied. Without, the
+// next poll waits, and so takes what has arrived until then: batches are as large as
+// they have to be, and nothing waits for one to fill.
 //
 // # What happens when
 //

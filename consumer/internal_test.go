@@ -313,3 +313,56 @@ func BenchmarkBatch(b *testing.B) {
 		})
 	}
 }
+
+// A worker is behind if its partitions are known to hold half a batch more, whether it
+// has arrived or not.
+func TestIsBehind(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := &run{client: client, owned: newOwnership(), vitals: newVitals(Config{})}
+	for _, c := range []struct {
+		records int
+		stable  int64 // the last stable offset
+		want    bool
+	}{
+		{10, 10, false}, // the end
+		{10, 14, false},
+		{10, 15, true},
+		{10, -1, false}, // a broker that does not tell
+		{0, 100, false},
+	} {
+		p := kgo.FetchPartition{LastStableOffset: c.stable}
+		for offset := range c.records {
+			p.Records = append(p.Records, &kgo.Record{Offset: int64(offset)})
+		}
+		b := r.gather(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}})
+		if got := r.isBehind(b); got != c.want {
+			t.Errorf("%d records of a partition that ends at %d: behind is %v, want %v", c.records, c.stable, got, c.want)
+		}
+	}
+}
+
+// What a fetch brings is bounded, unless the user says otherwise.
+func TestFetchMaxBytes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		opts []kgo.Opt
+		want int32
+	}{
+		{nil, 4 << 20},
+		{[]kgo.Opt{kgo.FetchMaxBytes(1 << 20)}, 1 << 20},
+	} {
+		client, err := kgo.NewClient(Config{Group: "g", Topics: []string{"t"}, Client: c.opts}.withDefaults().clientOptions()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client.OptValue(kgo.FetchMaxBytes); got != c.want {
+			t.Errorf("FetchMaxBytes is %v, want %d", got, c.want)
+		}
+		client.Close()
+	}
+}

@@ -7,9 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A run is one run of a worker. The goroutine of Run polls and decodes; another
-// one, for one batch at a time, applies and commits. Fields belong to the first,
-// but for those that say otherwise.
+// A run is one run of a worker. The goroutine of Run polls and decodes, and without
+// lag applies; with lag another one does that, for one batch at a time. A third one
+// commits. Fields belong to the first, but for those that say otherwise.
 type run struct {
 	cfg     Config
 	vitals  *vitals     // the worker's; safe for concurrent use
@@ -39,10 +39,10 @@ func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
 	return r, nil
 }
 
-// loop is the way of a record: poll, decode, and then, handed over to a goroutine
-// for each batch, fold and apply, commit. With lag, the next batch is polled and
-// decoded meanwhile. Without, it is polled after that: what arrives until then
-// makes one batch.
+// loop is the way of a record: poll, decode, fold and apply, commit. With lag, the
+// last two are handed over to a goroutine, one for each batch, and the next batch is
+// polled and decoded meanwhile. Without, it is polled after that: what arrives until
+// then makes one batch.
 func (r *run) loop(ctx, work context.Context) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -57,18 +57,18 @@ func (r *run) loop(ctx, work context.Context) error {
 		if err := hand.wait(); err != nil || ctx.Err() != nil {
 			return err // what is decoded and not begun is delivered again
 		}
-		hand = r.handOver(work, batch, end)
-		if !r.isBehind(batch) {
-			if err := hand.wait(); err != nil {
-				return err
-			}
+		if r.isBehind(batch) {
+			hand = r.handOver(work, batch, end)
+		} else if err := r.finish(work, batch); err != nil {
+			return err
 		}
 	}
 }
 
-// isBehind reports whether half as much again as a batch has arrived already.
+// isBehind reports whether half as much again as a batch has arrived already, or is
+// about to: the client asks a broker for more once all of the last fetch was polled.
 func (r *run) isBehind(b *batch) bool {
-	return len(b.kafka) > 0 && 2*r.client.BufferedFetchRecords() >= int64(len(b.kafka))
+	return len(b.kafka) > 0 && 2*max(b.ahead, r.client.BufferedFetchRecords()) >= int64(len(b.kafka))
 }
 
 // A hand has the batch that is being applied and committed, or none.
@@ -77,9 +77,6 @@ type hand struct{ done chan error }
 // handOver has a batch finished by a goroutine. If the work can't go on after that,
 // it calls end.
 func (r *run) handOver(work context.Context, b *batch, end func()) hand {
-	if len(b.records) == 0 {
-		return hand{}
-	}
 	h := hand{make(chan error, 1)}
 	go func() {
 		err := errGoexit
@@ -109,6 +106,9 @@ func (h *hand) wait() error {
 // for it, but not longer than Config.RebalanceHold, and not while the database is
 // in trouble.
 func (r *run) finish(work context.Context, b *batch) error {
+	if len(b.records) == 0 {
+		return nil
+	}
 	b.hold = r.owned.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
 	err := r.apply(work, b)

@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"context"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,4 +225,50 @@ func TestGoexitInDecode(t *testing.T) {
 			t.Errorf("committed up to %d", got)
 		}
 	})
+}
+
+// A Goexit in the store, such as one of a guard, ends the run as well, also where it
+// ends one of several goroutines: no offset is committed past what has no verdict.
+func TestGoexitInApply(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"on one connection": 10, "on several": 400} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+				b := startBroker(t)
+				b.topic("orders", 1)
+				b.produce("orders", 0, keys(2*size+1)...)
+				store := newFake()
+				var once sync.Once
+				store.on(func(context.Context, []*versioning.Record) (int, error) {
+					exit := false
+					once.Do(func() { exit = true })
+					if exit {
+						runtime.Goexit()
+					}
+					return -1, nil
+				})
+				b.guardCommits("orders", store)
+				cfg := b.config(protocol, store, "orders")
+				cfg.MaxBatch, cfg.Connections = size, 2
+				worker, err := consumer.New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					_ = worker.Run(t.Context())
+				}()
+				select {
+				case <-ended:
+				case <-time.After(time.Minute):
+					t.Fatal("the run goes on")
+				}
+				if health := worker.Health(); health.State != consumer.Stopped || health.Err == nil {
+					t.Errorf("health is %+v", health)
+				}
+			})
+		})
+	}
 }
