@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A Result is what became of a batch.
@@ -29,9 +27,6 @@ const maxAttempts = 5
 // every attempt, or that something in the database, such as a trigger that
 // drops writes, keeps them from moving. Nothing was written; try again.
 var ErrContended = errors.New("rows keep being moved by someone else")
-
-// errMoved says that a guarded write found fewer rows than it had to.
-var errMoved = errors.New("a row was moved by someone else")
 
 // Apply decides about records, in their order, and writes all that was decided
 // in one transaction: the guarded updates, new rows, history, parked records
@@ -140,12 +135,12 @@ func (s *Store) applyOne(ctx context.Context, r *Record) (Outcome, error) {
 
 // A decision reads what it needs in a transaction and returns what the
 // transaction has to write. With lock it locks the rows that it reads.
-type decision func(ctx context.Context, tx pgx.Tx, lock bool) (*Plan, error)
+type decision func(ctx context.Context, tx sender, lock bool) (*Plan, error)
 
 // decide is the decision about a batch, with or without the records that are
 // parked for its entities.
 func (s *Store) decide(records []*Record, parked bool) decision {
-	return func(ctx context.Context, tx pgx.Tx, lock bool) (*Plan, error) {
+	return func(ctx context.Context, tx sender, lock bool) (*Plan, error) {
 		view, err := s.read(ctx, tx, records, reading{lock: lock, parked: parked, bounded: len(records) > 1})
 		if err != nil {
 			return nil, err
@@ -154,36 +149,15 @@ func (s *Store) decide(records []*Record, parked bool) decision {
 	}
 }
 
-// transaction begins each transaction of the store, with the planner told what
-// is known here and not there: that every statement looks up a batch's rows by
-// their keys, so that an index and a nested loop are right, always. A plan is
-// made once and kept. Left to itself PostgreSQL makes it for the tables as they
-// are then, and for one that is new and empty that is a scan of the whole table,
-// which stays until the next ANALYZE, however the table grows. The settings end
-// with the transaction; triggers on the application's tables run under them.
-//
-// A worker whose machine vanishes, or that is frozen, in the middle of a
-// transaction would keep its rows locked until the server gives up the connection:
-// for hours, by default. So PostgreSQL ends a transaction from which it hears
-// nothing for 30 s, unless the server or the role has a limit of its own.
-var transaction = pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL plan_cache_mode = force_generic_plan;
-SET LOCAL enable_seqscan = off;
-SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off;
-SET LOCAL enable_material = off;
-SELECT set_config('idle_in_transaction_session_timeout', '30s', true)
-WHERE current_setting('idle_in_transaction_session_timeout') = '0'`}
-
-// transact runs one transaction: read, fold, write. If rows were moved in
-// between, it is rolled back and run again, with the rows locked.
+// transact runs one transaction: read, fold, write. Two round trips, as a rule. If
+// rows were moved in between, it is rolled back and run again, with the rows locked.
 func (s *Store) transact(ctx context.Context, decide decision) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
-		err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+		err = s.inTransaction(ctx, func(tx *transaction) error {
 			if plan, err = decide(ctx, tx, attempt > 0); err != nil {
 				return err
 			}
-			return s.write(ctx, tx, plan, attempt)
+			return tx.finish(ctx, s.writes(plan, attempt))
 		})
 		if !errors.Is(err, errMoved) {
 			return plan, err

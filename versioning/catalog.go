@@ -40,6 +40,10 @@ func (e *TableError) Is(target error) bool { return target == ErrTable }
 // *TableError for each mismatch.
 func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
 	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
+	t.states = make(map[string]statemachine.State)
+	for _, state := range t.Machine.States() {
+		t.states[string(state)] = state
+	}
 	relation, err := t.relation(ctx, conn)
 	if err != nil {
 		return nil, err

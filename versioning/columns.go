@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -50,7 +51,9 @@ func textCodec(array bool) pgtype.Codec {
 	return &pgtype.ArrayCodec{ElementType: &pgtype.Type{Name: "text", OID: pgtype.TextOID, Codec: pgtype.TextCodec{}}}
 }
 
-// encode returns the columns that a change sets.
+func byColumn(a, b column) int { return a.at - b.at }
+
+// encode returns the columns that a change sets, in order.
 func (t *types) encode(table *table, set Columns) ([]column, error) {
 	columns := make([]column, 0, len(set))
 	for name, value := range set {
@@ -71,6 +74,7 @@ func (t *types) encode(table *table, set Columns) ([]column, error) {
 		}
 		columns = append(columns, column{at: i, text: text, null: null})
 	}
+	slices.SortFunc(columns, byColumn)
 	return columns, nil
 }
 

@@ -131,7 +131,7 @@ func (s *Store) Redrive(ctx context.Context, letters []DeadLetter, decode func(*
 // It holds the locks of what it would write until it returns.
 func (s *Store) DryRedrive(ctx context.Context, letters []DeadLetter, decode func(*Record) ([]Change, error)) (outcomes []Outcome, err error) {
 	records := s.revived(letters, decode)
-	err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
 		for _, r := range records {
 			outcome, err := s.tryOut(ctx, tx, r)
 			if err != nil {
@@ -168,7 +168,7 @@ func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, erro
 			if plan, err = s.decide([]*Record{r}, true)(ctx, savepoint, true); err != nil {
 				return err
 			}
-			return s.write(ctx, savepoint, plan, 1)
+			return written(savepoint.SendBatch(ctx, s.writes(plan, 1)).Close())
 		})
 	}
 	err := try()

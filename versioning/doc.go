@@ -6,7 +6,9 @@
 // [Record] ready, [Store.Apply] settles a batch of them: it reads the rows of
 // their entities, folds the records over them ([Fold], which does no I/O) and
 // writes all that was decided in one transaction. When it has returned, every
-// record has a verdict that is true, and its offset may be committed.
+// record has a verdict that is true, and its offset may be committed. That takes two
+// round trips, as a rule: a guarded statement that takes fewer rows than it has to
+// fails in the server, so the COMMIT goes out with the writes.
 //
 // # Verdicts
 //

@@ -38,24 +38,28 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 type folder struct {
 	rules    map[string]Rules
 	view     *View
-	entities map[Entity]*entity
-	order    []*entity // as first touched
-	applied  map[MessageAt]struct{}
+	numbered []entity           // those that the view has numbered
+	others   map[Entity]*entity // the rest
+	order    []*entity          // as first touched
 	waiting  map[Origin]*waiting
 	dead     map[Origin]Outcome // by this fold
 	trail    []*entity          // the entities of the steps that the record in hand has made so far
 	plan     *Plan
+
+	spareSteps slab[Step]
+	spareIDs   slab[string]
 }
 
 // An entity is one entity as the fold moves it along.
 type entity struct {
+	*Known
+
 	name    Entity
 	rules   Rules
-	row     Row
-	exists  bool // in its table when the view was read
 	state   statemachine.State
 	version int64
 	steps   []Step
+	taken   MessageIDs // of the steps, but those of the record in hand
 	waiting []*waiting // in the order in which they were parked
 	woken   bool
 }
@@ -64,11 +68,15 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 	f := &folder{
 		rules:    rules,
 		view:     view,
-		entities: make(map[Entity]*entity, records),
-		applied:  make(map[MessageAt]struct{}, records),
+		numbered: make([]entity, len(view.Entities)),
+		others:   make(map[Entity]*entity),
+		order:    make([]*entity, 0, len(view.Entities)),
 		waiting:  make(map[Origin]*waiting, len(view.Parked)),
 		dead:     make(map[Origin]Outcome),
 		plan:     &Plan{Outcomes: make([]Outcome, records)},
+
+		spareSteps: newSlab[Step](records),
+		spareIDs:   newSlab[string](records),
 	}
 	for rank, p := range view.Parked {
 		if f.knows(p.Record) {
@@ -81,16 +89,30 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 // entity returns the fold's state of an entity, or nil if no such machine is
 // known.
 func (f *folder) entity(name Entity) *entity {
-	if e, ok := f.entities[name]; ok {
+	known := f.view.Entities[name]
+	var e *entity
+	if known != nil && known.n > 0 {
+		e = &f.numbered[known.n-1]
+	} else if e = f.others[name]; e == nil {
+		e = &entity{}
+	}
+	if e.Known != nil {
 		return e
 	}
 	rules, ok := f.rules[name.Machine]
 	if !ok {
 		return nil
 	}
-	row, known := f.view.Rows[name]
-	e := &entity{name: name, rules: rules, row: row, exists: known && !row.Gone, state: row.State, version: row.Version}
-	f.entities[name] = e
+	if known == nil {
+		known = &Known{}
+	}
+	if known.n == 0 {
+		f.others[name] = e
+	}
+	*e = entity{
+		Known: known, name: name, rules: rules, state: known.Row.State, version: known.Row.Version,
+		steps: f.spareSteps.take(known.changes), taken: MessageIDs{few: f.spareIDs.take(min(known.changes, manyMessages))},
+	}
 	f.order = append(f.order, e)
 	return e
 }
@@ -156,9 +178,10 @@ func (f *folder) try(r *Record) Outcome {
 	}
 	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
-		outcome, to := f.judge(r, i, worst.Verdict <= Applied)
+		e := f.entity(entityOf(r, i))
+		outcome, to := e.judge(r, i, worst.Verdict <= Applied)
 		if outcome.Verdict == Applied {
-			f.step(r, i, to)
+			f.step(e, r, i, to)
 		}
 		if outcome.Verdict > worst.Verdict {
 			worst = outcome
@@ -170,18 +193,16 @@ func (f *folder) try(r *Record) Outcome {
 	}
 	for _, e := range f.trail {
 		for i := len(e.steps) - 1; i >= 0 && e.steps[i].Record == r; i-- {
-			f.applied[MessageAt{e.name, r.Changes[e.steps[i].Change].MessageID}] = struct{}{}
+			e.taken.Add(r.Changes[e.steps[i].Change].MessageID)
 		}
 	}
 	return worst
 }
 
-func (f *folder) step(r *Record, change int, to statemachine.State) {
-	c := &r.Changes[change]
-	e := f.entities[Entity{c.Machine, c.Key}]
+func (f *folder) step(e *entity, r *Record, change int, to statemachine.State) {
 	e.version++
 	e.steps = append(e.steps, Step{
-		Event: c.Event, From: e.state, To: to, Version: e.version, Record: r, Change: change,
+		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change,
 	})
 	e.state = to
 	f.trail = append(f.trail, e)
@@ -200,11 +221,13 @@ func (f *folder) undo() {
 
 // finish turns the entities and the parked records into the plan's writes.
 func (f *folder) finish() *Plan {
+	moves := make([]Move, 0, len(f.order))
 	for _, e := range f.order {
 		if len(e.steps) > 0 {
-			f.plan.Moves = append(f.plan.Moves, Move{Entity: e.name, Create: !e.exists, From: e.row, Steps: e.steps})
+			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps})
 		}
 	}
+	f.plan.Moves = moves
 	f.stillWaiting()
 	return f.plan
 }

@@ -24,7 +24,15 @@ func orderRules(identity versioning.Identity) map[string]versioning.Rules {
 func TestFold(t *testing.T) {
 	t.Parallel()
 	a := versioning.Entity{Machine: "order", Key: "a"}
-	paid := map[versioning.Entity]versioning.Row{a: {State: "paid", Version: 4}}
+	paid := func(k versioning.Known, messages ...string) versioning.View {
+		if !k.Exists {
+			k.Exists, k.Row = true, versioning.Row{State: "paid", Version: 4}
+		}
+		for _, id := range messages {
+			k.Messages.Add(id)
+		}
+		return versioning.View{Entities: map[versioning.Entity]*versioning.Known{a: &k}}
+	}
 	for _, c := range []struct {
 		name     string
 		identity versioning.Identity
@@ -34,31 +42,31 @@ func TestFold(t *testing.T) {
 	}{
 		{
 			"a duplicate of an event that the machine no longer has", versioning.ByMessage,
-			versioning.View{Rows: paid, Messages: map[versioning.MessageAt]struct{}{{Entity: a, MessageID: "m"}: {}}},
+			paid(versioning.Known{}, "m"),
 			versioning.Change{Event: "retired", MessageID: "m"},
 			"duplicate",
 		},
 		{
 			"the same, by version", versioning.ByVersion,
-			versioning.View{Rows: paid, Steps: map[versioning.StepAt]versioning.PastStep{{Entity: a, Version: 3}: {Event: "retired"}}},
+			paid(versioning.Known{Steps: map[int64]versioning.PastStep{3: {Event: "retired"}}}),
 			versioning.Change{Event: "retired", Expected: versioning.At(2)},
 			"duplicate",
 		},
 		{
 			"an unknown event ahead", versioning.ByMessage,
-			versioning.View{Rows: paid},
+			paid(versioning.Known{}),
 			versioning.Change{Event: "retired", Expected: versioning.At(9)},
 			"rejected unknown_event",
 		},
 		{
 			"a version below all", versioning.ByMessage,
-			versioning.View{Rows: paid},
+			paid(versioning.Known{}),
 			versioning.Change{Event: "placed", Expected: versioning.At(-5)},
 			"diverged history_missing",
 		},
 		{
 			"a version that can't be raised", versioning.ByMessage,
-			versioning.View{Rows: map[versioning.Entity]versioning.Row{a: {State: "paid", Version: math.MaxInt64}}},
+			paid(versioning.Known{Exists: true, Row: versioning.Row{State: "paid", Version: math.MaxInt64}}),
 			versioning.Change{Event: "shipped"},
 			"rejected constraint",
 		},
@@ -70,7 +78,7 @@ func TestFold(t *testing.T) {
 		},
 		{
 			"by version the message does not count", versioning.ByVersion,
-			versioning.View{Rows: paid, Messages: map[versioning.MessageAt]struct{}{{Entity: a, MessageID: "m"}: {}}},
+			paid(versioning.Known{}, "m"),
 			versioning.Change{Event: "shipped", MessageID: "m"},
 			"rejected no_version",
 		},
@@ -102,7 +110,9 @@ func TestGuardsSeeRealStates(t *testing.T) {
 	r := &versioning.Record{Changes: []versioning.Change{
 		{Machine: "order", Key: "missing", Event: "captured", MessageID: "1"}, {Machine: "order", Key: "a", Event: "shipped", MessageID: "1"},
 	}}
-	view := &versioning.View{Rows: map[versioning.Entity]versioning.Row{{Machine: "order", Key: "a"}: {State: "pending", Version: 1}}}
+	view := &versioning.View{Entities: map[versioning.Entity]*versioning.Known{
+		{Machine: "order", Key: "a"}: {Exists: true, Row: versioning.Row{State: "pending", Version: 1}},
+	}}
 	plan := versioning.Fold(map[string]versioning.Rules{"order": {Machine: m}}, view, []*versioning.Record{r})
 	if got := verdicts(plan.Outcomes)[0]; got != "early no_entity" {
 		t.Errorf("%s: %s", got, plan.Outcomes[0].Detail)
@@ -367,18 +377,24 @@ func FuzzFold(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{1, 2, 3}, 20), bytes.Repeat([]byte{0, 5, 2}, 20))
 	f.Fuzz(func(t *testing.T, view, batch []byte) {
 		in := &source{bytes.NewReader(view)}
-		v := &versioning.View{
-			Rows: make(map[versioning.Entity]versioning.Row), Messages: make(map[versioning.MessageAt]struct{}),
-			Steps: make(map[versioning.StepAt]versioning.PastStep), Dead: make(map[versioning.Origin]versioning.Outcome),
+		v := &versioning.View{Entities: make(map[versioning.Entity]*versioning.Known), Dead: make(map[versioning.Origin]versioning.Outcome)}
+		known := func() *versioning.Known {
+			e := in.entity()
+			if v.Entities[e] == nil {
+				v.Entities[e] = &versioning.Known{Steps: make(map[int64]versioning.PastStep)}
+			}
+			return v.Entities[e]
 		}
 		for in.Len() > 0 {
 			switch in.n(5) {
 			case 0:
-				v.Rows[in.entity()] = versioning.Row{State: in.state(), Version: in.version(), Gone: in.n(4) == 0}
+				k := known()
+				k.Row = versioning.Row{State: in.state(), Version: in.version(), Gone: in.n(4) == 0}
+				k.Exists = !k.Row.Gone
 			case 1:
-				v.Messages[versioning.MessageAt{Entity: in.entity(), MessageID: fmt.Sprint(in.n(4))}] = struct{}{}
+				known().Messages.Add(fmt.Sprint(in.n(4)))
 			case 2:
-				v.Steps[versioning.StepAt{Entity: in.entity(), Version: in.version()}] = versioning.PastStep{Event: in.event()}
+				known().Steps[in.version()] = versioning.PastStep{Event: in.event()}
 			case 3:
 				v.Parked = append(v.Parked, versioning.Parked{Record: in.record(), Entity: versioning.Entity{Machine: "order", Key: "a"}, Seen: in.version()})
 			case 4:

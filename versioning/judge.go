@@ -7,19 +7,17 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// judge decides about one change of a record, against its entity as it stands.
-// If the verdict is Applied, it returns the state to move to. Guards are asked
-// only where all changes of the record before this one could be made: they see
-// states that the entity really is in.
-func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemachine.State) {
+// judge decides about one change of a record, against its entity as it stands, which
+// is nil if no such machine is known. If the verdict is Applied, it returns the state
+// to move to. Guards are asked only where all changes of the record before this one
+// could be made: they see states that the entity really is in.
+func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemachine.State) {
 	c := &r.Changes[change]
-	name := Entity{c.Machine, c.Key}
-	o := Outcome{Entity: name, Event: c.Event}
-	e := f.entity(name)
+	o := Outcome{Entity: Entity{c.Machine, c.Key}, Event: c.Event}
 	if e == nil {
 		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
 	}
-	if proof := f.past(e, c, r, o); proof.Verdict != Undecided {
+	if proof := e.past(c, r, o); proof.Verdict != Undecided {
 		return proof, ""
 	}
 	if bar := e.barred(c, o); bar.Verdict != Undecided {
@@ -42,11 +40,11 @@ func (f *folder) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 // effect already, or its version was taken by another event. That comes first,
 // and holds for entities that have gone and events that the machine has lost.
 // It returns an undecided outcome where the past says nothing.
-func (f *folder) past(e *entity, c *Change, r *Record, o Outcome) Outcome {
+func (e *entity) past(c *Change, r *Record, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
 	switch {
 	case versioned && expected < e.version:
-		return f.taken(e, c, r, expected+1, o)
+		return e.leftBehind(c, r, expected+1, o)
 	case versioned:
 		// At the entity's version, or ahead of it.
 	case e.rules.Identity == ByState:
@@ -54,7 +52,7 @@ func (f *folder) past(e *entity, c *Change, r *Record, o Outcome) Outcome {
 			o.Verdict = Duplicate
 			return o
 		}
-	case e.rules.Identity == ByMessage && f.hasTaken(e, c):
+	case e.rules.Identity == ByMessage && e.hasTaken(c):
 		o.Verdict = Duplicate
 		return o
 	}
@@ -72,7 +70,7 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 	case !versioned && e.rules.Identity == ByVersion:
 		return o.is(Rejected, ReasonNoVersion,
 			"machine %q tells duplicates by version, and the change expects none", c.Machine)
-	case e.row.Gone:
+	case e.Row.Gone:
 		return o.is(Rejected, ReasonEntityGone, "the row is gone; its history ends in state %q at version %d", e.state, e.version)
 	case versioned && expected > e.version:
 		return o.is(Early, ReasonVersionAhead, "expects version %d, the entity is at %d", expected, e.version)
@@ -83,22 +81,17 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 }
 
 // hasTaken reports whether the change's message has moved the entity already.
-func (f *folder) hasTaken(e *entity, c *Change) bool {
-	at := MessageAt{e.name, c.MessageID}
-	if _, ok := f.applied[at]; ok {
-		return true
-	}
-	_, ok := f.view.Messages[at]
-	return ok
+func (e *entity) hasTaken(c *Change) bool {
+	return e.Messages.Has(c.MessageID) || e.taken.Has(c.MessageID)
 }
 
-// taken judges a change whose expected version the entity has left: by the event
+// leftBehind judges a change whose expected version the entity has left: by the event
 // of the step that left it, and by the message where both bring an ID of their
 // own. Two messages that expect the same version are not one, whatever they say.
-func (f *folder) taken(e *entity, c *Change, r *Record, version int64, o Outcome) Outcome {
+func (e *entity) leftBehind(c *Change, r *Record, version int64, o Outcome) Outcome {
 	step, ok := e.stepTo(version)
 	if !ok {
-		step, ok = f.view.Steps[StepAt{e.name, version}]
+		step, ok = e.Steps[version]
 	}
 	id := ownID(c.MessageID, r.Origin)
 	switch {
@@ -116,7 +109,7 @@ func (f *folder) taken(e *entity, c *Change, r *Record, version int64, o Outcome
 
 // stepTo returns what made the step of this fold to a version.
 func (e *entity) stepTo(version int64) (PastStep, bool) {
-	i := version - e.row.Version - 1
+	i := version - e.Row.Version - 1
 	if i < 0 || i >= int64(len(e.steps)) {
 		return PastStep{}, false
 	}
@@ -134,7 +127,7 @@ func (e *entity) notNow(c *Change, o Outcome) Outcome {
 	case versioned:
 		return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, which is the expected version %d",
 			c.Event, e.state, e.version)
-	case class == statemachine.Later && e.version == 0 && !e.exists:
+	case class == statemachine.Later && e.version == 0 && !e.Exists:
 		return o.is(Early, ReasonNoEntity, "the entity does not exist yet")
 	case class == statemachine.Later:
 		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but in a state that is still ahead", c.Event, e.state)

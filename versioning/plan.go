@@ -4,16 +4,9 @@ import "github.com/pawl-go/pawl/statemachine"
 
 // A View is what a store knew about the entities of a batch when it read them.
 type View struct {
-	// Rows holds the entities that are in their table, and those that were
-	// (Gone). An entity that is missing here never existed.
-	Rows map[Entity]Row
-
-	// Messages holds, of the messages of the batch, those that the entity's
-	// history knows.
-	Messages map[MessageAt]struct{}
-
-	// Steps holds each step that the history was asked for.
-	Steps map[StepAt]PastStep
+	// Entities holds what is known of entities. One that is missing here never
+	// existed.
+	Entities map[Entity]*Known
 
 	// Parked holds the records that wait for the entities of the batch, in
 	// the order in which they were parked.
@@ -23,24 +16,32 @@ type View struct {
 	Dead map[Origin]Outcome
 }
 
+// Known is what a store knew about an entity. The zero value is that of one that
+// never existed.
+type Known struct {
+	Row    Row
+	Exists bool // it has a row in its table
+
+	// Messages holds, of the messages of the batch at least, those that have moved
+	// the entity.
+	Messages MessageIDs
+
+	// Steps holds each step that the history was asked for, by the version that it
+	// led to.
+	Steps map[int64]PastStep
+
+	n        int  // its number in the view, from 1 on; 0: it has none
+	changes  int  // how many the batch asks of it, to make room for
+	hasFirst bool // Messages has those of all of its first steps
+	goesOn   bool // its history goes on beyond these
+}
+
 // A Row is an entity's row. If Gone, the row was removed from its table, and
 // State and Version are the last ones that the history knows.
 type Row struct {
 	State   statemachine.State
 	Version int64
 	Gone    bool
-}
-
-// MessageAt is a message that reached an entity.
-type MessageAt struct {
-	Entity    Entity
-	MessageID string
-}
-
-// StepAt is the step that took an entity to a version.
-type StepAt struct {
-	Entity  Entity
-	Version int64
 }
 
 // A PastStep is what made a step.

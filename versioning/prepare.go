@@ -3,6 +3,7 @@ package versioning
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -83,12 +84,7 @@ func defaultMessageID(r *Record, c *Change) error {
 
 // storableText reports whether PostgreSQL can hold s as text in UTF-8.
 func storableText(s string) bool {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
+	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
 }
 
 // Prepare makes a record ready for Apply: it does what [Prepare] does, brings

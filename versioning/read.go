@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -30,33 +32,24 @@ var errTooMuchParked = errors.New("too much is parked for the entities of one ba
 // A reader reads the view of one batch.
 type reader struct {
 	store       *Store
-	tx          pgx.Tx
+	tx          sender
 	how         reading
 	view        *View
-	seen        map[Entity]bool
+	spare       slab[Known]
+	askHistory  bool // what comes with the rows does not decide about every change
 	parkedBytes int
-	messages    map[MessageAt]bool // asked of the history
-	steps       map[StepAt]bool    // likewise
 }
 
-// read reads what a fold of the records needs to know: first the rows (and what
-// is parked for them, and which of the records are dead letters), then, for
-// entities that have a past, what their history says of the batch's messages.
-// The number of statements does not depend on the number of records.
-func (s *Store) read(ctx context.Context, tx pgx.Tx, records []*Record, how reading) (*View, error) {
-	r := &reader{
-		store: s, tx: tx, how: how, seen: make(map[Entity]bool, len(records)),
-		messages: make(map[MessageAt]bool), steps: make(map[StepAt]bool),
-		view: &View{
-			Rows: make(map[Entity]Row, len(records)), Messages: make(map[MessageAt]struct{}),
-			Steps: make(map[StepAt]PastStep), Dead: make(map[Origin]Outcome),
-		},
-	}
-	if err := r.readDead(ctx, records); err != nil {
-		return nil, fmt.Errorf("read dead letters: %w", err)
-	}
-	if err := r.readEntities(ctx, records); err != nil {
-		return nil, err
+// read reads what a fold of the records needs to know, as a rule in one round
+// trip: which of the records are dead letters, the rows, with the messages of
+// their first steps, and what is parked for them. Then it asks the history about
+// the records that this does not decide about. The number of statements does not depend on the number of records.
+func (s *Store) read(ctx context.Context, tx sender, records []*Record, how reading) (*View, error) {
+	r := s.newReader(tx, records, how)
+	batch := &pgx.Batch{}
+	r.readDead(batch, records)
+	if err := r.readEntities(ctx, batch, records); err != nil {
+		return nil, fmt.Errorf("read rows: %w", err)
 	}
 	if err := r.readPast(ctx, records); err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
@@ -64,19 +57,40 @@ func (s *Store) read(ctx context.Context, tx pgx.Tx, records []*Record, how read
 	return r.view, nil
 }
 
+func (s *Store) newReader(tx sender, records []*Record, how reading) *reader {
+	changes := 0
+	for _, r := range records {
+		changes += len(r.Changes)
+	}
+	return &reader{
+		store: s, tx: tx, how: how, spare: newSlab[Known](changes),
+		view: &View{Entities: make(map[Entity]*Known, changes), Dead: make(map[Origin]Outcome)},
+	}
+}
+
+// send sends a batch, if it is one.
+func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
+	if batch.Len() == 0 {
+		return nil
+	}
+	return r.tx.SendBatch(ctx, batch).Close()
+}
+
 // readEntities reads the entities of the records, the records parked for them,
 // the other entities of those, and so on. Where parked records hang together
-// over more than a few entities, those further on are left for later.
-func (r *reader) readEntities(ctx context.Context, records []*Record) error {
+// over more than a few entities, those further on are left for later. The first
+// statements go with those that are in the batch already.
+func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*Record) error {
 	const rounds = 4
 	for range rounds {
-		fresh := r.unseen(records)
-		if len(fresh) == 0 {
+		r.readRows(batch, r.unseen(records))
+		if batch.Len() == 0 {
 			break
 		}
-		if err := r.readRows(ctx, fresh); err != nil {
-			return fmt.Errorf("read rows: %w", err)
+		if err := r.send(ctx, batch); err != nil {
+			return err
 		}
+		batch = &pgx.Batch{}
 		records = nil
 		for _, p := range r.view.Parked {
 			records = append(records, p.Record)
@@ -87,145 +101,231 @@ func (r *reader) readEntities(ctx context.Context, records []*Record) error {
 	return nil
 }
 
-// unseen returns the keys of the records' entities that were not read yet, by
-// table, each sorted: transactions that lock rows do so in the same order.
-func (r *reader) unseen(records []*Record) map[*table][]string {
-	fresh := make(map[*table][]string)
+// fresh are entities of one table that were not read yet.
+type fresh struct {
+	keys     texts
+	entities []*Known
+	messages bool // the history is to be asked for messages
+}
+
+// unseen returns the records' entities that were not read yet, by table, each
+// sorted by key: transactions that lock rows do so in the same order.
+func (r *reader) unseen(records []*Record) map[*table]*fresh {
+	type named struct {
+		key   string
+		known *Known
+	}
+	unseen := make(map[*table]*fresh, len(r.store.tables))
+	entities := make(map[*table][]named, len(r.store.tables))
 	for _, rec := range records {
 		if rec.Err != nil {
 			continue
 		}
 		for i := range rec.Changes {
 			c := &rec.Changes[i]
-			name := Entity{c.Machine, c.Key}
 			t, ok := r.store.byMachine[c.Machine]
-			if !ok || r.seen[name] {
+			if !ok {
 				continue
 			}
-			r.seen[name] = true
-			fresh[t] = append(fresh[t], c.Key)
+			k, seen := r.view.Entities[entityOf(rec, i)]
+			if !seen {
+				k = r.spare.next()
+				r.view.Entities[entityOf(rec, i)] = k
+				k.n = len(r.view.Entities)
+				entities[t] = append(entities[t], named{c.Key, k})
+				if unseen[t] == nil {
+					unseen[t] = &fresh{}
+				}
+			}
+			k.changes++
+			if !r.byMessage(c) {
+				r.askHistory = true
+			} else if f := unseen[t]; f != nil {
+				f.messages = true
+			}
 		}
 	}
-	for _, keys := range fresh {
-		slices.Sort(keys)
+	for t, f := range unseen {
+		slices.SortFunc(entities[t], func(a, b named) int { return strings.Compare(a.key, b.key) })
+		f.keys, f.entities = make(texts, len(entities[t])), make([]*Known, len(entities[t]))
+		for i, e := range entities[t] {
+			f.keys[i], f.entities[i] = e.key, e.known
+		}
 	}
-	return fresh
+	return unseen
+}
+
+// byMessage reports whether it is the message that tells whether a change has been
+// made.
+func (r *reader) byMessage(c *Change) bool {
+	_, versioned := c.Expected.Version()
+	return !versioned && r.store.rules[c.Machine].Identity == ByMessage
 }
 
 // covers reports whether all entities were read that a record needs.
 func (r *reader) covers(rec *Record) bool {
-	return rec.Err != nil || !slices.ContainsFunc(rec.Changes, func(c Change) bool { return !r.seen[Entity{c.Machine, c.Key}] })
+	return rec.Err != nil || !slices.ContainsFunc(rec.Changes, func(c Change) bool {
+		return r.view.Entities[Entity{c.Machine, c.Key}] == nil
+	})
 }
 
-func (r *reader) readRows(ctx context.Context, fresh map[*table][]string) error {
+// readRows queues what reads the rows of entities.
+func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	if r.how.lock {
-		if err := r.lockRows(ctx, fresh); err != nil {
-			return err
-		}
+		r.lockRows(batch, unseen)
 	}
-	batch := &pgx.Batch{}
 	for _, t := range r.store.tables {
-		keys := fresh[t]
-		if len(keys) == 0 {
+		f := unseen[t]
+		if f == nil {
 			continue
 		}
 		machine := t.Machine.Name()
-		batch.Queue(t.readSQL(), keys, machine).Query(func(rows pgx.Rows) error {
-			return r.scanRows(rows, machine)
+		batch.Queue(t.readSQL(), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
+			return r.scanRows(rows, t, f)
 		})
 		if r.how.parked {
-			batch.Queue(readParkedSQL, machine, keys).Query(r.scanParked)
+			batch.Queue(readParkedSQL, machine, f.keys).Query(r.scanParked)
 		}
 	}
-	return r.tx.SendBatch(ctx, batch).Close()
 }
 
-// lockRows is a statement of its own because PostgreSQL locks no row of the
+// lockRows queues statements of their own because PostgreSQL locks no row of the
 // nullable side of an outer join, which reading needs.
-func (r *reader) lockRows(ctx context.Context, fresh map[*table][]string) error {
-	batch := &pgx.Batch{}
+func (r *reader) lockRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	for _, t := range r.store.tables {
-		if len(fresh[t]) > 0 {
-			batch.Queue(t.lockSQL(), fresh[t])
+		if f := unseen[t]; f != nil {
+			batch.Queue(t.lockSQL(), f.keys)
 		}
 	}
-	return r.tx.SendBatch(ctx, batch).Close()
 }
 
-func (r *reader) scanRows(rows pgx.Rows, machine string) error {
-	var key, state string
+// A text is a column of text as it arrived. It is valid until the next row.
+type text []byte
+
+// ScanBytes implements [pgtype.BytesScanner].
+func (t *text) ScanBytes(b []byte) error { *t = b; return nil }
+
+// errDisorder says that rows of one entity did not come one after the other.
+var errDisorder = errors.New("rows came in disorder")
+
+// scanRows notes the rows, and the messages of their first steps: a row comes once
+// for each of them.
+func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
+	var n int32
 	var version int64
+	var state, message text
+	var step *int64
 	var gone bool
-	_, err := pgx.ForEachRow(rows, []any{&key, &state, &version, &gone}, func() error {
-		r.view.Rows[Entity{machine, key}] = Row{State: statemachine.State(state), Version: version, Gone: gone}
+	var ids []string            // of all entities, one after the other
+	var letters strings.Builder // of all IDs: an allocation for many of them
+	last, first := int32(0), 0
+	for _, k := range f.entities {
+		k.hasFirst = f.messages
+	}
+	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &message, &step}, func() error {
+		k := f.entities[n-1]
+		switch {
+		case n < last:
+			return errDisorder
+		case n > last:
+			last, first = n, len(ids)
+			k.Exists, k.Row = !gone, Row{State: t.stateOf(state), Version: version, Gone: gone}
+		}
+		if step == nil {
+			return nil
+		}
+		at := letters.Len()
+		letters.Write(message)
+		ids = append(ids, letters.String()[at:])
+		k.Messages.few = ids[first:len(ids):len(ids)]
+		if *step > firstSteps {
+			k.goesOn, r.askHistory = true, true
+		} else if len(k.Messages.few) > firstSteps { // there were versions below 1
+			k.goesOn, k.hasFirst, r.askHistory = true, false, true
+		}
 		return nil
 	})
 	return err
 }
 
+// stateOf returns a state by its name.
+func (t *table) stateOf(name []byte) statemachine.State {
+	if state, ok := t.states[string(name)]; ok { // which allocates nothing
+		return state
+	}
+	return statemachine.State(name)
+}
+
+// Questions are what the history of one machine is to be asked.
+type questions struct {
+	first          texts // entities: which messages made their first steps
+	keys, messages texts // entities, and messages: which of these made a later step
+	moved          texts // entities, and versions: what made the steps to these
+	versions       bigints
+}
+
 // readPast asks the history about the messages and expected versions of the
-// records, where the entity has a past that may know them.
+// records that what was read with the rows does not decide about.
 func (r *reader) readPast(ctx context.Context, records []*Record) error {
+	if !r.askHistory && len(r.view.Parked) == 0 {
+		return nil
+	}
+	asked := make(map[string]*questions)
+	for _, t := range r.store.tables {
+		asked[t.Machine.Name()] = &questions{}
+	}
 	for _, rec := range records {
-		r.askPast(rec)
+		r.askPast(asked, rec)
 	}
 	for _, p := range r.view.Parked {
-		r.askPast(p.Record)
+		r.askPast(asked, p.Record)
 	}
 	batch := &pgx.Batch{}
 	for _, t := range r.store.tables {
-		r.queuePast(batch, t.Machine.Name())
+		r.queuePast(batch, t.Machine.Name(), asked[t.Machine.Name()])
 	}
-	if batch.Len() == 0 {
-		return nil
-	}
-	return r.tx.SendBatch(ctx, batch).Close()
+	return r.send(ctx, batch)
 }
 
 // askPast notes what the history has to be asked about a record's changes.
-func (r *reader) askPast(rec *Record) {
+func (r *reader) askPast(asked map[string]*questions, rec *Record) {
 	if rec.Err != nil {
 		return
 	}
 	for i := range rec.Changes {
 		c := &rec.Changes[i]
-		name := Entity{c.Machine, c.Key}
-		row, hasPast := r.view.Rows[name]
-		if !hasPast {
+		k := r.view.Entities[entityOf(rec, i)]
+		if k == nil || !k.Exists && !k.Row.Gone {
 			continue
 		}
-		expected, versioned := c.Expected.Version()
-		switch {
-		case versioned && expected < row.Version:
-			r.steps[StepAt{name, expected + 1}] = true
-		case !versioned && r.store.rules[c.Machine].Identity == ByMessage:
-			r.messages[MessageAt{name, c.MessageID}] = true
+		p := asked[c.Machine]
+		if expected, versioned := c.Expected.Version(); versioned && expected < k.Row.Version {
+			p.moved, p.versions = append(p.moved, c.Key), append(p.versions, expected+1)
+		}
+		if !r.byMessage(c) {
+			continue
+		}
+		if !k.hasFirst {
+			k.hasFirst, k.goesOn = true, true // it may
+			p.first = append(p.first, c.Key)
+		}
+		if k.goesOn {
+			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, c.MessageID)
 		}
 	}
 }
 
 // queuePast queues the questions about one machine.
-func (r *reader) queuePast(batch *pgx.Batch, machine string) {
-	var keys, ids []string
-	for at := range r.messages {
-		if at.Entity.Machine == machine {
-			keys, ids = append(keys, at.Entity.Key), append(ids, at.MessageID)
-		}
+func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
+	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
+	if len(p.first) > 0 {
+		batch.Queue(readFirstSQL, machine, p.first).Query(messages)
 	}
-	if len(keys) > 0 {
-		scan := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
-		batch.Queue(readBeyondSQL, machine, keys, ids).Query(scan)
-		batch.Queue(readFirstSQL, machine, slices.Compact(slices.Sorted(slices.Values(keys)))).Query(scan)
+	if len(p.keys) > 0 {
+		batch.Queue(readBeyondSQL, machine, p.keys, p.messages).Query(messages)
 	}
-	keys = nil
-	var versions []int64
-	for at := range r.steps {
-		if at.Entity.Machine == machine {
-			keys, versions = append(keys, at.Entity.Key), append(versions, at.Version)
-		}
-	}
-	if len(keys) > 0 {
-		batch.Queue(readStepsSQL, machine, keys, versions).Query(func(rows pgx.Rows) error {
+	if len(p.moved) > 0 {
+		batch.Queue(readStepsSQL, machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
 			return r.scanSteps(rows, machine)
 		})
 	}
@@ -234,9 +334,7 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string) {
 func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	var key, id string
 	_, err := pgx.ForEachRow(rows, []any{&key, &id}, func() error {
-		if at := (MessageAt{Entity{machine, key}, id}); r.messages[at] {
-			r.view.Messages[at] = struct{}{}
-		}
+		r.view.Entities[Entity{machine, key}].Messages.Add(id)
 		return nil
 	})
 	return err
@@ -248,30 +346,95 @@ func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
 	var at Origin
 	into := []any{&key, &version, &event, &id, &at.TopicID, &at.Partition, &at.Offset}
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		r.view.Steps[StepAt{Entity{machine, key}, version}] = PastStep{statemachine.Event(event), ownID(id, at)}
+		k := r.view.Entities[Entity{machine, key}]
+		if k.Steps == nil {
+			k.Steps = make(map[int64]PastStep)
+		}
+		k.Steps[version] = PastStep{statemachine.Event(event), ownID(id, at)}
 		return nil
 	})
 	return err
 }
 
-// readDead reads which of the records are dead letters already.
-func (r *reader) readDead(ctx context.Context, records []*Record) error {
-	var at keptAt
-	for _, rec := range records {
-		at.add(r.store, rec)
+// stretches are columns of stretches of a log, from one offset to another, whose
+// records have one scope.
+type stretches struct {
+	ids           []pgtype.UUID
+	partitions    integers
+	scopes        texts
+	firsts, lasts bigints
+}
+
+// maxGap is over how many offsets that no record of the batch is at a stretch goes
+// on: for each record of the batch, so many dead letters of others may be read.
+const maxGap = 256
+
+// stretches returns those that the records come from: few, in place of many
+// offsets.
+func (s *Store) stretches(records []*Record) *stretches {
+	type logOf struct {
+		topicID   [16]byte
+		partition int32
+		scope     string
 	}
-	rows, err := r.tx.Query(ctx, readDeadSQL, at.ids, at.partitions, at.offsets, at.scopes)
-	if err != nil {
-		return err
+	st := &stretches{}
+	open := make(map[logOf]int)
+	var last logOf // which i is of
+	i, ok := 0, false
+	for _, r := range records {
+		at := &r.Origin
+		name := logOf{at.TopicID, at.Partition, s.scope(r)}
+		if !ok || name != last {
+			last = name
+			i, ok = open[name]
+		}
+		if ok && st.firsts[i] <= at.Offset && at.Offset <= st.lasts[i]+maxGap {
+			st.lasts[i] = max(st.lasts[i], at.Offset)
+			continue
+		}
+		i, ok = len(st.ids), true
+		open[name] = i
+		st.ids = append(st.ids, pgtype.UUID{Bytes: at.TopicID, Valid: true})
+		st.partitions = append(st.partitions, at.Partition)
+		st.scopes = append(st.scopes, name.scope)
+		st.firsts, st.lasts = append(st.firsts, at.Offset), append(st.lasts, at.Offset)
 	}
-	var n int64
+	return st
+}
+
+// readDead queues what reads which of the records are dead letters already.
+func (r *reader) readDead(batch *pgx.Batch, records []*Record) {
+	st := r.store.stretches(records)
+	batch.Queue(readDeadSQL, st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
+		return r.scanDead(rows, records)
+	})
+}
+
+func (r *reader) scanDead(rows pgx.Rows, records []*Record) error {
+	type place struct {
+		topicID   [16]byte
+		partition int32
+		offset    int64
+		scope     string
+	}
+	var at place
 	var verdict, reason, detail, machine, entity, event string
-	_, err = pgx.ForEachRow(rows, []any{&n, &verdict, &reason, &detail, &machine, &entity, &event}, func() error {
-		r.view.Dead[records[n-1].Origin] = Outcome{
+	dead := make(map[place]Outcome)
+	into := []any{&at.topicID, &at.partition, &at.offset, &at.scope, &verdict, &reason, &detail, &machine, &entity, &event}
+	_, err := pgx.ForEachRow(rows, into, func() error {
+		dead[at] = Outcome{
 			Verdict: parseVerdict(verdict), Reason: Reason(reason), Detail: detail,
 			Entity: Entity{machine, entity}, Event: statemachine.Event(event),
 		}
 		return nil
 	})
-	return err
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	for _, rec := range records {
+		if o, ok := dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset, r.store.scope(rec)}]; ok {
+			r.view.Dead[rec.Origin] = o
+		}
+	}
+	return nil
 }

@@ -16,7 +16,7 @@ func (s *Store) refold(ctx context.Context, e Entity, only *Origin) (*Plan, erro
 // redecide is the decision about the records that are parked for an entity. The
 // one whose origin is refused is rejected for that.
 func (s *Store) redecide(e Entity, only *Origin, refused error) decision {
-	return func(ctx context.Context, tx pgx.Tx, lock bool) (*Plan, error) {
+	return func(ctx context.Context, tx sender, lock bool) (*Plan, error) {
 		probe := []*Record{{Changes: []Change{{Machine: e.Machine, Key: e.Key}}}}
 		view, err := s.read(ctx, tx, probe, reading{lock: lock, parked: true})
 		if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) refoldAlone(ctx context.Context, e Entity) (released []Settled, 
 
 func (s *Store) parkedFor(ctx context.Context, e Entity) (parked []Parked, err error) {
 	probe := []*Record{{Changes: []Change{{Machine: e.Machine, Key: e.Key}}}}
-	err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
 		view, err := s.read(ctx, tx, probe, reading{parked: true})
 		if err == nil {
 			parked = view.Parked

@@ -14,6 +14,12 @@ import (
 // tables are empty may look for the machine alone, and read all of its rows for
 // each element.
 
+// guardedSQL has a statement that returns its rows fail if they are not $n. ($n is
+// its last parameter.)
+func guardedSQL(sql string, n int) string {
+	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::pawl.guarded FROM taken", sql, n)
+}
+
 const parkedColumns = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
        p.changes, p.key, p.value, p.headers, p."timestamp"`
@@ -24,18 +30,21 @@ CROSS JOIN LATERAL (
 	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
 
+// readDeadSQL reads the dead letters of stretches of logs.
 const readDeadSQL = `
-SELECT u.n, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
-FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS u(topic_id, partition, "offset", scope, n)
+SELECT d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[]) AS u(topic_id, partition, scope, first, last)
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.dead_letters AS d
-	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope = u.scope
 	OFFSET 0
 ) AS d`
 
-// The messages of an entity's first 16 steps are read all, by the primary key. Those
-// of the steps beyond are looked up one by one: the index for that holds no others,
-// and is of use to a condition that says so.
+// firstSteps is how many of an entity's first steps have all their messages read, by
+// the primary key, as a rule with its row. (The statements have the number written
+// out.) Those of the steps beyond are looked up one by one: the index for that holds
+// no others, and is of use to a condition that says so.
+const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
 const readFirstSQL = `
@@ -57,17 +66,25 @@ CROSS JOIN LATERAL (
 ) AS h`
 
 // readSQL reads the rows of $1, and for keys without one the last step that the
-// history of machine $2 knows.
+// history of machine $2 knows. With $3, each comes once for every one of its first
+// steps, one after the other, and for one more that tells that there are steps beyond;
+// or once. It is one statement so that the messages are those of the row that is read:
+// older ones would let a message that has just moved it pass for a new one.
 func (t *table) readSQL() string {
 	return fmt.Sprintf(`
-SELECT u.key, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL
-FROM (SELECT unnest($1::text[]) AS key OFFSET 0) AS u
+SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL, first.message_id, first.version
+FROM (SELECT unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
 	SELECT h.to_state, h.version FROM pawl.transitions AS h
 	WHERE t.%[2]s IS NULL AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version DESC LIMIT 1
 ) AS gone ON true
+LEFT JOIN LATERAL (
+	SELECT h.message_id, h.version FROM pawl.transitions AS h
+	WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
+	ORDER BY h.version LIMIT 17
+) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast)
 }
@@ -95,7 +112,8 @@ func (t *table) updateSQL(columns []int) string {
 UPDATE %[1]s AS t SET %[3]s = u.to_state::%[6]s, %[4]s = u.to_version%[7]s
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]%[8]s)
 	AS u(key, from_state, from_version, to_state, to_version%[9]s)
-WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version`,
+WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version
+RETURNING true`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
 		set.String(), params.String(), names.String())
 }
@@ -116,7 +134,8 @@ func (t *table) insertSQL(columns []int) string {
 INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
 SELECT u.key::%[5]s, u.state::%[6]s, u.version%[8]s
 FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)
-ON CONFLICT (%[2]s) DO NOTHING`,
+ON CONFLICT (%[2]s) DO NOTHING
+RETURNING true`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
 		into.String(), values.String(), params.String(), names.String())
 }
@@ -150,7 +169,8 @@ WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."
 const deleteParkedSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
-WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope`
+WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope
+RETURNING true`
 
 // unparkSQL deletes the parked records of some origins for any of the machines
 // $4: a record that can't be decoded any more has no scope, and may have had one.
@@ -176,12 +196,14 @@ SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machi
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[])
 	AS u(topic_id, partition, "offset", scope, verdict, reason, detail, machine, entity, event)
-WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
+WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+RETURNING true`
 
 const deleteDeadSQL = `
 DELETE FROM pawl.dead_letters AS d
 USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
-WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope`
+WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+RETURNING true`
 
 const deadColumns = `
 SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity,

@@ -81,7 +81,7 @@ func (s *Store) moved(ctx context.Context, t *table) (keys []string, err error) 
 	for _, state := range t.Machine.States() {
 		states = append(states, string(state))
 	}
-	err = pgx.BeginTxFunc(ctx, s.pool, transaction, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states)
 		if err != nil {
 			return err

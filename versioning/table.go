@@ -73,6 +73,7 @@ type table struct {
 	key     *tableColumn
 	state   *tableColumn
 	version *tableColumn
+	states  map[string]statemachine.State // of the machine, by name
 }
 
 // A tableColumn is one column of a table in the catalog.

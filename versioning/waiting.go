@@ -46,8 +46,8 @@ func (k *keptAt) add(s *Store, r *Record) {
 // origins are columns of origins, as parameters for unnest.
 type origins struct {
 	ids        []pgtype.UUID
-	partitions []int32
-	offsets    []int64
+	partitions integers
+	offsets    bigints
 }
 
 func (o *origins) add(at Origin) {

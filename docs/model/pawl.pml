@@ -209,7 +209,7 @@ inline readAndFold() {
  * All that was decided is written and committed at once: the guarded writes lock
  * the rows that they take until the transaction ends.
  *
- * code: versioning/write.go write
+ * code: versioning/write.go writes
  * code: versioning/write.go guarded
  * code: versioning/sql.go updateSQL
  * code: versioning/waiting.go remove

@@ -18,20 +18,16 @@ func (m *Memory) view(records []*versioning.Record) *versioning.View {
 
 func (m *Memory) viewOf(next ...versioning.Entity) *versioning.View {
 	v := &versioning.View{
-		Rows:     make(map[versioning.Entity]versioning.Row),
-		Messages: make(map[versioning.MessageAt]struct{}),
-		Steps:    make(map[versioning.StepAt]versioning.PastStep),
+		Entities: make(map[versioning.Entity]*versioning.Known),
 		Dead:     make(map[versioning.Origin]versioning.Outcome),
 	}
-	seen := make(map[versioning.Entity]bool)
 	for len(next) > 0 {
 		e := next[0]
 		next = next[1:]
-		if seen[e] {
+		if v.Entities[e] != nil {
 			continue
 		}
-		seen[e] = true
-		m.look(v, e)
+		v.Entities[e] = m.look(e)
 		for _, p := range m.parked {
 			if p.Entity == e {
 				next = append(next, entitiesOf([]*versioning.Record{p.Record})...)
@@ -39,7 +35,7 @@ func (m *Memory) viewOf(next ...versioning.Entity) *versioning.View {
 		}
 	}
 	for _, p := range m.parked {
-		if seen[p.Entity] {
+		if v.Entities[p.Entity] != nil {
 			v.Parked = append(v.Parked, p)
 		}
 	}
@@ -58,21 +54,23 @@ func entitiesOf(records []*versioning.Record) (entities []versioning.Entity) {
 	return entities
 }
 
-// look adds an entity and its past to a view.
-func (m *Memory) look(v *versioning.View, e versioning.Entity) {
+// look returns what is known of an entity and its past.
+func (m *Memory) look(e versioning.Entity) *versioning.Known {
+	k := &versioning.Known{Steps: make(map[int64]versioning.PastStep)}
 	history := m.history[e]
 	if row, ok := m.rows[e]; ok {
-		v.Rows[e] = versioning.Row{State: row.State, Version: row.Version}
+		k.Exists, k.Row = true, versioning.Row{State: row.State, Version: row.Version}
 	} else if len(history) > 0 {
 		last := history[len(history)-1]
-		v.Rows[e] = versioning.Row{State: last.To, Version: last.Version, Gone: true}
+		k.Row = versioning.Row{State: last.To, Version: last.Version, Gone: true}
 	}
 	for _, t := range history {
-		v.Messages[versioning.MessageAt{Entity: e, MessageID: t.MessageID}] = struct{}{}
+		k.Messages.Add(t.MessageID)
 		step := versioning.PastStep{Event: t.Event}
 		if t.MessageID != t.Origin.ID() {
 			step.MessageID = t.MessageID
 		}
-		v.Steps[versioning.StepAt{Entity: e, Version: t.Version}] = step
+		k.Steps[t.Version] = step
 	}
+	return k
 }

@@ -1,0 +1,73 @@
+package versioning
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// BenchmarkFramework measures what the framework does with a record between Decode
+// and PostgreSQL: Prepare, Split, what the reader notes, the fold, and the statements
+// with their parameters, unsent. Half of the records make new entities, half move them.
+func BenchmarkFramework(b *testing.B) {
+	const size, connections = 5000, 4
+	machine := statemachine.MustCompile(statemachine.Definition{
+		Name: "order", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "placed", To: "pending"}, {Event: "captured", From: statemachine.In("pending"), To: "paid"},
+		},
+		Terminal: statemachine.In("paid"),
+	})
+	columns := []tableColumn{{name: "id"}, {name: "state"}, {name: "version"}}
+	t := &table{
+		Table: Table{Machine: machine, Name: "orders"}, columns: columns,
+		key: &columns[0], state: &columns[1], version: &columns[2],
+	}
+	t.key.exactText = true
+	s := &Store{
+		tables: []*table{t}, byMachine: map[string]*table{"order": t},
+		rules: map[string]Rules{"order": {Machine: machine}},
+	}
+	records := make([]Record, size)
+	batch := make([]*Record, size)
+	changes := make([]Change, size)
+	for i := range changes {
+		event := statemachine.Event("placed")
+		if i%2 == 1 {
+			event = "captured"
+		}
+		changes[i] = Change{Key: fmt.Sprintf("order-%08d", i), Event: event, MessageID: fmt.Sprintf("message-%08d", i)}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range batch {
+			records[i] = Record{
+				Origin:  Origin{Topic: "orders", Partition: int32(i / 500), Offset: int64(i)},
+				Changes: changes[i : i+1],
+			}
+			batch[i] = &records[i]
+			s.Prepare(batch[i])
+		}
+		lists, _ := Split(batch, connections)
+		for _, list := range lists {
+			r := s.newReader(nil, list, reading{parked: true})
+			r.readDead(&pgx.Batch{}, list)
+			fresh := r.unseen(list)[t]
+			for i, k := range fresh.entities {
+				if isMoved := (fresh.keys[i][len("order-0000000")]-'0')%2 == 1; isMoved { // as its row would tell
+					k.Exists, k.Row = true, Row{State: "pending", Version: 1}
+				}
+			}
+			plan := Fold(s.rules, r.view, list)
+			if len(plan.Moves) != len(list) {
+				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
+			}
+			s.writes(plan, 0)
+		}
+	}
+	n := float64(b.N * size)
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n, "ns/record")
+}
