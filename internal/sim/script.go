@@ -81,6 +81,7 @@ const (
 	beforeFold
 	afterFold // and before the transaction
 	afterTransaction
+	afterBatch
 	commitSent // and not answered
 	afterCommit
 	boundaries

@@ -128,9 +128,16 @@ func (w *worker) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time
 	}
 }
 
-// OnBatch is called by the consumer after the commit.
+// OnBrokerRead is called by the client once a request is answered.
+func (w *worker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == int16(kmsg.OffsetCommit) {
+		w.come(afterCommit)
+	}
+}
+
+// OnBatch is called by the consumer once a batch is settled.
 func (w *worker) OnBatch(b consumer.Batch) {
-	w.come(afterCommit)
+	w.come(afterBatch)
 	for _, o := range b.Outcomes {
 		w.world.meet("%v", o.Verdict)
 	}
