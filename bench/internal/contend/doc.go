@@ -8,8 +8,8 @@
 // fetch: it has joined its group and is connected to the database, and nothing
 // has arrived yet. (watermill has no hook for that. Its clock starts with its
 // first message, which is in its favour.) The clock stops when the last record is
-// settled: its transaction has committed, or, with pawl, its offset too. A
-// contender with a time box stops then, and what it has settled counts.
+// settled: its transaction has committed. A contender with a time box stops then,
+// and what it has settled counts.
 //
 // The clock of the limits, which do not read from Kafka, starts when all that
 // they send is in memory, and stops with the last COMMIT.

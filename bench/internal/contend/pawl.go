@@ -60,7 +60,7 @@ func changes(message traffic.Message, _ *kgo.Record) ([]versioning.Change, error
 // creates says which events bring an entity's further columns.
 func creates(e statemachine.Event) bool { return e == "order.placed" || e == "account.opened" }
 
-// batches tells the meter of settled batches. Their offsets are committed.
+// batches tells the meter of settled batches.
 type batches struct{ meter *meter }
 
 func (b batches) OnBatch(batch consumer.Batch) {

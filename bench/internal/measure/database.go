@@ -12,13 +12,15 @@ import (
 )
 
 // tables are those of the application. All contenders write orders; those
-// without the framework have order_history for what pawl.transitions is to it.
+// without the framework have order_history for what pawl.transitions is to it. The
+// pages of orders have room for new versions of their rows: a HOT update leaves the
+// index alone. Keys are compared as bytes, as in pawl.transitions.
 const tables = `
 CREATE TABLE orders (
-	id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric
-);
+	id text COLLATE "C" PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric
+) WITH (fillfactor = 80);
 CREATE TABLE order_history (
-	order_id text NOT NULL, version bigint NOT NULL, event text NOT NULL, from_state text NOT NULL, to_state text NOT NULL,
+	order_id text COLLATE "C" NOT NULL, version bigint NOT NULL, event text NOT NULL, from_state text NOT NULL, to_state text NOT NULL,
 	message_id text NOT NULL, at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (order_id, version), UNIQUE (order_id, message_id)
 )`
