@@ -122,7 +122,8 @@ func (c *committer) stop() {
 }
 
 // commitPending commits all that is done and not known to be committed, but for
-// partitions that were taken away: their new owner may be further on. No
+// partitions that were taken away: their new owner may be further on. While the worker
+// is another member than the one to which its partitions were assigned, any may be. No
 // partition can be taken away while it runs. What fails stays pending: the next
 // commit covers it, and until then a redelivery changes nothing. It reports
 // whether nothing is pending of what it found.
@@ -159,6 +160,7 @@ type answer struct {
 func (r *run) attemptCommit(due progress) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
+	ctx = kgo.PreCommitFnContext(ctx, r.owned.checkMember)
 	answers := make(chan answer, 1)
 	r.client.CommitOffsets(ctx, due.byTopic(),
 		func(_ *kgo.Client, request *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {

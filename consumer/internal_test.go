@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -70,7 +71,7 @@ func TestGiveUpWaitsItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), owned: newOwnership(), commits: newCommits()}
 		both := map[string][]int32{"t": {0, 1}}
-		r.owned.assign(both)
+		r.owned.assign("", both)
 		first := r.owned.hold(time.Hour)
 		go r.onRevoked(t.Context(), nil, map[string][]int32{"t": {0}})
 		synctest.Wait()
@@ -184,7 +185,7 @@ func TestTenure(t *testing.T) {
 	t.Parallel()
 	o := newOwnership()
 	both := map[string][]int32{"t": {0, 1}}
-	o.assign(both)
+	o.assign("", both)
 	first := o.of(partition{"t", 0})
 	if first == 0 || o.of(partition{"t", 1}) == first || o.of(partition{"u", 0}) != 0 {
 		t.Error("tenures are not told apart")
@@ -193,7 +194,7 @@ func TestTenure(t *testing.T) {
 	if o.of(partition{"t", 0}) != 0 || o.of(partition{"t", 1}) == 0 {
 		t.Error("release took the wrong partition")
 	}
-	o.assign(map[string][]int32{"t": {0}})
+	o.assign("", map[string][]int32{"t": {0}})
 	if got := o.of(partition{"t", 0}); got == 0 || got == first {
 		t.Errorf("tenure %d after %d", got, first)
 	}
@@ -213,7 +214,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	}
 	defer client.Close()
 	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership()}
-	r.owned.assign(map[string][]int32{"t": {0}, "u": {0}})
+	r.owned.assign("", map[string][]int32{"t": {0}, "u": {0}})
 	r.reading.begin(partition{"t", 0}, 5)
 	r.readAnew("t")
 	if r.owned.of(partition{"t", 0}) != 0 || r.owned.of(partition{"u", 0}) == 0 || len(r.reading.next) != 0 {
@@ -292,7 +293,7 @@ func BenchmarkBatch(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
 			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg), owned: newOwnership(), commits: newCommits()}
-			r.owned.assign(map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
+			r.owned.assign("", map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
 			n := 0
 			for b.Loop() {
@@ -364,5 +365,23 @@ func TestFetchMaxBytes(t *testing.T) {
 			t.Errorf("FetchMaxBytes is %v, want %d", got, c.want)
 		}
 		client.Close()
+	}
+}
+
+// A worker that has become another member of its group does not commit for the
+// partitions that the group gave to the one it was: they may be someone else's.
+func TestNoCommitAsAnotherMember(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership(), commits: newCommits()}
+	at := partition{"t", 0}
+	r.owned.assign("the member that it was", map[string][]int32{"t": {0}})
+	due := progress{at: {kgo.EpochOffset{Offset: 3}, r.owned.of(at)}}
+	if a := r.attemptCommit(due); !errors.Is(a.err, errAnotherMember) {
+		t.Errorf("the commit was not kept back: %v", a.err)
 	}
 }

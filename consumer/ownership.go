@@ -2,9 +2,11 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A partition is one of a topic.
@@ -29,9 +31,10 @@ type ownership struct {
 	// can't be given up between the look at its tenure and the commit.
 	commits chan struct{}
 
-	mu   sync.Mutex
-	last tenure
-	now  map[partition]tenure
+	mu     sync.Mutex
+	member string // the ID of the group's member that this worker was at the last assignment
+	last   tenure
+	now    map[partition]tenure
 }
 
 func newOwnership() *ownership {
@@ -45,9 +48,10 @@ func (o *ownership) whileOwned(commit func()) {
 	commit()
 }
 
-func (o *ownership) assign(partitions map[string][]int32) {
+func (o *ownership) assign(member string, partitions map[string][]int32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.member = member
 	for topic, ids := range partitions {
 		for _, id := range ids {
 			o.last++
@@ -86,9 +90,27 @@ func (o *ownership) of(p partition) tenure {
 	return o.now[p]
 }
 
-// onAssigned is called by the client before it fetches from the partitions.
-func (r *run) onAssigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
-	r.owned.assign(partitions)
+// errAnotherMember says that a commit was kept back. A member that the group has
+// forgotten joins again as another one, and learns only then what it has lost meanwhile:
+// franz-go (1.22.2) reports partitions as revoked, not as lost, that have been someone
+// else's for a while, and makes a commit wait for the new membership.
+var errAnotherMember = errors.New("the group has forgotten the member to which the partitions were assigned")
+
+// checkMember is asked about each commit when it is about to be sent.
+func (o *ownership) checkMember(commit *kmsg.OffsetCommitRequest) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if commit.MemberID != o.member {
+		return errAnotherMember
+	}
+	return nil
+}
+
+// onAssigned is called by the client before it fetches from the partitions, after each
+// rebalance, and after onRevoked.
+func (r *run) onAssigned(_ context.Context, client *kgo.Client, partitions map[string][]int32) {
+	member, _ := client.GroupMetadata()
+	r.owned.assign(member, partitions)
 	r.vitals.joined(partitions)
 	r.log.assignment("partitions assigned", partitions)
 }
