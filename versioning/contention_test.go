@@ -468,3 +468,26 @@ func TestSilentTransaction(t *testing.T) {
 		})
 	}
 }
+
+// TestBuriedInBetween: a record that somebody else has made a dead letter since it was
+// read is not applied, although nobody has moved its entity.
+func TestBuriedInBetween(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, tr := traced(t, pool)
+	var l log
+	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("b", "nosuch")), "applied", "rejected unknown_event")
+	batch := []*versioning.Record{l.say("a", "captured"), l.say("c", "placed"), l.say("b", "placed")}
+	at := batch[0].Origin
+	tr.before(first(1, func() {
+		if _, err := pool.Exec(t.Context(), `
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")
+SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, headers, "timestamp" FROM pawl.dead_letters`,
+			at.TopicID, at.Partition, at.Offset); err != nil {
+			t.Error(err)
+		}
+	}))
+	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied", "applied")
+	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
+}

@@ -214,7 +214,7 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var n int32
 	var version int64
 	var state, message text
-	var step *int64
+	var step pgtype.Int8
 	var gone bool
 	var ids []string            // of all entities, one after the other
 	var letters strings.Builder // of all IDs: an allocation for many of them
@@ -231,14 +231,14 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 			last, first = n, len(ids)
 			k.Exists, k.Row = !gone, Row{State: t.stateOf(state), Version: version, Gone: gone}
 		}
-		if step == nil {
+		if !step.Valid {
 			return nil
 		}
 		at := letters.Len()
 		letters.Write(message)
 		ids = append(ids, letters.String()[at:])
 		k.Messages.few = ids[first:len(ids):len(ids)]
-		if *step > firstSteps {
+		if step.Int64 > firstSteps {
 			k.goesOn, r.askHistory = true, true
 		} else if len(k.Messages.few) > firstSteps { // there were versions below 1
 			k.goesOn, k.hasFirst, r.askHistory = true, false, true
@@ -363,6 +363,7 @@ type stretches struct {
 	partitions    integers
 	scopes        texts
 	firsts, lasts bigints
+	of            integers // for each record, the number of its stretch, from 1 on
 }
 
 // maxGap is over how many offsets that no record of the batch is at a stretch goes
@@ -377,7 +378,7 @@ func (s *Store) stretches(records []*Record) *stretches {
 		partition int32
 		scope     string
 	}
-	st := &stretches{}
+	st := &stretches{of: make(integers, 0, len(records))}
 	open := make(map[logOf]int)
 	var last logOf // which i is of
 	i, ok := 0, false
@@ -390,9 +391,11 @@ func (s *Store) stretches(records []*Record) *stretches {
 		}
 		if ok && st.firsts[i] <= at.Offset && at.Offset <= st.lasts[i]+maxGap {
 			st.lasts[i] = max(st.lasts[i], at.Offset)
+			st.of = append(st.of, int32(i)+1)
 			continue
 		}
 		i, ok = len(st.ids), true
+		st.of = append(st.of, int32(i)+1)
 		open[name] = i
 		st.ids = append(st.ids, pgtype.UUID{Bytes: at.TopicID, Valid: true})
 		st.partitions = append(st.partitions, at.Partition)

@@ -6,6 +6,7 @@ package versioning
 // stay the record's only verdict, whatever rows have moved or not.
 func (w *writer) undecided(plan *Plan, attempt int) {
 	w.notDead(plan.Park)
+	w.notBuried(plan.applied)
 	if attempt == 0 {
 		w.notApplied(plan.Dead)
 	}
@@ -22,6 +23,26 @@ func (w *writer) notDead(parked []Parked) {
 	if n := len(at.scopes); n > 0 {
 		w.guarded(n, notDeadSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
+}
+
+// notBuried guards records to be applied: none is a dead letter. Where one of two
+// workers buries a record, the row that the other one moves for it stays as it was.
+func (w *writer) notBuried(applied []*Record) {
+	alive := make([]*Record, 0, len(applied))
+	for _, r := range applied {
+		if !r.redrive { // it is one, and will be none
+			alive = append(alive, r)
+		}
+	}
+	if len(alive) == 0 {
+		return
+	}
+	st := w.store.stretches(alive)
+	offsets := make(bigints, len(alive))
+	for i, r := range alive {
+		offsets[i] = r.Origin.Offset
+	}
+	w.guarded(0, notBuriedSQL, []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets})
 }
 
 // notApplied guards new dead letters: none has made a step. The first attempt
@@ -49,6 +70,18 @@ SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(top
 WHERE (SELECT true FROM pawl.dead_letters AS d
        WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
        LIMIT 1) IS NULL`
+
+// notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
+// $7 of the stretches with the numbers $6.
+const notBuriedSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
+	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
+CROSS JOIN LATERAL (
+	SELECT d."offset" FROM pawl.dead_letters AS d
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope = u.scope
+	OFFSET 0
+) AS d
+WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
 
 const notAppliedSQL = `
 SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])

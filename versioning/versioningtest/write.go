@@ -30,12 +30,23 @@ func (m *Memory) undecided(plan *versioning.Plan) bool {
 			return false
 		}
 	}
+	for i := range plan.Moves {
+		if slices.ContainsFunc(plan.Moves[i].Steps, m.isBuried) {
+			return false
+		}
+	}
 	for _, s := range plan.Release {
 		if m.parkedAt(s.Record.Origin) < 0 {
 			return false
 		}
 	}
 	return !slices.ContainsFunc(plan.Dead, m.hasApplied)
+}
+
+// isBuried reports whether the record of a step is a dead letter.
+func (m *Memory) isBuried(s versioning.Step) bool {
+	_, dead := m.deadAt[s.Record.Origin]
+	return dead
 }
 
 // hasApplied reports whether a record has made a step.
