@@ -50,8 +50,9 @@
 //
 // A zombie: a worker that the group has given up on without its knowing, because
 // its machine was asleep or cut off. Whatever it still writes is guarded by the
-// version of each row, like everyone's writes: it takes, once, or it changes
-// nothing. The broker refuses its commits.
+// version of each row and by the record's fate, like everyone's writes: it takes,
+// once, or it changes nothing. The broker refuses its commits; where the group takes
+// the worker in again as another member, it keeps them back itself.
 //
 // A commit fails: the offsets stay pending, and the next commit covers them. The
 // worker comes back to it even if no more records arrive.
