@@ -26,10 +26,10 @@ type milestone struct {
 // commitTimeout bounds one attempt to commit: a rebalance waits for it.
 const commitTimeout = 5 * time.Second
 
-// commitPause is the least time from one commit to the next, but for those that
-// partitions wait for which are given up. Small batches come a
-// thousand a second, and each commit is a write of the broker's: made after every
-// batch, they would take more of the machine than the records.
+// commitPause is the least time from one commit to the next, but for those before
+// partitions are given up. Small batches come a thousand a second, and each commit is
+// a write of the broker's: made after every batch, they would take more of the machine
+// than the records.
 const commitPause = 100 * time.Millisecond
 
 // commits is what is settled and not known to be committed. It is safe for
