@@ -491,3 +491,25 @@ SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, 
 	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
 }
+
+// TestBuriedWhileParked is TestBuriedInBetween for a record that its batch parks and
+// then releases.
+func TestBuriedWhileParked(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, tr := traced(t, pool)
+	var l log
+	wantVerdicts(t, apply(t, store, l.say("b", "nosuch")), "rejected unknown_event")
+	batch := []*versioning.Record{l.say("a", "captured"), l.say("a", "placed")}
+	at := batch[0].Origin
+	tr.before(first(1, func() {
+		if _, err := pool.Exec(t.Context(), `
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")
+SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, headers, "timestamp" FROM pawl.dead_letters`,
+			at.TopicID, at.Partition, at.Offset); err != nil {
+			t.Error(err)
+		}
+	}))
+	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied")
+	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1")
+}

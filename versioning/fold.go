@@ -73,7 +73,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		order:    make([]*entity, 0, len(view.Entities)),
 		waiting:  make(map[Origin]*waiting, len(view.Parked)),
 		dead:     make(map[Origin]Outcome),
-		plan:     &Plan{Outcomes: make([]Outcome, records), applied: make([]*Record, 0, records)},
+		plan:     &Plan{Outcomes: make([]Outcome, records)},
 
 		spareSteps: newSlab[Step](records),
 		spareIDs:   newSlab[string](records),
@@ -147,7 +147,6 @@ func (f *folder) decide(index int, r *Record) Outcome {
 		outcome = f.waitFromBatch(index, r, outcome)
 	}
 	if outcome.Verdict == Applied {
-		f.plan.applied = append(f.plan.applied, r)
 		f.wake(f.trail)
 	}
 	if outcome.DeadLettered() {

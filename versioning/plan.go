@@ -90,8 +90,6 @@ type Plan struct {
 	// that are none any more: they were redriven, and got a better verdict.
 	Dead   []Settled
 	Revive []Settled
-
-	applied []*Record // those of the batch that were applied, in its order
 }
 
 // A Move takes one entity's row from one version to a later one, in one write.

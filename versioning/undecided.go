@@ -1,12 +1,18 @@
 package versioning
 
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
 // undecided queues the guards of what a plan keeps whole. A record is delivered
 // to two workers at once where one of them has lost its partition and does not
 // know: what the one decides while the other is between reading and writing must
 // stay the record's only verdict, whatever rows have moved or not.
 func (w *writer) undecided(plan *Plan, attempt int) {
 	w.notDead(plan.Park)
-	w.notBuried(plan.applied)
+	w.notBuried(plan.Moves)
 	if attempt == 0 {
 		w.notApplied(plan.Dead)
 	}
@@ -25,15 +31,11 @@ func (w *writer) notDead(parked []Parked) {
 	}
 }
 
-// notBuried guards records to be applied: none is a dead letter. Where one of two
-// workers buries a record, the row that the other one moves for it stays as it was.
-func (w *writer) notBuried(applied []*Record) {
-	alive := make([]*Record, 0, len(applied))
-	for _, r := range applied {
-		if !r.redrive { // it is one, and will be none
-			alive = append(alive, r)
-		}
-	}
+// notBuried guards the records of the batch that made steps: none is a dead letter.
+// Where one of two workers buries a record, the row that the other one moves for it
+// stays as it was.
+func (w *writer) notBuried(moves []Move) {
+	alive := made(moves)
 	if len(alive) == 0 {
 		return
 	}
@@ -43,6 +45,25 @@ func (w *writer) notBuried(applied []*Record) {
 		offsets[i] = r.Origin.Offset
 	}
 	w.guarded(0, notBuriedSQL, []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets})
+}
+
+// made returns the records that made the steps of moves, in the order of the log.
+// Those that were kept in the database are not among them: a redriven record is a
+// dead letter until the plan is written, and guards of their own cover parked ones.
+func made(moves []Move) []*Record {
+	records := make([]*Record, 0, len(moves))
+	for i := range moves {
+		for j := range moves[i].Steps {
+			if r := moves[i].Steps[j].Record; r.kept == nil {
+				records = append(records, r)
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b *Record) int {
+		return cmp.Or(cmp.Compare(a.Origin.Partition, b.Origin.Partition), cmp.Compare(a.Origin.Offset, b.Origin.Offset),
+			bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:]))
+	})
+	return slices.Compact(records)
 }
 
 // notApplied guards new dead letters: none has made a step. The first attempt
