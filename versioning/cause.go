@@ -3,6 +3,7 @@ package versioning
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -42,26 +43,30 @@ func (c Cause) String() string {
 }
 
 // causes decides by the class of the SQLSTATE, its first two characters
-// (PostgreSQL documentation, appendix A). Classes that are not here, such as 08
-// connection, 40 rollback, 53 resources, 55 locks, 57 intervention, 58 system
-// and XX internal, are infrastructure: the only mistake that can't be mended is
-// to give up on a record that was fine.
+// (PostgreSQL documentation, appendix A). A class that is not here is none of
+// PostgreSQL's: a function has raised it, such as a trigger, and it means the row.
 var causes = map[string]Cause{
-	"09": Data,  // triggered action exception
-	"0A": Fatal, // feature not supported
-	"20": Data,  // case not found, in a trigger
-	"21": Data,  // cardinality violation
-	"22": Data,  // data exception
-	"23": Data,  // integrity constraint violation
-	"27": Data,  // triggered data change violation
-	"28": Fatal, // invalid authorization
-	"38": Data,  // exception of an external routine, such as a trigger in Python
-	"3D": Fatal, // no such database
-	"3F": Fatal, // no such schema
-	"42": Fatal, // syntax error, no such table or column, insufficient privilege
-	"44": Data,  // WITH CHECK OPTION violation
-	"54": Data,  // program limit exceeded: a row or an index entry too large
-	"P0": Data,  // raised by a function: a trigger refused the row
+	"03": Infrastructure, // SQL statement not yet complete
+	"08": Infrastructure, // connection exception
+	"0A": Fatal,          // feature not supported
+	"24": Infrastructure, // invalid cursor state
+	"25": Infrastructure, // invalid transaction state
+	"26": Infrastructure, // invalid SQL statement name
+	"28": Fatal,          // invalid authorization
+	"2D": Infrastructure, // invalid transaction termination
+	"3B": Infrastructure, // savepoint exception
+	"3D": Fatal,          // no such database
+	"3F": Fatal,          // no such schema
+	"40": Infrastructure, // transaction rollback
+	"42": Fatal,          // syntax error, no such table or column, insufficient privilege
+	"53": Infrastructure, // insufficient resources
+	"55": Infrastructure, // object not in prerequisite state: locks
+	"57": Infrastructure, // operator intervention
+	"58": Infrastructure, // system error
+	"72": Infrastructure, // snapshot failure
+	"F0": Infrastructure, // configuration file error
+	"HV": Infrastructure, // foreign data wrapper error
+	"XX": Infrastructure, // internal error
 }
 
 // CauseOf decides whether an error is to be retried, is one record's fault, or
@@ -81,15 +86,47 @@ func CauseOf(err error) Cause {
 	if cause, ok := causes[pgErr.Code[:2]]; ok {
 		return cause
 	}
-	return Infrastructure
+	return Data
 }
+
+// blameless are the classes of errors that are never about one record: the
+// connection, concurrency, resources, or the server as a whole.
+var blameless = []string{"03", "08", "25", "26", "28", "3D", "40", "53", "55", "57", "58", "F0"}
+
+// isSuspect reports whether an error may be about one record although CauseOf blames
+// the configuration or the server: a row that row security refuses has the code of a
+// missing right, and a type's input function may fail with an internal error. It is
+// the record's if other records pass.
+func isSuspect(err error) bool {
+	cause := CauseOf(err)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && len(pgErr.Code) == 5 && (cause == Fatal || cause == Infrastructure) &&
+		!slices.Contains(blameless, pgErr.Code[:2]) && pgErr.Code != duplicateStatement && pgErr.Code != dataCorrupted &&
+		pgErr.Code != indexCorrupted
+}
+
+// isRefusal reports whether PostgreSQL refuses a record, where it is known that it
+// takes others.
+func isRefusal(err error) bool { return CauseOf(err) == Data || isSuspect(err) }
 
 const (
 	insufficientPrivilege = "42501"
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
+	lockNotAvailable      = "55P03" // within lock_timeout
+	idleInTransaction     = "25P03" // idle_in_transaction_session_timeout
+	transactionTimeout    = "25P04" // transaction_timeout, from PostgreSQL 17 on
+	readOnlyTransaction   = "25006"
+	unknownStatement      = "26000" // a prepared statement that the session does not have
+	duplicateStatement    = "42P05" // one that it has already: it is another session's
+	unsupportedFeature    = "0A000" // such as a cached plan whose result type has changed
+	adminShutdown         = "57P01"
+	crashShutdown         = "57P02"
+	cannotConnectNow      = "57P03"
+	dataCorrupted         = "XX001"
+	indexCorrupted        = "XX002"
 )
 
-func isCode(err error, code string) bool {
+func isCode(err error, codes ...string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == code
+	return ok && slices.Contains(codes, pgErr.Code)
 }

@@ -26,9 +26,13 @@
 // batch, and rejected alone.
 //
 // An error of Apply is never about a record: [CauseOf] tells trouble that passes
-// from what no attempt will mend. Rows that were moved by someone else between
+// from errors that retrying cannot fix. Rows that were moved by someone else between
 // reading and writing are no error and no duplicates: they are read again, and
 // the batch is folded again.
+//
+// A verdict is as durable as the user asked for: where the server has synchronous
+// standbys, the transaction of every batch waits for them, also when it writes
+// nothing, because the rows that prove a duplicate may not have reached them yet.
 //
 // # What proves a duplicate
 //

@@ -34,13 +34,15 @@ var order = statemachine.MustCompile(statemachine.Definition{
 var migrated = testenv.Template("pawl", migrations.Up)
 
 // withOrders is a database with schema pawl and a table orders.
-var withOrders = testenv.Template("orders", func(ctx context.Context, url string) error {
+var withOrders = testenv.Template("orders", createOrders)
+
+func createOrders(ctx context.Context, url string) error {
 	if err := migrations.Up(ctx, url); err != nil {
 		return err
 	}
 	return execute(ctx, url, `CREATE TABLE orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
 		note text, amount numeric CHECK (amount < 1000), code text UNIQUE)`)
-})
+}
 
 func execute(ctx context.Context, url, ddl string) error {
 	conn, err := pgx.Connect(ctx, url)

@@ -140,6 +140,14 @@ RETURNING true`,
 		into.String(), values.String(), params.String(), names.String())
 }
 
+// waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
+// wait for a synchronous standby, if there is one: a verdict such as Duplicate rests
+// on rows that others have written, which are visible before the standby has them
+// where their own COMMIT was given up. PostgreSQL waits only for a transaction that
+// has written to its log; this message is the least that counts.
+const waitForStandbySQL = `
+SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchronous_standby_names') <> ''`
+
 // insertHistorySQL writes steps of machine $1, in version $2 of its definition, by
 // records of topic $3 with the ID $4.
 const insertHistorySQL = `
@@ -253,7 +261,8 @@ FROM expired
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // movedSQL finds the entities of machine $1 that have moved since a record that
-// is parked for them was judged: the version of the row is another one. A row
+// is parked for them was judged: the version of the row is another one. It returns
+// the first $2 of them after key $4, by key. A row
 // that has not moved counts too if the record waits only because its state was
 // unknown, and it is one of the states $3 now. An index on the key is of use only
 // to a comparison under the key's collation, which pawl.parked does not have.
@@ -262,5 +271,6 @@ func (t *table) movedSQL() string {
 SELECT DISTINCT p.entity FROM pawl.parked AS p
 JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s%[5]s
 WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
-LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName())
+	AND p.entity > $4
+ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName())
 }

@@ -42,24 +42,30 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	return swept, errors.Join(problems...)
 }
 
-// wakeMoved judges the parked records again whose entity is not where it was.
+// wakeMoved judges the parked records again whose entity is not where it was, in the
+// order of their keys, until none is left.
 func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, err error) {
-	keys, err := s.moved(ctx, t)
-	if err != nil {
-		return nil, err
-	}
 	var stuck []error // must not keep the other entities from being looked after
-	for _, key := range keys {
-		more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
-		released = append(released, more...)
-		switch {
-		case errors.Is(err, ErrContended):
-			stuck = append(stuck, fmt.Errorf("entity %q: %w", key, err))
-		case err != nil:
+	for after := ""; ; {
+		keys, err := s.moved(ctx, t, after)
+		if err != nil {
 			return released, errors.Join(append(stuck, err)...)
 		}
+		for _, key := range keys {
+			more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
+			released = append(released, more...)
+			switch {
+			case errors.Is(err, ErrContended):
+				stuck = append(stuck, fmt.Errorf("entity %q: %w", key, err))
+			case err != nil:
+				return released, errors.Join(append(stuck, err)...)
+			}
+		}
+		if len(keys) < sweepLimit {
+			return released, errors.Join(stuck...)
+		}
+		after = keys[len(keys)-1]
 	}
-	return released, errors.Join(stuck...)
 }
 
 // wakeOne judges the records that are parked for an entity again, one by one if
@@ -75,14 +81,15 @@ func (s *Store) wakeOne(ctx context.Context, e Entity) ([]Settled, error) {
 	return plan.Release, nil
 }
 
-// moved returns the keys of entities whose parked records are to be judged again.
-func (s *Store) moved(ctx context.Context, t *table) (keys []string, err error) {
+// moved returns the next keys, after one, of entities whose parked records are to be
+// judged again.
+func (s *Store) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
 	var states []string
 	for _, state := range t.Machine.States() {
 		states = append(states, string(state))
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states)
+		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states, after)
 		if err != nil {
 			return err
 		}

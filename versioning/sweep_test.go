@@ -160,6 +160,26 @@ CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUT
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`, "a")
 }
 
+// TestSweepTakesAll sweeps more entities than one statement of a sweep takes.
+func TestSweepTakesAll(t *testing.T) {
+	t.Parallel()
+	const n = 1200
+	pool, store := openOrders(t)
+	var l log
+	records := make([]*versioning.Record, n)
+	for i := range records {
+		records[i] = l.say(key(i), "captured")
+	}
+	wantVerdicts(t, apply(t, store, records...), repeat("early no_entity", n)...)
+	mustExec(t, pool, `INSERT INTO orders (id, state, version) SELECT entity, 'pending', 1 FROM pawl.parked`)
+	swept, err := store.Sweep(t.Context())
+	if err != nil || len(swept.Released) != n {
+		t.Errorf("Sweep released %d records, %v; want %d", len(swept.Released), err, n)
+	}
+	wantRows(t, pool, `SELECT DISTINCT state FROM orders`, "paid")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+}
+
 // TestExpiredInBetween lets a parked record expire between the reading and the
 // writing of the batch that frees it: it is a dead letter, and not applied too.
 func TestExpiredInBetween(t *testing.T) {

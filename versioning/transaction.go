@@ -82,6 +82,20 @@ func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error
 	err = work(&transaction{conn: conn})
 	if err != nil {
 		_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
+		s.distrust(ctx, conn, err)
 	}
 	return err
+}
+
+// distrust closes a connection after an error that its session would go on to give,
+// so that the next attempt gets another one. After a failover the pool may be full of
+// connections to a server that is read-only for as long as they live, and which takes
+// writes from new ones.
+func (s *Store) distrust(ctx context.Context, conn *pgxpool.Conn, err error) {
+	switch {
+	case isCode(err, readOnlyTransaction):
+		s.pool.Reset() // the others are as old
+	case isCode(err, unknownStatement, duplicateStatement, unsupportedFeature, adminShutdown, crashShutdown, cannotConnectNow):
+		_ = conn.Conn().Close(ctx)
+	}
 }

@@ -28,6 +28,9 @@ func (s *Store) writes(plan *Plan, attempt int) *pgx.Batch {
 	w.remove(deleteParkedSQL, plan.Release)
 	w.bury(plan.Dead)
 	w.remove(deleteDeadSQL, plan.Revive)
+	if len(plan.Moves) == 0 {
+		w.batch.Queue(waitForStandbySQL)
+	}
 	return w.batch
 }
 
