@@ -54,8 +54,25 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	return s.applyPart(ctx, &neighbors{store: s, records: records}, records)
 }
 
+// maxBatchBytes bounds the records of one transaction: a statement may carry all of
+// them, and PostgreSQL takes no message of more than a gigabyte. Batches of common
+// records are far smaller.
+const maxBatchBytes = 64 << 20
+
+// areTooLarge reports whether records are too large for one transaction.
+func areTooLarge(records []*Record) bool {
+	size := 0
+	for _, r := range records {
+		size += r.size()
+	}
+	return len(records) > 1 && size > maxBatchBytes
+}
+
 // applyPart applies a part of a batch.
 func (s *Store) applyPart(ctx context.Context, all *neighbors, records []*Record) (Result, error) {
+	if areTooLarge(records) {
+		return s.applyParts(ctx, all, records)
+	}
 	plan, err := s.transact(ctx, s.decide(records, true))
 	switch {
 	case err == nil:

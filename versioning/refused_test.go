@@ -2,6 +2,7 @@ package versioning_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -71,6 +72,27 @@ INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken
 		wantVerdicts(t, apply(t, store, records[at]), "rejected constraint") // delivered again
 	}
 	wantRows(t, pool, `SELECT count(*) || ' ' || count(DISTINCT entity) FROM pawl.dead_letters WHERE reason = 'constraint'`, "8 8")
+}
+
+// TestLargeBatch checks that records which are too large for one transaction together
+// are settled in several.
+func TestLargeBatch(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, tr := traced(t, pool)
+	var l log
+	records := make([]*versioning.Record, 10)
+	for i := range records {
+		records[i] = l.record()
+		records[i].Value, records[i].Err = make([]byte, 8<<20), errors.New("not decoded")
+	}
+	_, trips := tr.counted(func() {
+		wantVerdicts(t, apply(t, store, records...), repeat("rejected undecodable", len(records))...)
+	})
+	if trips <= 2 {
+		t.Errorf("%d round trips: one transaction for 80 MiB", trips)
+	}
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.dead_letters`, "10")
 }
 
 // TestTooLarge checks the bounds of a record: what is over them is kept whole, and
