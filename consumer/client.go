@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -47,9 +48,8 @@ func (c Config) clientOptions() []kgo.Opt {
 	)
 }
 
-// validateClient asks the Kafka client about its options. It can't be asked
-// which ones are set before there is a client, so those that would break the
-// worker are found by what they do not go together with.
+// validateClient asks the Kafka client about its options. Most of those that
+// would break the worker are found by what they do not go together with.
 func (c Config) validateClient() (problems []error) {
 	opts := c.clientOptions()
 	if err := kgo.ValidateOpts(opts...); err != nil {
@@ -64,5 +64,45 @@ func (c Config) validateClient() (problems []error) {
 	if !with(kgo.AllowIdempotentProduceCancellation()) {
 		problems = append(problems, errors.New("TransactionalID is for producers; the worker's commits are no part of a Kafka transaction"))
 	}
+	if isStatic, isServerSide := groupOptions(opts); isStatic && isServerSide {
+		problems = append(problems, errors.New("InstanceID does not go together with consumer.Consumer (KIP-848): "+
+			"a worker that is restarted would wait for its session to time out; drop InstanceID, or use consumer.Classic without ServerSideBalancer"))
+	}
 	return problems
 }
+
+// groupOptions tells whether options, which are valid, give the member of a group
+// an instance ID, and whether they have the broker assign its partitions.
+func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
+	askClient(opts, func(client *kgo.Client) {
+		isStatic = client.OptValue(kgo.InstanceID) != ""
+		isServerSide = client.OptValue(kgo.ServerSideBalancer) == true
+	})
+	return isStatic, isServerSide
+}
+
+// askClient asks a client with some options what they are; only a client knows.
+// Its first hook gets it before it has a goroutine, and ends its making: the
+// user's hooks do not hear of it, and it connects to nothing.
+func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
+	var hook clientHook
+	hook = func(client *kgo.Client) {
+		ask(client)
+		panic(&hook)
+	}
+	defer func() {
+		if p := recover(); p != nil && p != any(&hook) {
+			panic(p)
+		}
+	}()
+	first := kgo.WithHooks(&hook)
+	// A context of the user's would remember the client.
+	last := kgo.WithContext(context.Background())
+	_, _ = kgo.NewClient(slices.Concat([]kgo.Opt{first}, opts, []kgo.Opt{last})...)
+}
+
+// A clientHook is called with a client that is being made.
+type clientHook func(*kgo.Client)
+
+// OnNewClient is what the Kafka client calls.
+func (h clientHook) OnNewClient(client *kgo.Client) { h(client) }

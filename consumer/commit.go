@@ -53,12 +53,7 @@ func (r *run) commit(b *batch) {
 	r.commits.want()
 }
 
-func (c *commits) want() {
-	select {
-	case c.wanted <- struct{}{}:
-	default:
-	}
-}
+func (c *commits) want() { signal(c.wanted) }
 
 // note adds what the batch has settled to what is to be committed.
 func (r *run) note(b *batch) {

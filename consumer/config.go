@@ -31,7 +31,8 @@ type Config struct {
 	// while a batch is in hand. Options that cannot be overridden and would
 	// break the worker's promises are reported by New: ConsumeRegex,
 	// ConsumePartitions, ShareGroup, TransactionalID and the other ways to
-	// commit automatically.
+	// commit automatically. So is InstanceID together with Protocol: Consumer,
+	// where a worker that is restarted would wait for a session timeout.
 	Client []kgo.Opt
 
 	// Group is the consumer group. Workers of one group share its topics'
@@ -89,7 +90,8 @@ type Config struct {
 
 	// SweepEvery is the time between two looks after the parked records: at those
 	// whose entity moved at the moment of parking, and at those that have waited
-	// too long. 0 means 1 minute; negative means that this worker never looks.
+	// too long. 0 means 1 minute; negative means that this worker never looks. A
+	// batch that parks records is followed by a look of its own, half a second later.
 	SweepEvery time.Duration
 
 	// StalledAfter is after how long without progress a worker that has lag is

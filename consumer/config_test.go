@@ -1,7 +1,9 @@
 package consumer_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,18 @@ func TestConfig(t *testing.T) {
 			c.Protocol = consumer.Consumer
 			client(kgo.Balancers(kgo.RangeBalancer()))(c)
 		}, nil},
+		"848 instance": {func(c *consumer.Config) {
+			c.Protocol = consumer.Consumer
+			client(kgo.InstanceID("i"))(c)
+		}, []string{"Client:", "InstanceID", "consumer.Classic"}},
+		"848 instance by option": {client(kgo.InstanceID("i"), kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer())), []string{"Client:", "InstanceID"}},
+		"848 and all else": {func(c *consumer.Config) {
+			c.Protocol = consumer.Consumer
+			client(kgo.InstanceID("i"), kgo.ConsumeRegex())(c)
+		}, []string{"InstanceID", "ConsumeRegex"}},
+		"848":           {func(c *consumer.Config) { c.Protocol = consumer.Consumer }, nil},
+		"instance":      {client(kgo.InstanceID("i")), nil},
+		"no instance":   {client(kgo.InstanceID("")), []string{"Client:"}},
 		"regex":         {client(kgo.ConsumeRegex()), []string{"ConsumeRegex"}},
 		"partitions":    {client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset()}})), []string{"Client:", "direct-partition"}},
 		"share group":   {client(kgo.ShareGroup("s")), []string{"Client:"}},
@@ -81,3 +95,25 @@ func TestConfig(t *testing.T) {
 func client(opts ...kgo.Opt) func(*consumer.Config) {
 	return func(c *consumer.Config) { c.Client = append(c.Client, opts...) }
 }
+
+// New makes no client: the user's hooks hear of none, and nothing is dialed.
+func TestNewTouchesNothing(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []consumer.Protocol{consumer.Classic, consumer.Consumer} {
+		cfg := valid()
+		cfg.Protocol = protocol
+		client(kgo.WithHooks(noClient{t}), kgo.Dialer(func(context.Context, string, string) (net.Conn, error) {
+			t.Error("New dials")
+			return nil, net.ErrClosed
+		}))(&cfg)
+		if _, err := consumer.New(cfg); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// noClient is a hook of clients that there must not be.
+type noClient struct{ t *testing.T }
+
+func (h noClient) OnNewClient(*kgo.Client)    { h.t.Error("New makes a client") }
+func (h noClient) OnClientClosed(*kgo.Client) { h.t.Error("New closes a client") }

@@ -31,10 +31,14 @@ type DecodeFunc func(*kgo.Record) ([]versioning.Change, error)
 // one JSON document or that does not fit a T rejects the record; fields that T
 // does not have are ignored.
 //
-// Values are decoded as [json.Unmarshal] decodes them: the names of fields match
-// in whatever case, the last of several fields of one name wins, and types with
-// an UnmarshalJSON method of their own, [json.Number] and [json.RawMessage] mean
-// what they mean there. It takes about half the time.
+// Values are decoded as [json.Unmarshal] decodes them, with one exception. The
+// names of fields match in whatever case, the last of several fields of one name
+// wins, and types with an UnmarshalJSON method of their own, [json.Number] and
+// [json.RawMessage] mean what they mean there. It takes about half the time.
+//
+// The exception is text that json.Unmarshal alters: it replaces bytes that are not
+// UTF-8, and escapes of half a surrogate pair such as "\ud800", by U+FFFD, which
+// makes one key of two. Such text rejects the record, wherever in it the text is.
 func JSON[T any](changes func(T, *kgo.Record) ([]versioning.Change, error)) DecodeFunc {
 	return func(r *kgo.Record) ([]versioning.Change, error) {
 		var message T
@@ -56,10 +60,12 @@ func unmarshal(r *kgo.Record, into any) error {
 }
 
 // likeStandard makes the decoder, which is the one that encoding/json is built on
-// from Go 1.27 on, decode as encoding/json does. It has a Number of its own, and
-// before Go 1.27 takes that of encoding/json for any other string.
+// from Go 1.27 on, decode as encoding/json does, but for text that this alters. It
+// has a Number of its own, and before Go 1.27 takes that of encoding/json for any
+// other string.
 var likeStandard = jsonv2.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
+	jsontext.AllowInvalidUTF8(false), // the last one wins; it means escapes too
 	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, n *json.Number) error {
 		return (*jsonv1.Number)(n).UnmarshalJSONFrom(d)
 	})),

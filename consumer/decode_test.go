@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -61,6 +64,17 @@ func TestDecodeMessage(t *testing.T) {
 		"not JSON":         {`key`, versioning.Change{}, "decode JSON"},
 		"empty":            {``, versioning.Change{}, "decode JSON"},
 		"array":            {`[]`, versioning.Change{}, "decode JSON"},
+		"Latin-1":          {"{\"key\":\"m\xfcller\",\"event\":\"e\"}", versioning.Change{}, "decode JSON"},
+		"lone surrogate":   {`{"key":"\ud800","event":"e"}`, versioning.Change{}, "decode JSON"},
+		"set: Latin-1":     {"{\"key\":\"k\",\"event\":\"e\",\"set\":{\"a\":\"m\xfcller\"}}", versioning.Change{}, "decode JSON"},
+		"set: deep down":   {"{\"key\":\"k\",\"event\":\"e\",\"set\":{\"a\":[{\"b\":\"m\xfcller\"}]}}", versioning.Change{}, "decode JSON"},
+		"set: surrogate":   {`{"key":"k","event":"e","set":{"a":"\udc00x"}}`, versioning.Change{}, "decode JSON"},
+		"set: in a name":   {"{\"key\":\"k\",\"event\":\"e\",\"set\":{\"m\xfcller\":1}}", versioning.Change{}, "decode JSON"},
+		"true text": {
+			`{"key":"m\u00fcller \ud83d\ude00 \ufffd","event":"e","set":{"a":"müller 😀 \ufffd"}}`,
+			versioning.Change{Key: "müller 😀 \ufffd", Event: "e", Set: versioning.Columns{"a": "müller 😀 \ufffd"}},
+			"",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -128,6 +142,50 @@ func TestJSON(t *testing.T) {
 		})
 	}
 }
+
+// Text is never altered on its way into the row, wherever it stands in a record:
+// a record with text that is no UTF-8, or no character, is rejected.
+func TestJSONTakesTextAsItIs(t *testing.T) {
+	t.Parallel()
+	type value struct {
+		Text, Field string
+		Bytes       []byte
+		Map         map[string]int
+		Texts       map[named]string
+		Any         any
+		Raw         json.RawMessage
+		Raws        []json.RawMessage
+		Number      json.Number
+		Own         own
+		OwnText     ownText
+	}
+	decode := consumer.JSON(func(v value, _ *kgo.Record) ([]versioning.Change, error) {
+		t.Errorf("accepted as %+v", v)
+		return nil, nil
+	})
+	for _, bad := range []string{"m\xfcller", "\xc3", "\xed\xa0\x80", `\ud800`, `\uDC00`, `\ud800\ud800`, `\ud800x`, `\udc00\ud800`} {
+		for _, form := range []string{
+			`"%s"`, `{"Text":"%s"}`, `{"%s":1}`, `{"Field":"a","more":["%s"]}`, `{"more":{"%s":1}}`, `{"Text":"%s","Text":"good"}`, `{"Bytes":"%s"}`,
+			`{"Map":{"%s":1}}`, `{"Texts":{"%s":"x"}}`, `{"Texts":{"x":"%s"}}`, `{"Any":"%s"}`, `{"Any":{"%s":1}}`, `{"Any":[{"a":"%s"}]}`,
+			`{"Raw":"%s"}`, `{"Raw":{"%s":1}}`, `{"Raws":[1,["%s"]]}`, `{"Number":"%s"}`, `{"Own":"%s"}`, `{"Own":{"a":"%s"}}`, `{"OwnText":"%s"}`,
+		} {
+			if _, err := decode(&kgo.Record{Value: fmt.Appendf(nil, form, bad)}); err == nil {
+				t.Errorf("no error for %q in %s", bad, form)
+			}
+		}
+	}
+}
+
+type named string
+
+// own is a type with an UnmarshalJSON method, ownText one with UnmarshalText.
+type (
+	own     struct{ text string }
+	ownText struct{ text string }
+)
+
+func (o *own) UnmarshalJSON(text []byte) error     { o.text = string(text); return nil }
+func (o *ownText) UnmarshalText(text []byte) error { o.text = string(text); return nil }
 
 // DecodeMessage never panics, and what it accepts says the same when it is
 // written as a Message and read again.
@@ -242,7 +300,8 @@ func TestDecodeFailures(t *testing.T) {
 	})
 }
 
-// What decodes records decodes as encoding/json does.
+// What decodes records decodes as encoding/json does, but for text that
+// encoding/json would alter: it refuses that.
 func FuzzJSONLikeStandard(f *testing.F) {
 	type inner struct {
 		A int
@@ -270,6 +329,7 @@ func FuzzJSONLikeStandard(f *testing.F) {
 		`{"Raw":{"a": 1}}`, `{"Raw":null}`, `{"Pair":[1,2,3]}`, `{"Pair":[1]}`, `{"FLOAT":-0.0}`, `{"Time":"2026-11-24T09:30:00Z"}`, `{"Time":"today"}`,
 		`{"Quoted":"5"}`, `{"Quoted":5}`, `{"Number":5}`, `{"Number":"5"}`, `{"Number":"x"}`, `{"Number":null}`, `{"number":1e400}`,
 		`{"Numbers":[1,2.5,null]}`, `{"ByName":{"a":1}}`, `{"Optional":5}`, `{"Optional":null}`, `{"Skipped":"x","more":[1]}`,
+		`{"Map":{"x":1,"x":{}},"Any":{"a":1,"a":2}}`, `{"ByName":{"a":1,"a":2}}`, `{"C":"\ud83d\ude00"}`, `{"C":"\\ud800"}`, `{"C":"\ufffd"}`, "{\"more\":\"\xff\"}",
 		``, ` `, `null`, `[]`, `5`, `{"A":1} x`, `{} {}`, "{}\x00", "\xef\xbb\xbf{}", "\t{ }\r\n", `{"A":01}`, `{"A":1,}`,
 	} {
 		f.Add([]byte(value))
@@ -283,9 +343,29 @@ func FuzzJSONLikeStandard(f *testing.F) {
 			}
 			return nil, nil
 		})
-		if _, err := decode(&kgo.Record{Value: value}); (err == nil) != (wantErr == nil) {
+		_, err := decode(&kgo.Record{Value: value})
+		if wantErr == nil && altersText(value) {
+			if err == nil {
+				t.Errorf("%q: no error, although its text is altered", value)
+			}
+			return
+		}
+		if (err == nil) != (wantErr == nil) {
 			t.Errorf("%q: %v, encoding/json says: %v", value, err, wantErr)
 		}
+	})
+}
+
+// A surrogateEscape is a backslash of its own, which is skipped, or the escape of
+// a pair of surrogates, or that of a lone one.
+var surrogateEscape = regexp.MustCompile(`\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
+
+// altersText tells whether a JSON document has text that encoding/json replaces by
+// U+FFFD: bytes that are no UTF-8, or the escape of a lone surrogate.
+func altersText(document []byte) bool {
+	const lone = len(`\ud800`)
+	return !utf8.Valid(document) || slices.ContainsFunc(surrogateEscape.FindAll(document, -1), func(escape []byte) bool {
+		return len(escape) == lone
 	})
 }
 

@@ -69,7 +69,8 @@
 //
 // A worker that makes no progress although there is lag shows: [Worker.Health]
 // tells why, since when and with which error, and so does a line of the log, once
-// a minute. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
+// a minute. So does a topic that does not exist, even if the others are consumed,
+// until it is made. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
 // /healthz does not, for a restart is never the cure: whatever a retry can mend is
 // retried, and the rest ends Run.
 //

@@ -22,7 +22,8 @@ type Health struct {
 	Reason string
 
 	// Partition is where the trouble was met, as topic/partition; empty if it is
-	// not that of one partition. Of a batch it is the first one's.
+	// not that of one partition. Of a batch it is the first one's. Of a topic that
+	// does not exist it is the topic's name.
 	Partition string
 
 	// Err is the last error of the trouble, or the one that Run returned. nil
@@ -57,6 +58,8 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //
 // A worker is Troubled from the first attempt to write a batch that fails until
 // one succeeds; while no broker answers, which it finds out within a minute or so;
+// while one of Config.Topics does not exist, which it looks for when it starts and
+// then once a minute, and every few seconds while one is missing;
 // while fetches bring nothing but errors;
 // and when it has settled nothing for Config.StalledAfter although there is lag.
 func (w *Worker) Health() Health { return w.vitals.health() }

@@ -203,6 +203,41 @@ func TestHealthWhileTheBrokerIsAway(t *testing.T) {
 	})
 }
 
+// A topic that does not exist is trouble, and named, although the others are
+// consumed. It is over once the topic is made.
+func TestHealthWhileATopicIsMissing(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		began := time.Now()
+		w := start(t, b.config(protocol, newFake(), "orders", "paymnets", "refunds"))
+		b.produce("orders", 0, keys(3)...)
+		b.awaitCommitted("orders", 0, 3)
+		w.awaitState(consumer.Troubled, 10*time.Second)
+		pass(10 * time.Minute)
+		h := w.expect(consumer.Troubled)
+		if h.Reason != "topic does not exist; create it" || h.Partition != "paymnets" || !errors.Is(h.Err, kerr.UnknownTopicOrPartition) || h.Since.Sub(began) > 10*time.Second {
+			t.Errorf("ten minutes without two topics: %+v", h)
+		}
+		if _, body := probe(w.worker, "/readyz"); body["partition"] != "paymnets" || body["reason"] != h.Reason {
+			t.Errorf("readyz says %v", body)
+		}
+		b.topic("paymnets", 1)
+		pass(10 * time.Second)
+		if h := w.expect(consumer.Troubled); h.Partition != "refunds" || h.Since.Sub(began) > 10*time.Second {
+			t.Errorf("without one topic: %+v", h)
+		}
+		b.topic("refunds", 1)
+		w.awaitState(consumer.Consuming, 10*time.Second)
+		pass(time.Hour)
+		if h := w.expect(consumer.Consuming); h.Partition != "" || h.Err != nil || h.Since.Sub(began) < 10*time.Minute {
+			t.Errorf("with all topics: %+v", h)
+		}
+		w.stop()
+	})
+}
+
 // A worker that the group has forgotten is not ready until it has joined again.
 func TestHealthOutsideTheGroup(t *testing.T) {
 	t.Parallel()

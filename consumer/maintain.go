@@ -57,6 +57,14 @@ const (
 	maintainTimeout = 30 * time.Second
 )
 
+// A sweep follows a batch that parked records after sweepSoon: another worker may have
+// moved their entity at the same moment, and neither sees the other. The next one waits
+// for at least sweepRest times as long as a sweep takes, to bound what they cost.
+const (
+	sweepSoon = 500 * time.Millisecond
+	sweepRest = 10
+)
+
 // A maintainer does what has to be done from time to time, beside the batches:
 // it sweeps the parked records and copies dead letters. It has a goroutine of its
 // own, which does nothing that the batches wait for.
@@ -76,16 +84,25 @@ func (r *run) startMaintenance(ctx context.Context) *maintainer {
 	return m
 }
 
-// noteLetters tells the maintainer that a batch has left dead letters to copy.
-func (r *run) noteLetters(b *batch) {
+// notify tells the maintainer that a batch has parked records, or left dead letters to
+// copy.
+func (r *run) notify(b *batch) {
+	isEarly := func(o versioning.Outcome) bool { return o.Verdict == versioning.Early }
+	if slices.ContainsFunc(b.outcomes, isEarly) {
+		signal(r.parked)
+	}
 	isDead := func(o versioning.Outcome) bool { return o.DeadLettered() }
 	isDeadToo := func(s versioning.Settled) bool { return s.Outcome.DeadLettered() }
-	if !slices.ContainsFunc(b.outcomes, isDead) && !slices.ContainsFunc(b.released, isDeadToo) {
-		return
+	if slices.ContainsFunc(b.outcomes, isDead) || slices.ContainsFunc(b.released, isDeadToo) {
+		signal(r.letters)
 	}
+}
+
+// signal leaves word in a channel that holds one.
+func signal(to chan<- struct{}) {
 	select {
-	case r.letters <- struct{}{}:
-	default: // it is told already
+	case to <- struct{}{}:
+	default: // it is there already
 	}
 }
 
@@ -96,12 +113,23 @@ func (m *maintainer) loop(ctx context.Context) {
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	var soon <-chan time.Time // of the sweep after a batch that parked; nil while none is due
+	pause := sweepSoon
 	for {
 		m.copyLetters(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.run.letters:
+		case <-m.run.parked:
+			if soon == nil {
+				soon = time.After(pause)
+			}
+		case <-soon:
+			soon = nil
+			began := time.Now()
+			m.sweep(ctx)
+			pause = max(sweepSoon, sweepRest*time.Since(began))
 		case <-ticker.C:
 			m.sweep(ctx)
 		}

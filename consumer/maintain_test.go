@@ -187,3 +187,54 @@ func testRedecode(t *testing.T, cfg consumer.Config, store *versioning.Store) {
 		t.Errorf("Redecode: %v, (-want +got):\n%s", err, diff)
 	}
 }
+
+// TestMovedWhileParking checks that a record whose entity moves at the moment of
+// parking does not wait for the next tick of the sweep.
+func TestMovedWhileParking(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, doors)
+	if _, err := pool.Exec(t.Context(), `
+CREATE FUNCTION build() RETURNS trigger LANGUAGE plpgsql AS
+	$$ BEGIN INSERT INTO doors VALUES (new.entity, 'open', 1); RETURN NULL; END $$;
+CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION build()`); err != nil {
+		t.Fatal(err)
+	}
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := testenv.Topic(t, 1)
+	worker, err := consumer.New(consumer.Config{
+		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
+		SweepEvery: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- worker.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	client, err := kgo.NewClient(testenv.KafkaOpts(t)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	early := &kgo.Record{Topic: topic, Value: []byte(`{"key": "x", "event": "walled up"}`)}
+	if err := client.ProduceSync(t.Context(), early).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 20*time.Second, func() error {
+		var state string
+		err := pool.QueryRow(t.Context(), `SELECT coalesce(min(state), 'none') FROM doors`).Scan(&state)
+		if err == nil && state != "gone" {
+			err = fmt.Errorf("the door is %s", state)
+		}
+		return err
+	})
+}

@@ -20,11 +20,15 @@ type run struct {
 	reading positions     // shared with the client's callbacks
 	commits commits       // safe for concurrent use
 	letters chan struct{} // holds one if there are dead letters to copy
+	parked  chan struct{} // holds one if a batch has parked records
 	failing pause         // fetches that bring nothing but errors
 }
 
 func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
-	r := &run{cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), commits: newCommits(), letters: make(chan struct{}, 1)}
+	r := &run{
+		cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), commits: newCommits(),
+		letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
+	}
 	r.failing.retry = r.backOff()
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -141,7 +145,7 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 // report tells the log and the hooks of a settled batch.
 func (r *run) report(b *batch) {
 	r.log.batch(b)
-	r.noteLetters(b)
+	r.notify(b)
 	done := Batch{
 		Records: b.records, Outcomes: b.outcomes, Released: b.released,
 		Decode: b.took.decode, Apply: b.took.apply,

@@ -1,9 +1,12 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // The reasons why a worker is not Consuming.
@@ -14,6 +17,7 @@ const (
 	reasonStopped   = "Run has returned"
 	reasonDatabase  = "database in trouble; retrying"
 	reasonBroker    = "no broker answers; retrying"
+	reasonNoTopic   = "topic does not exist; create it"
 	reasonFetch     = "fetch failed; retrying"
 	reasonStalled   = "no progress although there is lag"
 )
@@ -30,6 +34,7 @@ type vitals struct {
 	ended      condition
 	database   condition
 	broker     condition
+	noTopic    condition // its partition is the name of the first topic that is missing
 	fetch      condition
 	fetchLast  time.Time
 	progress   time.Time
@@ -180,6 +185,21 @@ func (v *vitals) brokerAnswers() {
 	v.change(func() { v.broker = condition{} })
 }
 
+// missTopics notes which topics the broker does not know: none, if all exist.
+func (v *vitals) missTopics(topics []string) {
+	v.change(func() {
+		if len(topics) == 0 {
+			v.noTopic = condition{}
+			return
+		}
+		var err error
+		for _, topic := range topics {
+			err = errors.Join(err, fmt.Errorf("topic %q: %w", topic, kerr.UnknownTopicOrPartition))
+		}
+		v.noTopic.begin(reasonNoTopic, topics[0], err)
+	})
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -219,6 +239,8 @@ func (v *vitals) trouble() condition {
 		return v.database
 	case !v.broker.since.IsZero():
 		return v.broker
+	case !v.noTopic.since.IsZero():
+		return v.noTopic
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:

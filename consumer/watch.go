@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,6 +107,7 @@ func (r *run) look(run context.Context) (well bool, err error) {
 
 func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err error) {
 	well = true
+	var missing []string
 	for _, t := range topics {
 		problem := kerr.ErrorForCode(t.ErrorCode)
 		if problem == nil || t.Topic == nil {
@@ -113,9 +115,12 @@ func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err 
 		}
 		well = false
 		if errors.Is(problem, kerr.UnknownTopicOrPartition) {
+			missing = append(missing, *t.Topic)
 			r.log.noTopic(*t.Topic)
 		}
 		err = errors.Join(err, r.fatal(problem, *t.Topic))
 	}
+	slices.Sort(missing)
+	r.vitals.missTopics(missing)
 	return well, err
 }
