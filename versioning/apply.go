@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A Result is what became of a batch.
@@ -40,10 +38,6 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // that takes longer than statement_timeout, lock_timeout, transaction_timeout or
 // idle_in_transaction_session_timeout let it is split too.
 //
-// Some errors of PostgreSQL say neither that a record is bad nor that it is not: a
-// missing right is one, and an internal error. Then the record is rejected if another
-// one of the batch can be written, and the error is returned if none can.
-//
 // An error is one of infrastructure, or a fatal one ([CauseOf] tells): the
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
@@ -51,7 +45,19 @@ func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
-	return s.applyPart(ctx, &neighbors{store: s, records: records}, records)
+	if areTooLarge(records) {
+		return s.applyParts(ctx, records)
+	}
+	plan, err := s.transact(ctx, s.decide(records, true))
+	switch {
+	case err == nil:
+		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
+	case len(records) == 1 && CauseOf(err) == Data:
+		return s.applyAlone(ctx, records[0])
+	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
+		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
+	}
+	return s.applyParts(ctx, records)
 }
 
 // maxBatchBytes bounds the records of one transaction: a statement may carry all of
@@ -68,80 +74,15 @@ func areTooLarge(records []*Record) bool {
 	return len(records) > 1 && size > maxBatchBytes
 }
 
-// applyPart applies a part of a batch.
-func (s *Store) applyPart(ctx context.Context, all *neighbors, records []*Record) (Result, error) {
-	if areTooLarge(records) {
-		return s.applyParts(ctx, all, records)
-	}
-	plan, err := s.transact(ctx, s.decide(records, true))
-	switch {
-	case err == nil:
-		all.written = all.written || len(plan.Moves) > 0
-		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
-	case len(records) == 1 && (CauseOf(err) == Data || isSuspect(err) && all.pass(ctx, records[0])):
-		return s.applyAlone(ctx, records[0])
-	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
-		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
-	}
-	return s.applyParts(ctx, all, records)
-}
-
-// neighbors are the records of a batch, as evidence: where they can be written, what
-// fails with one of them alone is that one's fault.
-type neighbors struct {
-	store   *Store
-	records []*Record
-	written bool // some were
-}
-
-// maxNeighbors bounds how many records are tried for evidence.
-const maxNeighbors = 16
-
-// pass reports whether a record other than r has been written, or could be: it tries
-// them out, and writes nothing.
-func (n *neighbors) pass(ctx context.Context, r *Record) bool {
-	tried := 0
-	for _, other := range n.records {
-		if n.written || tried == maxNeighbors || ctx.Err() != nil {
-			break
-		}
-		if other == r || other.Err != nil {
-			continue
-		}
-		tried++
-		n.written = n.store.couldWrite(ctx, other)
-	}
-	return n.written
-}
-
-// couldWrite reports whether a record moves an entity and PostgreSQL takes it.
-func (s *Store) couldWrite(ctx context.Context, r *Record) bool {
-	moves := false
-	err := pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		plan, err := s.decide([]*Record{r}, false)(ctx, tx, true)
-		if err != nil {
-			return err
-		}
-		writes := s.writes(plan, 1)
-		writes.Queue("SET CONSTRAINTS ALL IMMEDIATE")
-		if err := written(tx.SendBatch(ctx, writes).Close()); err != nil {
-			return err
-		}
-		moves = len(plan.Moves) > 0
-		return errDryRun
-	})
-	return moves && errors.Is(err, errDryRun)
-}
-
 // parts is into how many a batch is split that can't be applied whole. The more
 // there are, the fewer records go through another attempt that is going to fail,
 // and the more transactions it takes.
 const parts = 8
 
-func (s *Store) applyParts(ctx context.Context, batch *neighbors, records []*Record) (all Result, err error) {
+func (s *Store) applyParts(ctx context.Context, records []*Record) (all Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
-		part, err := s.applyPart(ctx, batch, records[done:min(done+size, len(records))])
+		part, err := s.Apply(ctx, records[done:min(done+size, len(records))])
 		all = all.and(part, records[:done])
 		if err != nil {
 			return all, err
@@ -154,7 +95,7 @@ func (s *Store) applyParts(ctx context.Context, batch *neighbors, records []*Rec
 // error may be that of one record, or about a limit of time. A batch that runs into
 // such a limit of the role or the server would do so for ever, were it not made smaller.
 func fewerMayDo(err error) bool {
-	return isRefusal(err) || errors.Is(err, errTooMuchParked) ||
+	return CauseOf(err) == Data || errors.Is(err, errTooMuchParked) ||
 		isCode(err, queryCanceled, lockNotAvailable, idleInTransaction, transactionTimeout)
 }
 
@@ -200,7 +141,7 @@ func (s *Store) applyAlone(ctx context.Context, r *Record) (result Result, err e
 // PostgreSQL refuses it, it is rejected for that.
 func (s *Store) applyOne(ctx context.Context, r *Record) (Outcome, error) {
 	plan, err := s.transact(ctx, s.decide([]*Record{r}, false))
-	if isRefusal(err) {
+	if CauseOf(err) == Data {
 		refused := *r
 		refused.Err = &Refusal{ReasonConstraint, err}
 		plan, err = s.transact(ctx, s.decide([]*Record{&refused}, false))

@@ -86,28 +86,11 @@ func CauseOf(err error) Cause {
 	if cause, ok := causes[pgErr.Code[:2]]; ok {
 		return cause
 	}
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return Infrastructure // a pooler's code; no record was sent
+	}
 	return Data
 }
-
-// blameless are the classes of errors that are never about one record: the
-// connection, concurrency, resources, or the server as a whole.
-var blameless = []string{"03", "08", "25", "26", "28", "3D", "40", "53", "55", "57", "58", "F0"}
-
-// isSuspect reports whether an error may be about one record although CauseOf blames
-// the configuration or the server: a row that row security refuses has the code of a
-// missing right, and a type's input function may fail with an internal error. It is
-// the record's if other records pass.
-func isSuspect(err error) bool {
-	cause := CauseOf(err)
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && len(pgErr.Code) == 5 && (cause == Fatal || cause == Infrastructure) &&
-		!slices.Contains(blameless, pgErr.Code[:2]) && pgErr.Code != duplicateStatement && pgErr.Code != dataCorrupted &&
-		pgErr.Code != indexCorrupted
-}
-
-// isRefusal reports whether PostgreSQL refuses a record, where it is known that it
-// takes others.
-func isRefusal(err error) bool { return CauseOf(err) == Data || isSuspect(err) }
 
 const (
 	insufficientPrivilege = "42501"
@@ -122,8 +105,6 @@ const (
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"
 	cannotConnectNow      = "57P03"
-	dataCorrupted         = "XX001"
-	indexCorrupted        = "XX002"
 )
 
 func isCode(err error, codes ...string) bool {

@@ -105,7 +105,7 @@ func (s *Store) parkedFor(ctx context.Context, e Entity) (parked []Parked, err e
 // refoldOne judges one parked record, and rejects it if PostgreSQL refuses it.
 func (s *Store) refoldOne(ctx context.Context, e Entity, at Origin) ([]Settled, error) {
 	plan, err := s.refold(ctx, e, &at)
-	if isRefusal(err) {
+	if CauseOf(err) == Data {
 		plan, err = s.transact(ctx, s.redecide(e, &at, err))
 	}
 	if err != nil {

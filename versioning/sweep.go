@@ -55,7 +55,7 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 			more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
 			released = append(released, more...)
 			switch {
-			case errors.Is(err, ErrContended):
+			case errors.Is(err, ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
 				stuck = append(stuck, fmt.Errorf("entity %q: %w", key, err))
 			case err != nil:
 				return released, errors.Join(append(stuck, err)...)

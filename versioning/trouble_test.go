@@ -20,16 +20,16 @@ CREATE FUNCTION raise_note() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = new.note; END $$;
 CREATE TRIGGER raise_note BEFORE INSERT ON orders FOR EACH ROW WHEN (new.note IS NOT NULL) EXECUTE FUNCTION raise_note()`
 
-// TestSuspectCodes checks that a record is rejected for any error that it alone
-// causes, whatever its code, and its neighbors are applied.
-func TestSuspectCodes(t *testing.T) {
+// TestRaisedCodes checks that a record is rejected for a code that a function makes up,
+// and its neighbors are applied.
+func TestRaisedCodes(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	mustExec(t, pool, raiseByNote)
-	for i, code := range []string{"ORD01", "45000", "42501", "XX000", "0A000", "39001", "HV000", "42703"} {
+	for i, code := range []string{"ORD01", "45000"} {
 		l := log{next: int64(i) * 100}
 		records := make([]*versioning.Record, 5)
-		for _, bad := range []int{0, 2} { // the first has no neighbor that was written before it
+		for _, bad := range []int{0, 2} {
 			for j := range records {
 				records[j] = l.say(fmt.Sprint(code, "-", bad, "-", j), "placed")
 			}
@@ -39,12 +39,12 @@ func TestSuspectCodes(t *testing.T) {
 			wantVerdicts(t, apply(t, store, records...), want...)
 		}
 	}
-	wantRows(t, pool, `SELECT DISTINCT count(*)::text FROM pawl.dead_letters`, "16")
+	wantRows(t, pool, `SELECT DISTINCT count(*)::text FROM pawl.dead_letters`, "4")
 }
 
-// TestEverybodySuspect checks that an error which may be about the record is trouble
-// where it hits every record, and nothing is dead-lettered.
-func TestEverybodySuspect(t *testing.T) {
+// TestTroubleIsNoVerdict checks that an error which is not known to be about a record
+// dead-letters nothing.
+func TestTroubleIsNoVerdict(t *testing.T) {
 	t.Parallel()
 	for code, cause := range map[string]versioning.Cause{
 		"42501": versioning.Fatal, "XX000": versioning.Infrastructure, "53100": versioning.Infrastructure,
@@ -68,24 +68,6 @@ func TestEverybodySuspect(t *testing.T) {
 			wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 		})
 	}
-}
-
-// TestRowSecurity checks that a row which row security refuses is rejected alone.
-func TestRowSecurity(t *testing.T) {
-	t.Parallel()
-	pool, _ := openOrders(t)
-	mustExec(t, pool, `
-ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
-CREATE POLICY not_secret ON orders USING (true) WITH CHECK (note IS DISTINCT FROM 'secret')`)
-	worker, role := asRole(t, pool)
-	mustExec(t, pool, `GRANT SELECT, INSERT, UPDATE ON orders TO `+role)
-	mustExec(t, pool, `GRANT USAGE ON SCHEMA pawl TO `+role)
-	mustExec(t, pool, `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pawl TO `+role)
-	store := open(t, worker, versioning.Table{Machine: order, Name: "orders"})
-	var l log
-	result := apply(t, store, l.say("a", "placed"), l.say("b", "placed"),
-		l.set("c", "placed", versioning.Columns{"note": "secret"}), l.say("d", "placed"), l.say("e", "placed"))
-	wantVerdicts(t, result, "applied", "applied", "rejected constraint", "applied", "applied")
 }
 
 // TestReadOnlyConnections checks that a store whose connections were made while the
