@@ -62,19 +62,7 @@ func TestMaintenance(t *testing.T) {
 		SweepEvery:      50 * time.Millisecond,
 		DeadLetterTopic: func(string) string { return dead },
 	}
-	worker, err := consumer.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- worker.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	runWorker(t, cfg)
 
 	client, err := kgo.NewClient(append(testenv.KafkaOpts(t), kgo.ConsumeTopics(dead))...)
 	if err != nil {
@@ -204,22 +192,10 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 		t.Fatal(err)
 	}
 	topic := testenv.Topic(t, 1)
-	worker, err := consumer.New(consumer.Config{
+	runWorker(t, consumer.Config{
 		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
 		SweepEvery: time.Hour,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- worker.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
 	client, err := kgo.NewClient(testenv.KafkaOpts(t)...)
 	if err != nil {
 		t.Fatal(err)
@@ -236,5 +212,23 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 			err = fmt.Errorf("the door is %s", state)
 		}
 		return err
+	})
+}
+
+// runWorker runs a worker until the test ends.
+func runWorker(t *testing.T, cfg consumer.Config) {
+	t.Helper()
+	worker, err := consumer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- worker.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }

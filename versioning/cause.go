@@ -42,30 +42,50 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
-// causes decides by the class of the SQLSTATE, its first two characters
-// (PostgreSQL documentation, appendix A). A class that is not here is none of
-// PostgreSQL's: a function has raised it, such as a trigger, and it means the row.
+// causes decides by the class of the SQLSTATE, its first two characters: all classes
+// of PostgreSQL's that report an error (PostgreSQL documentation, appendix A). A code
+// of any other class was made up by a function, such as a trigger: it refuses the row.
 var causes = map[string]Cause{
 	"03": Infrastructure, // SQL statement not yet complete
 	"08": Infrastructure, // connection exception
+	"09": Data,           // triggered action exception
 	"0A": Fatal,          // feature not supported
+	"0B": Infrastructure, // invalid transaction initiation
+	"0F": Infrastructure, // locator exception
+	"0L": Infrastructure, // invalid grantor
+	"0P": Infrastructure, // invalid role specification
+	"0Z": Infrastructure, // diagnostics exception
+	"10": Infrastructure, // XQuery error
+	"20": Data,           // case not found, in a trigger
+	"21": Data,           // cardinality violation
+	"22": Data,           // data exception
+	"23": Data,           // integrity constraint violation
 	"24": Infrastructure, // invalid cursor state
 	"25": Infrastructure, // invalid transaction state
 	"26": Infrastructure, // invalid SQL statement name
+	"27": Data,           // triggered data change violation
 	"28": Fatal,          // invalid authorization
+	"2B": Infrastructure, // dependent privilege descriptors still exist
 	"2D": Infrastructure, // invalid transaction termination
+	"2F": Infrastructure, // SQL routine exception
+	"34": Infrastructure, // invalid cursor name
+	"38": Data,           // exception of an external routine, such as a trigger in Python
+	"39": Infrastructure, // external routine invocation exception: a trigger that is broken
 	"3B": Infrastructure, // savepoint exception
 	"3D": Fatal,          // no such database
 	"3F": Fatal,          // no such schema
 	"40": Infrastructure, // transaction rollback
 	"42": Fatal,          // syntax error, no such table or column, insufficient privilege
+	"44": Data,           // WITH CHECK OPTION violation
 	"53": Infrastructure, // insufficient resources
+	"54": Data,           // program limit exceeded: a row or an index entry too large
 	"55": Infrastructure, // object not in prerequisite state: locks
 	"57": Infrastructure, // operator intervention
 	"58": Infrastructure, // system error
 	"72": Infrastructure, // snapshot failure
 	"F0": Infrastructure, // configuration file error
 	"HV": Infrastructure, // foreign data wrapper error
+	"P0": Data,           // raised by a function: a trigger refused the row
 	"XX": Infrastructure, // internal error
 }
 

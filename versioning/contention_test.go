@@ -478,15 +478,7 @@ func TestBuriedInBetween(t *testing.T) {
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("b", "nosuch")), "applied", "rejected unknown_event")
 	batch := []*versioning.Record{l.say("a", "captured"), l.say("c", "placed"), l.say("b", "placed")}
-	at := batch[0].Origin
-	tr.before(first(1, func() {
-		if _, err := pool.Exec(t.Context(), `
-INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")
-SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, headers, "timestamp" FROM pawl.dead_letters`,
-			at.TopicID, at.Partition, at.Offset); err != nil {
-			t.Error(err)
-		}
-	}))
+	tr.before(first(1, func() { buryAsOther(t, pool, batch[0].Origin) }))
 	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied", "applied")
 	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
@@ -501,15 +493,17 @@ func TestBuriedWhileParked(t *testing.T) {
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("b", "nosuch")), "rejected unknown_event")
 	batch := []*versioning.Record{l.say("a", "captured"), l.say("a", "placed")}
-	at := batch[0].Origin
-	tr.before(first(1, func() {
-		if _, err := pool.Exec(t.Context(), `
-INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")
-SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, headers, "timestamp" FROM pawl.dead_letters`,
-			at.TopicID, at.Partition, at.Offset); err != nil {
-			t.Error(err)
-		}
-	}))
+	tr.before(first(1, func() { buryAsOther(t, pool, batch[0].Origin) }))
 	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied")
 	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1")
+}
+
+// buryAsOther makes a dead letter of the record of an origin, as another worker would:
+// it copies the only one that there is.
+func buryAsOther(t *testing.T, pool *pgxpool.Pool, at versioning.Origin) {
+	t.Helper()
+	mustExec(t, pool, `
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")
+SELECT $1, $2, $3, scope, topic, verdict, 'guard', detail, machine, 'a', event, headers, "timestamp" FROM pawl.dead_letters`,
+		at.TopicID, at.Partition, at.Offset)
 }
