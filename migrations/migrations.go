@@ -18,7 +18,7 @@ import (
 var files embed.FS
 
 // Version is the version of the schema that this build of the framework needs.
-const Version = 2
+const Version = 3
 
 // lockID is the advisory lock that keeps two migrations apart: "pawl" in ASCII.
 const lockID = 0x7061776c

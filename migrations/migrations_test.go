@@ -65,7 +65,7 @@ func wantVersion(t *testing.T, db migrations.Querier, have int64, says string) {
 	}
 }
 
-const all = "dead_letters parked transitions"
+const all = "caught_up dead_letters marks parked tables transitions"
 
 func TestUpDownUp(t *testing.T) {
 	t.Parallel()

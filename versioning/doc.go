@@ -79,7 +79,8 @@
 //	GRANT USAGE ON SCHEMA pawl TO worker;
 //	GRANT SELECT ON pawl.goose_db_version TO worker;
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
-//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.marks TO worker;
+//	GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO worker;
 //
 // Parked records and dead letters are known by their origin and the machine of
 // their first change, so workers may consume the same topic for different

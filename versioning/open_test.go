@@ -202,7 +202,9 @@ func TestRights(t *testing.T) {
 	_, err := versioning.Open(t.Context(), restricted, table)
 	want := []string{
 		"pawl.transitions", "pawl.transitions", "pawl.parked", "pawl.parked", "pawl.parked", "pawl.parked",
-		"pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters", "orders",
+		"pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters",
+		"pawl.marks", "pawl.marks", "pawl.marks", "pawl.marks",
+		"pawl.caught_up", "pawl.caught_up", "pawl.caught_up", "pawl.tables", "pawl.tables", "pawl.tables", "orders",
 	}
 	if diff := cmp.Diff(want, problemsOf(err)); diff != "" {
 		t.Errorf("problems (-want, +got):\n%s\n%v", diff, err)
@@ -215,7 +217,8 @@ func TestRights(t *testing.T) {
 	mustExec(t, pool, `
 GRANT SELECT, INSERT, UPDATE ON orders TO `+role+`;
 GRANT SELECT, INSERT ON pawl.transitions TO `+role+`;
-GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO `+role)
+GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.marks TO `+role+`;
+GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO `+role)
 	store := open(t, restricted, table)
 	var l log
 	result := apply(t, store, l.say("a", "captured"), l.say("a", "nosuch"), l.say("a", "placed"))

@@ -29,8 +29,9 @@ type Store struct {
 // store does not close it.
 //
 // The role needs SELECT, INSERT and UPDATE on the tables, USAGE on schema pawl,
-// SELECT and INSERT on pawl.transitions, and SELECT, INSERT, UPDATE and DELETE
-// on pawl.parked and pawl.dead_letters.
+// SELECT and INSERT on pawl.transitions, SELECT, INSERT, UPDATE and DELETE on
+// pawl.parked, pawl.dead_letters and pawl.marks, and SELECT, INSERT and UPDATE on
+// pawl.caught_up and pawl.tables.
 func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("open store: the pool is nil")
@@ -101,7 +102,10 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	('pawl.transitions', 'SELECT'), ('pawl.transitions', 'INSERT'),
 	('pawl.parked', 'SELECT'), ('pawl.parked', 'INSERT'), ('pawl.parked', 'UPDATE'), ('pawl.parked', 'DELETE'),
 	('pawl.dead_letters', 'SELECT'), ('pawl.dead_letters', 'INSERT'),
-	('pawl.dead_letters', 'UPDATE'), ('pawl.dead_letters', 'DELETE')
+	('pawl.dead_letters', 'UPDATE'), ('pawl.dead_letters', 'DELETE'),
+	('pawl.marks', 'SELECT'), ('pawl.marks', 'INSERT'), ('pawl.marks', 'UPDATE'), ('pawl.marks', 'DELETE'),
+	('pawl.caught_up', 'SELECT'), ('pawl.caught_up', 'INSERT'), ('pawl.caught_up', 'UPDATE'),
+	('pawl.tables', 'SELECT'), ('pawl.tables', 'INSERT'), ('pawl.tables', 'UPDATE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(t.name, t.rights)`
 	rows, err := conn.Query(ctx, query)
 	if err != nil {
