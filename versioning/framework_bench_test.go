@@ -51,7 +51,7 @@ func BenchmarkFramework(b *testing.B) {
 			batch[i] = &records[i]
 			s.Prepare(batch[i])
 		}
-		lists, _ := Split(batch, connections)
+		lists, _ := Split(batch, nil, connections)
 		for _, list := range lists {
 			r := s.newReader(nil, list, reading{parked: true})
 			r.readDead(&pgx.Batch{}, list)
