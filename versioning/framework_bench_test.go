@@ -65,7 +65,8 @@ func BenchmarkFramework(b *testing.B) {
 			if len(plan.Moves) != len(list) {
 				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
 			}
-			s.writes(plan, 0)
+			moves := inOrder(plan.Moves)
+			s.writes(plan, moves, s.arrange(moves), 0)
 		}
 	}
 	n := float64(b.N * size)

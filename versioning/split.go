@@ -31,13 +31,22 @@ func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index 
 	return lists, index
 }
 
-// Split deals records out as the function [Split] does, with what is parked in mind:
-// a parked record that asks for several entities is judged again when one of them
+// Split deals records out as the function [Split] does, with the database in mind.
+//
+// A parked record that asks for several entities is judged again when one of them
 // moves, and moves the others. Were they moved by other lists at the same time, the
 // order of the log would be lost. Where more such records are parked than it is worth
-// to look at, all the records are in one list. Its error is one of infrastructure.
+// to look at, all the records are in one list.
+//
+// Foreign keys, unique indexes and exclusion constraints tie entities together too:
+// an entity goes with the one that its row names, and with those that want the same
+// unique value. All the records are in one list where it can't be told which these
+// are: where a value may be handed over from one row to another, for instance.
+//
+// Its error is one of infrastructure.
 func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]*Record, index [][]int, err error) {
-	if n <= 1 {
+	couples := s.couples(records)
+	if n <= 1 || couples.all {
 		lists, index = Split(records, nil, 1)
 		return lists, index, nil
 	}
@@ -48,7 +57,7 @@ func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]
 	case err != nil:
 		return nil, nil, fmt.Errorf("read which parked records ask for several entities: %w", err)
 	}
-	lists, index = Split(records, ties, n)
+	lists, index = Split(records, append(ties, couples.ties...), n)
 	return lists, index, nil
 }
 

@@ -57,6 +57,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.link()
 	return s, nil
 }
 
