@@ -20,6 +20,7 @@ type kind struct {
 	ddl  string
 
 	whole bool // PostgreSQL takes it for no partitioned table
+	oops  bool // messages bring values that are none of the column's type
 }
 
 // partitioned is the kind that CREATE TABLE itself has to know of.
@@ -28,6 +29,7 @@ const partitioned = "partitions"
 var kinds = []kind{
 	{name: "plain"},
 	{name: partitioned},
+	{name: "values of no number", oops: true},
 	{name: "check", ddl: `ALTER TABLE $t ADD CHECK (x > 0)`},
 	{name: "check of two columns", ddl: `ALTER TABLE $t ADD CHECK (x <= y)`},
 	{name: "check of state", ddl: `ALTER TABLE $t ADD CHECK (state <> 'open' OR x > 0)`},
@@ -159,7 +161,10 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			}
 		}
 		s.ddl = s.createTables(t, chosen)
-		s.messages = drawMessages(t, s.tables, s.identity == versioning.ByVersion)
+		s.messages = drawMessages(t, hand{
+			tables: s.tables, versioned: s.identity == versioning.ByVersion,
+			oops: slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.oops }),
+		})
 		s.connections = rapid.IntRange(1, 8).Draw(t, "connections")
 		for left := len(s.messages); left > 0; left -= s.batches[len(s.batches)-1] {
 			s.batches = append(s.batches, rapid.IntRange(1, left).Draw(t, "batch"))
@@ -202,17 +207,16 @@ func (s *scenario) createTables(t *rapid.T, chosen [][]kind) string {
 type hand struct {
 	tables    []string
 	versioned bool
+	oops      bool
 	keys      []string
 	states    map[string]statemachine.State // by table and key
 	versions  map[string]int64
 	machine   *statemachine.Machine
 }
 
-func drawMessages(t *rapid.T, tables []string, versioned bool) (messages []message) {
-	h := hand{
-		tables: tables, versioned: versioned, states: map[string]statemachine.State{}, versions: map[string]int64{},
-		keys: []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")], machine: machineOf(tables[0]),
-	}
+func drawMessages(t *rapid.T, h hand) (messages []message) {
+	h.states, h.versions, h.machine = map[string]statemachine.State{}, map[string]int64{}, machineOf(h.tables[0])
+	h.keys = []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")]
 	n := rapid.IntRange(1, 60).Draw(t, "messages")
 	if n > 30 && rapid.Bool().Draw(t, "fewer") {
 		n -= 30
@@ -276,10 +280,10 @@ func (h *hand) columns(t *rapid.T) versioning.Columns {
 		case n < 4: // the least is to set nothing
 		case n == 15 && column != "parent":
 			set[column] = nil
-		case n == 14 && column == "x":
-			set[column] = "oops" // no number
+		case n == 14 && column == "x" && h.oops:
+			set[column] = "oops"
 		case column == "z":
-			set[column] = string(rune('a' + n))
+			set[column] = string(rune('a' - 4 + n))
 		case column == "parent":
 			set[column] = rapid.SampledFrom(h.keys).Draw(t, "parent")
 		default:
