@@ -69,9 +69,13 @@ func (l *log) event(key string, event statemachine.Event, set versioning.Columns
 }
 
 // split deals records out to connections, as a worker does.
-func split(t *testing.T, _ *versioning.Store, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int) {
+func split(t *testing.T, store *versioning.Store, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int) {
 	t.Helper()
-	return versioning.Split(records, n)
+	lists, index, err := store.Split(t.Context(), records, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lists, index
 }
 
 // deal applies records in batches over four connections, and returns the verdicts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A Result is what became of a batch.
@@ -42,20 +43,33 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
 func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
+	return s.apply(ctx, records, fewRecords)
+}
+
+// fewRecords and manyRecords bound the records whose rows are written one by one in one
+// transaction, to find out which of them PostgreSQL refuses: few where that is rare, for
+// all others are written as a set then, and many where one part of a batch after the
+// other has such records.
+const (
+	fewRecords  = 64
+	manyRecords = 512
+)
+
+func (s *Store) apply(ctx context.Context, records []*Record, few int) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
 	if areTooLarge(records) {
-		return s.applyParts(ctx, records)
+		return s.applyParts(ctx, records, few)
 	}
-	plan, err := s.settle(ctx, s.decisionOn(records), len(records) <= maxOneByOne)
+	plan, err := s.settle(ctx, s.decisionOn(records), len(records) <= few)
 	switch {
 	case err == nil:
 		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
 	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
-	return s.applyParts(ctx, records)
+	return s.applyParts(ctx, records, few)
 }
 
 // maxBatchBytes bounds the records of one transaction: a statement may carry all of
@@ -77,11 +91,14 @@ func areTooLarge(records []*Record) bool {
 // and the more transactions it takes.
 const parts = 8
 
-func (s *Store) applyParts(ctx context.Context, records []*Record) (all Result, err error) {
+func (s *Store) applyParts(ctx context.Context, records []*Record, few int) (all Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
-		part, err := s.Apply(ctx, records[done:min(done+size, len(records))])
+		part, err := s.apply(ctx, records[done:min(done+size, len(records))], few)
 		all = all.and(part, records[:done])
+		if slices.ContainsFunc(part.Outcomes, func(o Outcome) bool { return o.Reason == ReasonConstraint }) {
+			few = manyRecords
+		}
 		if err != nil {
 			return all, err
 		}

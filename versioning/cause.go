@@ -99,16 +99,17 @@ func CauseOf(err error) Cause {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return Infrastructure
 	}
-	if errors.Is(err, ErrAllRefused) {
+	switch {
+	case errors.Is(err, ErrAllRefused):
 		return Infrastructure
+	case errors.Is(err, ErrTable):
+		return Fatal
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(pgErr.Code) != 5 {
 		return Infrastructure
 	}
 	switch {
-	case errors.Is(err, ErrWritten):
-		return Fatal
 	case errors.Is(err, errOwnTables), pgErr.Code == exhaustedSequence:
 		return Infrastructure
 	case pgErr.Code == insufficientPrivilege && pgErr.Routine == "ExecWithCheckOptions":

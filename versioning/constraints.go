@@ -167,11 +167,34 @@ func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 		t.note(check)
 	}
+	if t.state.domain {
+		more, err := t.tryDomain(ctx, conn)
+		if err != nil {
+			return err
+		}
+		problems = append(problems, more...)
+	}
 	if t.FoldSteps {
 		t.rules.everyStep, t.rules.reasons = nil, nil
 		clear(t.rules.touchy)
 	}
 	return errors.Join(problems...)
+}
+
+// tryDomain asks PostgreSQL whether the domain of the state column takes all states.
+func (t *table) tryDomain(ctx context.Context, conn *pgxpool.Conn) (problems []error, err error) {
+	for _, s := range t.Machine.States() {
+		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT $1::text::%s", t.state.typeName), string(s))
+		switch {
+		case err == nil:
+		case CauseOf(err) == Data:
+			problems = append(problems, t.problem(t.State, "domain %s refuses %q, a state of machine %q (%v); let it pass, with a migration",
+				t.state.typeName, s, t.Machine.Name(), err))
+		default:
+			return nil, err
+		}
+	}
+	return problems, nil
 }
 
 // readDefaults reads the defaults of the columns, as expressions that mean the same

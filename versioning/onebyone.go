@@ -12,10 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxOneByOne bounds the records whose rows are written one by one in one transaction:
-// each takes a savepoint.
-const maxOneByOne = 64
-
 // ErrAllRefused is what every [*AllRefusedError] is.
 var ErrAllRefused = errors.New("PostgreSQL refuses all records for one reason")
 
@@ -84,54 +80,57 @@ func (r *refusals) takeBack(n int) {
 // a new plan without those that are refused.
 type trial struct {
 	store   *Store
-	tx      *transaction
+	line    *line
 	judge   func(refused map[*Record]error) *Plan
 	plan    *Plan
 	moves   []*Move
 	refused map[*Record]error
-
-	immediate bool // constraints are checked with each statement
-	passed    map[*table]bool
-	reasons   map[*table]map[string]int // of those refused
+	passed  map[*table]bool
+	reasons map[*table]map[string]int // of those refused
 }
 
 // oneByOne writes the rows of a plan one by one, and returns the plan that holds
 // without the records that PostgreSQL refuses. The rows of it are written then.
+//
+// Many records go in one round trip. Where one of them is refused, what was planned
+// for those behind it may not hold any more: they are judged anew, and what was
+// written is kept only if it is what the new plan has next.
 func (s *Store) oneByOne(ctx context.Context, tx *transaction, judge func(map[*Record]error) *Plan) (*trial, error) {
 	t := &trial{
-		store: s, tx: tx, judge: judge, refused: make(map[*Record]error),
+		store: s, line: newLine(tx.conn.Conn()), judge: judge, refused: make(map[*Record]error),
 		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
 	}
+	defer t.line.close(ctx)
+	if slices.ContainsFunc(s.tables, func(table *table) bool { return len(table.rules.deferred) > 0 }) {
+		if _, err := tx.conn.Exec(ctx, checkNowSQL); err != nil {
+			return nil, err
+		}
+	}
 	t.decide()
-	size := 8 // records in one round trip: what comes after a refused one is sent again
+	size := minTries
 	for done := 0; ; {
 		left := t.tries()[done:]
 		if len(left) == 0 {
-			break
+			return t, t.doubt()
 		}
-		left = left[:min(size, len(left))]
-		n, err := t.write(ctx, left)
-		done += n
-		for _, try := range left[:n] {
-			for _, u := range try.units {
-				t.passed[u.table] = true
-			}
-		}
-		if err == nil {
-			size = min(2*size, 128)
-			continue
-		}
-		if !isRefusal(err) {
+		some := left[:min(size, len(left))]
+		kept, wasted, err := t.round(ctx, some, done)
+		if err != nil {
 			return nil, err
 		}
-		if _, err := tx.conn.Exec(ctx, "ROLLBACK TO SAVEPOINT record; RELEASE SAVEPOINT record"); err != nil {
-			return nil, fmt.Errorf("undo a record that PostgreSQL refused: %w", err)
+		done += kept
+		if size = min(2*size, maxTries); wasted > 0 {
+			size = max(minTries, min(2*(len(some)-wasted), size))
 		}
-		size = max(4, n+1)
-		t.refuse(left[n], err)
 	}
-	return t, t.doubt()
 }
+
+// minTries and maxTries bound the records of one round trip: those behind a refused one
+// may have to be sent again, and each takes a savepoint.
+const (
+	minTries = 8
+	maxTries = 128
+)
 
 func (t *trial) decide() {
 	t.plan = t.judge(t.refused)
@@ -169,24 +168,111 @@ func (t *trial) tries() []try {
 	return tries
 }
 
-// write writes some records' rows in one round trip, each behind a savepoint. It
-// returns how many of them were written before one failed.
-func (t *trial) write(ctx context.Context, tries []try) (done int, err error) {
-	w := &writer{store: t.store, batch: &pgx.Batch{}, immediate: t.immediate}
-	for _, table := range t.store.tables {
-		w.deferNothing(table)
+// round writes some records' rows, the next after those that are done. It returns how
+// many of the tries that the plan has by then are done with it, and how many were in
+// vain.
+func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted int, err error) {
+	results, err := t.write(ctx, tries)
+	if err != nil {
+		return 0, 0, err
 	}
-	t.immediate = w.immediate
-	for _, try := range tries {
-		w.batch.Queue("SAVEPOINT record")
+	taken, refused, err := sift(tries, results)
+	if err != nil || len(refused) == 0 {
+		return len(taken), 0, err
+	}
+	for _, i := range refused {
+		t.refuse(tries[i], results[i])
+	}
+	t.decide()
+	kept = t.agrees(tries, taken, done)
+	if kept == len(taken) {
+		return kept, len(tries) - len(taken) - len(refused), nil
+	}
+	// What comes next is another record, which those behind it may depend on.
+	for _, i := range refused {
+		if i > taken[kept] {
+			t.unrefuse(tries[i], results[i])
+		}
+	}
+	t.decide()
+	return kept, len(tries) - kept, t.again(ctx, t.tries()[done:done+kept])
+}
+
+// sift tells which tries were taken, and which ones were refused for what they bring
+// themselves. Others build on the entity of one that was not taken.
+func sift(tries []try, results []error) (taken, refused []int, err error) {
+	lost := make(map[Entity]bool)
+	for i, try := range tries {
+		err := results[i]
+		if err == nil {
+			taken = append(taken, i)
+			continue
+		}
+		onLost := false
+		for c := range try.record.Changes {
+			onLost = onLost || lost[entityOf(try.record, c)]
+			lost[entityOf(try.record, c)] = true
+		}
+		switch {
+		case onLost && (isRefusal(err) || errors.Is(err, errMoved)):
+		case isRefusal(err):
+			refused = append(refused, i)
+		default:
+			return nil, nil, err
+		}
+	}
+	return taken, refused, nil
+}
+
+// agrees returns how many of the tries that were taken, from the first one on, the plan
+// has in the same places.
+func (t *trial) agrees(tries []try, taken []int, done int) int {
+	next := t.tries()[done:]
+	for n, i := range taken {
+		if n == len(next) || !next[n].equal(tries[i]) {
+			return n
+		}
+	}
+	return len(taken)
+}
+
+func (t try) equal(other try) bool {
+	return t.record == other.record && slices.EqualFunc(t.units, other.units, func(a, b *unit) bool {
+		x, y := a.steps[0], b.steps[0]
+		return a.move.Entity == b.move.Entity && x.Version == y.Version && x.From == y.From && x.To == y.To && x.Change == y.Change
+	})
+}
+
+// again undoes the last round, and repeats what is to be kept of it.
+func (t *trial) again(ctx context.Context, tries []try) error {
+	if err := t.line.undo(ctx); err != nil || len(tries) == 0 {
+		return err
+	}
+	results, err := t.write(ctx, tries)
+	return errors.Join(err, errors.Join(results...))
+}
+
+// write writes some records' rows in one round trip, and returns what became of each.
+func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
+	statements := make([][]*pgx.QueuedQuery, len(tries))
+	for i, try := range tries {
+		w := &writer{store: t.store, batch: &pgx.Batch{}}
 		w.one(try)
-		w.batch.Queue("RELEASE SAVEPOINT record").Exec(func(pgconn.CommandTag) error {
-			done++
-			return nil
-		})
+		statements[i] = w.batch.QueuedQueries
 	}
-	err = written(t.tx.SendBatch(ctx, w.batch).Close())
-	return done, err
+	results, err := t.line.try(ctx, statements)
+	for i, err := range results {
+		for _, u := range tries[i].units {
+			if len(u.table.rules.triggers) > 0 {
+				err = u.table.verified(err)
+			}
+			if err == nil {
+				t.passed[u.table] = true
+			}
+		}
+		results[i] = written(err)
+	}
+	return results, err
 }
 
 // one queues the writes of one record. Constraints are checked at its end.
@@ -213,16 +299,25 @@ func (w *writer) one(try try) {
 	}
 }
 
-// refuse makes the plan anew without a record that PostgreSQL refused.
+// refuse notes that PostgreSQL refused a record.
 func (t *trial) refuse(try try, err error) {
 	t.refused[try.record] = err
+	t.count(try, err, 1)
+}
+
+// unrefuse takes back a refuse.
+func (t *trial) unrefuse(try try, err error) {
+	delete(t.refused, try.record)
+	t.count(try, err, -1)
+}
+
+func (t *trial) count(try try, err error, n int) {
 	for _, u := range try.units {
 		if t.reasons[u.table] == nil {
 			t.reasons[u.table] = make(map[string]int)
 		}
-		t.reasons[u.table][reasonOf(err)]++
+		t.reasons[u.table][reasonOf(err)] += n
 	}
-	t.decide()
 }
 
 // reasonOf names what PostgreSQL refused something for.
@@ -248,7 +343,7 @@ func (t *trial) doubt() error {
 		}
 	}
 	for table, reasons := range t.reasons {
-		if t.passed[table] || len(reasons) > 1 || table.MaxRefused < 0 {
+		if t.passed[table] || len(reasons) != 1 || table.MaxRefused < 0 {
 			continue
 		}
 		for reason, n := range reasons {
@@ -288,12 +383,12 @@ func isRefusal(err error) bool {
 		return true
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || errors.Is(err, ErrWritten) || errors.Is(err, errOwnTables) || len(pgErr.Code) != 5 {
+	if !ok || errors.Is(err, errOwnTables) || len(pgErr.Code) != 5 {
 		return false
 	}
 	switch pgErr.Code[:2] {
-	case "0P", "24", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
-		return pgErr.Code != duplicateStatement
+	case "0A", "0P", "24", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
 	}
 	return pgErr.Code == internalError
 }

@@ -151,16 +151,10 @@ type player struct {
 	fates []versioning.Outcome // by record
 }
 
-// split deals records out to connections, as a worker does.
-func (p *player) split(_ context.Context, records []*versioning.Record) (lists [][]*versioning.Record, index [][]int, err error) {
-	lists, index = versioning.Split(records, p.connections)
-	return lists, index, nil
-}
-
 // batch applies records, as a worker does: those of one list after the other, those
 // of different lists at the same time.
 func (p *player) batch(ctx context.Context, from, size int) error {
-	lists, index, err := p.split(ctx, p.records[from:from+size])
+	lists, index, err := p.store.Split(ctx, p.records[from:from+size], p.connections)
 	if err != nil {
 		return err
 	}
