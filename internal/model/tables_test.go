@@ -1,7 +1,6 @@
 package model_test
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,7 +110,7 @@ type scenario struct {
 // A message is one record, or the same one again.
 type message struct {
 	offset  int64
-	id      string // empty: its offset
+	id      string
 	changes []change
 }
 
@@ -161,13 +160,21 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			}
 		}
 		s.ddl = s.createTables(t, chosen)
-		s.messages = drawMessages(t, hand{
-			tables: s.tables, versioned: s.identity == versioning.ByVersion,
-			oops: slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.oops }),
-		})
 		s.connections = rapid.IntRange(1, 8).Draw(t, "connections")
-		for left := len(s.messages); left > 0; left -= s.batches[len(s.batches)-1] {
-			s.batches = append(s.batches, rapid.IntRange(1, left).Draw(t, "batch"))
+		h := hand{
+			tables: s.tables, keys: []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")],
+			versioned: s.identity == versioning.ByVersion,
+			oops:      slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.oops }),
+			machine:   machineOf("thing"), states: map[string]statemachine.State{}, versions: map[string]int64{},
+		}
+		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
+		s.batches = []int{0}
+		for i, d := range rapid.SliceOfN(drafts(), 1, 60).Draw(t, "messages") {
+			if d.border >= 10-borders && i > 0 {
+				s.batches = append(s.batches, 0)
+			}
+			s.batches[len(s.batches)-1]++
+			s.messages = append(s.messages, h.message(i, d, s.messages))
 		}
 		return s
 	})
@@ -202,90 +209,115 @@ func (s *scenario) createTables(t *rapid.T, chosen [][]kind) string {
 	return strings.Join(slices.Concat(create, alter), ";\n") + ";\n"
 }
 
-// A hand draws messages, and remembers what they make of the entities unless
-// something refuses them.
+// A draft is the numbers that a message is made of. They are drawn first, each
+// draft alone, so that one can be left out of a case that fails.
+type draft struct {
+	fault, again, border int
+	changes              []changeDraft
+}
+
+type changeDraft struct {
+	table, key, event, any, odd, expected, parent int
+
+	columns [4]int
+}
+
+func drafts() *rapid.Generator[draft] {
+	return rapid.Custom(func(t *rapid.T) draft {
+		d := draft{
+			fault:  rapid.IntRange(0, 19).Draw(t, "fault"),
+			again:  rapid.IntRange(0, 59).Draw(t, "again"),
+			border: rapid.IntRange(0, 9).Draw(t, "border"),
+		}
+		for range max(1, rapid.IntRange(0, 12).Draw(t, "changes")-9) {
+			c := changeDraft{
+				table: rapid.IntRange(0, 1).Draw(t, "table"), key: rapid.IntRange(0, 5).Draw(t, "key"),
+				event: rapid.IntRange(0, 9).Draw(t, "event"), any: rapid.IntRange(0, len(events)-1).Draw(t, "any event"),
+				odd: rapid.IntRange(0, 9).Draw(t, "odd version"), expected: rapid.IntRange(0, 5).Draw(t, "expected"),
+				parent: rapid.IntRange(0, 5).Draw(t, "parent"),
+			}
+			for i := range c.columns {
+				c.columns[i] = rapid.IntRange(0, 15).Draw(t, columns[i])
+			}
+			d.changes = append(d.changes, c)
+		}
+		return d
+	})
+}
+
+var columns = [4]string{"x", "y", "z", "parent"}
+
+// A hand makes messages of drafts. It remembers what they make of the entities
+// unless something refuses them, so that most of them are legal.
 type hand struct {
 	tables    []string
+	keys      []string
 	versioned bool
 	oops      bool
-	keys      []string
+	machine   *statemachine.Machine
 	states    map[string]statemachine.State // by table and key
 	versions  map[string]int64
-	machine   *statemachine.Machine
 }
 
-func drawMessages(t *rapid.T, h hand) (messages []message) {
-	h.states, h.versions, h.machine = map[string]statemachine.State{}, map[string]int64{}, machineOf(h.tables[0])
-	h.keys = []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")]
-	n := rapid.IntRange(1, 60).Draw(t, "messages")
-	if n > 30 && rapid.Bool().Draw(t, "fewer") {
-		n -= 30
+func (h *hand) message(i int, d draft, before []message) message {
+	m := message{offset: int64(i), id: fmt.Sprint("m", i)}
+	switch {
+	case d.fault == 19 && i > 0: // it is delivered again
+		return before[d.again%i]
+	case d.fault == 18 && i > 0: // it is sent again
+		m.id, m.changes = before[d.again%i].id, before[d.again%i].changes
+		return m
 	}
-	for i := range n {
-		m := message{offset: int64(i)}
-		switch fault := rapid.IntRange(0, 19).Draw(t, "fault"); {
-		case fault == 19 && i > 0: // it is delivered again
-			m = messages[rapid.IntRange(0, i-1).Draw(t, "again")]
-		case fault == 18 && i > 0: // it is sent again
-			old := messages[rapid.IntRange(0, i-1).Draw(t, "again")]
-			m.id, m.changes = cmp.Or(old.id, fmt.Sprint("m", old.offset)), old.changes
-		default:
-			m.id = fmt.Sprint("m", i)
-			changes := max(1, rapid.IntRange(0, 12).Draw(t, "changes")-9)
-			for range changes {
-				m.changes = append(m.changes, h.change(t))
-			}
-		}
-		messages = append(messages, m)
+	for _, c := range d.changes {
+		m.changes = append(m.changes, h.change(c))
 	}
-	return messages
+	return m
 }
 
-func (h *hand) change(t *rapid.T) change {
-	c := change{table: rapid.SampledFrom(h.tables).Draw(t, "table"), key: rapid.SampledFrom(h.keys).Draw(t, "key")}
+func (h *hand) change(d changeDraft) change {
+	c := change{table: h.tables[d.table%len(h.tables)], key: h.keys[d.key%len(h.keys)]}
 	name := c.table + "/" + c.key
-	event := rapid.IntRange(0, 9).Draw(t, "event")
 	switch state := h.states[name]; {
-	case event == 9:
-		c.event = rapid.SampledFrom(events).Draw(t, "any")
+	case d.event == 9:
+		c.event = events[d.any]
 	case state == statemachine.None:
 		c.event = "make"
-	case event < 6:
+	case d.event < 6:
 		c.event = "set"
 	case state == "new":
 		c.event = "open"
-	case event < 8:
+	case d.event < 8:
 		c.event = "back"
 	default:
 		c.event = "close"
 	}
 	if h.versioned {
 		c.expected = versioning.At(h.versions[name])
-		if rapid.IntRange(0, 9).Draw(t, "odd version") == 9 {
-			c.expected = versioning.At(rapid.Int64Range(0, 5).Draw(t, "expected"))
+		if d.odd == 9 {
+			c.expected = versioning.At(int64(d.expected))
 		}
 	}
 	if to, ok := h.machine.Fire(h.states[name], c.event); ok {
 		h.states[name] = to
 		h.versions[name]++
 	}
-	c.set = h.columns(t)
+	c.set = h.columns(d)
 	return c
 }
 
-func (h *hand) columns(t *rapid.T) versioning.Columns {
+func (h *hand) columns(d changeDraft) versioning.Columns {
 	set := versioning.Columns{}
-	for _, column := range []string{"x", "y", "z", "parent"} {
-		switch n := rapid.IntRange(0, 15).Draw(t, column); {
+	for i, column := range columns {
+		switch n := d.columns[i]; {
 		case n < 4: // the least is to set nothing
-		case n == 15 && column != "parent":
+		case column == "parent":
+			set[column] = h.keys[d.parent%len(h.keys)]
+		case n == 15:
 			set[column] = nil
 		case n == 14 && column == "x" && h.oops:
 			set[column] = "oops"
 		case column == "z":
 			set[column] = string(rune('a' - 4 + n))
-		case column == "parent":
-			set[column] = rapid.SampledFrom(h.keys).Draw(t, "parent")
 		default:
 			set[column] = n - 6
 		}
@@ -316,7 +348,7 @@ func (m message) String() string {
 		if v, ok := c.expected.Version(); ok {
 			fmt.Fprintf(&b, " at %d", v)
 		}
-		for _, column := range []string{"x", "y", "z", "parent"} {
+		for _, column := range columns {
 			if value, ok := c.set[column]; ok {
 				fmt.Fprintf(&b, " %s=%v", column, value)
 			}
