@@ -180,7 +180,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 	})
 }
 
-func (s *scenario) createTables(t *rapid.T, chosen [][]kind) string {
+func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
 	var create, alter []string
 	for i, name := range s.tables {
 		in := slices.ContainsFunc(chosen[i], func(k kind) bool { return k.name == partitioned })
