@@ -68,23 +68,16 @@ func (l *log) event(key string, event statemachine.Event, set versioning.Columns
 	return l.record(versioning.Change{Machine: "thing", Key: key, Event: event, Set: set})
 }
 
-// split deals records out to connections, as a worker does.
-func split(t *testing.T, store *versioning.Store, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int) {
-	t.Helper()
-	lists, index, err := store.Split(t.Context(), records, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lists, index
-}
-
 // deal applies records in batches over four connections, and returns the verdicts.
 func deal(t *testing.T, store *versioning.Store, records []*versioning.Record, size int) []versioning.Outcome {
 	t.Helper()
 	prepare(store, records)
 	outcomes := make([]versioning.Outcome, len(records))
 	for from := 0; from < len(records); from += size {
-		lists, index := split(t, store, records[from:min(from+size, len(records))], 4)
+		lists, index, err := store.Split(t.Context(), records[from:min(from+size, len(records))], 4)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var wg sync.WaitGroup
 		for i, list := range lists {
 			wg.Go(func() {
