@@ -561,3 +561,17 @@ func TestColumnOfTheSecondStep(t *testing.T) {
 		wantRows(t, pool, `SELECT entity FROM pawl.parked`, "a")
 	})
 }
+
+// TestTooManyParkedBesideARefusedOne: how many records may be parked counts too where
+// the batch fails for one of them and its records are looked at alone.
+func TestTooManyParkedBesideARefusedOne(t *testing.T) {
+	t.Parallel()
+	bothWays(t, func(t *testing.T, apply func(*versioning.Store, ...*versioning.Record) []versioning.Outcome) {
+		pool := createThing(t, `x int CHECK (x > 0)`, ``)
+		store := open(t, pool, versioning.Table{Machine: thing, Name: "thing", MaxParked: 1})
+		var l log
+		apply(store, l.event("a", "touch", versioning.Columns{"x": -5}), l.event("a", "touch", nil), l.event("a", "made", nil))
+		wantRows(t, pool, `SELECT "offset" || ' ' || reason FROM pawl.dead_letters ORDER BY "offset"`, "0 constraint", "1 too_many_parked")
+		wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,new,1,)")
+	})
+}

@@ -56,12 +56,12 @@ var kinds = []kind{
 		ddl: `ALTER TABLE $t ADD UNIQUE (x); ALTER TABLE $t ADD FOREIGN KEY (y) REFERENCES $t (x) ON UPDATE CASCADE`,
 	},
 	{name: "sum", ddl: `CREATE TRIGGER sum BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
-	{name: "sum of a column", ddl: `CREATE TRIGGER sum BEFORE INSERT OR UPDATE OF x ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
+	{name: "sum of a column", ddl: `CREATE TRIGGER sum_column BEFORE INSERT OR UPDATE OF x ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
 	{name: "audit", ddl: `CREATE TRIGGER audit AFTER INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION note()`},
-	{name: "audit of a column", ddl: `CREATE TRIGGER audit AFTER UPDATE OF x ON $t FOR EACH ROW EXECUTE FUNCTION note()`},
+	{name: "audit of a column", ddl: `CREATE TRIGGER audit_column AFTER UPDATE OF x ON $t FOR EACH ROW EXECUTE FUNCTION note()`},
 	{
 		name: "audit of states",
-		ddl:  `CREATE TRIGGER audit AFTER UPDATE ON $t FOR EACH ROW WHEN (old.state <> new.state) EXECUTE FUNCTION note()`,
+		ddl:  `CREATE TRIGGER audit_state AFTER UPDATE ON $t FOR EACH ROW WHEN (old.state <> new.state) EXECUTE FUNCTION note()`,
 	},
 	{name: "audit of statements", ddl: `
 CREATE TRIGGER audit_insert AFTER INSERT ON $t REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION note_all();
@@ -156,7 +156,11 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		for i := range s.tables {
 			chosen[i] = only
 			if len(only) == 0 {
-				chosen[i] = rapid.SliceOfNDistinct(rapid.SampledFrom(kinds), 0, 4, func(k kind) string { return k.name }).Draw(t, "kinds")
+				few := rapid.SliceOfNDistinct(rapid.IntRange(0, len(kinds)-1), 0, 4, rapid.ID).Draw(t, "kinds")
+				slices.Sort(few) // PostgreSQL alters no type of a column that something else is made of
+				for _, k := range few {
+					chosen[i] = append(chosen[i], kinds[k])
+				}
 			}
 		}
 		s.ddl = s.createTables(t, chosen)
