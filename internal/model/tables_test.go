@@ -173,7 +173,8 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		}
 		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
 		s.batches = []int{0}
-		for i, d := range rapid.SliceOfN(drafts(), 1, 60).Draw(t, "messages") {
+		least := rapid.SampledFrom([]int{1, 1, 10, 30}).Draw(t, "least") // most slices that rapid draws are short
+		for i, d := range rapid.SliceOfN(drafts(), least, 60).Draw(t, "messages") {
 			if d.border >= 10-borders && i > 0 {
 				s.batches = append(s.batches, 0)
 			}
