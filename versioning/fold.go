@@ -190,9 +190,6 @@ func (f *folder) try(r *Record) Outcome {
 	if r.Err != nil {
 		return rejection(r, r.Err)
 	}
-	if err, ok := f.refused[r]; ok {
-		return rejection(r, &Refusal{ReasonConstraint, err})
-	}
 	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
 		e := f.entity(entityOf(r, i))
@@ -207,6 +204,10 @@ func (f *folder) try(r *Record) Outcome {
 	if worst.Verdict > Applied {
 		f.undo()
 		return worst
+	}
+	if err, ok := f.refused[r]; ok && worst.Verdict == Applied {
+		f.undo()
+		return rejection(r, &Refusal{ReasonConstraint, err})
 	}
 	for _, e := range f.trail {
 		for i := len(e.steps) - 1; i >= 0 && e.steps[i].Record == r; i-- {

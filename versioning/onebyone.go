@@ -208,9 +208,8 @@ func sift(tries []try, results []error) (taken, refused []int, err error) {
 			taken = append(taken, i)
 			continue
 		}
-		onLost := false
+		onLost := slices.ContainsFunc(try.record.Changes, func(c Change) bool { return lost[Entity{c.Machine, c.Key}] })
 		for c := range try.record.Changes {
-			onLost = onLost || lost[entityOf(try.record, c)]
 			lost[entityOf(try.record, c)] = true
 		}
 		switch {
