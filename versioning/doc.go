@@ -82,6 +82,13 @@
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.marks TO worker;
 //	GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO worker;
 //
+// A machine's name stands for its table: an entity is known by its machine and key.
+// So a machine has one table in a database, which pawl.tables remembers, and Open
+// refuses a second one ([MachineError]). Where several tables have the same machine,
+// such as those of tenants that have a schema each, give each of them a schema of the
+// framework's too: [migrations.Schema] makes it, [OpenIn] uses it, and the rights are
+// the same ones there. Such schemas share nothing.
+//
 // Parked records and dead letters are known by their origin and the machine of
 // their first change, so workers may consume the same topic for different
 // machines of one database: neither takes the other's verdict for its own.

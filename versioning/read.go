@@ -180,11 +180,11 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 			continue
 		}
 		machine := t.Machine.Name()
-		batch.Queue(t.readSQL(), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
+		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, t, f)
 		})
 		if r.how.parked {
-			batch.Queue(readParkedSQL, machine, f.keys).Query(r.scanParked)
+			batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
 		}
 	}
 }
@@ -319,13 +319,13 @@ func (r *reader) askPast(asked map[string]*questions, rec *Record) {
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
 	if len(p.first) > 0 {
-		batch.Queue(readFirstSQL, machine, p.first).Query(messages)
+		batch.Queue(r.store.schema.sql(readFirstSQL), machine, p.first).Query(messages)
 	}
 	if len(p.keys) > 0 {
-		batch.Queue(readBeyondSQL, machine, p.keys, p.messages).Query(messages)
+		batch.Queue(r.store.schema.sql(readBeyondSQL), machine, p.keys, p.messages).Query(messages)
 	}
 	if len(p.moved) > 0 {
-		batch.Queue(readStepsSQL, machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
+		batch.Queue(r.store.schema.sql(readStepsSQL), machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
 			return r.scanSteps(rows, machine)
 		})
 	}
@@ -408,7 +408,7 @@ func (s *Store) stretches(records []*Record) *stretches {
 // readDead queues what reads which of the records are dead letters already.
 func (r *reader) readDead(batch *pgx.Batch, records []*Record) {
 	st := r.store.stretches(records)
-	batch.Queue(readDeadSQL, st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
+	batch.Queue(r.store.schema.sql(readDeadSQL), st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
 		return r.scanDead(rows, records)
 	})
 }

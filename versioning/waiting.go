@@ -220,7 +220,7 @@ func (w *writer) park(parked []Parked) {
 		changes = append(changes, w.store.encodeChanges(p.Record))
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(insertParkedSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
+		w.batch.Queue(w.store.schema.sql(insertParkedSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
 			reasons, seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
@@ -237,18 +237,18 @@ func (w *writer) repark(parked []Parked) {
 		seen = append(seen, p.Seen)
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(updateParkedSQL, at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
+		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
 	}
 }
 
 // remove deletes kept records that are settled. All of them have to be there.
-func (w *writer) remove(sql string, settled []Settled) {
+func (w *writer) remove(sql pawlSQL, settled []Settled) {
 	var at keptAt
 	for _, s := range settled {
 		at.add(w.store, s.Record)
 	}
 	if len(settled) > 0 {
-		w.guarded(len(settled), sql, []any{at.ids, at.partitions, at.offsets, at.scopes})
+		w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 
@@ -259,7 +259,7 @@ func (w *writer) bury(dead []Settled) {
 		at.add(d.Record.Origin)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(unparkSQL, at.ids, at.partitions, at.offsets, w.store.machines())
+		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
 	isOld := func(s Settled) bool { return s.Record.redrive }
 	isNew := func(s Settled) bool { return !s.Record.redrive }
@@ -289,7 +289,7 @@ func (w *writer) insertDead(dead []Settled) {
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(insertDeadSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
+		w.batch.Queue(w.store.schema.sql(insertDeadSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
 			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
 			whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
@@ -306,7 +306,7 @@ func (w *writer) updateDead(dead []Settled) {
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
-		w.guarded(len(dead), updateDeadSQL, []any{
+		w.guarded(len(dead), w.store.schema.sql(updateDeadSQL), []any{
 			at.ids, at.partitions, at.offsets, at.scopes,
 			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
 		})

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -44,19 +43,18 @@ type writer struct {
 // guarded queues a statement that has to take exactly the given number of rows. If
 // it does not, it fails, and those behind it are not run: neither is a COMMIT.
 func (w *writer) guarded(rows int, sql string, args []any) {
-	w.batch.Queue(guardedSQL(sql, len(args)+1), append(args, rows)...)
+	w.batch.Queue(w.store.schema.guardedSQL(sql, len(args)+1), append(args, rows)...)
 }
 
 // errMoved says that a guarded write found fewer rows than it had to.
 var errMoved = errors.New("a row was moved by someone else")
 
 // written translates the error of a write.
-func written(err error) error {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+func (s *Store) written(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case ok && pgErr.SchemaName == "pawl" && pgErr.ConstraintName == "guarded_rows":
+	case s.schema.isOf(err, "guarded_rows"):
 		return errMoved
 	}
 	return fmt.Errorf("write: %w", err)
@@ -244,7 +242,7 @@ func (w *writer) history(moves []*Move) {
 	for _, name := range order {
 		s := all[name]
 		definition := int32(w.store.rules[name.machine].Machine.Version())
-		w.batch.Queue(insertHistorySQL, name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
+		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
 			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages)
 	}
 }
