@@ -54,6 +54,9 @@ func (s *Store) read(ctx context.Context, tx sender, records []*Record, how read
 	if err := r.readPast(ctx, records); err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
+	if err := r.readSenders(ctx, records); err != nil {
+		return nil, fmt.Errorf("read history: %w", err)
+	}
 	return r.view, nil
 }
 
@@ -213,16 +216,17 @@ var errDisorder = errors.New("rows came in disorder")
 func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var n int32
 	var version int64
-	var state, message text
+	var state, id text
 	var step pgtype.Int8
+	var digest Digest
 	var gone bool
-	var ids []string            // of all entities, one after the other
+	var ids []message           // of all entities, one after the other
 	var letters strings.Builder // of all IDs: an allocation for many of them
 	last, first := int32(0), 0
 	for _, k := range f.entities {
 		k.hasFirst = f.messages
 	}
-	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &message, &step}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}, func() error {
 		k := f.entities[n-1]
 		switch {
 		case n < last:
@@ -235,8 +239,8 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 			return nil
 		}
 		at := letters.Len()
-		letters.Write(message)
-		ids = append(ids, letters.String()[at:])
+		letters.Write(id)
+		ids = append(ids, message{letters.String()[at:], digest})
 		k.Messages.few = ids[first:len(ids):len(ids)]
 		if step.Int64 > firstSteps {
 			k.goesOn, r.askHistory = true, true
@@ -310,7 +314,9 @@ func (r *reader) askPast(asked map[string]*questions, rec *Record) {
 			p.first = append(p.first, c.Key)
 		}
 		if k.goesOn {
-			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, c.MessageID)
+			for _, id := range c.messageIDs() {
+				p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+			}
 		}
 	}
 }
@@ -333,24 +339,92 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 
 func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	var key, id string
-	_, err := pgx.ForEachRow(rows, []any{&key, &id}, func() error {
-		r.view.Entities[Entity{machine, key}].Messages.Add(id)
+	var digest Digest
+	_, err := pgx.ForEachRow(rows, []any{&key, &id, (*int64)(&digest)}, func() error {
+		r.view.Entities[Entity{machine, key}].Messages.Add(id, digest)
 		return nil
 	})
 	return err
 }
 
 func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
-	var key, event, id string
+	var key string
 	var version int64
-	var at Origin
-	into := []any{&key, &version, &event, &id, &at.TopicID, &at.Partition, &at.Offset}
+	var step PastStep
+	into := append([]any{&key, &version, &step.Event, &step.MessageID}, step.sender()...)
 	_, err := pgx.ForEachRow(rows, into, func() error {
 		k := r.view.Entities[Entity{machine, key}]
 		if k.Steps == nil {
 			k.Steps = make(map[int64]PastStep)
 		}
-		k.Steps[version] = PastStep{statemachine.Event(event), ownID(id, at)}
+		k.Steps[version] = step
+		return nil
+	})
+	return err
+}
+
+// sender returns where to scan what made the step to.
+func (s *PastStep) sender() []any {
+	return []any{&s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
+}
+
+// readSenders asks the history who sent the messages of the records that it knows by
+// their IDs and not by their digests: as a rule, nobody.
+func (r *reader) readSenders(ctx context.Context, records []*Record) error {
+	asked := make(map[string]*questions)
+	for _, rec := range records {
+		r.askSenders(asked, rec)
+	}
+	for _, p := range r.view.Parked {
+		r.askSenders(asked, p.Record)
+	}
+	batch := &pgx.Batch{}
+	for _, t := range r.store.tables {
+		machine := t.Machine.Name()
+		if p := asked[machine]; p != nil {
+			batch.Queue(r.store.schema.sql(readSendersSQL), machine, p.keys, p.messages).Query(func(rows pgx.Rows) error {
+				return r.scanSenders(rows, machine)
+			})
+		}
+	}
+	return r.send(ctx, batch)
+}
+
+// askSenders notes which messages of a record the history has to be asked about.
+func (r *reader) askSenders(asked map[string]*questions, rec *Record) {
+	if rec.Err != nil {
+		return
+	}
+	for i := range rec.Changes {
+		c := &rec.Changes[i]
+		k := r.view.Entities[entityOf(rec, i)]
+		if k == nil || len(k.Messages.few) == 0 || !r.byMessage(c) {
+			continue
+		}
+		for _, id := range c.messageIDs() {
+			if _, known := k.ByMessage[id]; known || !k.Messages.Has(id) || k.Messages.Asked(id, rec.digest(i)) {
+				continue
+			}
+			if k.ByMessage == nil {
+				k.ByMessage = make(map[string][]PastStep)
+			}
+			k.ByMessage[id] = nil // it is asked for
+			if asked[c.Machine] == nil {
+				asked[c.Machine] = &questions{}
+			}
+			p := asked[c.Machine]
+			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+		}
+	}
+}
+
+func (r *reader) scanSenders(rows pgx.Rows, machine string) error {
+	var key string
+	var step PastStep
+	into := append([]any{&key, &step.MessageID, &step.Event}, step.sender()...)
+	_, err := pgx.ForEachRow(rows, into, func() error {
+		k := r.view.Entities[Entity{machine, key}]
+		k.ByMessage[step.MessageID] = append(k.ByMessage[step.MessageID], step)
 		return nil
 	})
 	return err

@@ -48,20 +48,35 @@ const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
 const readFirstSQL pawlSQL = `
-SELECT entity, message_id FROM pawl.transitions WHERE entity = ANY ($2::text[]) AND machine = $1 AND version <= 16`
+SELECT entity, message_id, coalesce(digest, 0) FROM pawl.transitions WHERE entity = ANY ($2::text[]) AND machine = $1 AND version <= 16`
 
-// readBeyondSQL tells which of the messages $3 of the entities $2 made later steps.
+// readBeyondSQL reads the later steps that the messages $3 of the entities $2 made.
 const readBeyondSQL pawlSQL = `
-SELECT u.entity, u.message_id
+SELECT u.entity, u.message_id, coalesce(h.digest, 0)
 FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
-WHERE (SELECT true FROM pawl.transitions AS h
-       WHERE h.entity = u.entity AND h.machine = $1 AND h.version > 16 AND h.message_id = u.message_id LIMIT 1)`
+CROSS JOIN LATERAL (
+	SELECT digest FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version > 16 AND message_id = u.message_id OFFSET 0
+) AS h`
+
+// readSendersSQL reads all steps that the messages $3 of the entities $2 made.
+const readSendersSQL pawlSQL = `
+SELECT u.entity, u.message_id, h.event, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
+FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
+CROSS JOIN LATERAL (
+	SELECT * FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version <= 16 AND message_id = u.message_id
+	UNION ALL
+	SELECT * FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version > 16 AND message_id = u.message_id
+	OFFSET 0
+) AS h`
 
 const readStepsSQL pawlSQL = `
-SELECT u.key, u.version, h.event, h.message_id, h.topic_id, h.partition, h."offset"
+SELECT u.key, u.version, h.event, h.message_id, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
 FROM unnest($2::text[], $3::bigint[]) AS u(key, version)
 CROSS JOIN LATERAL (
-	SELECT event, message_id, topic_id, partition, "offset" FROM pawl.transitions
+	SELECT event, message_id, topic, topic_id, partition, "offset", digest FROM pawl.transitions
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
@@ -72,7 +87,8 @@ CROSS JOIN LATERAL (
 // older ones would let a message that has just moved it pass for a new one.
 func (t *table) readSQL(s *schema) string {
 	return fmt.Sprintf(`
-SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL, first.message_id, first.version
+SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
+       first.message_id, first.version, coalesce(first.digest, 0)
 FROM (SELECT unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
@@ -81,7 +97,7 @@ LEFT JOIN LATERAL (
 	ORDER BY h.version DESC LIMIT 1
 ) AS gone ON true
 LEFT JOIN LATERAL (
-	SELECT h.message_id, h.version FROM %[6]s.transitions AS h
+	SELECT h.message_id, h.version, h.digest FROM %[6]s.transitions AS h
 	WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
@@ -152,9 +168,10 @@ SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchron
 // records of topic $3 with the ID $4.
 const insertHistorySQL pawlSQL = `
 INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
-                              entity, version, event, from_state, to_state, message_id)
+                              entity, version, event, from_state, to_state, message_id, digest)
 SELECT $1::text, $2::integer, $3::text, $4::uuid, unnest($5::integer[]), unnest($6::bigint[]),
-       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[])`
+       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]),
+       unnest($13::bigint[])`
 
 const insertParkedSQL pawlSQL = `
 INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,

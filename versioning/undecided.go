@@ -77,8 +77,10 @@ func (w *writer) notApplied(dead []Settled) {
 			continue
 		}
 		for _, c := range d.Record.Changes {
-			machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, c.MessageID)
-			at.add(d.Record.Origin)
+			for _, id := range c.messageIDs() {
+				machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, id)
+				at.add(d.Record.Origin)
+			}
 		}
 	}
 	if n := len(keys); n > 0 {

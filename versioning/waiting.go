@@ -132,6 +132,7 @@ type storedChange struct {
 	Key       string             `json:"key"`
 	Event     string             `json:"event"`
 	MessageID string             `json:"message_id"`
+	FormerID  string             `json:"former_id,omitempty"`
 	Expected  *int64             `json:"expected_version,omitempty"`
 	Set       map[string]*string `json:"set,omitempty"`
 }
@@ -141,7 +142,7 @@ func (s *Store) encodeChanges(r *Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
 		c := &r.Changes[i]
-		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID}
+		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
 		if v, ok := c.Expected.Version(); ok {
 			stored[i].Expected = &v
 		}
@@ -171,9 +172,9 @@ func (s *Store) decodeChanges(r *Record, data []byte) error {
 		return fmt.Errorf("stored changes: %w", err)
 	}
 	r.Changes = make([]Change, len(stored))
-	r.columns = make([][]column, len(stored))
+	r.columns, r.digests = make([][]column, len(stored)), make([]Digest, len(stored))
 	for i, c := range stored {
-		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID}
+		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
 		if c.Expected != nil {
 			r.Changes[i].Expected = At(*c.Expected)
 		}
@@ -193,7 +194,7 @@ func (s *Store) decodeChanges(r *Record, data []byte) error {
 		if err != nil && r.Err == nil {
 			r.Err = err // the table has changed since; the record's verdict says how
 		}
-		r.columns[i] = columns
+		r.columns[i], r.digests[i] = columns, t.digestOfColumns(r.Changes[i].Event, columns)
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func valuesOf(rows []rowWrite, at int) (nullTexts, []bool) {
 // steps are columns of the history, of steps that share the others.
 type steps struct {
 	entities, events, from, to, messages texts
-	versions, offsets                    bigints
+	versions, offsets, digests           bigints
 	partitions                           integers
 }
 
@@ -234,7 +234,8 @@ func (w *writer) history(moves []*Move) {
 			s.events = append(s.events, string(step.Event))
 			s.from = append(s.from, string(step.From))
 			s.to = append(s.to, string(step.To))
-			s.messages = append(s.messages, step.Record.Changes[step.Change].MessageID)
+			s.messages = append(s.messages, step.change().MessageID)
+			s.digests = append(s.digests, int64(step.Digest()))
 			s.partitions = append(s.partitions, origin.Partition)
 			s.offsets = append(s.offsets, origin.Offset)
 		}
@@ -243,7 +244,7 @@ func (w *writer) history(moves []*Move) {
 		s := all[name]
 		definition := int32(w.store.rules[name.machine].Machine.Version())
 		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
-			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages)
+			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests)
 	}
 }
 
@@ -255,6 +256,6 @@ func newSteps(moves []*Move) *steps {
 	}
 	return &steps{
 		entities: make(texts, 0, n), events: make(texts, 0, n), from: make(texts, 0, n), to: make(texts, 0, n),
-		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), partitions: make(integers, 0, n),
+		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), digests: make(bigints, 0, n), partitions: make(integers, 0, n),
 	}
 }
