@@ -6,8 +6,7 @@ import "slices"
 // of what it asked for. As a rule they are few. The zero value is an empty one.
 type MessageIDs struct {
 	few  []message
-	more map[string]Digest    // those beyond
-	also map[message]struct{} // of those, further digests of one ID: the message made several steps
+	more map[string]Digest // those beyond
 }
 
 // A message is a message ID and what its message asked for.
@@ -19,7 +18,8 @@ type message struct {
 // manyMessages is how many are looked through faster than a map.
 const manyMessages = 16
 
-// Add adds a message that made a step with the given digest.
+// Add adds a message that made a step with the given digest. Of one that made several,
+// it may keep one digest only.
 func (m *MessageIDs) Add(id string, digest Digest) {
 	if len(m.few) < manyMessages {
 		m.few = append(m.few, message{id, digest})
@@ -28,14 +28,7 @@ func (m *MessageIDs) Add(id string, digest Digest) {
 	if m.more == nil {
 		m.more = make(map[string]Digest)
 	}
-	if _, again := m.more[id]; !again {
-		m.more[id] = digest
-		return
-	}
-	if m.also == nil {
-		m.also = make(map[message]struct{})
-	}
-	m.also[message{id, digest}] = struct{}{}
+	m.more[id] = digest
 }
 
 // Has reports whether the set holds an ID.
@@ -47,14 +40,11 @@ func (m *MessageIDs) Has(id string) bool {
 	return ok
 }
 
-// Asked reports whether a message with an ID has made a step with a digest.
+// Asked reports whether a message with an ID is known to have made a step with a digest.
 func (m *MessageIDs) Asked(id string, digest Digest) bool {
 	if slices.Contains(m.few, message{id, digest}) {
 		return true
 	}
-	if have, ok := m.more[id]; ok && have == digest {
-		return true
-	}
-	_, ok := m.also[message{id, digest}]
-	return ok
+	have, ok := m.more[id]
+	return ok && have == digest
 }

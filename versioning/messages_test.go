@@ -1,10 +1,13 @@
 package versioning_test
 
 import (
+	"context"
+	"maps"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
@@ -185,4 +188,74 @@ func TestDigestsOutliveColumns(t *testing.T) {
 	mustExec(t, pool, `ALTER TABLE orders ADD COLUMN aside int, ADD COLUMN b text; ALTER TABLE orders DROP COLUMN note; ALTER TABLE orders RENAME b TO note`)
 	store = open(t, pool, versioning.Table{Machine: order, Name: "orders"})
 	wantVerdicts(t, apply(t, store, l.sent("a", "placed", "1", "", set)), "duplicate")
+}
+
+// TestDecidedUnderFormerIDs checks what another worker does at the same moment that is
+// of an earlier version, or decodes otherwise: to a record that is to be parked, and to
+// one that is to be a dead letter.
+func TestDecidedUnderFormerIDs(t *testing.T) {
+	t.Parallel()
+	pool, plain := openOrders(t)
+	store, tr := traced(t, pool)
+	var l log
+	step := func(r *versioning.Record, offset int64, event, id string) func(context.Context, *pgx.Conn) {
+		return first(1, func() {
+			mustExec(t, pool, `UPDATE orders SET state = 'paid', version = version + 1 WHERE id = $1`, r.Changes[0].Key)
+			mustExec(t, pool, `INSERT INTO pawl.transitions (machine, entity, version, definition_version, event, from_state, to_state,
+				message_id, topic, topic_id, partition, "offset")
+				SELECT 'order', id, version, 1, $2, 'pending', 'paid', $3, 'orders', $4, 0, $5 FROM orders WHERE id = $1`,
+				r.Changes[0].Key, event, id, r.Origin.TopicID, offset)
+		})
+	}
+	parked := []*versioning.Record{
+		l.sent("former", "shipped", "/s 1", "1", nil), // by an earlier version, sent again
+		l.sent("same", "shipped", "2", "", nil),       // the same record, decoded otherwise
+		l.sent("other", "shipped", "3", "", nil),      // another message
+	}
+	for i, c := range []struct {
+		event, id string
+		offset    int64
+	}{{"shipped", "1", 900}, {"captured", "2", parked[1].Origin.Offset}, {"captured", "3", 901}} {
+		apply(t, plain, l.say(parked[i].Changes[0].Key, "placed"))
+		tr.before(step(parked[i], c.offset, c.event, c.id))
+		wantVerdicts(t, apply(t, store, parked[i]), "early not_yet")
+	}
+	tr.before(nil)
+	got := make(map[string]string)
+	swept, err := store.Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range swept.Released {
+		got[s.Record.Changes[0].Key] = s.Outcome.Verdict.String()
+	}
+	if want := map[string]string{"former": "duplicate", "same": "duplicate", "other": "diverged"}; !maps.Equal(got, want) {
+		t.Errorf("released %v, want %v", got, want)
+	}
+
+	dead := l.sent("dead", "nosuch", "/s 4", "4", nil)
+	apply(t, plain, l.say("dead", "placed"))
+	tr.before(step(dead, dead.Origin.Offset, "captured", "4"))
+	wantVerdicts(t, apply(t, store, dead), "duplicate")
+}
+
+// TestEntityTwiceBeyondTheFirstSteps checks that a message that makes several steps of an
+// entity is known by each, where those are looked up one by one.
+func TestEntityTwiceBeyondTheFirstSteps(t *testing.T) {
+	t.Parallel()
+	_, store := openOrders(t)
+	var l log
+	long := []*versioning.Record{l.say("a", "placed")}
+	for range 40 {
+		long = append(long, l.say("a", "noted"))
+	}
+	apply(t, store, long...)
+	note := func(text string) versioning.Change {
+		return versioning.Change{Key: "a", Event: "noted", MessageID: "m", Set: versioning.Columns{"note": text}}
+	}
+	wantVerdicts(t, apply(t, store,
+		l.record(note("1"), note("2"), note("3")), l.record(note("1"), note("2"), note("3")), l.record(note("2")), l.record(note("4")),
+	), "applied", "duplicate", "duplicate", "diverged message_taken")
+	wantVerdicts(t, apply(t, store, l.record(note("1"), note("2"), note("3")), l.record(note("2")), l.record(note("4"))),
+		"duplicate", "duplicate", "diverged message_taken")
 }
