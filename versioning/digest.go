@@ -20,9 +20,11 @@ func (r *Record) digest(change int) Digest {
 	}
 	c := &r.Changes[change]
 	d := digestOf(c.Event)
-	for _, name := range slices.Sorted(maps.Keys(c.Set)) {
-		value := c.Set[name]
-		d.column(name, fmt.Sprint(value), value == nil)
+	if len(c.Set) > 0 { // for no column, sorting allocates
+		for _, name := range slices.Sorted(maps.Keys(c.Set)) {
+			value := c.Set[name]
+			d.column(name, fmt.Sprint(value), value == nil)
+		}
 	}
 	return d.sum()
 }

@@ -36,7 +36,8 @@ type reader struct {
 	how         reading
 	view        *View
 	spare       slab[Known]
-	askHistory  bool // what comes with the rows does not decide about every change
+	known       []*Known // of the batch's changes, one after the other, and then of those of parked records
+	askHistory  bool     // what comes with the rows does not decide about every change
 	parkedBytes int
 }
 
@@ -66,7 +67,7 @@ func (s *Store) newReader(tx sender, records []*Record, how reading) *reader {
 		changes += len(r.Changes)
 	}
 	return &reader{
-		store: s, tx: tx, how: how, spare: newSlab[Known](changes),
+		store: s, tx: tx, how: how, spare: newSlab[Known](changes), known: make([]*Known, 0, changes),
 		view: &View{Entities: make(map[Entity]*Known, changes), Dead: make(map[Origin]Outcome)},
 	}
 }
@@ -128,6 +129,7 @@ func (r *reader) unseen(records []*Record) map[*table]*fresh {
 			c := &rec.Changes[i]
 			t, ok := r.store.byMachine[c.Machine]
 			if !ok {
+				r.known = append(r.known, nil)
 				continue
 			}
 			k, seen := r.view.Entities[entityOf(rec, i)]
@@ -140,6 +142,7 @@ func (r *reader) unseen(records []*Record) map[*table]*fresh {
 					unseen[t] = &fresh{}
 				}
 			}
+			r.known = append(r.known, k)
 			k.changes++
 			if !r.byMessage(c) {
 				r.askHistory = true
@@ -372,11 +375,19 @@ func (s *PastStep) sender() []any {
 // their IDs and not by their digests: as a rule, nobody.
 func (r *reader) readSenders(ctx context.Context, records []*Record) error {
 	asked := make(map[string]*questions)
+	known := r.known // in the order of the changes, so that nothing is looked up for each
 	for _, rec := range records {
-		r.askSenders(asked, rec)
+		for i := range rec.changes() {
+			if k := known[0]; k != nil && len(k.Messages.few) > 0 {
+				r.askSenders(asked, k, rec, i)
+			}
+			known = known[1:]
+		}
 	}
 	for _, p := range r.view.Parked {
-		r.askSenders(asked, p.Record)
+		for i := range p.Record.changes() {
+			r.askSenders(asked, r.view.Entities[entityOf(p.Record, i)], p.Record, i)
+		}
 	}
 	batch := &pgx.Batch{}
 	for _, t := range r.store.tables {
@@ -390,31 +401,28 @@ func (r *reader) readSenders(ctx context.Context, records []*Record) error {
 	return r.send(ctx, batch)
 }
 
-// askSenders notes which messages of a record the history has to be asked about.
-func (r *reader) askSenders(asked map[string]*questions, rec *Record) {
-	if rec.Err != nil {
+// askSenders notes whether the history has to be asked about a change's message.
+func (r *reader) askSenders(asked map[string]*questions, k *Known, rec *Record, change int) {
+	c := &rec.Changes[change]
+	if k == nil || !r.byMessage(c) {
 		return
 	}
-	for i := range rec.Changes {
-		c := &rec.Changes[i]
-		k := r.view.Entities[entityOf(rec, i)]
-		if k == nil || len(k.Messages.few) == 0 || !r.byMessage(c) {
+	for _, id := range c.messageIDs() {
+		if !k.Messages.Has(id) || k.Messages.Asked(id, rec.digest(change)) {
 			continue
 		}
-		for _, id := range c.messageIDs() {
-			if _, known := k.ByMessage[id]; known || !k.Messages.Has(id) || k.Messages.Asked(id, rec.digest(i)) {
-				continue
-			}
-			if k.ByMessage == nil {
-				k.ByMessage = make(map[string][]PastStep)
-			}
-			k.ByMessage[id] = nil // it is asked for
-			if asked[c.Machine] == nil {
-				asked[c.Machine] = &questions{}
-			}
-			p := asked[c.Machine]
-			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+		if _, already := k.ByMessage[id]; already {
+			continue
 		}
+		if k.ByMessage == nil {
+			k.ByMessage = make(map[string][]PastStep)
+		}
+		k.ByMessage[id] = nil
+		if asked[c.Machine] == nil {
+			asked[c.Machine] = &questions{}
+		}
+		p := asked[c.Machine]
+		p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
 	}
 }
 

@@ -51,6 +51,14 @@ func (r *Record) size() int {
 	return n
 }
 
+// changes returns the changes that are to be judged.
+func (r *Record) changes() []Change {
+	if r.Err != nil {
+		return nil
+	}
+	return r.Changes
+}
+
 // A Header is one header of a message.
 type Header struct {
 	Key   string
