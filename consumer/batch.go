@@ -89,7 +89,7 @@ func (r *run) decodeRecord(rec *versioning.Record, k *kgo.Record, topicID [16]by
 		return // a transaction's marker: it asks for nothing
 	}
 	rec.Changes, rec.Err = r.cfg.Decode.safely(k)
-	r.cfg.identify(rec)
+	identify(r.cfg.MessageIDHeader, rec)
 	r.cfg.Store.Prepare(rec)
 }
 

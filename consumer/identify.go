@@ -13,9 +13,9 @@ const (
 )
 
 // identify gives the changes that bring no message ID the one of the record's
-// headers, if it has one.
-func (c *Config) identify(rec *versioning.Record) {
-	id, former := c.messageID(rec.Headers)
+// headers, if it has one. which is Config.MessageIDHeader.
+func identify(which string, rec *versioning.Record) {
+	id, former := messageID(which, rec.Headers)
 	if id == "" {
 		return
 	}
@@ -28,13 +28,13 @@ func (c *Config) identify(rec *versioning.Record) {
 
 // messageID returns the message ID that headers carry, and the one that the history
 // of an earlier version knows the message by.
-func (c *Config) messageID(headers []versioning.Header) (id, former string) {
-	switch c.MessageIDHeader {
+func messageID(which string, headers []versioning.Header) (id, former string) {
+	switch which {
 	case "":
 	case noMessageIDHeader:
 		return "", ""
 	default:
-		return header(headers, c.MessageIDHeader), ""
+		return header(headers, which), ""
 	}
 	id = header(headers, idHeader)
 	source := header(headers, sourceHeader)

@@ -31,12 +31,11 @@ func TestMessageIDs(t *testing.T) {
 		{"x-id", headers("ce_source", "/orders", "ce_id", "1", "x-id", "2"), "2", ""},
 		{"-", headers("ce_source", "/orders", "ce_id", "1"), "", ""},
 	} {
-		config := Config{MessageIDHeader: c.header}.withDefaults()
-		if id, former := config.messageID(c.headers); id != c.id || former != c.former {
+		if id, former := messageID(c.header, c.headers); id != c.id || former != c.former {
 			t.Errorf("header %q, %s: %q and %q, want %q and %q", c.header, c.headers, id, former, c.id, c.former)
 		}
 		rec := &versioning.Record{Headers: c.headers, Changes: []versioning.Change{{Key: "a"}, {Key: "b", MessageID: "own"}}}
-		config.identify(rec)
+		identify(c.header, rec)
 		if a, b := rec.Changes[0], rec.Changes[1]; a.MessageID != c.id || a.FormerID != c.former || b.MessageID != "own" || b.FormerID != "" {
 			t.Errorf("header %q, %s: %+v and %+v", c.header, c.headers, a, b)
 		}
@@ -60,7 +59,7 @@ func TestMessageIDsAreUnique(t *testing.T) {
 	seen := make(map[string][2]string)
 	for _, source := range texts {
 		for _, id := range texts {
-			got, _ := (&Config{}).messageID([]versioning.Header{
+			got, _ := messageID("", []versioning.Header{
 				{Key: "ce_source", Value: []byte(source)}, {Key: "ce_id", Value: []byte(id)},
 			})
 			if other, ok := seen[got]; ok {

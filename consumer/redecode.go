@@ -19,7 +19,7 @@ func (c Config) Redecode() func(*versioning.Record) ([]versioning.Change, error)
 		}
 		again := versioning.Record{Headers: kept.Headers}
 		again.Changes, again.Err = c.Decode.safely(k)
-		c.identify(&again)
+		identify(c.MessageIDHeader, &again)
 		return again.Changes, again.Err
 	}
 }

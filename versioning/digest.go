@@ -15,7 +15,7 @@ type Digest int64
 
 // digest returns the digest of a change.
 func (r *Record) digest(change int) Digest {
-	if r.digests != nil && r.digests[change] != 0 {
+	if change < len(r.digests) && r.digests[change] != 0 {
 		return r.digests[change]
 	}
 	c := &r.Changes[change]

@@ -141,7 +141,7 @@ func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Out
 	case step.Event != c.Event:
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, step.Event, c.Event)
 	case e.rules.Identity != ByVersion && isOwn(c.MessageID, r.Origin) && isOwn(step.MessageID, step.Origin) &&
-		!(slices.Contains(c.messageIDs(), step.MessageID) && step.isOf(r, change)):
+		(!slices.Contains(c.messageIDs(), step.MessageID) || !step.isOf(r, change)):
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q from %s",
 			version, step.Event, step.MessageID, step.Origin)
 	}
