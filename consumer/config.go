@@ -126,6 +126,13 @@ type Store interface {
 	// goes into its Err.
 	Prepare(*versioning.Record)
 
+	// Split deals the records of a batch out to at most n lists that can be
+	// applied at the same time, in their order, and maps them back: element i of
+	// list s is records[index[s][i]]. Where it can't, the batch is applied whole.
+	// [versioning.Split] does for a store that parks no records with several
+	// changes.
+	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
+
 	// Apply settles records, in their order, and returns their verdicts once
 	// they are true. After an error the first len(Result.Outcomes) records are
 	// settled, and the rest may be given to Apply again.

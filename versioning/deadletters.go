@@ -162,19 +162,22 @@ func (s *Store) revived(letters []DeadLetter, decode func(*Record) ([]Change, er
 
 // tryOut applies a record in a transaction that will be rolled back.
 func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, error) {
+	d := s.decisionOn([]*Record{r})
 	var plan *Plan
-	try := func() error {
-		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-			if plan, err = s.decide([]*Record{r}, true)(ctx, savepoint, true); err != nil {
+	try := func(refused map[*Record]error) error {
+		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+			view, err := d.read(ctx, savepoint, true)
+			if err != nil {
 				return err
 			}
-			return s.written(savepoint.SendBatch(ctx, s.writes(plan, 1)).Close())
+			plan = d.judge(view, refused)
+			moves := inOrder(plan.Moves)
+			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1)).Close())
 		})
 	}
-	err := try()
-	if CauseOf(err) == Data {
-		r.Err = &Refusal{ReasonConstraint, err}
-		err = try()
+	err := try(nil)
+	if isRefusal(err) {
+		err = try(map[*Record]error{r: err})
 	}
 	if err != nil {
 		return Outcome{}, err

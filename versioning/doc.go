@@ -66,9 +66,7 @@
 // the batch and in the same transaction, until none of them moves anything. So
 // what becomes of records depends on their order only, not on where batches
 // begin and end. A record that needs several entities waits for one of them at a
-// time: the one that holds it up. Lists of [Split] that are applied at the same
-// time may each move one of them: then it is judged by what it finds, and what it
-// finds may be either.
+// time: the one that holds it up. [Store.Split] keeps such entities in one list.
 //
 // A worker that parks a record and another that moves its entity at the same
 // moment do not see each other. [Store.Sweep], or the next record of the entity,

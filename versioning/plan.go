@@ -121,6 +121,8 @@ type Step struct {
 	Version  int64 // the row's version after the step
 	Record   *Record
 	Change   int // the index of the change in Record.Changes
+
+	seq int // its place among all steps of the plan: the order in which they were decided
 }
 
 // change returns the change that made the step.

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/migrations"
@@ -46,12 +45,8 @@ func (s *schema) sql(statement pawlSQL) string {
 	return sql
 }
 
-// isOf reports whether an error is one of the framework's domains, by the name of its
-// constraint.
-func (s *schema) isOf(err error, constraint string) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.SchemaName == s.String() && pgErr.ConstraintName == constraint
-}
+// ownTables are the framework's tables.
+var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables"}
 
 // check checks the version of the schema, and the role's rights on it.
 func (s *schema) check(ctx context.Context, conn *pgxpool.Conn) error {

@@ -135,16 +135,26 @@ RETURNING true`,
 }
 
 // insertSQL makes new rows: $1 key, $2 state, $3 version; then for each column
-// its values. A key that is there already is left alone, and so counts as moved
+// its values, and, where some rows have its default, whether the row sets it. A
+// key that is there already is left alone, and so counts as moved
 // by someone else; any other conflict is an error of the row's data.
-func (t *table) insertSQL(columns []int) string {
+func (t *table) insertSQL(columns []int, someDefault []bool) string {
 	var into, values, params, names strings.Builder
+	param := 3
 	for i, at := range columns {
 		c := &t.columns[at]
+		param++
 		fmt.Fprintf(&into, ", %s", c.sqlName())
-		fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
-		fmt.Fprintf(&params, ", $%d::text[]", 4+i)
+		fmt.Fprintf(&params, ", $%d::text[]", param)
 		fmt.Fprintf(&names, ", val%d", i)
+		if !someDefault[i] {
+			fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
+			continue
+		}
+		param++
+		fmt.Fprintf(&values, ", CASE WHEN u.set%d THEN u.val%d::%s ELSE %s END", i, i, c.cast, c.defaultSQL)
+		fmt.Fprintf(&params, ", $%d::boolean[]", param)
+		fmt.Fprintf(&names, ", set%d", i)
 	}
 	return fmt.Sprintf(`
 INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
@@ -155,6 +165,25 @@ RETURNING true`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
 		into.String(), values.String(), params.String(), names.String())
 }
+
+// verifySQL fails, with the name of a column, if a row is not what was written: $1 key,
+// $2 state, $3 version.
+func (t *table) verifySQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT coalesce(min(CASE WHEN w.is_there IS NULL THEN 'key' WHEN w.state <> u.state THEN 'state' WHEN w.version <> u.version THEN 'version' END),
+                '')::%[6]s.written
+FROM (SELECT unnest($1::text[]) AS key, unnest($2::text[]) AS state, unnest($3::bigint[]) AS version OFFSET 0) AS u
+LEFT JOIN LATERAL (
+	SELECT true AS is_there, t.%[3]s::text AS state, t.%[4]s AS version FROM %[1]s AS t WHERE t.%[2]s = u.key::%[5]s OFFSET 0
+) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
+}
+
+// sameDefaultsSQL returns a row if the defaults of table $1 are still those with the
+// fingerprint $2. The table is locked by then against being altered.
+const sameDefaultsSQL = `SELECT true FROM (` + defaultsSQL + `) AS now(defaults) WHERE defaults = $2`
+
+// checkNowSQL has all constraints checked with each statement from now on.
+const checkNowSQL = `SET CONSTRAINTS ALL IMMEDIATE`
 
 // waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
 // wait for a synchronous standby, if there is one: a verdict such as Duplicate rests

@@ -72,6 +72,7 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.link()
 	return s, nil
 }
 

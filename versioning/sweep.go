@@ -52,7 +52,7 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 			return released, errors.Join(append(stuck, err)...)
 		}
 		for _, key := range keys {
-			more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
+			more, err := s.refold(ctx, Entity{t.Machine.Name(), key})
 			released = append(released, more...)
 			switch {
 			case errors.Is(err, ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
@@ -66,19 +66,6 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 		}
 		after = keys[len(keys)-1]
 	}
-}
-
-// wakeOne judges the records that are parked for an entity again, one by one if
-// PostgreSQL refuses what one of them brings.
-func (s *Store) wakeOne(ctx context.Context, e Entity) ([]Settled, error) {
-	plan, err := s.refold(ctx, e, nil)
-	if CauseOf(err) == Data {
-		return s.refoldAlone(ctx, e)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return plan.Release, nil
 }
 
 // moved returns the next keys, after one, of entities whose parked records are to be

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -88,12 +87,6 @@ func first(n int, f func()) func(context.Context, *pgx.Conn) {
 // traced returns another store on the same tables, and its tracer.
 func traced(t *testing.T, pool *pgxpool.Pool, change ...func(*pgxpool.Config)) (*versioning.Store, *tracer) {
 	t.Helper()
-	return tracedIn(t, pool, migrations.DefaultSchema, change...)
-}
-
-// tracedIn is traced for another schema of the framework's.
-func tracedIn(t *testing.T, pool *pgxpool.Pool, schema string, change ...func(*pgxpool.Config)) (*versioning.Store, *tracer) {
-	t.Helper()
 	tr := &tracer{}
 	config := pool.Config()
 	config.ConnConfig.Tracer = tr
@@ -106,7 +99,7 @@ func tracedIn(t *testing.T, pool *pgxpool.Pool, schema string, change ...func(*p
 	}
 	t.Cleanup(other.Close)
 	tr.pool = other
-	return openIn(t, other, schema, versioning.Table{Machine: order, Name: "orders"}), tr
+	return open(t, other, versioning.Table{Machine: order, Name: "orders"}), tr
 }
 
 // TestStatements checks that the number of statements and of round trips does

@@ -131,11 +131,11 @@ type Outcome struct {
 // DeadLettered reports whether the record ends as a dead letter.
 func (o Outcome) DeadLettered() bool { return o.Verdict == Rejected || o.Verdict == Diverged }
 
-// rejection is the outcome of a record whose Err is set. Its entity and event
+// rejection is the outcome of a record that err speaks against. Its entity and event
 // are those of its first change, if it has one.
-func rejection(r *Record) Outcome {
-	o := Outcome{Verdict: Rejected, Reason: ReasonUndecodable, Detail: r.Err.Error()}
-	if refusal, ok := errors.AsType[*Refusal](r.Err); ok {
+func rejection(r *Record, err error) Outcome {
+	o := Outcome{Verdict: Rejected, Reason: ReasonUndecodable, Detail: err.Error()}
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		o.Reason = refusal.Reason
 	}
 	if len(r.Changes) > 0 {

@@ -107,6 +107,26 @@ func (m *Memory) currentHooks() hooks {
 // Prepare makes a record ready for Apply; see [versioning.Prepare].
 func (m *Memory) Prepare(r *versioning.Record) { versioning.Prepare(m.rules, r) }
 
+// Split deals records out to lists that can be applied at the same time; see
+// [versioning.Store.Split].
+func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ties [][]versioning.Entity
+	for _, p := range m.parked {
+		tie := make([]versioning.Entity, len(p.Record.Changes))
+		for i, c := range p.Record.Changes {
+			tie[i] = versioning.Entity{Machine: c.Machine, Key: c.Key}
+		}
+		ties = append(ties, tie)
+	}
+	lists, index = versioning.Split(records, ties, n)
+	return lists, index, nil
+}
+
 // Apply decides about records and keeps what was decided, all or nothing. Its
 // errors are those of the context and of the functions given to Before, Between
 // and After.
