@@ -53,9 +53,14 @@ type Config struct {
 	Protocol Protocol
 
 	// MessageIDHeader names the header that carries a message's ID, for changes
-	// to which Decode gives none. Empty means "ce_id", that of CloudEvents; "-"
-	// means that no header does. Where the header is missing, the record's
-	// origin is its ID.
+	// to which Decode gives none. Empty means the headers "ce_source" and "ce_id"
+	// of CloudEvents together, because an ID is unique for its source only: the
+	// message ID is "source id", with a space between them, and with "\ " for a
+	// space and "\\" for a backslash in the source. Without a source it is the ID
+	// alone. A history that knows messages by "ce_id" alone, as earlier versions
+	// wrote it, still tells their duplicates. "ce_id" means that header alone, and
+	// "-" that none carries an ID. Where the header is missing, or empty, the
+	// record's origin is its ID.
 	MessageIDHeader string
 
 	// Connections is the number of transactions that a batch is spread over, by
@@ -153,22 +158,19 @@ const (
 var ErrConfig = errors.New("worker configuration")
 
 const (
-	defaultMessageIDHeader = "ce_id"
-	noMessageIDHeader      = "-"
-	defaultConnections     = 4
-	defaultMaxBatch        = 5000
-	defaultApplyTimeout    = time.Minute
-	defaultShutdownGrace   = 10 * time.Second
-	defaultRebalanceHold   = 5 * time.Second
-	defaultSweepEvery      = time.Minute
-	defaultStalledAfter    = time.Minute
-	defaultRetryMin        = 100 * time.Millisecond
-	defaultRetryMax        = 10 * time.Second
+	defaultConnections   = 4
+	defaultMaxBatch      = 5000
+	defaultApplyTimeout  = time.Minute
+	defaultShutdownGrace = 10 * time.Second
+	defaultRebalanceHold = 5 * time.Second
+	defaultSweepEvery    = time.Minute
+	defaultStalledAfter  = time.Minute
+	defaultRetryMin      = 100 * time.Millisecond
+	defaultRetryMax      = 10 * time.Second
 )
 
 // withDefaults returns the configuration with its zero values filled in.
 func (c Config) withDefaults() Config {
-	c.MessageIDHeader = orDefault(c.MessageIDHeader, defaultMessageIDHeader)
 	c.Connections = orDefault(c.Connections, defaultConnections)
 	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
 	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)

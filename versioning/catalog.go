@@ -97,7 +97,8 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 
 // columnsQuery describes the columns of table $1. Where the type of one is a
 // domain, the rows of base go down to the type below, and gather what the
-// domains add on the way.
+// domains add on the way. They come in the order of their names: so do the columns of
+// a change, which a digest is made of.
 const columnsQuery = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default
@@ -123,7 +124,7 @@ JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
 LEFT JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
 WHERE a.attrelid = $1
-ORDER BY a.attnum`
+ORDER BY a.attname COLLATE "C"`
 
 func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn) error {
 	rows, err := conn.Query(ctx, columnsQuery, t.oid)

@@ -61,7 +61,7 @@ type folder struct {
 	seq     int               // the number of steps, taken back ones included
 
 	spareSteps slab[Step]
-	spareIDs   slab[string]
+	spareIDs   slab[message]
 }
 
 // An entity is one entity as the fold moves it along.
@@ -90,7 +90,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		plan:     &Plan{Outcomes: make([]Outcome, records)},
 
 		spareSteps: newSlab[Step](records),
-		spareIDs:   newSlab[string](records),
+		spareIDs:   newSlab[message](records),
 	}
 	for rank, p := range view.Parked {
 		if f.knows(p.Record) {
@@ -211,7 +211,7 @@ func (f *folder) try(r *Record) Outcome {
 	}
 	for _, e := range f.trail {
 		for i := len(e.steps) - 1; i >= 0 && e.steps[i].Record == r; i-- {
-			e.taken.Add(r.Changes[e.steps[i].Change].MessageID)
+			e.taken.Add(e.steps[i].change().MessageID, e.steps[i].Digest())
 		}
 	}
 	return worst

@@ -28,6 +28,7 @@ func BenchmarkFramework(b *testing.B) {
 	}
 	t.key.exactText = true
 	s := &Store{
+		schema: newSchema(""),
 		tables: []*table{t}, byMachine: map[string]*table{"order": t},
 		rules: map[string]Rules{"order": {Machine: machine}},
 	}

@@ -263,13 +263,13 @@ func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
 	for i, err := range results {
 		for _, u := range tries[i].units {
 			if len(u.table.rules.triggers) > 0 {
-				err = u.table.verified(err)
+				err = u.table.verified(t.store.schema, err)
 			}
 			if err == nil {
 				t.passed[u.table] = true
 			}
 		}
-		results[i] = written(err)
+		results[i] = t.store.written(err)
 	}
 	return results, err
 }

@@ -64,7 +64,7 @@ func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]
 // maxTies bounds the parked records with several changes that are read for one batch.
 const maxTies = 10_000
 
-const readTiesSQL = `
+const readTiesSQL pawlSQL = `
 SELECT array(SELECT c->>'machine' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n),
        array(SELECT c->>'key' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n)
 FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2`
@@ -73,7 +73,7 @@ FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LI
 func (s *Store) parkedTies(ctx context.Context) (ties [][]Entity, err error) {
 	batch := &pgx.Batch{} // sent as one transaction, which the settings are for
 	batch.Queue(settingsSQL)
-	batch.Queue(readTiesSQL, s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
+	batch.Queue(s.schema.sql(readTiesSQL), s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
 		var machines, keys []string
 		_, err := pgx.ForEachRow(rows, []any{&machines, &keys}, func() error {
 			tie := make([]Entity, len(keys))

@@ -76,7 +76,7 @@ func (s *Store) moved(ctx context.Context, t *table, after string) (keys []strin
 		states = append(states, string(state))
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states, after)
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 		return 0, nil
 	}
 	for {
-		tag, err := s.pool.Exec(ctx, expireSQL, t.Machine.Name(), t.ParkFor, sweepLimit)
+		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), t.Machine.Name(), t.ParkFor, sweepLimit)
 		if err != nil {
 			return expired, err
 		}
@@ -114,7 +114,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int,
 	var copied []int64
 	var failed error
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, readUncopiedSQL, topics, limit)
+		rows, err := tx.Query(ctx, s.schema.sql(readUncopiedSQL), topics, limit)
 		if err != nil {
 			return fmt.Errorf("read dead letters to copy: %w", err)
 		}
@@ -128,7 +128,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int,
 		if copied, failed = copyTo(ctx, letters); len(copied) == 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, markCopiedSQL, copied); err != nil {
+		if _, err := tx.Exec(ctx, s.schema.sql(markCopiedSQL), copied); err != nil {
 			return fmt.Errorf("note dead letters as copied: %w", err)
 		}
 		return nil

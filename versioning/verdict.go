@@ -36,8 +36,9 @@ const (
 	// Rejected: can never be legal. The record is kept as a dead letter.
 	Rejected
 
-	// Diverged: the expected version was taken by a different event. The
-	// record is kept as a dead letter that names both events.
+	// Diverged: the expected version was taken by a different event, or the
+	// message ID by a message that asked for something else. The record is kept as
+	// a dead letter that names both events.
 	Diverged
 )
 
@@ -92,6 +93,7 @@ const (
 
 	// Diverged.
 	ReasonVersionTaken   Reason = "version_taken"   // another event made this step
+	ReasonMessageTaken   Reason = "message_taken"   // another message with the same ID has moved the entity
 	ReasonHistoryMissing Reason = "history_missing" // the version is past, and no history tells by what
 )
 

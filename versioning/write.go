@@ -46,7 +46,7 @@ type writer struct {
 // guarded queues a statement that has to take exactly the given number of rows. If
 // it does not, it fails, and those behind it are not run: neither is a COMMIT.
 func (w *writer) guarded(rows int, sql string, args []any) {
-	w.batch.Queue(guardedSQL(sql, len(args)+1), append(args, rows)...)
+	w.batch.Queue(w.store.schema.guardedSQL(sql, len(args)+1), append(args, rows)...)
 }
 
 // errMoved says that a guarded write found fewer rows than it had to.
@@ -245,9 +245,9 @@ func (w *writer) insert(t *table, units []*unit) {
 // something else of them.
 func (w *writer) verify(t *table, keys, states texts, versions bigints) {
 	if len(t.rules.triggers) > 0 {
-		w.batch.Queue(t.verifySQL(), keys, states, versions).Query(func(rows pgx.Rows) error {
+		w.batch.Queue(t.verifySQL(w.store.schema), keys, states, versions).Query(func(rows pgx.Rows) error {
 			rows.Close()
-			return t.verified(rows.Err())
+			return t.verified(w.store.schema, rows.Err())
 		})
 	}
 }
@@ -282,7 +282,7 @@ func valuesOf(units []*unit, at int) (nullTexts, []bool) {
 // steps are columns of the history, of steps that share the others.
 type steps struct {
 	entities, events, from, to, messages texts
-	versions, offsets                    bigints
+	versions, offsets, digests           bigints
 	partitions                           integers
 }
 
@@ -316,7 +316,8 @@ func (w *writer) history(moves []*Move) {
 			s.events = append(s.events, string(step.Event))
 			s.from = append(s.from, string(step.From))
 			s.to = append(s.to, string(step.To))
-			s.messages = append(s.messages, step.Record.Changes[step.Change].MessageID)
+			s.messages = append(s.messages, step.change().MessageID)
+			s.digests = append(s.digests, int64(step.Digest()))
 			s.partitions = append(s.partitions, origin.Partition)
 			s.offsets = append(s.offsets, origin.Offset)
 		}
@@ -324,8 +325,8 @@ func (w *writer) history(moves []*Move) {
 	for _, name := range order {
 		s := all[name]
 		definition := int32(w.store.rules[name.machine].Machine.Version())
-		w.batch.Queue(insertHistorySQL, name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
-			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages)
+		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
+			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests)
 	}
 }
 
@@ -337,6 +338,6 @@ func newSteps(moves []*Move) *steps {
 	}
 	return &steps{
 		entities: make(texts, 0, n), events: make(texts, 0, n), from: make(texts, 0, n), to: make(texts, 0, n),
-		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), partitions: make(integers, 0, n),
+		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), digests: make(bigints, 0, n), partitions: make(integers, 0, n),
 	}
 }

@@ -3,6 +3,7 @@ package versioning
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,9 +11,9 @@ import (
 
 // verified translates the error of a verifySQL: a trigger has changed what is the
 // framework's to write. No attempt will do better before it leaves the column alone.
-func (t *table) verified(err error) error {
+func (t *table) verified(s *schema, err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || pgErr.DataTypeName != "written" {
+	if !ok || pgErr.SchemaName != s.String() || pgErr.DataTypeName != "written" {
 		return err
 	}
 	column := map[string]string{"written_key": t.Key, "written_state": t.State, "written_version": t.Version}[pgErr.ConstraintName]
@@ -26,14 +27,15 @@ func (t *table) verified(err error) error {
 var errOwnTables = errors.New("the framework's own table does not take what it is to hold; compare the rows' versions with their history")
 
 // written translates the error of a write.
-func written(err error) error {
+func (s *Store) written(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	own := ok && pgErr.SchemaName == s.schema.String()
 	switch {
 	case err == nil:
 		return nil
-	case ok && pgErr.SchemaName == "pawl" && pgErr.ConstraintName == "guarded_rows":
+	case own && pgErr.DataTypeName == "guarded":
 		return errMoved
-	case ok && pgErr.SchemaName == "pawl":
+	case own && slices.Contains(ownTables, pgErr.TableName): // the application's tables may be in the same schema
 		return fmt.Errorf("%w: %w", errOwnTables, err)
 	}
 	return fmt.Errorf("write: %w", err)

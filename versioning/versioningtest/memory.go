@@ -16,7 +16,8 @@ type Memory struct {
 	mu      sync.Mutex // of all below
 	rows    map[versioning.Entity]Row
 	history map[versioning.Entity][]Transition
-	parked  []versioning.Parked // in the order of parking
+	digests map[versioning.Entity][]versioning.Digest // of the steps in history
+	parked  []versioning.Parked                       // in the order of parking
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
 	hooks   hooks
@@ -53,6 +54,7 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 		rules:   make(map[string]versioning.Rules, len(rules)),
 		rows:    make(map[versioning.Entity]Row),
 		history: make(map[versioning.Entity][]Transition),
+		digests: make(map[versioning.Entity][]versioning.Digest),
 		deadAt:  make(map[versioning.Origin]int),
 	}
 	for _, r := range rules {
