@@ -372,7 +372,7 @@ func TestSweep(t *testing.T) {
 	wantSame(t, "parked, and one too many", []string{"early no_entity", "early no_entity", "rejected too_many_parked"},
 		s.apply(t, s.record(t, ask{"order", "a", "paid", nil}), s.record(t, ask{"order", "a", "shipped", nil}), s.record(t, ask{"order", "a", "cancelled", nil})))
 	wantSame(t, "another", []string{"early no_entity"}, s.apply(t, s.record(t, ask{"order", "b", "paid", nil})))
-	swept, err := s.Sweep(ctx)
+	swept, err := s.Sweep(ctx, versioning.Reading{})
 	if err != nil || len(swept.Released) != 0 || swept.Expired != 0 {
 		t.Fatalf("a sweep with nothing to do: %+v, %v", swept, err)
 	}
@@ -382,16 +382,17 @@ func TestSweep(t *testing.T) {
 	if _, err := s.pool.Exec(ctx, `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	if swept, err = s.Sweep(ctx); err != nil {
+	if swept, err = s.Sweep(ctx, versioning.Reading{}); err != nil {
 		t.Fatal(err)
 	}
 	wantSame(t, "released", 2, len(swept.Released))
 	wantSame(t, "shipped", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'shipped' AND version = 3`))
 
-	if _, err := s.pool.Exec(ctx, `UPDATE pawl.parked SET parked_at = now() - interval '61 minutes'`); err != nil {
+	if _, err := s.pool.Exec(ctx, `UPDATE pawl.parked SET parked_at = now() - interval '61 minutes';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0)`); err != nil {
 		t.Fatal(err)
 	}
-	if swept, err = s.Sweep(ctx); err != nil {
+	if swept, err = s.Sweep(ctx, versioning.Reading{}); err != nil {
 		t.Fatal(err)
 	}
 	wantSame(t, "expired", 1, swept.Expired)
@@ -410,7 +411,7 @@ func TestSweepOfRefused(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	swept, err := s.Sweep(t.Context())
+	swept, err := s.Sweep(t.Context(), versioning.Reading{})
 	if err != nil {
 		t.Fatal(err)
 	}
