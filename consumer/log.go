@@ -93,12 +93,21 @@ func (l *logger) stalled(h Health) {
 	l.limited(slog.LevelError, reasonStalled, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
+// heldUp tells of a partition of which an open transaction hides the end.
+func (l *logger) heldUp(h Health) {
+	l.limited(slog.LevelError, reasonHeldUp, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
+}
+
 func (l *logger) noTopic(topic string) {
 	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts", topic, "topic", topic)
 }
 
 func (l *logger) sweep(err error) {
 	l.limited(slog.LevelWarn, "sweep of parked records failed; trying again", "", "error", err)
+}
+
+func (l *logger) clock(err error) {
+	l.limited(slog.LevelWarn, "could not ask how far partitions go; parked records do not grow older meanwhile", "", "error", err)
 }
 
 func (l *logger) swept(s versioning.Swept) {

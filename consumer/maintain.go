@@ -18,7 +18,7 @@ import (
 // A Sweeper is a Store that looks after its parked records: *versioning.Store is
 // one. The worker calls Sweep every Config.SweepEvery.
 type Sweeper interface {
-	Sweep(context.Context) (versioning.Swept, error)
+	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
 
 // A DeadLetterCopier is a Store whose dead letters can be copied to a topic:
@@ -70,12 +70,13 @@ const (
 // own, which does nothing that the batches wait for.
 type maintainer struct {
 	run    *run
+	clock  clock // belongs to the goroutine
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
 func (r *run) startMaintenance(ctx context.Context) *maintainer {
-	m := &maintainer{run: r}
+	m := &maintainer{run: r, clock: clock{run: r, seen: make(map[partition]sight)}}
 	ctx, m.cancel = context.WithCancel(ctx)
 	_, sweeps := r.cfg.Store.(Sweeper)
 	if sweeps && r.cfg.SweepEvery > 0 || r.cfg.DeadLetterTopic != nil {
@@ -143,9 +144,17 @@ func (m *maintainer) sweep(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	swept, err := sweeper.Sweep(ctx)
+	if err := m.clock.meet(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		m.run.log.clock(err)
+	}
+	swept, err := sweeper.Sweep(ctx, m.clock.reading())
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.run.log.sweep(err)
+	}
+	if !swept.At.IsZero() {
+		if err := m.clock.look(ctx, swept.At); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			m.run.log.clock(err)
+		}
 	}
 	if swept.Expired > 0 || len(swept.Released) > 0 {
 		m.run.log.swept(swept)
