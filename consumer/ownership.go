@@ -114,7 +114,8 @@ func (r *run) onAssigned(_ context.Context, client *kgo.Client, partitions map[s
 	r.owned.assign(member, partitions)
 	r.vitals.joined(partitions)
 	r.log.assignment("partitions assigned", partitions)
-	signal(r.parked) // how far they are read counts for what is parked
+	signal(r.parked)  // how far they are read counts for what is parked
+	signal(r.letters) // another worker may have left some
 }
 
 // onRevoked is called by the client before the group gives the partitions to

@@ -18,6 +18,7 @@ const (
 	reasonDatabase  = "database in trouble; retrying"
 	reasonBroker    = "no broker answers; retrying"
 	reasonNoTopic   = "topic does not exist; create it"
+	reasonCopy      = "dead letters can't be copied to their topic; retrying"
 	reasonFetch     = "fetch failed; retrying"
 	reasonStalled   = "no progress although there is lag"
 	reasonHeldUp    = "waiting for an open transaction of a producer"
@@ -36,6 +37,7 @@ type vitals struct {
 	database   condition
 	broker     condition
 	noTopic    condition // its partition is the name of the first topic that is missing
+	copying    condition
 	fetch      condition
 	fetchLast  time.Time
 	progress   time.Time
@@ -292,6 +294,16 @@ func (v *vitals) missTopics(topics []string) {
 	})
 }
 
+// failedToCopy notes that dead letters could not be copied, and copied that they could,
+// or that there are none.
+func (v *vitals) failedToCopy(err error) {
+	v.change(func() { v.copying.begin(reasonCopy, "", err) })
+}
+
+func (v *vitals) copied() {
+	v.change(func() { v.copying = condition{} })
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -344,6 +356,9 @@ func (v *vitals) trouble() condition {
 	}
 	if held, ok := v.heldUp(v.stalledAfter); ok {
 		return held
+	}
+	if !v.copying.since.IsZero() {
+		return v.copying
 	}
 	return condition{}
 }

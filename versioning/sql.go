@@ -232,9 +232,10 @@ WHERE ($1 = '' OR p.reason = $1) AND ($2 = '' OR p.machine = $2) AND ($3 = '' OR
   AND ($5::timestamptz IS NULL OR p.parked_at >= $5) AND ($6::timestamptz IS NULL OR p.parked_at < $6)
 ORDER BY p.seq LIMIT $7`
 
+// $1 topics, $2 their partitions, $3 limit
 const readUncopiedSQL = deadColumns + `
-WHERE d.copied_at IS NULL AND d.topic = ANY ($1::text[])
-ORDER BY d.id LIMIT $2 FOR UPDATE SKIP LOCKED`
+WHERE d.copied_at IS NULL AND (d.topic, d.partition) IN (SELECT * FROM unnest($1::text[], $2::integer[]))
+ORDER BY d.id LIMIT $3`
 
 const markCopiedSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`
 
