@@ -66,6 +66,15 @@ type Config struct {
 	// has arrived: it grows with lag, and waits for nothing.
 	MaxBatch int
 
+	// MaxUnpacked bounds the bytes of what was fetched and waits for its batch,
+	// unpacked: compressed records may take a thousand times what a fetch is bounded
+	// to. 0 means 64 MiB. With the batch that is decoded and the one that is applied,
+	// a worker may hold three times as much. What is over it is fetched again. A batch
+	// of a producer's is unpacked as a whole, whatever is left of the bound; one of
+	// more than 256 MiB is not (kgo.MaxDecompressBatchBytes in Client sets another
+	// limit): its partition stands still then, and the worker is Troubled.
+	MaxUnpacked int
+
 	// ApplyTimeout bounds one attempt of the store to settle its part of a
 	// batch; an attempt that takes longer is given up and made again. It is for
 	// connections that hang without an error, so it should be far longer than
@@ -150,6 +159,7 @@ const (
 	noMessageIDHeader      = "-"
 	defaultConnections     = 4
 	defaultMaxBatch        = 5000
+	defaultMaxUnpacked     = 64 << 20
 	defaultApplyTimeout    = time.Minute
 	defaultShutdownGrace   = 10 * time.Second
 	defaultRebalanceHold   = 5 * time.Second
@@ -164,6 +174,7 @@ func (c Config) withDefaults() Config {
 	c.MessageIDHeader = orDefault(c.MessageIDHeader, defaultMessageIDHeader)
 	c.Connections = orDefault(c.Connections, defaultConnections)
 	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
+	c.MaxUnpacked = orDefault(c.MaxUnpacked, defaultMaxUnpacked)
 	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)
 	c.ShutdownGrace = max(0, orDefault(c.ShutdownGrace, defaultShutdownGrace))
 	c.RebalanceHold = orDefault(c.RebalanceHold, defaultRebalanceHold)
@@ -201,6 +212,7 @@ func (c Config) validate() error {
 	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
 	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)
 	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
+	require(c.MaxUnpacked > 0, "MaxUnpacked is %d; it must be positive", c.MaxUnpacked)
 	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
 	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
 	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)

@@ -53,6 +53,10 @@ func (l *logger) fetch(topic string, partition int32, err error) {
 	l.limited(slog.LevelWarn, "fetch failed; retrying", topic, "topic", topic, "partition", partition, "error", err)
 }
 
+func (l *logger) cantUnpack(topic string, partition int32, err error) {
+	l.limited(slog.LevelError, reasonTooLarge, topic, "topic", topic, "partition", partition, "error", err)
+}
+
 func (l *logger) jump(at partition, expected, found int64) {
 	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", at.topic,
 		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)

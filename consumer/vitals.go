@@ -21,6 +21,7 @@ const (
 	reasonCopy      = "dead letters can't be copied to their topic; retrying"
 	reasonFetch     = "fetch failed; retrying"
 	reasonStalled   = "no progress although there is lag"
+	reasonTooLarge  = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
 	reasonHeldUp    = "waiting for an open transaction of a producer"
 )
 
@@ -72,6 +73,8 @@ type reach struct {
 	// zero while there is none.
 	hidden time.Time
 	stable int64
+
+	tooLarge condition // a batch that can't be unpacked
 }
 
 // lag returns how many offsets are not settled.
@@ -218,6 +221,16 @@ func (v *vitals) surveyed(found map[partition]ends) {
 	})
 }
 
+// cantUnpack notes that a partition stands still at a batch that is too large.
+func (v *vitals) cantUnpack(at partition, err error) {
+	v.change(func() {
+		if r, ok := v.partitions[at]; ok {
+			r.tooLarge.begin(reasonTooLarge, at.String(), err)
+			v.partitions[at] = r
+		}
+	})
+}
+
 // isSettled reports whether a partition is settled up to an offset.
 func (v *vitals) isSettled(at partition, end int64) bool {
 	v.mu.Lock()
@@ -349,6 +362,8 @@ func (v *vitals) trouble() condition {
 		return v.broker
 	case !v.noTopic.since.IsZero():
 		return v.noTopic
+	case !v.tooLarge().since.IsZero():
+		return v.tooLarge()
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
@@ -361,6 +376,17 @@ func (v *vitals) trouble() condition {
 		return v.copying
 	}
 	return condition{}
+}
+
+// tooLarge returns that there is a partition which stands still at a batch that can't
+// be unpacked.
+func (v *vitals) tooLarge() (c condition) {
+	for _, r := range v.partitions {
+		if s := r.tooLarge.since; !s.IsZero() && (c.since.IsZero() || s.Before(c.since)) {
+			c = r.tooLarge
+		}
+	}
+	return c
 }
 
 // furthest names the partition with the most lag.
