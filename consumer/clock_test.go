@@ -146,6 +146,32 @@ func TestClock(t *testing.T) {
 	})
 }
 
+// A worker that always has something left to do tells how far it has read, too.
+func TestClockUnderLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		store := newSweeper(t)
+		store.on(func(context.Context, []*versioning.Record) (int, error) {
+			pass(7 * time.Second)
+			return -1, nil
+		})
+		cfg := b.config(consumer.Classic, store, "orders")
+		cfg.SweepEvery = 5 * time.Second
+		w := start(t, cfg)
+		w.awaitState(consumer.Consuming, time.Minute)
+		for range 300 {
+			store.produce(b, 0, 1)
+			pass(time.Second)
+		}
+		if until, _ := store.tellsOf(0); time.Since(until) > 30*time.Second {
+			t.Errorf("at %v it is read until %v", time.Now().Format(time.TimeOnly), until.Format(time.TimeOnly))
+		}
+		w.stop()
+	})
+}
+
 // What an open transaction holds up is not read, although it can't be consumed.
 func TestClockWithAnOpenTransaction(t *testing.T) {
 	t.Parallel()

@@ -65,6 +65,27 @@ func (c *copier) counts() (copied map[int32]int, sweeps int) {
 	return copied, c.sweeps
 }
 
+// What another worker has left is copied as soon as its partition is assigned.
+func TestLettersLeftBehind(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		b.topic("orders.dlq", 1)
+		store := &copier{fake: newFake(), copied: make(map[int32]int)}
+		cfg := b.config(protocol, store, "orders")
+		cfg.DeadLetterTopic, cfg.SweepEvery = consumer.DeadLetterSuffix, time.Hour
+		w := start(t, cfg)
+		await(t, 30*time.Second, func() error {
+			if copied, _ := store.counts(); copied[0] != 1 {
+				return fmt.Errorf("copied: %v", copied)
+			}
+			return nil
+		})
+		w.stop()
+	})
+}
+
 // A dead-letter topic that is missing is shown, and keeps nothing else from being done.
 // Two workers share the copying as they share the partitions.
 func TestMissingDeadLetterTopic(t *testing.T) {

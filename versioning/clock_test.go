@@ -211,8 +211,10 @@ func TestClockWaitsForNobody(t *testing.T) {
 	read := versioning.Reading{Pause: time.Minute, Partitions: []versioning.ReadPartition{
 		{TopicID: [16]byte{7}, Until: time.Now().Add(-time.Minute)},
 	}}
-	swept, err := store.Sweep(ctx, read)
-	if versioning.CauseOf(err) == versioning.Fatal || err == nil || swept.Expired != 0 {
+	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	swept, err := store.Sweep(limited, read)
+	if versioning.CauseOf(err) == versioning.Fatal || err == nil || limited.Err() != nil || swept.Expired != 0 {
 		t.Errorf("Sweep = %+v, %v; want an error that a retry fixes", swept, err)
 	}
 	if err := tx.Rollback(ctx); err != nil {

@@ -435,6 +435,11 @@ func TestCopyDeadLetters(t *testing.T) {
 	if n, err := s.CopyDeadLetters(t.Context(), shop, 3, fail); !errors.Is(err, broken) || n != 0 {
 		t.Fatalf("a copy that failed: %d, %v", n, err)
 	}
+	for _, others := range []map[string][]int32{{"another": {0}}, {"shop": {1, 2}}, {"shop": nil}, nil} {
+		if n, err := s.CopyDeadLetters(t.Context(), others, 10, fail); n != 0 || err != nil {
+			t.Errorf("letters of %v: %d, %v", others, n, err)
+		}
+	}
 	first := func(_ context.Context, letters []versioning.DeadLetter) ([]int64, error) {
 		copied[letters[0].ID]++
 		return []int64{letters[0].ID}, broken
@@ -461,11 +466,6 @@ func TestCopyDeadLetters(t *testing.T) {
 	wantSame(t, "letters copied", 7, len(copied))
 	for id, n := range copied {
 		wantSame(t, fmt.Sprint("copies of ", id), 1, n)
-	}
-	for _, others := range []map[string][]int32{{"another": {0}}, {"shop": {1, 2}}, {"shop": nil}, nil} {
-		if n, err := s.CopyDeadLetters(t.Context(), others, 10, fail); n != 0 || err != nil {
-			t.Errorf("letters of %v: %d, %v", others, n, err)
-		}
 	}
 }
 
