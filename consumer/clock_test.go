@@ -146,6 +146,27 @@ func TestClock(t *testing.T) {
 	})
 }
 
+// A worker tells of its partitions as soon as it has them, not at its first tick: until
+// then nobody knows that they may hold what parked records wait for.
+func TestClockBegins(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		store := newSweeper(t)
+		cfg := b.config(protocol, store, "orders")
+		cfg.SweepEvery = time.Hour
+		w := start(t, cfg)
+		await(t, 30*time.Second, func() error {
+			if _, told := store.tellsOf(0); !told {
+				return errors.New("the partition is not told of")
+			}
+			return nil
+		})
+		w.stop()
+	})
+}
+
 // A worker that always has something left to do tells how far it has read, too.
 func TestClockUnderLoad(t *testing.T) {
 	t.Parallel()

@@ -99,8 +99,10 @@ type Config struct {
 
 	// SweepEvery is the time between two looks after the parked records: at those
 	// whose entity moved at the moment of parking, and at those that have waited
-	// too long. 0 means 1 minute; negative means that this worker never looks. A
-	// batch that parks records is followed by a look of its own, half a second later.
+	// too long. 0 means 1 minute; negative means that this worker never looks, and
+	// tells nobody how far its partitions are read, so that the age of parked records
+	// does not depend on them. A batch that parks records is followed by a look of its
+	// own, half a second later.
 	SweepEvery time.Duration
 
 	// StalledAfter is after how long without progress a worker that has lag is

@@ -16,7 +16,8 @@ import (
 )
 
 // A Sweeper is a Store that looks after its parked records: *versioning.Store is
-// one. The worker calls Sweep every Config.SweepEvery.
+// one. The worker calls Sweep every Config.SweepEvery, and tells it how far its
+// partitions are read.
 type Sweeper interface {
 	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }

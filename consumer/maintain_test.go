@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -213,6 +214,77 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 		}
 		return err
 	})
+}
+
+// A counted store counts its sweeps.
+type counted struct {
+	*versioning.Store
+
+	sweeps atomic.Int64
+}
+
+func (c *counted) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
+	defer c.sweeps.Add(1)
+	return c.Store.Sweep(ctx, read)
+}
+
+// TestParkedOverAWeekend checks that a parked record does not expire while what it waits
+// for is in the backlog of a worker that was down for longer than ParkFor.
+func TestParkedOverAWeekend(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, doors)
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := testenv.Topic(t, 2)
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(t), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	produce := func(partition int32, value string) {
+		t.Helper()
+		r := &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := consumer.Config{
+		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
+		SweepEvery: 20 * time.Millisecond,
+	}
+	produce(0, `{"key": "front", "event": "walled up"}`)
+	t.Run("friday", func(t *testing.T) { //nolint:paralleltest // the weekend comes after it
+		runWorker(t, cfg)
+		testenv.Eventually(t, 10*time.Second, func() error {
+			return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked`)
+		})
+	})
+	for _, query := range []string{
+		`UPDATE pawl.parked SET parked_at = parked_at - interval '66 hours'`,
+		`UPDATE pawl.caught_up SET at = at - interval '66 hours'`,
+	} {
+		if _, err := pool.Exec(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce(1, `{"key": "front", "event": "built"}`)
+	sweeping := &counted{Store: store}
+	cfg.Store = sweeping
+	cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		for deadline := time.Now().Add(20 * time.Second); sweeping.sweeps.Load() < 5 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond) // a backlog takes time
+		}
+		return consumer.DecodeMessage(r)
+	}
+	runWorker(t, cfg)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM doors WHERE state = 'gone'`)
+	})
+	if err := exactlyOne(t.Context(), pool, `SELECT 1 + count(*) FROM pawl.dead_letters`); err != nil {
+		t.Error(err)
+	}
 }
 
 // runWorker runs a worker until the test ends.

@@ -66,12 +66,13 @@ func pass(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) 
 	}
 }
 
-// run lets time pass during which the readers sweep once a minute and keep up. It
+// run lets time pass during which the readers sweep every few minutes and keep up. It
 // returns how many records expired.
 func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (expired int) {
 	t.Helper()
-	for range d / time.Minute {
-		pass(t, pool, time.Minute, readers...)
+	const every = 4 * time.Minute
+	for range (d + every - 1) / every {
+		pass(t, pool, every, readers...)
 		for i := range readers {
 			expired += readers[i].sweep(true).Expired
 		}
