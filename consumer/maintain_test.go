@@ -258,7 +258,7 @@ func TestParkedOverAWeekend(t *testing.T) {
 	t.Run("friday", func(t *testing.T) { //nolint:paralleltest // the weekend comes after it
 		runWorker(t, cfg)
 		testenv.Eventually(t, 10*time.Second, func() error {
-			return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked`)
+			return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked WHERE (SELECT count(*) FROM pawl.caught_up) = 2`)
 		})
 	})
 	for _, query := range []string{
