@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -58,11 +59,7 @@ func (c *copier) Sweep(context.Context, versioning.Reading) (versioning.Swept, e
 func (c *copier) counts() (copied map[int32]int, sweeps int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	copied = make(map[int32]int)
-	for p, n := range c.copied {
-		copied[p] = n
-	}
-	return copied, c.sweeps
+	return maps.Clone(c.copied), c.sweeps
 }
 
 // What another worker has left is copied as soon as its partition is assigned.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -216,15 +217,20 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 	})
 }
 
-// A counted store counts its sweeps.
+// A counted store counts its sweeps, and closes enough after five.
 type counted struct {
 	*versioning.Store
 
 	sweeps atomic.Int64
+	enough chan struct{}
 }
 
 func (c *counted) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
-	defer c.sweeps.Add(1)
+	defer func() {
+		if c.sweeps.Add(1) == 5 {
+			close(c.enough)
+		}
+	}()
 	return c.Store.Sweep(ctx, read)
 }
 
@@ -255,12 +261,11 @@ func TestParkedOverAWeekend(t *testing.T) {
 		SweepEvery: 20 * time.Millisecond,
 	}
 	produce(0, `{"key": "front", "event": "walled up"}`)
-	t.Run("friday", func(t *testing.T) { //nolint:paralleltest // the weekend comes after it
-		runWorker(t, cfg)
-		testenv.Eventually(t, 10*time.Second, func() error {
-			return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked WHERE (SELECT count(*) FROM pawl.caught_up) = 2`)
-		})
+	stop := runWorker(t, cfg)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked WHERE (SELECT count(*) FROM pawl.caught_up) = 2`)
 	})
+	stop()
 	for _, query := range []string{
 		`UPDATE pawl.parked SET parked_at = parked_at - interval '66 hours'`,
 		`UPDATE pawl.caught_up SET at = at - interval '66 hours'`,
@@ -270,11 +275,13 @@ func TestParkedOverAWeekend(t *testing.T) {
 		}
 	}
 	produce(1, `{"key": "front", "event": "built"}`)
-	sweeping := &counted{Store: store}
+	sweeping := &counted{Store: store, enough: make(chan struct{})}
 	cfg.Store = sweeping
 	cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
-		for deadline := time.Now().Add(20 * time.Second); sweeping.sweeps.Load() < 5 && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond) // a backlog takes time
+		select { // a backlog takes time
+		case <-sweeping.enough:
+		case <-time.After(20 * time.Second):
+			t.Error("the worker does not sweep while it has a backlog")
 		}
 		return consumer.DecodeMessage(r)
 	}
@@ -287,20 +294,22 @@ func TestParkedOverAWeekend(t *testing.T) {
 	}
 }
 
-// runWorker runs a worker until the test ends.
-func runWorker(t *testing.T, cfg consumer.Config) {
+// runWorker runs a worker until it is stopped, or the test ends.
+func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	t.Helper()
 	worker, err := consumer.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- worker.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
