@@ -120,12 +120,12 @@ func TestMissingDeadLetterTopic(t *testing.T) {
 			}
 			return nil
 		})
+		first.stop()
+		second.stop()
 		for p, n := range store.copied {
 			if n != 1 {
 				t.Errorf("the letter of partition %d was copied %d times", p, n)
 			}
 		}
-		first.stop()
-		second.stop()
 	})
 }

@@ -109,6 +109,7 @@ func TestSqueezedPartitions(t *testing.T) {
 		for p := range int32(partitions) {
 			b.awaitCommitted("orders", p, each)
 		}
+		w.stop()
 		if n := most.Load(); n > 17 {
 			t.Errorf("the store was given %d MB at once", n)
 		}
@@ -122,7 +123,6 @@ func TestSqueezedPartitions(t *testing.T) {
 		if n := len(w.logs.matching("fetch failed")); n != 0 {
 			t.Errorf("%d lines say that fetches failed", n)
 		}
-		w.stop()
 	})
 }
 
