@@ -91,7 +91,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 	todo = r.stillOurs(b, todo)
 	most := len(todo.records) // that are given to the store at once
 	for len(todo.records) > 0 {
-		some := todo.records[:min(most, len(todo.records))]
+		some := todo.records[:min(most, fitting(todo.records))]
 		result, err := r.attempt(work, some)
 		if err := checkResult(result, err, len(some)); err != nil {
 			return released, err
@@ -121,6 +121,25 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		todo = r.stillOurs(b, todo)
 	}
 	return released, nil
+}
+
+// maxApplyBytes bounds what is given to the store at once. The store's statements hold
+// it in several copies.
+const maxApplyBytes = 16 << 20
+
+// fitting returns how many of the records are given to the store at once: one at least.
+func fitting(records []*versioning.Record) int {
+	size := 0
+	for i, r := range records {
+		size += len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			size += len(h.Key) + len(h.Value)
+		}
+		if size > maxApplyBytes && i > 0 {
+			return i
+		}
+	}
+	return len(records)
 }
 
 func (r *run) split(work context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {

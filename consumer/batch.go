@@ -53,7 +53,7 @@ func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPa
 	if expected, ok := r.reading.advance(at, p); !ok {
 		r.log.jump(at, expected, p.Records[0].Offset)
 	}
-	r.vitals.polled(at, p.Records[0].Offset, p.LastStableOffset)
+	r.vitals.polled(at, p.Records[0].Offset, ends{stable: p.LastStableOffset, high: p.HighWatermark})
 	b.ahead += max(0, p.LastStableOffset-1-p.Records[len(p.Records)-1].Offset)
 	first := len(b.kafka)
 	b.kafka = append(b.kafka, p.Records...)

@@ -71,6 +71,15 @@ type Config struct {
 	// has arrived: it grows with lag, and waits for nothing.
 	MaxBatch int
 
+	// MaxUnpacked bounds the bytes of what was fetched and waits for its batch,
+	// unpacked: compressed records may take a thousand times what a fetch is bounded
+	// to. 0 means 64 MiB. With the batch that is decoded and the one that is applied,
+	// a worker may hold three times as much. What is over it is fetched again. A batch
+	// of a producer's is unpacked as a whole, whatever is left of the bound; one of
+	// more than 256 MiB is not (kgo.MaxDecompressBatchBytes in Client sets another
+	// limit): its partition stands still then, and the worker is Troubled.
+	MaxUnpacked int
+
 	// ApplyTimeout bounds one attempt of the store to settle its part of a
 	// batch; an attempt that takes longer is given up and made again. It is for
 	// connections that hang without an error, so it should be far longer than
@@ -95,8 +104,10 @@ type Config struct {
 
 	// SweepEvery is the time between two looks after the parked records: at those
 	// whose entity moved at the moment of parking, and at those that have waited
-	// too long. 0 means 1 minute; negative means that this worker never looks. A
-	// batch that parks records is followed by a look of its own, half a second later.
+	// too long. 0 means 1 minute; negative means that this worker never looks, and
+	// tells nobody how far its partitions are read, so that the age of parked records
+	// does not depend on them. A batch that parks records is followed by a look of its
+	// own, half a second later.
 	SweepEvery time.Duration
 
 	// StalledAfter is after how long without progress a worker that has lag is
@@ -160,6 +171,7 @@ var ErrConfig = errors.New("worker configuration")
 const (
 	defaultConnections   = 4
 	defaultMaxBatch      = 5000
+	defaultMaxUnpacked   = 64 << 20
 	defaultApplyTimeout  = time.Minute
 	defaultShutdownGrace = 10 * time.Second
 	defaultRebalanceHold = 5 * time.Second
@@ -173,6 +185,7 @@ const (
 func (c Config) withDefaults() Config {
 	c.Connections = orDefault(c.Connections, defaultConnections)
 	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
+	c.MaxUnpacked = orDefault(c.MaxUnpacked, defaultMaxUnpacked)
 	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)
 	c.ShutdownGrace = max(0, orDefault(c.ShutdownGrace, defaultShutdownGrace))
 	c.RebalanceHold = orDefault(c.RebalanceHold, defaultRebalanceHold)
@@ -210,6 +223,7 @@ func (c Config) validate() error {
 	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
 	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)
 	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
+	require(c.MaxUnpacked > 0, "MaxUnpacked is %d; it must be positive", c.MaxUnpacked)
 	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
 	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
 	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,20 +217,99 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 	})
 }
 
-// runWorker runs a worker until the test ends.
-func runWorker(t *testing.T, cfg consumer.Config) {
+// A counted store counts its sweeps, and closes enough after five.
+type counted struct {
+	*versioning.Store
+
+	sweeps atomic.Int64
+	enough chan struct{}
+}
+
+func (c *counted) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
+	defer func() {
+		if c.sweeps.Add(1) == 5 {
+			close(c.enough)
+		}
+	}()
+	return c.Store.Sweep(ctx, read)
+}
+
+// TestParkedOverAWeekend checks that a parked record does not expire while what it waits
+// for is in the backlog of a worker that was down for longer than ParkFor.
+func TestParkedOverAWeekend(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, doors)
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := testenv.Topic(t, 2)
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(t), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	produce := func(partition int32, value string) {
+		t.Helper()
+		r := &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := consumer.Config{
+		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
+		SweepEvery: 20 * time.Millisecond,
+	}
+	produce(0, `{"key": "front", "event": "walled up"}`)
+	stop := runWorker(t, cfg)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked WHERE (SELECT count(*) FROM pawl.caught_up) = 2`)
+	})
+	stop()
+	for _, query := range []string{
+		`UPDATE pawl.parked SET parked_at = parked_at - interval '66 hours'`,
+		`UPDATE pawl.caught_up SET at = at - interval '66 hours'`,
+	} {
+		if _, err := pool.Exec(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce(1, `{"key": "front", "event": "built"}`)
+	sweeping := &counted{Store: store, enough: make(chan struct{})}
+	cfg.Store = sweeping
+	cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		select { // a backlog takes time
+		case <-sweeping.enough:
+		case <-time.After(20 * time.Second):
+			t.Error("the worker does not sweep while it has a backlog")
+		}
+		return consumer.DecodeMessage(r)
+	}
+	runWorker(t, cfg)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM doors WHERE state = 'gone'`)
+	})
+	if err := exactlyOne(t.Context(), pool, `SELECT 1 + count(*) FROM pawl.dead_letters`); err != nil {
+		t.Error(err)
+	}
+}
+
+// runWorker runs a worker until it is stopped, or the test ends.
+func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	t.Helper()
 	worker, err := consumer.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- worker.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }

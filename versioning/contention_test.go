@@ -76,7 +76,7 @@ func TestZombie(t *testing.T) {
 		if round%3 != 2 && (count[versioning.Applied] != entities*4 || count[versioning.Duplicate] != entities*4*(workers-1)) {
 			t.Fatalf("round %d: %v, want each step applied once and the rest duplicates", round, count)
 		}
-		if _, err := store.Sweep(t.Context()); err != nil {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestParkedInBetween(t *testing.T) {
 	var l log
 	tr.before(first(1, func() { apply(t, store, l.say("a", "placed")) }))
 	wantVerdicts(t, apply(t, hooked, l.say("a", "captured")), "early no_entity")
-	swept, err := store.Sweep(t.Context())
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
 	if err != nil || len(swept.Released) != 1 || swept.Released[0].Outcome.Verdict != versioning.Applied {
 		t.Errorf("Sweep = %+v, %v; want one applied", swept, err)
 	}

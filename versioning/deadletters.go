@@ -22,6 +22,8 @@ type DeadLetter struct {
 type ParkedRecord struct {
 	Parked
 
+	// ParkedAt is when the record was parked, and later by the time that does not count
+	// for Table.ParkFor.
 	ParkedAt time.Time
 }
 

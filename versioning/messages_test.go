@@ -222,7 +222,7 @@ func TestDecidedUnderFormerIDs(t *testing.T) {
 	}
 	tr.before(nil)
 	got := make(map[string]string)
-	swept, err := store.Sweep(t.Context())
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -278,20 +278,24 @@ WHERE ($1 = '' OR p.reason = $1) AND ($2 = '' OR p.machine = $2) AND ($3 = '' OR
   AND ($5::timestamptz IS NULL OR p.parked_at >= $5) AND ($6::timestamptz IS NULL OR p.parked_at < $6)
 ORDER BY p.seq LIMIT $7`
 
+// $1 topics, $2 their partitions, $3 limit
 const readUncopiedSQL pawlSQL = deadColumns + `
-WHERE d.copied_at IS NULL AND d.topic = ANY ($1::text[])
-ORDER BY d.id LIMIT $2 FOR UPDATE SKIP LOCKED`
+WHERE d.copied_at IS NULL AND (d.topic, d.partition) IN (SELECT * FROM unnest($1::text[], $2::integer[]))
+ORDER BY d.id LIMIT $3`
 
 const markCopiedSQL pawlSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`
 
 // expireSQL moves parked records to the dead letters: $1 machine, $2 the time
-// that they may wait, $3 limit. Rows that another transaction is at are left to
-// it.
+// that they may wait by the machine's clock, $3 limit, $4 partitionGone. Where no
+// partition is known there is no clock, and none expires. Rows that another
+// transaction is at are left to it.
 const expireSQL pawlSQL = `
 WITH expired AS (
 	DELETE FROM pawl.parked AS p USING (
 		SELECT topic_id, partition, "offset", scope FROM pawl.parked
-		WHERE machine = $1 AND parked_at < now() - $2::interval
+		WHERE machine = $1 AND parked_at < (
+			SELECT min(at) FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $4::interval
+		) - $2::interval
 		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
 	) AS old
 	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
@@ -301,7 +305,8 @@ WITH expired AS (
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
 SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
-       format('waited since %s for the entity: %s, last judged at version %s', parked_at, reason, seen_version),
+       format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
+              $2::interval, reason, seen_version),
        machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
 FROM expired
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`

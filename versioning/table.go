@@ -35,7 +35,8 @@ type Table struct {
 	Identity Identity
 
 	// ParkFor bounds how long a record may wait for its entity before it becomes
-	// a dead letter. 0 means 24 hours; negative means without a bound.
+	// a dead letter. Only time counts in which all partitions were read as they came:
+	// see [Store.Sweep]. 0 means 24 hours; negative means without a bound.
 	ParkFor time.Duration
 
 	// FoldSteps writes all steps that one batch brings an entity in one write, also

@@ -83,11 +83,16 @@ func TestEverythingInAnotherSchema(t *testing.T) {
 	dead, early := l.say("a", "nosuch"), l.say("a", "shipped")
 	wantVerdicts(t, apply(t, store, l.say("a", "placed"), dead, early), "applied", "rejected unknown_event", "early not_yet")
 	mustExec(t, pool, `UPDATE orders SET state = 'paid', version = version + 1`)
-	if swept, err := store.Sweep(t.Context()); err != nil || len(swept.Released) != 1 {
+	if swept, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil || len(swept.Released) != 1 {
 		t.Errorf("Sweep = %+v, %v; want one released", swept, err)
 	}
 	apply(t, store, l.say("b", "captured"))
-	if swept, err := store.Sweep(t.Context()); err != nil || swept.Expired != 1 {
+	read := versioning.Reading{Partitions: []versioning.ReadPartition{{TopicID: [16]byte{1}}}, Pause: time.Minute}
+	if _, err := store.Sweep(t.Context(), read); err != nil {
+		t.Errorf("Sweep: %v", err)
+	}
+	mustExec(t, pool, in(oddSchema, `UPDATE pawl.parked SET parked_at = now() - interval '25 hours'`))
+	if swept, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil || swept.Expired != 1 {
 		t.Errorf("Sweep = %+v, %v; want one expired", swept, err)
 	}
 	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
@@ -109,7 +114,7 @@ func TestEverythingInAnotherSchema(t *testing.T) {
 	if got, err := store.Redrive(t.Context(), letters[1:], again); err != nil || got[0].Verdict != versioning.Rejected {
 		t.Errorf("Redrive in vain = %v, %v", got, err)
 	}
-	n, err := store.CopyDeadLetters(t.Context(), []string{"orders"}, 9, func(_ context.Context, all []versioning.DeadLetter) (ids []int64, _ error) {
+	n, err := store.CopyDeadLetters(t.Context(), map[string][]int32{"orders": {0}}, 9, func(_ context.Context, all []versioning.DeadLetter) (ids []int64, _ error) {
 		for _, l := range all {
 			ids = append(ids, l.ID)
 		}

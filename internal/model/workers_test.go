@@ -98,7 +98,7 @@ func (c *crew) work(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := retry(ctx, func() error { _, err := c.store.Sweep(ctx); return err }); err != nil {
+	if err := retry(ctx, func() error { _, err := c.store.Sweep(ctx, versioning.Reading{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -47,11 +47,11 @@ func (h *handle) Split(ctx context.Context, records []*versioning.Record, n int)
 }
 
 // Sweep does what the store does.
-func (h *handle) Sweep(ctx context.Context) (versioning.Swept, error) {
+func (h *handle) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
 	if h.worker.dead.Load() {
 		return versioning.Swept{}, errDead
 	}
-	swept, err := h.worker.world.store.Sweep(ctx)
+	swept, err := h.worker.world.store.Sweep(ctx, read)
 	if len(swept.Released) > 0 {
 		h.worker.world.meet("released by a sweep")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -182,14 +183,15 @@ func (m *Memory) decide(records []*versioning.Record) *versioning.Plan {
 }
 
 // Sweep judges the parked records again whose entity has moved since they were
-// last judged: who moved it at the moment of parking could not see them.
-func (m *Memory) Sweep(ctx context.Context) (versioning.Swept, error) {
+// last judged: who moved it at the moment of parking could not see them. Here they
+// wait for as long as it takes: how far the caller has read makes no difference.
+func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Swept, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Swept{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var swept versioning.Swept
+	swept := versioning.Swept{At: time.Now()}
 	for _, p := range slices.Clone(m.parked) {
 		row, ok := m.rows[p.Entity]
 		if at := m.parkedAt(p.Record.Origin); !ok || at < 0 || m.parked[at].Seen == row.Version {
