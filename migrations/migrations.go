@@ -9,9 +9,8 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // registers the database/sql driver that goose uses
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed sql/*.sql
@@ -107,10 +106,12 @@ func Down(ctx context.Context, databaseURL string) error {
 }
 
 func run(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
-	db, err := sql.Open("pgx", databaseURL)
+	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may give each transaction another session
+	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 
 	// goose keeps its version table in the schema, so the schema comes first.
@@ -129,10 +130,32 @@ END $$`
 	if err != nil {
 		return fmt.Errorf("load the migrations of schema pawl: %w", err)
 	}
-	if err := do(provider); err != nil {
+	if err := locked(ctx, db, func() error { return do(provider) }); err != nil {
 		return fmt.Errorf("migrate schema pawl: %w", err)
 	}
 	return nil
+}
+
+// locked runs work while no other migration runs, and waits up to five minutes for
+// that. The lock belongs to a transaction, which has its session for itself behind a
+// pooler too; one of a session could be left behind there, and would stay. No limit of
+// time ends that transaction: it is idle while the work goes on.
+func locked(ctx context.Context, db *sql.DB, work func() error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it has written nothing
+	const unlimited = `
+SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '5min' ELSE '0' END, true) FROM pg_settings
+WHERE name IN ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
+	if _, err := tx.ExecContext(ctx, unlimited); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(lockID)); err != nil {
+		return fmt.Errorf("wait for another migration to end: %w", err)
+	}
+	return work()
 }
 
 func newProvider(db *sql.DB) (*goose.Provider, error) {
@@ -140,16 +163,7 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := lock.NewPostgresSessionLocker(
-		lock.WithLockID(lockID),
-		// Look every second for up to five minutes, not every five seconds.
-		lock.WithLockTimeout(1, 300),
-	)
-	if err != nil {
-		return nil, err
-	}
 	return goose.NewProvider(goose.DialectPostgres, db, sqlFiles,
 		goose.WithTableName("pawl.goose_db_version"),
-		goose.WithSessionLocker(locker),
 		goose.WithDisableGlobalRegistry(true))
 }

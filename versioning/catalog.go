@@ -69,7 +69,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, current_user,
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
 	var schema, name, kind, user string
 	var missing []string
-	err = conn.QueryRow(ctx, query, t.ident).Scan(&oid, &schema, &name, &kind, &user, &missing)
+	err = conn.QueryRow(ctx, query, alone, t.ident).Scan(&oid, &schema, &name, &kind, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
@@ -117,7 +117,7 @@ WHERE a.attrelid = $1
 ORDER BY a.attnum`
 
 func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn, relation uint32) error {
-	rows, err := conn.Query(ctx, columnsQuery, relation)
+	rows, err := conn.Query(ctx, columnsQuery, alone, relation)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,12 @@ import (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
+	conform(t, pool, pool)
+}
+
+// conform runs the suite on stores of one pool, and looks into the database by another.
+func conform(t *testing.T, pool, stores *pgxpool.Pool) {
+	t.Helper()
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
 		mustExec(t, pool, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters RESTART IDENTITY`)
@@ -28,7 +34,7 @@ func TestConformance(t *testing.T) {
 				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
 			})
 		}
-		store := open(t, pool, tables...)
+		store := open(t, stores, tables...)
 		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store}}
 	})
 }

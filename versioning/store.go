@@ -26,7 +26,9 @@ type Store struct {
 // this build needs ([migrations.SchemaError]), and that each table has a key,
 // a state and a version column that its machine can work with ([TableError]).
 // All that does not fit is reported at once. The pool stays the caller's: the
-// store does not close it.
+// store does not close it. It relies on nothing that a session keeps from one
+// transaction to the next but prepared statements: behind a pooler in transaction
+// mode, see [ErrPooler].
 //
 // The role needs SELECT, INSERT and UPDATE on the tables, USAGE on schema pawl,
 // SELECT and INSERT on pawl.transitions, SELECT, INSERT, UPDATE and DELETE on
@@ -55,7 +57,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 		problems = append(problems, s.add(ctx, conn, config))
 	}
 	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("open store: %w", throughPooler(err))
 	}
 	return s, nil
 }

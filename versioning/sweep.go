@@ -39,7 +39,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			problems = append(problems, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
-	return swept, errors.Join(problems...)
+	return swept, throughPooler(errors.Join(problems...))
 }
 
 // wakeMoved judges the parked records again whose entity is not where it was, in the
@@ -105,7 +105,7 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 		return 0, nil
 	}
 	for {
-		tag, err := s.pool.Exec(ctx, expireSQL, t.Machine.Name(), t.ParkFor, sweepLimit)
+		tag, err := s.pool.Exec(ctx, expireSQL, alone, t.Machine.Name(), t.ParkFor, sweepLimit)
 		if err != nil {
 			return expired, err
 		}
@@ -147,7 +147,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int,
 		return nil
 	})
 	if err != nil {
-		return 0, errors.Join(failed, err)
+		return 0, errors.Join(failed, throughPooler(err))
 	}
 	if failed != nil {
 		failed = fmt.Errorf("copy dead letters: %w", failed)
