@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -138,24 +139,45 @@ END $$`
 
 // locked runs work while no other migration runs, and waits up to five minutes for
 // that. The lock belongs to a transaction, which has its session for itself behind a
-// pooler too; one of a session could be left behind there, and would stay. No limit of
-// time ends that transaction: it is idle while the work goes on.
+// pooler too; one of a session could be left behind there, and would stay. Who waits
+// holds no session, which the one that works may need: it takes two.
 func locked(ctx context.Context, db *sql.DB, work func() error) error {
+	const wait, pause = 5 * time.Minute, 100 * time.Millisecond
+	for deadline := time.Now().Add(wait); ; {
+		ran, err := tryLocked(ctx, db, work)
+		if ran || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("another migration has been running for %v", wait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// tryLocked runs work, unless another migration runs. No limit of time ends the
+// transaction of the lock, which is idle while the work goes on.
+func tryLocked(ctx context.Context, db *sql.DB, work func() error) (ran bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = tx.Rollback() }() // it has written nothing
 	const unlimited = `
-SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '5min' ELSE '0' END, true) FROM pg_settings
-WHERE name IN ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`
 	if _, err := tx.ExecContext(ctx, unlimited); err != nil {
-		return err
+		return false, err
 	}
-	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(lockID)); err != nil {
-		return fmt.Errorf("wait for another migration to end: %w", err)
+	var isOurs bool
+	if err := tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(lockID)).Scan(&isOurs); err != nil || !isOurs {
+		return false, err
 	}
-	return work()
+	return true, work()
 }
 
 func newProvider(db *sql.DB) (*goose.Provider, error) {
