@@ -113,8 +113,10 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		}
 		r.vitals.failedToWrite(todo.where(), err)
 		wait := retry.NextBackOff()
-		if err := r.tellTrouble(work, b, err, wait); err != nil {
-			return released, err
+		if work.Err() == nil {
+			if err := r.tellTrouble(b, err, wait); err != nil {
+				return released, err
+			}
 		}
 		if !sleep(work, wait) {
 			return released, nil // abandoned: it will be delivered again
@@ -148,10 +150,7 @@ func checkResult(result versioning.Result, err error, records int) error {
 
 // tellTrouble tells the log and the hooks of a time of trouble, and lets rebalances
 // pass. It returns an error if a hook panicked.
-func (r *run) tellTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
-	if work.Err() != nil {
-		return nil
-	}
+func (r *run) tellTrouble(b *batch, trouble error, wait time.Duration) error {
 	b.hold.end()
 	r.log.trouble(trouble, wait, r.vitals.health())
 	for i, hook := range r.cfg.Hooks {

@@ -303,7 +303,9 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				r.note(batch)
-				r.report(batch)
+				if err := r.report(batch); err != nil {
+					b.Fatal(err)
+				}
 				if len(r.commits.pending) != partitions {
 					b.Fatal("partitions are missing")
 				}

@@ -23,7 +23,7 @@ CREATE DOMAIN ignoring AS text COLLATE ignore_case;
 CREATE DOMAIN padded AS char(5);
 CREATE DOMAIN cut AS varchar(5);
 CREATE DOMAIN cut_more AS cut CHECK (VALUE <> 'no');
-CREATE DOMAIN id AS uuid;
+CREATE DOMAIN a_uuid AS uuid;
 CREATE DOMAIN no AS bigint;
 CREATE TYPE color AS ENUM ('red')`)
 	const upper = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"
@@ -69,7 +69,7 @@ CREATE TYPE color AS ENUM ('red')`)
 		},
 		{name: "zero", ddl: `id no PRIMARY KEY`, spellings: []string{"0", "-0", "+0", "00"}, others: []string{"1"}},
 		{
-			name: "uuid", ddl: `id id PRIMARY KEY`,
+			name: "uuid", ddl: `id a_uuid PRIMARY KEY`,
 			spellings: []string{upper, lower, "{" + lower + "}", strings.ReplaceAll(upper, "-", ""), "{" + strings.ReplaceAll(lower, "-", "") + "}"},
 			others:    []string{strings.Replace(lower, "a", "b", 1)}, bad: []string{lower + " ", "urn:uuid:" + lower, lower[1:]},
 		},

@@ -104,7 +104,7 @@ func TestCrowdThroughPgBouncer(t *testing.T) {
 				t.Error(err)
 			}
 			wantRows(t, direct, `SELECT count(*) || state FROM orders GROUP BY state`, "160shipped")
-					})
+		})
 	}
 }
 
