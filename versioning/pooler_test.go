@@ -130,3 +130,21 @@ func TestPoolerIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestStartupParameterThroughPgBouncer checks that Open says which parameter of the
+// connection string the pooler refuses.
+func TestStartupParameterThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	direct, _ := openOrders(t)
+	config := pooled(t, direct, pgx.QueryExecModeCacheDescribe).Config()
+	config.ConnConfig.RuntimeParams["lock_timeout"] = "50"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	_, err = versioning.Open(t.Context(), pool, versioning.Table{Machine: order, Name: "orders"})
+	if err == nil || !strings.Contains(err.Error(), "lock_timeout") {
+		t.Errorf("Open = %v, want an error that names lock_timeout", err)
+	}
+}
