@@ -115,7 +115,13 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			return released, err
 		}
 		r.vitals.failedToWrite(todo.where(), err)
-		if !r.waitOut(work, b, err, retry.NextBackOff()) {
+		wait := retry.NextBackOff()
+		if work.Err() == nil {
+			if err := r.tellTrouble(b, err, wait); err != nil {
+				return released, err
+			}
+		}
+		if !sleep(work, wait) {
 			return released, nil // abandoned: it will be delivered again
 		}
 		todo = r.stillOurs(b, todo)
@@ -175,20 +181,19 @@ func checkResult(result versioning.Result, err error, records int) error {
 	return nil
 }
 
-// waitOut lets a time of trouble pass, and rebalances with it. It returns false
-// if the work has ended.
-func (r *run) waitOut(work context.Context, b *batch, trouble error, wait time.Duration) bool {
-	if work.Err() != nil {
-		return false
-	}
+// tellTrouble tells the log and the hooks of a time of trouble, and lets rebalances
+// pass. It returns an error if a hook panicked.
+func (r *run) tellTrouble(b *batch, trouble error, wait time.Duration) error {
 	b.hold.end()
 	r.log.trouble(trouble, wait, r.vitals.health())
-	for _, hook := range r.cfg.Hooks {
+	for i, hook := range r.cfg.Hooks {
 		if h, ok := hook.(TroubleHook); ok {
-			h.OnTrouble(trouble, wait)
+			if err := protect(fmt.Sprintf("Hooks[%d].OnTrouble", i), func() { h.OnTrouble(trouble, wait) }); err != nil {
+				return err
+			}
 		}
 	}
-	return sleep(work, wait)
+	return nil
 }
 
 // stillOurs returns what is left to do of a share without the records whose

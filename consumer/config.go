@@ -42,7 +42,10 @@ type Config struct {
 	// Topics are the topics to consume.
 	Topics []string
 
-	// Store keeps the entities; usually a *versioning.Store.
+	// Store keeps the entities; usually a *versioning.Store. A Store that stands for
+	// others has to pass on what they do beyond the interface: New refuses one that is
+	// no [Sweeper], unless SweepEvery is negative, or no [DeadLetterCopier] where
+	// DeadLetterTopic is set.
 	Store Store
 
 	// Decode says what a record asks for. See [DecodeFunc].
@@ -104,7 +107,8 @@ type Config struct {
 
 	// SweepEvery is the time between two looks after the parked records: at those
 	// whose entity moved at the moment of parking, and at those that have waited
-	// too long. 0 means 1 minute; negative means that this worker never looks, and
+	// too long. 0 means 1 minute, and needs a Store that is a
+	// [Sweeper]; negative means that this worker never looks, so that something else has to, and
 	// tells nobody how far its partitions are read, so that the age of parked records
 	// does not depend on them. A batch that parks records is followed by a look of its
 	// own, half a second later.
@@ -227,8 +231,12 @@ func (c Config) validate() error {
 	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
 	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
 	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)
+	if _, ok := c.Store.(Sweeper); c.SweepEvery > 0 && c.Store != nil {
+		require(ok, "the Store, a %T, is no Sweeper: records that it parks could stay parked for ever; "+
+			"give it the method Sweep, or set SweepEvery below 0 where something else sweeps", c.Store)
+	}
 	if _, ok := c.Store.(DeadLetterCopier); c.DeadLetterTopic != nil && c.Store != nil {
-		require(ok, "DeadLetterTopic is set, and the Store, a %T, is no DeadLetterCopier", c.Store)
+		require(ok, "DeadLetterTopic is set, and the Store, a %T, is no DeadLetterCopier: give it the method CopyDeadLetters", c.Store)
 	}
 	for i, hook := range c.Hooks {
 		require(isHook(hook), "Hooks[%d] is a %T, which implements no hook of this package", i, hook)

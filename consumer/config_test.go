@@ -35,10 +35,15 @@ func TestConfig(t *testing.T) {
 		"retry min":   {func(c *consumer.Config) { c.RetryMin = -1 }, []string{"must be positive"}},
 		"retry only":  {func(c *consumer.Config) { c.RetryMin = time.Hour }, nil},
 		"no grace":    {func(c *consumer.Config) { c.ShutdownGrace, c.ApplyTimeout = -1, -1 }, nil},
-		"hook":        {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
-		"bad client":  {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},
-		"all at once": {func(c *consumer.Config) { c.Group, c.Connections = "", -1; c.Client = []kgo.Opt{kgo.SeedBrokers()} }, []string{"Group is empty", "Connections is -1", "Client:"}},
-		"overridden":  {client(kgo.ConsumerGroup("other"), kgo.ConsumeTopics("other"), kgo.AutoCommitInterval(time.Second)), nil},
+		"half a store": {func(c *consumer.Config) {
+			c.Store = struct{ consumer.Store }{newFake()} // what it embeds is an interface, which hides the rest
+			c.DeadLetterTopic = consumer.DeadLetterSuffix
+		}, []string{"is no Sweeper", "is no DeadLetterCopier"}},
+		"half a store, swept": {func(c *consumer.Config) { c.Store, c.SweepEvery = struct{ consumer.Store }{newFake()}, -1 }, nil},
+		"hook":                {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
+		"bad client":          {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},
+		"all at once":         {func(c *consumer.Config) { c.Group, c.Connections = "", -1; c.Client = []kgo.Opt{kgo.SeedBrokers()} }, []string{"Group is empty", "Connections is -1", "Client:"}},
+		"overridden":          {client(kgo.ConsumerGroup("other"), kgo.ConsumeTopics("other"), kgo.AutoCommitInterval(time.Second)), nil},
 		"848 balancer": {func(c *consumer.Config) {
 			c.Protocol = consumer.Consumer
 			client(kgo.Balancers(kgo.RangeBalancer()))(c)

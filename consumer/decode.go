@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -71,28 +70,8 @@ var likeStandard = jsonv2.JoinOptions(
 	})),
 )
 
-// A PanicError is the error of a record on which the Decode function panicked.
-type PanicError struct {
-	Value any    // what panic was called with
-	Stack []byte // of the goroutine, as debug.Stack formats it
-}
-
-// Error returns the value and the stack: it is the dead letter's detail, and is
-// not logged.
-func (e *PanicError) Error() string { return fmt.Sprintf("decode panicked: %v\n%s", e.Value, e.Stack) }
-
-// Unwrap returns the value that panic was called with, if that is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
-
 // safely asks the function, and turns a panic of it into an error.
 func (decode DecodeFunc) safely(r *kgo.Record) (changes []versioning.Change, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			changes, err = nil, &PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
+	defer caught(&err, "Decode")
 	return decode(r)
 }

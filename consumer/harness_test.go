@@ -298,6 +298,8 @@ func newFake() *fake {
 
 func (f *fake) Prepare(*versioning.Record) {}
 
+func (f *fake) Sweep(context.Context) (versioning.Swept, error) { return versioning.Swept{}, nil }
+
 // on sets what is asked before each Apply: how many of the records to settle,
 // and what error to return. settled is -1 for all.
 func (f *fake) on(before func(context.Context, []*versioning.Record) (settled int, err error)) {

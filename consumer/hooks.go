@@ -8,7 +8,8 @@ import (
 
 // A Hook is told what a worker does: for metrics, traces and tests. It
 // implements at least one of the interfaces below. Hooks are called by the
-// worker's own goroutines, and hold it up while they run.
+// worker's own goroutines, and hold it up while they run. A panic of one ends Run, which
+// returns a [PanicError]; what is settled by then is committed.
 type Hook any
 
 // BatchHook is told of each batch, one after the other, once it is settled. Its

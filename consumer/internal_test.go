@@ -69,7 +69,7 @@ func TestHold(t *testing.T) {
 func TestGiveUpWaitsItsTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), owned: newOwnership(), commits: newCommits()}
+		r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil), owned: newOwnership(), commits: newCommits()}
 		both := map[string][]int32{"t": {0, 1}}
 		r.owned.assign("", both)
 		first := r.owned.hold(time.Hour)
@@ -230,7 +230,7 @@ func TestTakeAnswer(t *testing.T) {
 	t.Parallel()
 	request := kmsg.NewPtrOffsetCommitRequest()
 	response := kmsg.NewPtrOffsetCommitResponse()
-	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}), commits: newCommits()}
+	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil), commits: newCommits()}
 	for i, topic := range []string{"a", "b"} {
 		id := [16]byte{byte(i + 1)}
 		request.Topics = append(request.Topics, kmsg.OffsetCommitRequestTopic{Topic: topic, TopicID: id})
@@ -300,7 +300,7 @@ func BenchmarkBatch(b *testing.B) {
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
 		b.Run(name, func(b *testing.B) {
 			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
-			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg), owned: newOwnership(), commits: newCommits()}
+			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg, nil), owned: newOwnership(), commits: newCommits()}
 			r.owned.assign("", map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
 			n := 0
@@ -311,7 +311,9 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				r.note(batch)
-				r.report(batch)
+				if err := r.report(batch); err != nil {
+					b.Fatal(err)
+				}
 				if len(r.commits.pending) != partitions {
 					b.Fatal("partitions are missing")
 				}

@@ -23,8 +23,9 @@ type logger struct {
 	away     atomic.Bool // the broker
 }
 
-func newLogger(cfg Config) *logger {
-	return &logger{log: cfg.Logger.With("group", cfg.Group)}
+// newLogger makes a logger that calls broken if the Logger panics.
+func newLogger(cfg Config, broken func(error)) *logger {
+	return &logger{log: slog.New(careful{cfg.Logger.Handler(), broken}).With("group", cfg.Group)}
 }
 
 // limited logs a line if not too many of its kind were logged: those of one

@@ -16,8 +16,8 @@ import (
 )
 
 // A Sweeper is a Store that looks after its parked records: *versioning.Store is
-// one. The worker calls Sweep every Config.SweepEvery, and tells it how far its
-// partitions are read.
+// one. The worker calls Sweep every Config.SweepEvery, from one goroutine, and tells it
+// how far its partitions are read.
 type Sweeper interface {
 	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
@@ -80,7 +80,8 @@ type maintainer struct {
 func (r *run) startMaintenance(ctx context.Context) *maintainer {
 	m := &maintainer{run: r, clock: clock{run: r, seen: make(map[partition]sight)}}
 	ctx, m.cancel = context.WithCancel(ctx)
-	if sweeper, ok := r.cfg.Store.(Sweeper); ok && r.cfg.SweepEvery > 0 {
+	if r.cfg.SweepEvery > 0 {
+		sweeper := r.cfg.Store.(Sweeper) //nolint:forcetypeassert // New has checked that it is one
 		m.done.Go(func() { m.sweepLoop(ctx, sweeper) })
 	}
 	if r.cfg.DeadLetterTopic != nil {
@@ -207,17 +208,23 @@ func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int
 // produce sends dead letters to their topics, waits until all in-sync replicas
 // have them, and returns the IDs of those that arrived.
 func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLetter) (copied []int64, err error) {
-	records := make([]*kgo.Record, len(letters))
+	records := make([]*kgo.Record, 0, len(letters))
 	ids := make(map[*kgo.Record]int64, len(letters))
-	for i := range letters {
-		records[i] = copyOf(&letters[i], m.run.cfg.DeadLetterTopic, false)
-		ids[records[i]] = letters[i].ID
-	}
 	var problems []error
+	for i := range letters {
+		var topic string
+		err := protect("DeadLetterTopic", func() { topic = m.run.cfg.DeadLetterTopic(letters[i].Record.Origin.Topic) })
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		r := copyOf(&letters[i], topic, false)
+		records, ids[r] = append(records, r), letters[i].ID
+	}
 	for _, result := range m.run.client.ProduceSync(ctx, records...) {
 		failed := result.Err
 		if errors.Is(failed, kerr.MessageTooLarge) {
-			failed = m.produceTruncated(ctx, letters, ids[result.Record])
+			failed = m.produceTruncated(ctx, letters, ids[result.Record], result.Record.Topic)
 		}
 		if failed != nil {
 			problems = append(problems, fmt.Errorf("produce to topic %q%s: %w", result.Record.Topic, hint(failed), failed))
@@ -229,9 +236,9 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 }
 
 // produceTruncated sends what is left of a dead letter without its content.
-func (m *maintainer) produceTruncated(ctx context.Context, letters []versioning.DeadLetter, id int64) error {
+func (m *maintainer) produceTruncated(ctx context.Context, letters []versioning.DeadLetter, id int64, topic string) error {
 	i := slices.IndexFunc(letters, func(l versioning.DeadLetter) bool { return l.ID == id })
-	return m.run.client.ProduceSync(ctx, copyOf(&letters[i], m.run.cfg.DeadLetterTopic, true)).FirstErr()
+	return m.run.client.ProduceSync(ctx, copyOf(&letters[i], topic, true)).FirstErr()
 }
 
 // hint says what to do about an error that a newcomer will meet.
@@ -243,9 +250,9 @@ func hint(err error) string {
 }
 
 // copyOf returns a dead letter as a record of its dead-letter topic.
-func copyOf(l *versioning.DeadLetter, topic func(string) string, truncated bool) *kgo.Record {
+func copyOf(l *versioning.DeadLetter, topic string, truncated bool) *kgo.Record {
 	from := l.Record.Origin
-	r := &kgo.Record{Topic: topic(from.Topic), Key: l.Record.Key, Value: l.Record.Value, Timestamp: l.Record.Timestamp}
+	r := &kgo.Record{Topic: topic, Key: l.Record.Key, Value: l.Record.Value, Timestamp: l.Record.Timestamp}
 	for _, h := range l.Record.Headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,9 +26,10 @@ type run struct {
 	failing  pause         // fetches that bring nothing but errors
 }
 
-func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
+// newRun makes a run, which ends by the function end if it can't go on.
+func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	r := &run{
-		cfg: cfg, vitals: vitals, log: newLogger(cfg), owned: newOwnership(), commits: newCommits(),
+		cfg: cfg, vitals: vitals, log: newLogger(cfg, end), owned: newOwnership(), commits: newCommits(),
 		letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
 	}
 	r.failing.retry = r.backOff()
@@ -122,8 +124,7 @@ func (r *run) finish(work context.Context, b *batch) error {
 	r.commit(b)
 	r.vitals.freeHanded()
 	b.hold.end()
-	r.report(b)
-	return err
+	return errors.Join(err, r.cantGoOn(r.report(b)))
 }
 
 // poll waits for records. No partition is taken away between the moment in which
@@ -146,17 +147,21 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 	return b, nil
 }
 
-// report tells the log and the hooks of a settled batch.
-func (r *run) report(b *batch) {
+// report tells the log and the hooks of a settled batch. It returns an error if a hook
+// panicked.
+func (r *run) report(b *batch) error {
 	r.log.batch(b)
 	r.notify(b)
 	done := Batch{
 		Records: b.records, Outcomes: b.outcomes, Released: b.released,
 		Decode: b.took.decode, Apply: b.took.apply,
 	}
-	for _, hook := range r.cfg.Hooks {
+	for i, hook := range r.cfg.Hooks {
 		if h, ok := hook.(BatchHook); ok {
-			h.OnBatch(done)
+			if err := protect(fmt.Sprintf("Hooks[%d].OnBatch", i), func() { h.OnBatch(done) }); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }

@@ -295,7 +295,9 @@ func TestStoreBreaksItsContract(t *testing.T) {
 				b := startBroker(t)
 				b.topic("orders", 1)
 				b.produce("orders", 0, keys(10)...)
-				w := start(t, b.config(consumer.Classic, store, "orders"))
+				cfg := b.config(consumer.Classic, store, "orders")
+				cfg.SweepEvery = -1
+				w := start(t, cfg)
 				if err := w.wait(); err == nil || !strings.Contains(err.Error(), "contract") {
 					t.Errorf("Run = %v, want an error about the store's contract", err)
 				}

@@ -37,8 +37,8 @@ func New(cfg Config) (*Worker, error) {
 //
 // Trouble with the broker or the database does not end Run: it is logged and
 // retried for as long as it takes, and no offset is committed meanwhile. What no
-// retry can mend does: a missing right, a missing table, a refused login. A
-// worker runs once.
+// retry can mend does: a missing right, a missing table, a refused login. So does a
+// panic of a Hook or of the Logger, a [PanicError]. A worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrStarted
@@ -57,11 +57,13 @@ func (w *Worker) run(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return nil
 	}
-	r, err := newRun(ctx, w.cfg, w.vitals)
+	parent, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	r, err := newRun(ctx, end, w.cfg, w.vitals)
 	if err != nil {
 		return err
 	}
-	ctx, watcher := r.startWatch(ctx)
+	ctx, watcher := r.startWatch(parent)
 	maintainer := r.startMaintenance(ctx)
 	committer := r.startCommits()
 	defer func() {
@@ -70,11 +72,19 @@ func (w *Worker) run(ctx context.Context) (err error) {
 		committer.stop()
 		r.leave() // closes the client, which the two may be waiting for
 		maintainer.done.Wait()
-		err = cmp.Or(err, watcher.wait())
+		err = cmp.Or(err, watcher.wait(), r.cantGoOn(panicOf(parent)))
 	}()
 	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
 	defer stop()
 	return r.loop(ctx, work)
+}
+
+// panicOf returns the panic of a callback that has ended a context.
+func panicOf(ctx context.Context) error {
+	if err, ok := errors.AsType[*PanicError](context.Cause(ctx)); ok {
+		return err
+	}
+	return nil
 }
 
 // withGrace returns a context that ends a while after ctx does. Its cancel

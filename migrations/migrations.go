@@ -9,12 +9,12 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // registers the database/sql driver that goose uses
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed sql/*.sql
@@ -130,10 +130,12 @@ func (s Schema) run(ctx context.Context, databaseURL string, do func(*goose.Prov
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	db, err := sql.Open("pgx", databaseURL)
+	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may give each transaction another session
+	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := s.create(ctx, db); err != nil {
 		return fmt.Errorf("create schema %s: %w", s, err)
@@ -142,7 +144,7 @@ func (s Schema) run(ctx context.Context, databaseURL string, do func(*goose.Prov
 	if err != nil {
 		return fmt.Errorf("load the migrations of schema %s: %w", s, err)
 	}
-	if err := do(provider); err != nil {
+	if err := s.locked(ctx, db, func() error { return do(provider) }); err != nil {
 		return fmt.Errorf("migrate schema %s: %w", s, err)
 	}
 	return nil
@@ -175,14 +177,6 @@ func (s Schema) newProvider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := lock.NewPostgresSessionLocker(
-		lock.WithLockID(s.lockID()),
-		// Look every second for up to five minutes, not every five seconds.
-		lock.WithLockTimeout(1, 300),
-	)
-	if err != nil {
-		return nil, err
-	}
 	store, err := database.NewStore(database.DialectPostgres, s.versionTable())
 	if err != nil {
 		return nil, err
@@ -190,8 +184,50 @@ func (s Schema) newProvider(db *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectCustom, db, nil,
 		goose.WithStore(versions{store}),
 		goose.WithGoMigrations(all...),
-		goose.WithSessionLocker(locker),
 		goose.WithDisableGlobalRegistry(true))
+}
+
+// locked runs work while no other migration runs, and waits up to five minutes for
+// that. The lock belongs to a transaction, which has its session for itself behind a
+// pooler too; one of a session could be left behind there, and would stay. Who waits
+// holds no session, which the one that works may need: it takes two.
+func (s Schema) locked(ctx context.Context, db *sql.DB, work func() error) error {
+	const wait, pause = 5 * time.Minute, 100 * time.Millisecond
+	for deadline := time.Now().Add(wait); ; {
+		ran, err := s.tryLocked(ctx, db, work)
+		if ran || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("another migration has been running for %v", wait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// tryLocked runs work, unless another migration runs. No limit of time ends the
+// transaction of the lock, which is idle while the work goes on.
+func (s Schema) tryLocked(ctx context.Context, db *sql.DB, work func() error) (ran bool, err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback() }() // it has written nothing
+	const unlimited = `
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`
+	if _, err := tx.ExecContext(ctx, unlimited); err != nil {
+		return false, err
+	}
+	var isOurs bool
+	if err := tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock($1)`, s.lockID()).Scan(&isOurs); err != nil || !isOurs {
+		return false, err
+	}
+	return true, work()
 }
 
 // versionTable is the quoted name of goose's table.

@@ -271,3 +271,27 @@ func TestFixIsForTheShell(t *testing.T) {
 		t.Errorf("%v names the schema pawl", err)
 	}
 }
+
+// TestUpThroughPgBouncer checks that migrations that run at the same time through a
+// pooler in transaction mode keep apart, and leave no lock behind in its sessions.
+func TestUpThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Postgres(t)
+	url := testenv.PgBouncer(t, direct)
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			if err := migrations.Up(t.Context(), url); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	pool := connect(t, direct)
+	wantVersion(t, pool, migrations.Version, "")
+	var locks int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+		WHERE locktype = 'advisory' AND datname = current_database()`).Scan(&locks); err != nil || locks != 0 {
+		t.Errorf("%d advisory locks are left (%v)", locks, err)
+	}
+}

@@ -51,7 +51,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	if err := t.readColumns(ctx, conn); err != nil {
 		return nil, fmt.Errorf("read the columns of table %s from the catalog: %w", t.Name, err)
 	}
-	if err := errors.Join(t.checkKey(), t.checkState(), t.checkVersion()); err != nil {
+	if err := errors.Join(t.checkKey(), t.checkState(), t.checkVersion(), t.checkDistinct()); err != nil {
 		return nil, err
 	}
 	if err := t.readRules(ctx, conn); err != nil {
@@ -63,6 +63,17 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	return t, nil
 }
 
+// checkDistinct checks that the managed columns are three.
+func (t *table) checkDistinct() error {
+	switch {
+	case t.key != nil && t.key == t.state:
+		return t.problem(t.Key, "is both the key and the state; set Table.Key or Table.State to another column")
+	case t.key != nil && t.key == t.version:
+		return t.problem(t.Key, "is both the key and the version; set Table.Key or Table.Version to another column")
+	}
+	return nil // no type suits both the state and the version
+}
+
 func (t *table) problem(column, format string, args ...any) error {
 	return &TableError{Table: t.Name, Column: column, Problem: fmt.Sprintf(format, args...)}
 }
@@ -70,15 +81,15 @@ func (t *table) problem(column, format string, args ...any) error {
 // relation finds the table, and checks what it is and what the role may do.
 func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) error {
 	const query = `
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, current_user,
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
        array_remove(ARRAY[
            CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
            CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
            CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END], NULL)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
-	var schema, name, kind, user string
+	var schema, name, kind, persistence, user string
 	var missing []string
-	err := conn.QueryRow(ctx, query, t.ident).Scan(&t.oid, &schema, &name, &kind, &user, &missing)
+	err := conn.QueryRow(ctx, query, alone, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
@@ -88,6 +99,10 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
 	case kind != "r" && kind != "p":
 		return t.problem("", "is not a table (relkind %q)", kind)
+	case persistence == "t":
+		return t.problem("", "is a temporary table, which other connections do not see; create another one, or name its schema")
+	case persistence == "u":
+		return t.problem("", "is unlogged, so a crash empties it; ALTER TABLE ... SET LOGGED")
 	case len(missing) > 0:
 		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
@@ -107,7 +122,8 @@ WITH RECURSIVE base AS (
 	SELECT b.attnum, d.typbasetype, d.typtypmod, b.not_null OR d.typnotnull, b.has_default OR d.typdefault IS NOT NULL
 	FROM base AS b JOIN pg_type AS d ON d.oid = b.oid AND d.typtype = 'd'
 ), keys AS ( -- columns that are alone in a unique index which ON CONFLICT can use
-	SELECT i.indkey[0] AS attnum, i.indisprimary FROM pg_index AS i
+	SELECT i.indkey[0] AS attnum, i.indisprimary, coalesce(co.collisdeterministic, true) AS exact
+	FROM pg_index AS i LEFT JOIN pg_collation AS co ON co.oid = i.indcollation[0]
 	WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL
 )
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t.typname::text, b.oid, t.typcategory = 'A',
@@ -115,7 +131,8 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t
        coalesce((SELECT array_agg(enumlabel::text) FROM pg_enum WHERE enumtypid = b.oid), '{}'),
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum),
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND keys.indisprimary),
-       coalesce(quote_ident(cn.nspname) || '.' || quote_ident(co.collname), ''), coalesce(co.collisdeterministic, true),
+       coalesce(quote_ident(cn.nspname) || '.' || quote_ident(co.collname), ''), coalesce(co.collisdeterministic, true)
+           AND NOT EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND NOT keys.exact),
        CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END, b.typmod, b.oid <> a.atttypid
 FROM pg_attribute AS a
 JOIN base AS b ON b.attnum = a.attnum
@@ -127,7 +144,7 @@ WHERE a.attrelid = $1
 ORDER BY a.attname COLLATE "C"`
 
 func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn) error {
-	rows, err := conn.Query(ctx, columnsQuery, t.oid)
+	rows, err := conn.Query(ctx, columnsQuery, alone, t.oid)
 	if err != nil {
 		return err
 	}
@@ -174,7 +191,7 @@ func (t *table) checkKey() error {
 		problems = append(problems, t.problem(t.Key, "is not unique; add a primary key or a unique index on it alone (not partial, not deferrable)"))
 	}
 	if !t.key.exactText {
-		problems = append(problems, t.problem(t.Key, "has a nondeterministic collation, under which different keys are equal; use a deterministic one"))
+		problems = append(problems, t.problem(t.Key, "has a nondeterministic collation, or a unique index under one, for which different keys are equal; use a deterministic one"))
 	}
 	if t.key.generated || t.key.identity == "a" {
 		problems = append(problems, t.problem(t.Key, "is generated always; the key comes from the message"))

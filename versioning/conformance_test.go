@@ -15,14 +15,16 @@ import (
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	testConformance(t, testenv.Pool(t, migrated), migrations.DefaultSchema)
+	pool := testenv.Pool(t, migrated)
+	conform(t, pool, pool, migrations.DefaultSchema)
 }
 
 // TestConformanceInAnotherSchema is TestConformance in a database that has no schema
 // pawl.
 func TestConformanceInAnotherSchema(t *testing.T) {
 	t.Parallel()
-	testConformance(t, testenv.Pool(t, inOddSchema), oddSchema)
+	pool := testenv.Pool(t, inOddSchema)
+	conform(t, pool, pool, oddSchema)
 }
 
 // oddSchema is a name that does not do without quotes, in SQL and for goose.
@@ -30,7 +32,8 @@ const oddSchema = `my "odd" pawl.schema; --'%d`
 
 var inOddSchema = testenv.Template("odd", migrations.Schema(oddSchema).Up)
 
-func testConformance(t *testing.T, pool *pgxpool.Pool, schema string) {
+// conform runs the suite on stores of one pool, and looks into the database by another.
+func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	t.Helper()
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
@@ -45,7 +48,7 @@ func testConformance(t *testing.T, pool *pgxpool.Pool, schema string) {
 				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
 			})
 		}
-		store := openIn(t, pool, schema, tables...)
+		store := openIn(t, stores, schema, tables...)
 		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
 	})
 }

@@ -342,7 +342,7 @@ func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check aRule) (
 		values = []string{"1", "2", "1000", fmt.Sprint(math.MaxInt32)}
 	}
 	query := fmt.Sprintf(`
-SELECT u.v FROM unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT u.v::%s AS %s) AS t WHERE NOT (%s)`,
+SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT u.v::%s AS %s) AS t WHERE NOT (%s)`,
 		c.cast, c.sqlName(), check.expression)
 	rows, err := conn.Query(ctx, query, values)
 	if err != nil {

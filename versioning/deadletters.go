@@ -66,7 +66,7 @@ func orNil(t time.Time) *time.Time {
 
 // DeadLetters returns the dead letters that match, by rising ID.
 func (s *Store) DeadLetters(ctx context.Context, f Filter) ([]DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), f.args()...)
+	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), append([]any{alone}, f.args()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -99,7 +99,7 @@ func collectDeadLetters(rows pgx.Rows) ([]DeadLetter, error) {
 // parked. Filter's IDs and After do not apply.
 func (s *Store) Parked(ctx context.Context, f Filter) ([]ParkedRecord, error) {
 	args := f.args()
-	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), append(args[1:7:7], args[8])...)
+	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), append(append([]any{alone}, args[1:7]...), args[8])...)
 	if err != nil {
 		return nil, fmt.Errorf("list parked records: %w", err)
 	}
@@ -146,7 +146,7 @@ func (s *Store) DryRedrive(ctx context.Context, letters []DeadLetter, decode fun
 	if errors.Is(err, errDryRun) {
 		err = nil
 	}
-	return outcomes, err
+	return outcomes, throughPooler(err)
 }
 
 // revived makes records of dead letters, ready for Apply.

@@ -8,6 +8,10 @@ import (
 // The statements. Values are parameters, always; what varies in the text are
 // identifiers and type names, which come from the catalog, quoted.
 //
+// Functions that take arrays of any type are qualified: a function in the application's
+// search_path that takes text[] would fit better. (unnest of several is no name, but
+// syntax.) The search_path itself stays, for the triggers of the application's tables.
+//
 // What is read for each element of a batch is read by a subquery that can't
 // become a join: a scalar one, or a lateral one with OFFSET 0. It looks into the
 // index once for each element, by all columns. A join that is planned while the
@@ -25,7 +29,7 @@ SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, 
        p.changes, p.key, p.value, p.headers, p."timestamp"`
 
 const readParkedSQL pawlSQL = parkedColumns + `
-FROM (SELECT unnest($2::text[]) AS key OFFSET 0) AS u
+FROM (SELECT pg_catalog.unnest($2::text[]) AS key OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
@@ -53,7 +57,7 @@ SELECT entity, message_id, coalesce(digest, 0) FROM pawl.transitions WHERE entit
 // readBeyondSQL reads the later steps that the messages $3 of the entities $2 made.
 const readBeyondSQL pawlSQL = `
 SELECT u.entity, u.message_id, coalesce(h.digest, 0)
-FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
+FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::text[]) AS message_id OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT digest FROM pawl.transitions
 	WHERE entity = u.entity AND machine = $1 AND version > 16 AND message_id = u.message_id OFFSET 0
@@ -62,7 +66,7 @@ CROSS JOIN LATERAL (
 // readSendersSQL reads all steps that the messages $3 of the entities $2 made.
 const readSendersSQL pawlSQL = `
 SELECT u.entity, u.message_id, h.event, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
-FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
+FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::text[]) AS message_id OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.transitions
 	WHERE entity = u.entity AND machine = $1 AND version <= 16 AND message_id = u.message_id
@@ -89,7 +93,7 @@ func (t *table) readSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
        first.message_id, first.version, coalesce(first.digest, 0)
-FROM (SELECT unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
+FROM (SELECT pg_catalog.unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
 	SELECT h.to_state, h.version FROM %[6]s.transitions AS h
@@ -108,7 +112,7 @@ WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
 // lockSQL locks the rows of $1, in its order.
 func (t *table) lockSQL() string {
 	return fmt.Sprintf(`
-SELECT FROM %[1]s AS t JOIN unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
+SELECT FROM %[1]s AS t JOIN pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
 ORDER BY u.n FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
 }
 
@@ -172,7 +176,7 @@ func (t *table) verifySQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT coalesce(min(CASE WHEN w.is_there IS NULL THEN 'key' WHEN w.state <> u.state THEN 'state' WHEN w.version <> u.version THEN 'version' END),
                 '')::%[6]s.written
-FROM (SELECT unnest($1::text[]) AS key, unnest($2::text[]) AS state, unnest($3::bigint[]) AS version OFFSET 0) AS u
+FROM (SELECT pg_catalog.unnest($1::text[]) AS key, pg_catalog.unnest($2::text[]) AS state, pg_catalog.unnest($3::bigint[]) AS version OFFSET 0) AS u
 LEFT JOIN LATERAL (
 	SELECT true AS is_there, t.%[3]s::text AS state, t.%[4]s AS version FROM %[1]s AS t WHERE t.%[2]s = u.key::%[5]s OFFSET 0
 ) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
@@ -198,9 +202,9 @@ SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchron
 const insertHistorySQL pawlSQL = `
 INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
                               entity, version, event, from_state, to_state, message_id, digest)
-SELECT $1::text, $2::integer, $3::text, $4::uuid, unnest($5::integer[]), unnest($6::bigint[]),
-       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]),
-       unnest($13::bigint[])`
+SELECT $1::text, $2::integer, $3::text, $4::uuid, pg_catalog.unnest($5::integer[]), pg_catalog.unnest($6::bigint[]),
+       pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::bigint[]), pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::text[]), pg_catalog.unnest($12::text[]),
+       pg_catalog.unnest($13::bigint[])`
 
 const insertParkedSQL pawlSQL = `
 INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,

@@ -70,7 +70,7 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 		err = s.register(ctx, conn)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("open store: %w", throughPooler(err))
 	}
 	s.link()
 	return s, nil

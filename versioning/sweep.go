@@ -62,7 +62,7 @@ func (s *Store) Sweep(ctx context.Context, read Reading) (Swept, error) {
 			problems = append(problems, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
-	return swept, errors.Join(problems...)
+	return swept, throughPooler(errors.Join(problems...))
 }
 
 // wakeMoved judges the parked records again whose entity is not where it was, in the
@@ -115,7 +115,7 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 		return 0, nil
 	}
 	for {
-		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
+		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), alone, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
 		if err != nil {
 			return expired, err
 		}

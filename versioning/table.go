@@ -122,7 +122,7 @@ type tableColumn struct {
 	unique     bool     // alone in a unique index that ON CONFLICT can use
 	primary    bool     // alone in the primary key
 	collation  string   // its quoted name; empty where the type has none
-	exactText  bool     // equal strings only are equal keys: the collation is deterministic
+	exactText  bool     // equal strings only are equal keys: the collations of the column and its unique indexes are deterministic
 	maxLength  int      // of a varchar; 0 is none
 	modifier   int      // of the type: of a numeric, its precision and scale; -1 is none
 	domain     bool

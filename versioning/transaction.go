@@ -37,6 +37,10 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('en
 // store's.
 var pgxTransaction = pgx.TxOptions{BeginQuery: beginSQL + ";" + settingsSQL}
 
+// alone runs a statement with parameters outside a transaction in one message: behind
+// a pooler, the second of two could run in another session, as another statement.
+const alone = pgx.QueryExecModeExec
+
 // A sender sends statements within a transaction: all of a batch in one round trip.
 type sender interface {
 	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
@@ -85,7 +89,7 @@ func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error
 		_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
 		s.distrust(ctx, conn, err)
 	}
-	return err
+	return throughPooler(err)
 }
 
 // distrust closes a connection after an error that its session would go on to give,

@@ -23,7 +23,7 @@
 // PAWL_TEST_ENV=servers, containers or embedded allows that one only. What is
 // named or forced and cannot be had fails the test; a container that does not
 // start when nothing was forced is replaced by the embedded kind. No test is
-// ever skipped.
+// ever skipped, except those of [PgBouncer] where there is none.
 //
 // At the end of a run one line on stderr says what was chosen:
 //
