@@ -170,11 +170,21 @@ func (s *Store) decide(records []*Record, parked bool) decision {
 
 // transact runs one transaction: read, fold, write. Two round trips, as a rule. If
 // rows were moved in between, it is rolled back and run again, with the rows locked.
+// The fate locks come before those of rows, always: with the first attempt's writes,
+// and at the beginning of the others, whose reading locks rows.
 func (s *Store) transact(ctx context.Context, decide decision) (plan *Plan, err error) {
+	locks := make(fateLocks)
 	for attempt := range maxAttempts {
 		err = s.inTransaction(ctx, func(tx *transaction) error {
+			tx.locks = locks
 			if plan, err = decide(ctx, tx, attempt > 0); err != nil {
 				return err
+			}
+			fates := fatesOf(plan)
+			held := locks.cover(fates)
+			locks.add(fates)
+			if attempt > 0 && !held {
+				return errMoved
 			}
 			return tx.finish(ctx, s.writes(plan, attempt))
 		})

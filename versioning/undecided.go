@@ -10,11 +10,31 @@ import (
 // to two workers at once where one of them has lost its partition and does not
 // know: what the one decides while the other is between reading and writing must
 // stay the record's only verdict, whatever rows have moved or not.
+//
+// The first attempt alone asks whether a record has made a step: one that has seen
+// the step, and parks or rejects the record all the same, does so for a machine or a
+// decoder that is another one by now.
 func (w *writer) undecided(plan *Plan, attempt int) {
-	w.notDead(plan.Park)
 	w.notBuried(plan.Moves)
 	if attempt == 0 {
-		w.notApplied(plan.Dead)
+		var dead []*Record
+		for _, d := range plan.Dead {
+			dead = append(dead, d.Record)
+		}
+		w.notApplied(dead)
+	}
+}
+
+// notDecided queues the guards of what a plan parks, behind the statement that parks
+// it: that one has waited for whoever was removing the same record from pawl.parked.
+func (w *writer) notDecided(plan *Plan, attempt int) {
+	w.notDead(plan.Park)
+	if attempt == 0 {
+		var parked []*Record
+		for _, p := range plan.Park {
+			parked = append(parked, p.Record)
+		}
+		w.notApplied(parked)
 	}
 }
 
@@ -66,19 +86,17 @@ func made(moves []Move) []*Record {
 	return slices.Compact(records)
 }
 
-// notApplied guards new dead letters: none has made a step. The first attempt
-// alone asks: one that has seen the step, and rejects the record all the same,
-// does so for a machine or a decoder that is another one by now.
-func (w *writer) notApplied(dead []Settled) {
+// notApplied guards records to be parked or buried: none has made a step.
+func (w *writer) notApplied(records []*Record) {
 	var machines, keys, messages []string
 	var at origins
-	for _, d := range dead {
-		if d.Record.redrive || d.Record.Err != nil {
+	for _, r := range records {
+		if r.redrive || r.Err != nil {
 			continue
 		}
-		for _, c := range d.Record.Changes {
+		for _, c := range r.Changes {
 			machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, c.MessageID)
-			at.add(d.Record.Origin)
+			at.add(r.Origin)
 		}
 	}
 	if n := len(keys); n > 0 {

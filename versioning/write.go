@@ -17,6 +17,9 @@ import (
 // if the fate of a record was decided since the plan was made.
 func (s *Store) writes(plan *Plan, attempt int) *pgx.Batch {
 	w := &writer{store: s, batch: &pgx.Batch{}}
+	if attempt == 0 { // the others hold them already
+		fatesOf(plan).queue(w.batch)
+	}
 	w.undecided(plan, attempt)
 	moves := inOrder(plan.Moves)
 	for _, t := range s.tables {
@@ -24,6 +27,7 @@ func (s *Store) writes(plan *Plan, attempt int) *pgx.Batch {
 	}
 	w.history(moves)
 	w.park(plan.Park)
+	w.notDecided(plan, attempt)
 	w.repark(plan.Repark)
 	w.remove(deleteParkedSQL, plan.Release)
 	w.bury(plan.Dead)
