@@ -27,7 +27,10 @@ func (r *run) apply(work context.Context, b *batch) error {
 	if connections <= 1 {
 		return r.applyWhole(work, b)
 	}
-	lists, index := versioning.Split(b.records, connections)
+	lists, index, err := r.split(work, b.records, connections)
+	if err != nil { // settle will meet the same trouble, and knows what to do
+		return r.applyWhole(work, b)
+	}
 	var mu sync.Mutex // guards b.released
 	var group sync.WaitGroup
 	errs := make([]error, len(lists))
@@ -88,7 +91,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 	todo = r.stillOurs(b, todo)
 	most := len(todo.records) // that are given to the store at once
 	for len(todo.records) > 0 {
-		some := todo.records[:min(most, len(todo.records))]
+		some := todo.records[:min(most, fitting(todo.records))]
 		result, err := r.attempt(work, some)
 		if err := checkResult(result, err, len(some)); err != nil {
 			return released, err
@@ -120,13 +123,43 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 	return released, nil
 }
 
-func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
-	if r.cfg.ApplyTimeout > 0 {
-		var cancel context.CancelFunc
-		work, cancel = context.WithTimeout(work, r.cfg.ApplyTimeout)
-		defer cancel()
+// maxApplyBytes bounds what is given to the store at once. The store's statements hold
+// it in several copies.
+const maxApplyBytes = 16 << 20
+
+// fitting returns how many of the records are given to the store at once: one at least.
+func fitting(records []*versioning.Record) int {
+	size := 0
+	for i, r := range records {
+		size += len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			size += len(h.Key) + len(h.Value)
+		}
+		if size > maxApplyBytes && i > 0 {
+			return i
+		}
 	}
+	return len(records)
+}
+
+func (r *run) split(work context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	work, cancel := r.bounded(work)
+	defer cancel()
+	return r.cfg.Store.Split(work, records, n)
+}
+
+func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
+	work, cancel := r.bounded(work)
+	defer cancel()
 	return r.cfg.Store.Apply(work, records)
+}
+
+// bounded returns a context for one call of the store.
+func (r *run) bounded(work context.Context) (context.Context, context.CancelFunc) {
+	if r.cfg.ApplyTimeout <= 0 {
+		return context.WithCancel(work)
+	}
+	return context.WithTimeout(work, r.cfg.ApplyTimeout)
 }
 
 func checkResult(result versioning.Result, err error, records int) error {

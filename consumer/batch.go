@@ -53,7 +53,7 @@ func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPa
 	if expected, ok := r.reading.advance(at, p); !ok {
 		r.log.jump(at, expected, p.Records[0].Offset)
 	}
-	r.vitals.polled(at, p.Records[0].Offset, p.LastStableOffset)
+	r.vitals.polled(at, p.Records[0].Offset, ends{stable: p.LastStableOffset, high: p.HighWatermark})
 	b.ahead += max(0, p.LastStableOffset-1-p.Records[len(p.Records)-1].Offset)
 	first := len(b.kafka)
 	b.kafka = append(b.kafka, p.Records...)
@@ -89,7 +89,7 @@ func (r *run) decodeRecord(rec *versioning.Record, k *kgo.Record, topicID [16]by
 		return // a transaction's marker: it asks for nothing
 	}
 	rec.Changes, rec.Err = r.cfg.Decode.safely(k)
-	r.identify(rec)
+	identify(r.cfg.MessageIDHeader, rec)
 	r.cfg.Store.Prepare(rec)
 }
 
@@ -106,26 +106,6 @@ func headers(records []*kgo.Record) []versioning.Header {
 		}
 	}
 	return headers
-}
-
-// identify gives the changes that bring no message ID the one of the record's
-// header, if it has that.
-func (r *run) identify(rec *versioning.Record) {
-	if r.cfg.MessageIDHeader == noMessageIDHeader {
-		return
-	}
-	for _, h := range rec.Headers {
-		if h.Key != r.cfg.MessageIDHeader {
-			continue
-		}
-		id := string(h.Value)
-		for i := range rec.Changes {
-			if rec.Changes[i].MessageID == "" {
-				rec.Changes[i].MessageID = id
-			}
-		}
-		return
-	}
 }
 
 func stopwatch(into *time.Duration) func() {

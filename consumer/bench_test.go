@@ -16,7 +16,7 @@ import (
 )
 
 // A sink is a store that does nothing.
-type sink struct{}
+type sink struct{ consumer.SplitByEntity }
 
 func (sink) Prepare(*versioning.Record) {}
 

@@ -25,6 +25,7 @@ func (c Config) clientOptions() []kgo.Opt {
 		// What has arrived waits in memory, unpacked, beside the batches in work: a
 		// fetch of each broker. The client's 50 MiB would be several hundred there.
 		kgo.FetchMaxBytes(fetchMaxBytes),
+		kgo.MaxDecompressBatchBytes(maxUnpackedBatch),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RebalanceTimeout(max(time.Minute, 2*c.RebalanceHold)),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
@@ -99,6 +100,14 @@ func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
 	// A context of the user's would remember the client.
 	last := kgo.WithContext(context.Background())
 	_, _ = kgo.NewClient(slices.Concat([]kgo.Opt{first}, opts, []kgo.Opt{last})...)
+}
+
+// decompressorOf returns what a client with some options unpacks batches with.
+func decompressorOf(opts []kgo.Opt) (d kgo.Decompressor) {
+	askClient(opts, func(client *kgo.Client) {
+		d, _ = client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+	})
+	return d
 }
 
 // A clientHook is called with a client that is being made.

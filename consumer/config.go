@@ -53,9 +53,14 @@ type Config struct {
 	Protocol Protocol
 
 	// MessageIDHeader names the header that carries a message's ID, for changes
-	// to which Decode gives none. Empty means "ce_id", that of CloudEvents; "-"
-	// means that no header does. Where the header is missing, the record's
-	// origin is its ID.
+	// to which Decode gives none. Empty means the headers "ce_source" and "ce_id"
+	// of CloudEvents together, because an ID is unique for its source only: the
+	// message ID is "source id", with a space between them, and with "\ " for a
+	// space and "\\" for a backslash in the source. Without a source it is the ID
+	// alone. A history that knows messages by "ce_id" alone, as earlier versions
+	// wrote it, still tells their duplicates. "ce_id" means that header alone, and
+	// "-" that none carries an ID. Where the header is missing, or empty, the
+	// record's origin is its ID.
 	MessageIDHeader string
 
 	// Connections is the number of transactions that a batch is spread over, by
@@ -65,6 +70,15 @@ type Config struct {
 	// MaxBatch bounds the records of a batch. 0 means 5,000. A batch is what
 	// has arrived: it grows with lag, and waits for nothing.
 	MaxBatch int
+
+	// MaxUnpacked bounds the bytes of what was fetched and waits for its batch,
+	// unpacked: compressed records may take a thousand times what a fetch is bounded
+	// to. 0 means 64 MiB. With the batch that is decoded and the one that is applied,
+	// a worker may hold three times as much. What is over it is fetched again. A batch
+	// of a producer's is unpacked as a whole, whatever is left of the bound; one of
+	// more than 256 MiB is not (kgo.MaxDecompressBatchBytes in Client sets another
+	// limit): its partition stands still then, and the worker is Troubled.
+	MaxUnpacked int
 
 	// ApplyTimeout bounds one attempt of the store to settle its part of a
 	// batch; an attempt that takes longer is given up and made again. It is for
@@ -90,8 +104,10 @@ type Config struct {
 
 	// SweepEvery is the time between two looks after the parked records: at those
 	// whose entity moved at the moment of parking, and at those that have waited
-	// too long. 0 means 1 minute; negative means that this worker never looks. A
-	// batch that parks records is followed by a look of its own, half a second later.
+	// too long. 0 means 1 minute; negative means that this worker never looks, and
+	// tells nobody how far its partitions are read, so that the age of parked records
+	// does not depend on them. A batch that parks records is followed by looks of its
+	// own, half a second later, a second after that, and so on, at twice the time each.
 	SweepEvery time.Duration
 
 	// StalledAfter is after how long without progress a worker that has lag is
@@ -121,6 +137,13 @@ type Store interface {
 	// goes into its Err.
 	Prepare(*versioning.Record)
 
+	// Split deals the records of a batch out to at most n lists that can be
+	// applied at the same time, in their order, and maps them back: element i of
+	// list s is records[index[s][i]]. Where it can't, the batch is applied whole.
+	// [versioning.Split] does for a store that parks no records with several
+	// changes.
+	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
+
 	// Apply settles records, in their order, and returns their verdicts once
 	// they are true. After an error the first len(Result.Outcomes) records are
 	// settled, and the rest may be given to Apply again.
@@ -146,24 +169,23 @@ const (
 var ErrConfig = errors.New("worker configuration")
 
 const (
-	defaultMessageIDHeader = "ce_id"
-	noMessageIDHeader      = "-"
-	defaultConnections     = 4
-	defaultMaxBatch        = 5000
-	defaultApplyTimeout    = time.Minute
-	defaultShutdownGrace   = 10 * time.Second
-	defaultRebalanceHold   = 5 * time.Second
-	defaultSweepEvery      = time.Minute
-	defaultStalledAfter    = time.Minute
-	defaultRetryMin        = 100 * time.Millisecond
-	defaultRetryMax        = 10 * time.Second
+	defaultConnections   = 4
+	defaultMaxBatch      = 5000
+	defaultMaxUnpacked   = 64 << 20
+	defaultApplyTimeout  = time.Minute
+	defaultShutdownGrace = 10 * time.Second
+	defaultRebalanceHold = 5 * time.Second
+	defaultSweepEvery    = time.Minute
+	defaultStalledAfter  = time.Minute
+	defaultRetryMin      = 100 * time.Millisecond
+	defaultRetryMax      = 10 * time.Second
 )
 
 // withDefaults returns the configuration with its zero values filled in.
 func (c Config) withDefaults() Config {
-	c.MessageIDHeader = orDefault(c.MessageIDHeader, defaultMessageIDHeader)
 	c.Connections = orDefault(c.Connections, defaultConnections)
 	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
+	c.MaxUnpacked = orDefault(c.MaxUnpacked, defaultMaxUnpacked)
 	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)
 	c.ShutdownGrace = max(0, orDefault(c.ShutdownGrace, defaultShutdownGrace))
 	c.RebalanceHold = orDefault(c.RebalanceHold, defaultRebalanceHold)
@@ -201,6 +223,7 @@ func (c Config) validate() error {
 	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
 	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)
 	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
+	require(c.MaxUnpacked > 0, "MaxUnpacked is %d; it must be positive", c.MaxUnpacked)
 	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
 	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
 	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)

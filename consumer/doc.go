@@ -70,7 +70,8 @@
 // A worker that makes no progress although there is lag shows: [Worker.Health]
 // tells why, since when and with which error, and so does a line of the log, once
 // a minute. So does a topic that does not exist, even if the others are consumed,
-// until it is made. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
+// until it is made; a partition of which a producer's open transaction hides the end;
+// and dead letters that can't be copied. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
 // /healthz does not, for a restart is never the cure: whatever a retry can mend is
 // retried, and the rest ends Run.
 //

@@ -43,11 +43,18 @@ func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool
 		switch {
 		case errors.Is(problem, context.Canceled), errors.Is(problem, context.DeadlineExceeded):
 			return // how a poll ends
+		case errors.Is(problem, errFull):
+			return // it is fetched again
 		case errors.Is(problem, kgo.ErrClientClosed):
 			err = fmt.Errorf("consume: %w", problem)
 			return
 		case errors.Is(problem, kerr.UnknownTopicID):
 			recreated[topic] = true
+		}
+		if errors.Is(problem, kgo.ErrMaxDecompress) {
+			r.vitals.cantUnpack(partition{topic, id}, problem)
+			r.log.cantUnpack(topic, id, problem)
+			return // the client does not fetch the partition any more
 		}
 		failed = true
 		r.vitals.failedToFetch(partition{topic, id}.String(), problem)

@@ -280,6 +280,8 @@ func (r *running) wait() error {
 
 // A fake is a store that applies every record, unless it is told otherwise.
 type fake struct {
+	consumer.SplitByEntity
+
 	mu      sync.Mutex
 	before  func(context.Context, []*versioning.Record) (settled int, err error)
 	settled map[versioning.Origin]int // how often

@@ -8,7 +8,7 @@ type HealthState string
 const (
 	Starting  HealthState = "starting"  // not a member of its group: not yet, or not any more
 	Consuming HealthState = "consuming" // a member that has nothing to do, or gets on with it
-	Troubled  HealthState = "troubled"  // makes no progress, and tries again
+	Troubled  HealthState = "troubled"  // something of its work makes no progress; it tries again
 	Stopped   HealthState = "stopped"   // Run has returned
 )
 
@@ -35,8 +35,10 @@ type Health struct {
 	LastProgress time.Time
 
 	// Lag is how many offsets the worker's partitions have beyond what is
-	// settled, by what the broker said with the last records that it sent. A
-	// partition that has sent none counts as 0.
+	// settled, up to the end of the log, also where an open transaction hides it. The
+	// brokers say how long the log is with the records that they send, and are asked
+	// when the worker looks for its topics. A partition counts as 0 until it is known
+	// from where on it is consumed.
 	Lag int64
 
 	// Partitions is how many the worker has. 0 is no trouble: the others of the
@@ -61,5 +63,8 @@ func (h Health) Ready() bool { return h.State == Consuming }
 // while one of Config.Topics does not exist, which it looks for when it starts and
 // then once a minute, and every few seconds while one is missing;
 // while fetches bring nothing but errors;
+// while a partition has nothing to consume but what a producer's open transaction
+// hides, for Config.StalledAfter or longer;
+// while dead letters can't be copied to Config.DeadLetterTopic;
 // and when it has settled nothing for Config.StalledAfter although there is lag.
 func (w *Worker) Health() Health { return w.vitals.health() }

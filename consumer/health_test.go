@@ -287,6 +287,48 @@ func TestHealthAfterTransactions(t *testing.T) {
 	})
 }
 
+// A partition of which a producer's open transaction hides the end is trouble, once the
+// transaction is open for longer than transactions take. What it hides is lag.
+func TestHealthDuringATransaction(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 2)
+		b.produce("orders", 0, "a")
+		w := start(t, b.config(protocol, newFake(), "orders"))
+		b.awaitCommitted("orders", 0, 1)
+		producer := b.newClient(kgo.TransactionalID("producer"), kgo.TransactionTimeout(15*time.Minute))
+		if err := producer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: "orders", Key: []byte("k")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		b.produce("orders", 0, keys(98)...)
+		began := time.Now()
+		pass(30 * time.Second)
+		w.expect(consumer.Consuming)
+		w.awaitState(consumer.Troubled, 3*time.Minute)
+		h := w.expect(consumer.Troubled)
+		if h.Reason != "waiting for an open transaction of a producer" || h.Partition != "orders/0" || h.Lag != 99 || h.Since.Sub(began) > 2*time.Minute {
+			t.Errorf("with an open transaction: %+v", h)
+		}
+		if n := len(w.logs.matching("open transaction", "partition=orders/0", "lag=99")); n == 0 {
+			t.Error("no line says so")
+		}
+		if err := producer.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+			t.Fatal(err)
+		}
+		b.awaitCommitted("orders", 0, 101)
+		w.awaitState(consumer.Consuming, 10*time.Second)
+		pass(time.Hour)
+		if h := w.expect(consumer.Consuming); h.Lag != 0 {
+			t.Errorf("after the transaction: %+v", h)
+		}
+		w.stop()
+	})
+}
+
 // What ends Run is the last thing that the health tells.
 func TestHealthAfterAFatalError(t *testing.T) {
 	t.Parallel()

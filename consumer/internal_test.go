@@ -257,7 +257,15 @@ func TestTakeAnswer(t *testing.T) {
 	}
 }
 
-type nothing struct{}
+// SplitByEntity deals records out as a store does in which nothing is parked.
+type SplitByEntity struct{}
+
+func (SplitByEntity) Split(_ context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	lists, index = versioning.Split(records, nil, n)
+	return lists, index, nil
+}
+
+type nothing struct{ SplitByEntity }
 
 func (nothing) Prepare(*versioning.Record) {}
 

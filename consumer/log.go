@@ -53,6 +53,10 @@ func (l *logger) fetch(topic string, partition int32, err error) {
 	l.limited(slog.LevelWarn, "fetch failed; retrying", topic, "topic", topic, "partition", partition, "error", err)
 }
 
+func (l *logger) cantUnpack(topic string, partition int32, err error) {
+	l.limited(slog.LevelError, reasonTooLarge, topic, "topic", topic, "partition", partition, "error", err)
+}
+
 func (l *logger) jump(at partition, expected, found int64) {
 	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", at.topic,
 		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)
@@ -93,12 +97,21 @@ func (l *logger) stalled(h Health) {
 	l.limited(slog.LevelError, reasonStalled, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
+// heldUp tells of a partition of which an open transaction hides the end.
+func (l *logger) heldUp(h Health) {
+	l.limited(slog.LevelError, reasonHeldUp, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
+}
+
 func (l *logger) noTopic(topic string) {
 	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts", topic, "topic", topic)
 }
 
 func (l *logger) sweep(err error) {
 	l.limited(slog.LevelWarn, "sweep of parked records failed; trying again", "", "error", err)
+}
+
+func (l *logger) clock(err error) {
+	l.limited(slog.LevelWarn, "could not ask how far partitions go; parked records do not grow older meanwhile", "", "error", err)
 }
 
 func (l *logger) swept(s versioning.Swept) {

@@ -16,7 +16,7 @@ import (
 
 // A refuser is a store that dead-letters every record, and releases one that was
 // parked.
-type refuser struct{}
+type refuser struct{ consumer.SplitByEntity }
 
 func (refuser) Prepare(*versioning.Record) {}
 

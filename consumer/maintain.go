@@ -16,17 +16,19 @@ import (
 )
 
 // A Sweeper is a Store that looks after its parked records: *versioning.Store is
-// one. The worker calls Sweep every Config.SweepEvery.
+// one. The worker calls Sweep every Config.SweepEvery, and tells it how far its
+// partitions are read.
 type Sweeper interface {
-	Sweep(context.Context) (versioning.Swept, error)
+	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
 
 // A DeadLetterCopier is a Store whose dead letters can be copied to a topic:
 // *versioning.Store is one. Config.DeadLetterTopic needs it.
 type DeadLetterCopier interface {
-	// CopyDeadLetters hands up to limit dead letters of the topics that were not
-	// copied yet to copyTo, and notes as copied those whose IDs that returns.
-	CopyDeadLetters(ctx context.Context, topics []string, limit int,
+	// CopyDeadLetters hands up to limit dead letters of the topics' partitions that
+	// were not copied yet to copyTo, and notes as copied those whose IDs that returns.
+	// While copyTo runs, it should hold no connection: brokers may not answer.
+	CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
 		copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error)) (int, error)
 }
 
@@ -53,33 +55,40 @@ const (
 func DeadLetterSuffix(topic string) string { return topic + ".dlq" }
 
 const (
-	copyLimit       = 16 // dead letters in one transaction, and in memory
+	copyLimit       = 16 // dead letters in memory
 	maintainTimeout = 30 * time.Second
 )
 
 // A sweep follows a batch that parked records after sweepSoon: another worker may have
-// moved their entity at the same moment, and neither sees the other. The next one waits
-// for at least sweepRest times as long as a sweep takes, to bound what they cost.
+// moved their entity at the same moment, and neither sees the other. That one may not
+// have committed yet, for it waits for a lock or for a standby: so more sweeps follow,
+// each after twice the time of the one before, until they are as far apart as all
+// sweeps. A record waits no more than about twice as long as that transaction took.
+// Each waits for at least sweepRest times as long as the last one took, to bound what
+// they cost.
 const (
 	sweepSoon = 500 * time.Millisecond
 	sweepRest = 10
 )
 
 // A maintainer does what has to be done from time to time, beside the batches:
-// it sweeps the parked records and copies dead letters. It has a goroutine of its
-// own, which does nothing that the batches wait for.
+// it sweeps the parked records and copies dead letters. Each has its own goroutine: the
+// batches wait for neither, and the sweeps do not wait for a topic that is missing.
 type maintainer struct {
 	run    *run
+	clock  clock // belongs to the goroutine that sweeps
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
 func (r *run) startMaintenance(ctx context.Context) *maintainer {
-	m := &maintainer{run: r}
+	m := &maintainer{run: r, clock: clock{run: r, seen: make(map[partition]sight)}}
 	ctx, m.cancel = context.WithCancel(ctx)
-	_, sweeps := r.cfg.Store.(Sweeper)
-	if sweeps && r.cfg.SweepEvery > 0 || r.cfg.DeadLetterTopic != nil {
-		m.done.Go(func() { m.loop(ctx) })
+	if sweeper, ok := r.cfg.Store.(Sweeper); ok && r.cfg.SweepEvery > 0 {
+		m.done.Go(func() { m.sweepLoop(ctx, sweeper) })
+	}
+	if r.cfg.DeadLetterTopic != nil {
+		m.done.Go(func() { m.copyLoop(ctx) })
 	}
 	return m
 }
@@ -106,63 +115,85 @@ func signal(to chan<- struct{}) {
 	}
 }
 
-func (m *maintainer) loop(ctx context.Context) {
-	every := m.run.cfg.SweepEvery
-	if every < 0 {
-		every = defaultSweepEvery // for the copies that failed
-	}
-	ticker := time.NewTicker(every)
+func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
+	ticker := time.NewTicker(m.run.cfg.SweepEvery)
 	defer ticker.Stop()
-	var soon <-chan time.Time // of the sweep after a batch that parked; nil while none is due
-	pause := sweepSoon
+	var soon <-chan time.Time // of the next sweep after a batch that parked; nil while none is due
+	wait, rest := sweepSoon, time.Duration(0)
 	for {
-		m.copyLetters(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.run.letters:
 		case <-m.run.parked:
-			if soon == nil {
-				soon = time.After(pause)
+			if soon == nil || wait > sweepSoon {
+				wait = sweepSoon
+				soon = time.After(max(wait, rest))
 			}
 		case <-soon:
-			soon = nil
 			began := time.Now()
-			m.sweep(ctx)
-			pause = max(sweepSoon, sweepRest*time.Since(began))
+			m.sweep(ctx, sweeper)
+			rest = sweepRest * time.Since(began)
+			if soon, wait = nil, 2*wait; wait < m.run.cfg.SweepEvery {
+				soon = time.After(max(wait, rest))
+			}
 		case <-ticker.C:
-			m.sweep(ctx)
+			m.sweep(ctx, sweeper)
 		}
 	}
 }
 
-func (m *maintainer) sweep(ctx context.Context) {
-	sweeper, ok := m.run.cfg.Store.(Sweeper)
-	if !ok || m.run.cfg.SweepEvery < 0 {
-		return
-	}
+func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	swept, err := sweeper.Sweep(ctx)
+	if err := m.clock.meet(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		m.run.log.clock(err)
+	}
+	swept, err := sweeper.Sweep(ctx, m.clock.reading())
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.run.log.sweep(err)
+	}
+	if !swept.At.IsZero() {
+		if err := m.clock.look(ctx, swept.At); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			m.run.log.clock(err)
+		}
 	}
 	if swept.Expired > 0 || len(swept.Released) > 0 {
 		m.run.log.swept(swept)
 	}
 }
 
-// copyLetters copies dead letters until none is left, or a copy fails: the next
-// tick tries again.
-func (m *maintainer) copyLetters(ctx context.Context) {
-	if m.run.cfg.DeadLetterTopic == nil {
-		return
+// copyLoop copies dead letters when there are new ones, or new partitions, and tries
+// again from time to time what failed.
+func (m *maintainer) copyLoop(ctx context.Context) {
+	every := m.run.cfg.SweepEvery
+	if every < 0 {
+		every = defaultSweepEvery
 	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		m.copyLetters(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.run.letters:
+		case <-ticker.C:
+		}
+	}
+}
+
+// copyLetters copies the dead letters of the worker's partitions until none is left, or
+// a copy fails.
+func (m *maintainer) copyLetters(ctx context.Context) {
 	copier := m.run.cfg.Store.(DeadLetterCopier) // New has checked that it is one
 	for ctx.Err() == nil {
 		copied, err := m.copySome(ctx, copier)
 		if err != nil && ctx.Err() == nil {
 			m.run.log.copy(err)
+			m.run.vitals.failedToCopy(err)
+		}
+		if err == nil {
+			m.run.vitals.copied()
 		}
 		if err != nil || copied < copyLimit {
 			return
@@ -173,7 +204,11 @@ func (m *maintainer) copyLetters(ctx context.Context) {
 func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	return copier.CopyDeadLetters(ctx, m.run.cfg.Topics, copyLimit, m.produce)
+	from := make(map[string][]int32)
+	for at := range m.run.owned.all() {
+		from[at.topic] = append(from[at.topic], at.id)
+	}
+	return copier.CopyDeadLetters(ctx, from, copyLimit, m.produce)
 }
 
 // produce sends dead letters to their topics, waits until all in-sync replicas

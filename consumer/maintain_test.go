@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,20 +218,177 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 	})
 }
 
-// runWorker runs a worker until the test ends.
-func runWorker(t *testing.T, cfg consumer.Config) {
+// A counted store counts its sweeps, and closes enough after five.
+type counted struct {
+	*versioning.Store
+
+	sweeps atomic.Int64
+	enough chan struct{}
+}
+
+func (c *counted) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
+	defer func() {
+		if c.sweeps.Add(1) == 5 {
+			close(c.enough)
+		}
+	}()
+	return c.Store.Sweep(ctx, read)
+}
+
+// TestParkedOverAWeekend checks that a parked record does not expire while what it waits
+// for is in the backlog of a worker that was down for longer than ParkFor.
+func TestParkedOverAWeekend(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, doors)
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := testenv.Topic(t, 2)
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(t), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	produce := func(partition int32, value string) {
+		t.Helper()
+		r := &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := consumer.Config{
+		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, Decode: consumer.DecodeMessage,
+		SweepEvery: 20 * time.Millisecond,
+	}
+	produce(0, `{"key": "front", "event": "walled up"}`)
+	stop := runWorker(t, cfg)
+	testenv.Eventually(t, 10*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM pawl.parked WHERE (SELECT count(*) FROM pawl.caught_up) = 2`)
+	})
+	stop()
+	for _, query := range []string{
+		`UPDATE pawl.parked SET parked_at = parked_at - interval '66 hours'`,
+		`UPDATE pawl.caught_up SET at = at - interval '66 hours'`,
+	} {
+		if _, err := pool.Exec(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce(1, `{"key": "front", "event": "built"}`)
+	sweeping := &counted{Store: store, enough: make(chan struct{})}
+	cfg.Store = sweeping
+	cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		select { // a backlog takes time
+		case <-sweeping.enough:
+		case <-time.After(20 * time.Second):
+			t.Error("the worker does not sweep while it has a backlog")
+		}
+		return consumer.DecodeMessage(r)
+	}
+	runWorker(t, cfg)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		return exactlyOne(t.Context(), pool, `SELECT count(*) FROM doors WHERE state = 'gone'`)
+	})
+	if err := exactlyOne(t.Context(), pool, `SELECT 1 + count(*) FROM pawl.dead_letters`); err != nil {
+		t.Error(err)
+	}
+}
+
+// runWorker runs a worker until it is stopped, or the test ends.
+func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	t.Helper()
 	worker, err := consumer.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- worker.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// A parker is a store that parks each record, and notes when it is swept.
+type parker struct {
+	*fake
+
+	mu     sync.Mutex
+	sweeps []time.Time
+}
+
+func (p *parker) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+	result, err := p.fake.Apply(ctx, records)
+	for i := range result.Outcomes {
+		result.Outcomes[i] = versioning.Outcome{Verdict: versioning.Early, Reason: versioning.ReasonNoEntity}
+	}
+	return result, err
+}
+
+func (p *parker) Sweep(context.Context, versioning.Reading) (versioning.Swept, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeps = append(p.sweeps, time.Now())
+	return versioning.Swept{At: time.Now()}, nil
+}
+
+// since returns when sweeps were, after a time.
+func (p *parker) since(start time.Time) (after []time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.sweeps {
+		if at.After(start) {
+			after = append(after, at.Sub(start).Round(100*time.Millisecond))
+		}
+	}
+	return after
+}
+
+// TestSweepsAfterParking checks that sweeps go on for as long as the transaction of
+// another worker may take that did not see what was parked, and that a record that is
+// parked meanwhile is looked at soon as well.
+func TestSweepsAfterParking(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		store := &parker{fake: newFake()}
+		cfg := b.config(protocol, store, "orders")
+		cfg.SweepEvery = time.Hour
+		r := start(t, cfg)
+		park := func(want int) time.Time {
+			b.produce("orders", 0, "a")
+			await(t, time.Minute, func() error {
+				if n := store.count("orders"); n != want {
+					return fmt.Errorf("%d records are parked, want %d", n, want)
+				}
+				return nil
+			})
+			return time.Now()
+		}
+		swept := func(since time.Time, seconds ...float64) {
+			t.Helper()
+			var want []time.Duration
+			for _, s := range seconds {
+				want = append(want, time.Duration(s*float64(time.Second)))
+			}
+			got := store.since(since)
+			if near := func(a, b time.Duration) bool { return (a - b).Abs() <= 200*time.Millisecond }; !slices.EqualFunc(got, want, near) {
+				t.Errorf("sweeps after %v, want about %v", got, want)
+			}
+		}
+		first := park(1)
+		pass(10 * time.Second)
+		swept(first, 0.5, 1.5, 3.5, 7.5)
+		second := park(2) // while the next one is due in five seconds
+		pass(2 * time.Second)
+		swept(second, 0.5, 1.5)
+		r.stop()
 	})
 }

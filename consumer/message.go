@@ -18,7 +18,7 @@ type Message struct {
 	Machine string             `json:"machine,omitempty"` // empty: the store's only machine
 	Key     string             `json:"key"`
 	Event   statemachine.Event `json:"event"`
-	ID      string             `json:"id,omitempty"` // empty: that of the record's header, or its origin
+	ID      string             `json:"id,omitempty"` // empty: that of the record's headers, or its origin
 
 	// ExpectedVersion is the version that the message expects to find, or nil.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -113,6 +114,8 @@ func (r *run) onAssigned(_ context.Context, client *kgo.Client, partitions map[s
 	r.owned.assign(member, partitions)
 	r.vitals.joined(partitions)
 	r.log.assignment("partitions assigned", partitions)
+	signal(r.parked)  // how far they are read counts for what is parked
+	signal(r.letters) // another worker may have left some
 }
 
 // onRevoked is called by the client before the group gives the partitions to
@@ -129,6 +132,13 @@ func (r *run) onRevoked(_ context.Context, _ *kgo.Client, partitions map[string]
 func (r *run) onLost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	r.giveUp("partitions lost", partitions)
 	r.vitals.lost()
+}
+
+// all returns the tenures of the worker's partitions.
+func (o *ownership) all() map[partition]tenure {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.now)
 }
 
 func (r *run) giveUp(msg string, partitions map[string][]int32) {

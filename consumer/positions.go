@@ -70,7 +70,9 @@ func (r *run) onOffsetsFetched(_ context.Context, _ *kgo.Client, response *kmsg.
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
 				if p.ErrorCode == 0 && p.Offset >= 0 {
-					r.reading.begin(partition{t.Topic, p.Partition}, p.Offset)
+					at := partition{t.Topic, p.Partition}
+					r.reading.begin(at, p.Offset)
+					r.vitals.begins(at, p.Offset)
 				}
 			}
 		}

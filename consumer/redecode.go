@@ -9,7 +9,6 @@ import (
 // Redecode returns what [versioning.Store.Redrive] needs: a function that says
 // again what a kept record asks for, as a worker of this configuration would.
 func (c Config) Redecode() func(*versioning.Record) ([]versioning.Change, error) {
-	r := &run{cfg: c.withDefaults()}
 	return func(kept *versioning.Record) ([]versioning.Change, error) {
 		k := &kgo.Record{
 			Topic: kept.Origin.Topic, Partition: kept.Origin.Partition, Offset: kept.Origin.Offset,
@@ -19,8 +18,8 @@ func (c Config) Redecode() func(*versioning.Record) ([]versioning.Change, error)
 			k.Headers = append(k.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 		}
 		again := versioning.Record{Headers: kept.Headers}
-		again.Changes, again.Err = r.cfg.Decode.safely(k)
-		r.identify(&again)
+		again.Changes, again.Err = c.Decode.safely(k)
+		identify(c.MessageIDHeader, &again)
 		return again.Changes, again.Err
 	}
 }

@@ -11,17 +11,18 @@ import (
 // lag applies; with lag another one does that, for one batch at a time. A third one
 // commits. Fields belong to the first, but for those that say otherwise.
 type run struct {
-	cfg     Config
-	vitals  *vitals     // the worker's; safe for concurrent use
-	log     *logger     // safe for concurrent use
-	client  *kgo.Client // safe for concurrent use
-	stop    context.CancelFunc
-	owned   *ownership    // shared with the client's callbacks
-	reading positions     // shared with the client's callbacks
-	commits commits       // safe for concurrent use
-	letters chan struct{} // holds one if there are dead letters to copy
-	parked  chan struct{} // holds one if a batch has parked records
-	failing pause         // fetches that bring nothing but errors
+	cfg      Config
+	vitals   *vitals     // the worker's; safe for concurrent use
+	log      *logger     // safe for concurrent use
+	client   *kgo.Client // safe for concurrent use
+	stop     context.CancelFunc
+	owned    *ownership    // shared with the client's callbacks
+	reading  positions     // shared with the client's callbacks
+	commits  commits       // safe for concurrent use
+	unpacker *unpacker     // shared with the client
+	letters  chan struct{} // holds one if there are dead letters to copy
+	parked   chan struct{} // holds one if a batch has parked records
+	failing  pause         // fetches that bring nothing but errors
 }
 
 func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
@@ -32,7 +33,9 @@ func newRun(ctx context.Context, cfg Config, vitals *vitals) (*run, error) {
 	r.failing.retry = r.backOff()
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	opts := append(cfg.clientOptions(), kgo.WithContext(ctx),
+	opts := cfg.clientOptions()
+	r.unpacker = &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
+	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(r.unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(r.onOffsetsFetched))
 	var err error
@@ -133,6 +136,7 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 		return nil, err
 	}
 	b := r.gather(fetches)
+	r.unpacker.polled(b.kafka, r.client.BufferedFetchRecords())
 	if len(b.kafka) > 0 {
 		r.failing.over()
 	} else if failed { // the client would ask again at once

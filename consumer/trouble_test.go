@@ -312,6 +312,10 @@ type storeFunc func([]*versioning.Record) (versioning.Result, error)
 
 func (storeFunc) Prepare(*versioning.Record) {}
 
+func (storeFunc) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	return consumer.SplitByEntity{}.Split(ctx, records, n)
+}
+
 func (f storeFunc) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
 	return f(records)
 }

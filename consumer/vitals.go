@@ -18,8 +18,11 @@ const (
 	reasonDatabase  = "database in trouble; retrying"
 	reasonBroker    = "no broker answers; retrying"
 	reasonNoTopic   = "topic does not exist; create it"
+	reasonCopy      = "dead letters can't be copied to their topic; retrying"
 	reasonFetch     = "fetch failed; retrying"
 	reasonStalled   = "no progress although there is lag"
+	reasonTooLarge  = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
+	reasonHeldUp    = "waiting for an open transaction of a producer"
 )
 
 // vitals are what a worker's health is told from. They outlive the run, and are
@@ -35,6 +38,7 @@ type vitals struct {
 	database   condition
 	broker     condition
 	noTopic    condition // its partition is the name of the first topic that is missing
+	copying    condition
 	fetch      condition
 	fetchLast  time.Time
 	progress   time.Time
@@ -60,7 +64,32 @@ func (c *condition) begin(reason, at string, err error) {
 }
 
 // A reach is how far a partition is settled, and how far it goes.
-type reach struct{ next, end int64 }
+type reach struct {
+	known     bool  // whether next is
+	next, end int64 // end: of what can be consumed, by what the last fetch said
+	high      int64 // the end of the log
+
+	// hidden is since when an open transaction has begun at the same offset, stable;
+	// zero while there is none.
+	hidden time.Time
+	stable int64
+
+	tooLarge condition // a batch that can't be unpacked
+}
+
+// lag returns how many offsets are not settled.
+func (r reach) lag() int64 {
+	if !r.known {
+		return 0
+	}
+	return max(0, r.end-r.next, r.high-r.next)
+}
+
+// isHeldUp reports whether there is nothing to consume but what an open transaction
+// hides, for longer than transactions take.
+func (r reach) isHeldUp(after time.Duration) bool {
+	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high && time.Since(r.hidden) >= after
+}
 
 func newVitals(cfg Config) *vitals {
 	v := &vitals{
@@ -138,26 +167,104 @@ func (v *vitals) lost() {
 	v.change(func() { v.left.begin(reasonLost, "", nil) })
 }
 
-// polled notes what a partition has sent: records from offset first on, and
-// where its log ends.
-func (v *vitals) polled(at partition, first, end int64) {
+// begins notes from where on a partition is consumed.
+func (v *vitals) begins(at partition, offset int64) {
 	v.change(func() {
-		v.fetch = condition{}
 		if r, ok := v.partitions[at]; ok {
-			if r == (reach{}) {
-				r.next = first
-			}
-			v.partitions[at] = reach{r.next, end} // what came before may be in hand
+			r.known, r.next, r.end, r.high = true, offset, offset, max(offset, r.high)
+			v.partitions[at] = r
 			v.measure()
 		}
 	})
+}
+
+// polled notes what a partition has sent: records from offset first on, and
+// where its log ends.
+func (v *vitals) polled(at partition, first int64, e ends) {
+	v.change(func() {
+		v.fetch = condition{}
+		if r, ok := v.partitions[at]; ok {
+			if !r.known || first < r.next {
+				r.known, r.next = true, first
+			}
+			r.end, r.high = e.stable, e.high // what came before may be in hand
+			v.partitions[at] = r
+			v.measure()
+		}
+	})
+}
+
+// surveyed notes the bounds of partitions. What was deleted before it was consumed is
+// no lag.
+func (v *vitals) surveyed(found map[partition]ends) {
+	v.change(func() {
+		for at, e := range found {
+			r, ok := v.partitions[at]
+			if !ok {
+				continue
+			}
+			if e.start >= e.high && !r.known {
+				r.known, r.end = true, e.high // there is nothing, wherever it begins
+				r.next = e.high
+			}
+			r.next, r.high = max(r.next, e.start), e.high
+			switch {
+			case e.stable >= e.high:
+				r.hidden = time.Time{}
+			case r.hidden.IsZero() || r.stable != e.stable:
+				r.hidden = time.Now()
+			}
+			r.stable = e.stable
+			v.partitions[at] = r
+		}
+		v.measure()
+	})
+}
+
+// cantUnpack notes that a partition stands still at a batch that is too large.
+func (v *vitals) cantUnpack(at partition, err error) {
+	v.change(func() {
+		if r, ok := v.partitions[at]; ok {
+			r.tooLarge.begin(reasonTooLarge, at.String(), err)
+			v.partitions[at] = r
+		}
+	})
+}
+
+// isSettled reports whether a partition is settled up to an offset.
+func (v *vitals) isSettled(at partition, end int64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r, ok := v.partitions[at]
+	return ok && r.known && r.next >= end
+}
+
+// isHeldUp reports whether open transactions hide anything: for how long does not
+// matter.
+func (v *vitals) isHeldUp() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.heldUp(0)
+	return ok
+}
+
+// heldUp returns the partition that an open transaction holds up for the longest time,
+// if any is for some time.
+func (v *vitals) heldUp(after time.Duration) (c condition, ok bool) {
+	for at, r := range v.partitions {
+		if r.isHeldUp(after) && (!ok || r.hidden.Before(c.since)) {
+			c, ok = condition{since: r.hidden, reason: reasonHeldUp, partition: at.String()}, true
+		}
+	}
+	return c, ok
 }
 
 // settled notes how far a partition is settled.
 func (v *vitals) settled(at partition, next int64) {
 	v.change(func() {
 		if r, ok := v.partitions[at]; ok {
-			v.partitions[at] = reach{next, max(next, r.end)}
+			r.known, r.next, r.end, r.high = true, next, max(next, r.end), max(next, r.high)
+			v.partitions[at] = r
 			v.measure()
 		}
 	})
@@ -200,6 +307,16 @@ func (v *vitals) missTopics(topics []string) {
 	})
 }
 
+// failedToCopy notes that dead letters could not be copied, and copied that they could,
+// or that there are none.
+func (v *vitals) failedToCopy(err error) {
+	v.change(func() { v.copying.begin(reasonCopy, "", err) })
+}
+
+func (v *vitals) copied() {
+	v.change(func() { v.copying = condition{} })
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -210,10 +327,14 @@ func (v *vitals) failedToFetch(at string, err error) {
 	})
 }
 
-// measure keeps the time at which the worker fell behind.
+// measure keeps the time at which the worker fell behind what it can consume.
 func (v *vitals) measure() {
-	switch lag := v.lag(); {
-	case lag == 0:
+	var due int64
+	for _, r := range v.partitions {
+		due += max(0, r.end-r.next)
+	}
+	switch {
+	case due == 0:
 		v.behind = time.Time{}
 	case v.behind.IsZero():
 		v.behind = time.Now()
@@ -222,7 +343,7 @@ func (v *vitals) measure() {
 
 func (v *vitals) lag() (lag int64) {
 	for _, r := range v.partitions {
-		lag += r.end - r.next
+		lag += r.lag()
 	}
 	return lag
 }
@@ -241,19 +362,38 @@ func (v *vitals) trouble() condition {
 		return v.broker
 	case !v.noTopic.since.IsZero():
 		return v.noTopic
+	case !v.tooLarge().since.IsZero():
+		return v.tooLarge()
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
 		return condition{since: idle, reason: reasonStalled, partition: v.furthest()}
 	}
+	if held, ok := v.heldUp(v.stalledAfter); ok {
+		return held
+	}
+	if !v.copying.since.IsZero() {
+		return v.copying
+	}
 	return condition{}
+}
+
+// tooLarge returns that there is a partition which stands still at a batch that can't
+// be unpacked.
+func (v *vitals) tooLarge() (c condition) {
+	for _, r := range v.partitions {
+		if s := r.tooLarge.since; !s.IsZero() && (c.since.IsZero() || s.Before(c.since)) {
+			c = r.tooLarge
+		}
+	}
+	return c
 }
 
 // furthest names the partition with the most lag.
 func (v *vitals) furthest() (name string) {
 	var most int64
 	for at, r := range v.partitions {
-		if lag := r.end - r.next; lag > most {
+		if lag := r.lag(); lag > most {
 			most, name = lag, at.String()
 		}
 	}

@@ -64,8 +64,11 @@ func (r *run) watch(ctx context.Context) error {
 // progress without anything that failed: what fails is logged where it does.
 func (r *run) sleepWatchfully(ctx context.Context, d time.Duration) bool {
 	for ; d > 0; d -= watchTrouble {
-		if h := r.vitals.health(); h.Reason == reasonStalled {
+		switch h := r.vitals.health(); h.Reason {
+		case reasonStalled:
 			r.log.stalled(h)
+		case reasonHeldUp:
+			r.log.heldUp(h)
 		}
 		if !sleep(ctx, min(d, watchTrouble)) {
 			return false
@@ -89,20 +92,25 @@ func (r *run) look(run context.Context) (well bool, err error) {
 	}
 	r.vitals.brokerAnswers()
 	r.log.broker()
-	request := kmsg.NewPtrMetadataRequest()
-	for _, topic := range r.cfg.Topics {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = new(topic)
-		request.Topics = append(request.Topics, t)
-	}
-	response, err := request.RequestWith(ctx, r.client)
+	response, err := r.askTopics(ctx)
 	if err != nil {
 		if run.Err() != nil {
 			return false, nil
 		}
 		return false, r.fatal(err, "")
 	}
-	return r.lookAtTopics(response.Topics)
+	well, err = r.lookAtTopics(response.Topics)
+	return well && r.lookAtEnds(ctx), err
+}
+
+// lookAtEnds looks for partitions that an open transaction holds up.
+func (r *run) lookAtEnds(ctx context.Context) (well bool) {
+	found, err := r.askEnds(ctx)
+	if err != nil {
+		return false
+	}
+	r.vitals.surveyed(found)
+	return !r.vitals.isHeldUp()
 }
 
 func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err error) {

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the database/sql driver that goose uses
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 	"github.com/pressly/goose/v3/lock"
 )
 
@@ -20,77 +23,94 @@ var files embed.FS
 // Version is the version of the schema that this build of the framework needs.
 const Version = 3
 
-// lockID is the advisory lock that keeps two migrations apart: "pawl" in ASCII.
-const lockID = 0x7061776c
-
 // ErrSchema is what every [*SchemaError] is.
-var ErrSchema = errors.New("schema pawl does not fit this build")
+var ErrSchema = errors.New("the framework's schema does not fit this build")
 
-// A SchemaError says that the database's schema is not at [Version].
+// A SchemaError says that the framework's schema in a database is not at [Version].
 type SchemaError struct {
-	Have int64 // 0: there is no schema pawl
-	Want int64
+	Schema Schema
+	Have   int64 // 0: there is no such schema
+	Want   int64
 }
 
 func (e *SchemaError) Error() string {
 	switch {
 	case e.Have == 0:
-		return fmt.Sprintf("there is no schema pawl in this database; make it with: %s", fix)
+		return fmt.Sprintf("there is no schema %s in this database; make it with: %s", e.Schema, e.Schema.fix())
 	case e.Have < e.Want:
-		return fmt.Sprintf("schema pawl is at version %d, this build needs %d; bring it up with: %s", e.Have, e.Want, fix)
+		return fmt.Sprintf("schema %s is at version %d, this build needs %d; bring it up with: %s", e.Schema, e.Have, e.Want, e.Schema.fix())
 	}
-	return fmt.Sprintf("schema pawl is at version %d, this build knows only %d: "+
-		"run a build that is as new as the schema, or, with the newer build, take the schema down", e.Have, e.Want)
+	return fmt.Sprintf("schema %s is at version %d, this build knows only %d: "+
+		"run a build that is as new as the schema, or, with the newer build, take the schema down", e.Schema, e.Have, e.Want)
 }
 
 // Is reports whether target is [ErrSchema].
 func (e *SchemaError) Is(target error) bool { return target == ErrSchema }
 
-const fix = `go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up --database-url "$DATABASE_URL" (or call migrations.Up)`
+// fix says how to bring the schema up.
+func (s Schema) fix() string {
+	flag := ""
+	if s.String() != DefaultSchema {
+		flag = " --schema '" + strings.ReplaceAll(s.String(), "'", `'\''`) + "'"
+	}
+	return "go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up --database-url \"$DATABASE_URL\"" + flag + " (or call migrations.Up)"
+}
 
 // A Querier is what [Check] needs: a pgx pool, connection or transaction.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Check returns a [*SchemaError] unless the database's schema pawl is at
-// [Version]. Any other error is one of reaching the database. It needs SELECT
-// on pawl.goose_db_version and USAGE on the schema, no more.
-func Check(ctx context.Context, db Querier) error {
+// Check is [Schema.Check] for the [DefaultSchema].
+func Check(ctx context.Context, db Querier) error { return Schema("").Check(ctx, db) }
+
+// Up is [Schema.Up] for the [DefaultSchema].
+func Up(ctx context.Context, databaseURL string) error { return Schema("").Up(ctx, databaseURL) }
+
+// Down is [Schema.Down] for the [DefaultSchema].
+func Down(ctx context.Context, databaseURL string) error { return Schema("").Down(ctx, databaseURL) }
+
+// Check returns a [*SchemaError] unless the schema is there, at [Version]. Any other
+// error is one of the schema's name, or of reaching the database. It needs SELECT on
+// the schema's goose_db_version and USAGE on the schema, no more.
+func (s Schema) Check(ctx context.Context, db Querier) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
 	// Asked for first, because a query of a table that is not there is an error,
 	// and would spoil the caller's transaction.
-	const there = `SELECT to_regclass('pawl.goose_db_version') IS NOT NULL`
-	const latest = `
+	const there = `SELECT to_regclass($1) IS NOT NULL`
+	latest := s.SQL(`
 SELECT coalesce(max(version_id), 0) FROM (
 	SELECT DISTINCT ON (version_id) version_id, is_applied
 	FROM pawl.goose_db_version ORDER BY version_id, id DESC
-) AS v WHERE is_applied`
+) AS v WHERE is_applied`)
 	var have int64
 	var isThere bool
-	err := db.QueryRow(ctx, there).Scan(&isThere)
+	err := db.QueryRow(ctx, there, s.versionTable()).Scan(&isThere)
 	if err == nil && isThere {
 		err = db.QueryRow(ctx, latest).Scan(&have)
 	}
 	if err != nil {
-		return fmt.Errorf("read the version of schema pawl, which needs USAGE on it and SELECT on pawl.goose_db_version: %w", err)
+		return fmt.Errorf("read the version of schema %s, which needs USAGE on it and SELECT on %s: %w", s, s.versionTable(), err)
 	}
 	if have != Version {
-		return &SchemaError{Have: have, Want: Version}
+		return &SchemaError{Schema: s, Have: have, Want: Version}
 	}
 	return nil
 }
 
-// Up brings the schema to [Version]. The role needs CREATE on the database. A
-// schema that is there already is left as it is; a newer one is a
+// Up makes the schema, or brings it to [Version]. The role needs CREATE on the
+// database. A schema that is there already is left as it is; a newer one is a
 // [*SchemaError]. databaseURL is a PostgreSQL connection string.
-func Up(ctx context.Context, databaseURL string) error {
-	return run(ctx, databaseURL, func(p *goose.Provider) error {
+func (s Schema) Up(ctx context.Context, databaseURL string) error {
+	return s.run(ctx, databaseURL, func(p *goose.Provider) error {
 		have, err := p.GetDBVersion(ctx)
 		if err != nil {
 			return err
 		}
 		if have > Version {
-			return &SchemaError{Have: have, Want: Version}
+			return &SchemaError{Schema: s, Have: have, Want: Version}
 		}
 		_, err = p.Up(ctx)
 		return err
@@ -99,57 +119,121 @@ func Up(ctx context.Context, databaseURL string) error {
 
 // Down takes the schema's tables away, and with them all history, parked
 // records and dead letters. The entity tables are not touched.
-func Down(ctx context.Context, databaseURL string) error {
-	return run(ctx, databaseURL, func(p *goose.Provider) error {
+func (s Schema) Down(ctx context.Context, databaseURL string) error {
+	return s.run(ctx, databaseURL, func(p *goose.Provider) error {
 		_, err := p.DownTo(ctx, 0)
 		return err
 	})
 }
 
-func run(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
+func (s Schema) run(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
+	if err := s.Validate(); err != nil {
+		return err
+	}
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-
-	// goose keeps its version table in the schema, so the schema comes first.
-	// The lock keeps two concurrent CREATE SCHEMA IF NOT EXISTS from colliding.
-	const schema = `
-DO $$ BEGIN
-	IF to_regnamespace('pawl') IS NULL THEN
-		PERFORM pg_advisory_xact_lock(x'7061776c'::bigint);
-		CREATE SCHEMA IF NOT EXISTS pawl;
-	END IF;
-END $$`
-	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return fmt.Errorf("create schema pawl: %w", err)
+	if err := s.create(ctx, db); err != nil {
+		return fmt.Errorf("create schema %s: %w", s, err)
 	}
-	provider, err := newProvider(db)
+	provider, err := s.newProvider(db)
 	if err != nil {
-		return fmt.Errorf("load the migrations of schema pawl: %w", err)
+		return fmt.Errorf("load the migrations of schema %s: %w", s, err)
 	}
 	if err := do(provider); err != nil {
-		return fmt.Errorf("migrate schema pawl: %w", err)
+		return fmt.Errorf("migrate schema %s: %w", s, err)
 	}
 	return nil
 }
 
-func newProvider(db *sql.DB) (*goose.Provider, error) {
-	sqlFiles, err := fs.Sub(files, "sql")
+// create makes the schema if it is not there: goose keeps its version table in it. The
+// lock keeps two concurrent CREATE SCHEMA IF NOT EXISTS from colliding.
+func (s Schema) create(ctx context.Context, db *sql.DB) error {
+	var isThere bool
+	err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, s.String()).Scan(&isThere)
+	if err != nil || isThere {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after a COMMIT it does nothing, and before it the first error counts
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, s.lockID()); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+s.Quoted()); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (s Schema) newProvider(db *sql.DB) (*goose.Provider, error) {
+	all, err := s.migrations()
 	if err != nil {
 		return nil, err
 	}
 	locker, err := lock.NewPostgresSessionLocker(
-		lock.WithLockID(lockID),
+		lock.WithLockID(s.lockID()),
 		// Look every second for up to five minutes, not every five seconds.
 		lock.WithLockTimeout(1, 300),
 	)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectPostgres, db, sqlFiles,
-		goose.WithTableName("pawl.goose_db_version"),
+	store, err := database.NewStore(database.DialectPostgres, s.versionTable())
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectCustom, db, nil,
+		goose.WithStore(versions{store}),
+		goose.WithGoMigrations(all...),
 		goose.WithSessionLocker(locker),
 		goose.WithDisableGlobalRegistry(true))
+}
+
+// versionTable is the quoted name of goose's table.
+func (s Schema) versionTable() string { return s.Quoted() + ".goose_db_version" }
+
+// versions is goose's store. Its own does not find a table whose name is quoted.
+type versions struct{ database.Store }
+
+// TableExists is called by goose where a store has it.
+func (v versions) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, v.Tablename()).Scan(&exists)
+	return exists, err
+}
+
+// migrations returns the migrations, written for the schema. goose gets them as
+// functions: its parser looks for semicolons, and a schema's name may hold some.
+func (s Schema) migrations() (all []*goose.Migration, err error) {
+	names, err := fs.Glob(files, "sql/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		version, err := goose.NumericComponent(path.Base(name))
+		if err != nil {
+			return nil, err
+		}
+		up, down, ok := strings.Cut(string(text), "-- +goose Down")
+		if !ok {
+			return nil, fmt.Errorf("migration %s has no way down", name)
+		}
+		all = append(all, goose.NewGoMigration(version, s.statements(up), s.statements(down)))
+	}
+	return all, nil
+}
+
+func (s Schema) statements(text string) *goose.GoFunc {
+	return &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, s.SQL(text))
+		return err
+	}}
 }

@@ -106,11 +106,13 @@ func TestConcurrentUps(t *testing.T) {
 	url := testenv.Postgres(t)
 	var wait sync.WaitGroup
 	for range 4 {
-		wait.Go(func() {
-			if err := migrations.Up(t.Context(), url); err != nil {
-				t.Error(err)
-			}
-		})
+		for _, name := range []migrations.Schema{"", "other"} {
+			wait.Go(func() {
+				if err := name.Up(t.Context(), url); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 	wait.Wait()
 	pool := connect(t, url)
@@ -211,5 +213,61 @@ func TestNoDatabase(t *testing.T) {
 		if err := migrations.Up(t.Context(), url); err == nil {
 			t.Errorf("Up(%q) succeeds", url)
 		}
+	}
+}
+
+// TestSchemas checks that schemas of several names, the odd ones included, stand side
+// by side in one database and know nothing of each other.
+func TestSchemas(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	pool := connect(t, url)
+	names := []migrations.Schema{"", "tenant", "Tenant", `a "b" pawl.c; -- 'd' %s`, migrations.Schema(strings.Repeat("é", 31))}
+	count := func() (n int) {
+		t.Helper()
+		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_tables WHERE tablename IN ('transitions', 'goose_db_version')`).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for i, name := range names {
+		missing, ok := errors.AsType[*migrations.SchemaError](name.Check(t.Context(), pool))
+		if !ok || missing.Schema != name || !strings.Contains(missing.Error(), name.String()) {
+			t.Errorf("%q before Up: %v", name, missing)
+		}
+		for range 2 {
+			if err := name.Up(t.Context(), url); err != nil {
+				t.Fatalf("%q: %v", name, err)
+			}
+		}
+		if err := name.Check(t.Context(), pool); err != nil || count() != 2*(i+1) {
+			t.Errorf("%q: %d tables, %v", name, count(), err)
+		}
+	}
+	for i, name := range names {
+		if err := name.Down(t.Context(), url); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) || count() != 2*len(names)-i-1 {
+			t.Errorf("%q: %d tables after Down", name, count())
+		}
+	}
+	for _, name := range []migrations.Schema{"pg_x", "information_schema", "a\nb", "a\xff", migrations.Schema(strings.Repeat("é", 32))} {
+		if err := errors.Join(name.Up(t.Context(), url), name.Down(t.Context(), url)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
+			t.Errorf("%q is taken for a name: %v", name, err)
+		}
+	}
+}
+
+// TestFixIsForTheShell checks that what an error says to run names the schema.
+func TestFixIsForTheShell(t *testing.T) {
+	t.Parallel()
+	err := &migrations.SchemaError{Schema: "o'dd one", Want: migrations.Version}
+	if want := `--schema 'o'\''dd one'`; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v does not say %s", err, want)
+	}
+	if err.Schema = ""; strings.Contains(err.Error(), "--schema") {
+		t.Errorf("%v names the schema pawl", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A Result is what became of a batch.
@@ -42,22 +43,33 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
 func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
+	return s.apply(ctx, records, fewRecords)
+}
+
+// fewRecords and manyRecords bound the records whose rows are written one by one in one
+// transaction, to find out which of them PostgreSQL refuses: few where that is rare, for
+// all others are written as a set then, and many where one part of a batch after the
+// other has such records.
+const (
+	fewRecords  = 64
+	manyRecords = 512
+)
+
+func (s *Store) apply(ctx context.Context, records []*Record, few int) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
 	if areTooLarge(records) {
-		return s.applyParts(ctx, records)
+		return s.applyParts(ctx, records, few)
 	}
-	plan, err := s.transact(ctx, s.decide(records, true))
+	plan, err := s.settle(ctx, s.decisionOn(records), len(records) <= few)
 	switch {
 	case err == nil:
 		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
-	case len(records) == 1 && CauseOf(err) == Data:
-		return s.applyAlone(ctx, records[0])
 	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
-	return s.applyParts(ctx, records)
+	return s.applyParts(ctx, records, few)
 }
 
 // maxBatchBytes bounds the records of one transaction: a statement may carry all of
@@ -79,11 +91,14 @@ func areTooLarge(records []*Record) bool {
 // and the more transactions it takes.
 const parts = 8
 
-func (s *Store) applyParts(ctx context.Context, records []*Record) (all Result, err error) {
+func (s *Store) applyParts(ctx context.Context, records []*Record, few int) (all Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
-		part, err := s.Apply(ctx, records[done:min(done+size, len(records))])
+		part, err := s.apply(ctx, records[done:min(done+size, len(records))], few)
 		all = all.and(part, records[:done])
+		if slices.ContainsFunc(part.Outcomes, func(o Outcome) bool { return o.Reason == ReasonConstraint }) {
+			few = manyRecords
+		}
 		if err != nil {
 			return all, err
 		}
@@ -95,7 +110,7 @@ func (s *Store) applyParts(ctx context.Context, records []*Record) (all Result, 
 // error may be that of one record, or about a limit of time. A batch that runs into
 // such a limit of the role or the server would do so for ever, were it not made smaller.
 func fewerMayDo(err error) bool {
-	return CauseOf(err) == Data || errors.Is(err, errTooMuchParked) ||
+	return isRefusal(err) || errors.Is(err, errSerial) || errors.Is(err, errTooMuchParked) ||
 		isCode(err, queryCanceled, lockNotAvailable, idleInTransaction, transactionTimeout)
 }
 
@@ -118,77 +133,87 @@ func (r Result) and(more Result, records []*Record) Result {
 	return r
 }
 
-// applyAlone settles one record that PostgreSQL refused. The refused data may
-// be that of a record which is parked for the same entities: so these are judged
-// first, each on its own, then the record without them, and then they are again.
-func (s *Store) applyAlone(ctx context.Context, r *Record) (result Result, err error) {
-	if result.Released, err = s.releaseAlone(ctx, r); err != nil {
-		return Result{}, err
-	}
-	outcome, err := s.applyOne(ctx, r)
-	if err != nil {
-		return Result{}, fmt.Errorf("apply %s alone: %w", r.Origin, err)
-	}
-	more, err := s.releaseAlone(ctx, r)
-	if err != nil {
-		return Result{}, err // the record will be found to be a duplicate
-	}
-	result.Outcomes = []Outcome{outcome}
-	return result.and(Result{Released: more}, []*Record{r}), nil
+// A decision is what a transaction is about: what it reads, and what it makes of that.
+type decision struct {
+	read  func(ctx context.Context, tx sender, lock bool) (*View, error)
+	judge func(view *View, refused map[*Record]error) *Plan
 }
 
-// applyOne settles one record, and leaves those that are parked alone. If
-// PostgreSQL refuses it, it is rejected for that.
-func (s *Store) applyOne(ctx context.Context, r *Record) (Outcome, error) {
-	plan, err := s.transact(ctx, s.decide([]*Record{r}, false))
-	if CauseOf(err) == Data {
-		refused := *r
-		refused.Err = &Refusal{ReasonConstraint, err}
-		plan, err = s.transact(ctx, s.decide([]*Record{&refused}, false))
+// decisionOn is the decision about a batch.
+func (s *Store) decisionOn(records []*Record) decision {
+	return decision{
+		read: func(ctx context.Context, tx sender, lock bool) (*View, error) {
+			return s.read(ctx, tx, records, reading{lock: lock, parked: true, bounded: len(records) > 1})
+		},
+		judge: func(view *View, refused map[*Record]error) *Plan {
+			return foldWithout(s.rules, view, records, refused)
+		},
 	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	return plan.Outcomes[0], nil
 }
 
-// A decision reads what it needs in a transaction and returns what the
-// transaction has to write. With lock it locks the rows that it reads.
-type decision func(ctx context.Context, tx sender, lock bool) (*Plan, error)
-
-// decide is the decision about a batch, with or without the records that are
-// parked for its entities.
-func (s *Store) decide(records []*Record, parked bool) decision {
-	return func(ctx context.Context, tx sender, lock bool) (*Plan, error) {
-		view, err := s.read(ctx, tx, records, reading{lock: lock, parked: parked, bounded: len(records) > 1})
-		if err != nil {
-			return nil, err
+// settle makes a decision true. If PostgreSQL refuses something, and the records are few
+// enough, it finds out what by writing them one by one.
+func (s *Store) settle(ctx context.Context, d decision, few bool) (*Plan, error) {
+	locks := make(fateLocks)
+	plan, err := s.transact(ctx, d, locks, false)
+	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
+		if isRefusal(err) {
+			locks.exclude() // some record is going to be buried
 		}
-		return Fold(s.rules, view, records), nil
+		plan, err = s.transact(ctx, d, locks, true)
 	}
+	return plan, err
 }
+
+// errSerial says that the rows of a plan are to be written one by one.
+var errSerial = errors.New("constraints can't be kept for a set of rows")
 
 // transact runs one transaction: read, fold, write. Two round trips, as a rule. If
 // rows were moved in between, it is rolled back and run again, with the rows locked.
-// The fate locks come before those of rows, always: with the first attempt's writes,
-// and at the beginning of the others, whose reading locks rows.
-func (s *Store) transact(ctx context.Context, decide decision) (plan *Plan, err error) {
-	locks := make(fateLocks)
+// The fate locks come before those of rows, always: with the writes where nothing is
+// locked before, and otherwise at the beginning, which then has to have guessed them.
+func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
+		var moves []*Move
 		err = s.inTransaction(ctx, func(tx *transaction) error {
-			tx.locks = locks
-			if plan, err = decide(ctx, tx, attempt > 0); err != nil {
+			lock := attempt > 0 || oneByOne
+			if lock {
+				tx.locks = locks
+			}
+			view, err := d.read(ctx, tx, lock)
+			if err != nil {
 				return err
+			}
+			judge := func(refused map[*Record]error) *Plan { return d.judge(view, refused) }
+			var rows writing
+			if oneByOne {
+				trial, err := s.oneByOne(ctx, tx, judge)
+				if err != nil {
+					return err
+				}
+				plan, moves = trial.plan, trial.moves
+			} else {
+				plan = judge(nil)
+				moves = inOrder(plan.Moves)
+				rows = s.arrange(moves)
 			}
 			fates := fatesOf(plan)
 			held := locks.cover(fates)
 			locks.add(fates)
-			if attempt > 0 && !held {
+			switch {
+			case rows.serial:
+				return errSerial
+			case !lock:
+				return tx.finish(ctx, s.writes(plan, moves, rows, attempt, fates))
+			case !held:
 				return errMoved
 			}
-			return tx.finish(ctx, s.writes(plan, attempt))
+			return tx.finish(ctx, s.writes(plan, moves, rows, attempt, nil))
 		})
 		if !errors.Is(err, errMoved) {
+			if err == nil {
+				s.noteWritten(moves)
+			}
 			return plan, err
 		}
 	}

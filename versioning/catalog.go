@@ -40,18 +40,27 @@ func (e *TableError) Is(target error) bool { return target == ErrTable }
 // *TableError for each mismatch.
 func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
 	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
+	t.creates, t.updates = eventsOf(t.Machine)
 	t.states = make(map[string]statemachine.State)
 	for _, state := range t.Machine.States() {
 		t.states[string(state)] = state
 	}
-	relation, err := t.relation(ctx, conn)
-	if err != nil {
+	if err := t.relation(ctx, conn); err != nil {
 		return nil, err
 	}
-	if err := t.readColumns(ctx, conn, relation); err != nil {
+	if err := t.readColumns(ctx, conn); err != nil {
 		return nil, fmt.Errorf("read the columns of table %s from the catalog: %w", t.Name, err)
 	}
-	return t, errors.Join(t.checkKey(), t.checkState(), t.checkVersion())
+	if err := errors.Join(t.checkKey(), t.checkState(), t.checkVersion()); err != nil {
+		return nil, err
+	}
+	if err := t.readRules(ctx, conn); err != nil {
+		if errors.Is(err, ErrTable) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("read the constraints and triggers of table %s from the catalog: %w", t.Name, err)
+	}
+	return t, nil
 }
 
 func (t *table) problem(column, format string, args ...any) error {
@@ -59,7 +68,7 @@ func (t *table) problem(column, format string, args ...any) error {
 }
 
 // relation finds the table, and checks what it is and what the role may do.
-func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) (oid uint32, err error) {
+func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) error {
 	const query = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, current_user,
        array_remove(ARRAY[
@@ -69,26 +78,27 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, current_user,
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
 	var schema, name, kind, user string
 	var missing []string
-	err = conn.QueryRow(ctx, query, t.ident).Scan(&oid, &schema, &name, &kind, &user, &missing)
+	err := conn.QueryRow(ctx, query, t.ident).Scan(&t.oid, &schema, &name, &kind, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return 0, t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
+		return t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
 	case isCode(err, insufficientPrivilege):
-		return 0, t.problem("", "the role may not look into its schema; GRANT USAGE on it")
+		return t.problem("", "the role may not look into its schema; GRANT USAGE on it")
 	case err != nil:
-		return 0, fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
+		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
 	case kind != "r" && kind != "p":
-		return 0, t.problem("", "is not a table (relkind %q)", kind)
+		return t.problem("", "is not a table (relkind %q)", kind)
 	case len(missing) > 0:
-		return 0, t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
+		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
 	t.ident = pgx.Identifier{schema, name}.Sanitize() // whatever the search_path of a connection
-	return oid, nil
+	return nil
 }
 
 // columnsQuery describes the columns of table $1. Where the type of one is a
 // domain, the rows of base go down to the type below, and gather what the
-// domains add on the way.
+// domains add on the way. They come in the order of their names: so do the columns of
+// a change, which a digest is made of.
 const columnsQuery = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default
@@ -106,7 +116,7 @@ SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum),
        EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND keys.indisprimary),
        coalesce(quote_ident(cn.nspname) || '.' || quote_ident(co.collname), ''), coalesce(co.collisdeterministic, true),
-       CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END
+       CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END, b.typmod, b.oid <> a.atttypid
 FROM pg_attribute AS a
 JOIN base AS b ON b.attnum = a.attnum
 JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd'
@@ -114,17 +124,17 @@ JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
 LEFT JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
 WHERE a.attrelid = $1
-ORDER BY a.attnum`
+ORDER BY a.attname COLLATE "C"`
 
-func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn, relation uint32) error {
-	rows, err := conn.Query(ctx, columnsQuery, relation)
+func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn) error {
+	rows, err := conn.Query(ctx, columnsQuery, t.oid)
 	if err != nil {
 		return err
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c tableColumn, err error) {
 		var schema, base string
 		err = row.Scan(&c.name, &c.typeName, &schema, &base, &c.base, &c.array, &c.notNull, &c.hasDefault, &c.identity,
-			&c.generated, &c.labels, &c.unique, &c.primary, &c.collation, &c.exactText, &c.maxLength)
+			&c.generated, &c.labels, &c.unique, &c.primary, &c.collation, &c.exactText, &c.maxLength, &c.modifier, &c.domain)
 		c.cast = pgx.Identifier{schema, base}.Sanitize()
 		return c, err
 	})

@@ -99,9 +99,21 @@ func CauseOf(err error) Cause {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return Infrastructure
 	}
+	switch {
+	case errors.Is(err, ErrAllRefused):
+		return Infrastructure
+	case errors.Is(err, ErrTable):
+		return Fatal
+	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || len(pgErr.Code) != 5 {
 		return Infrastructure
+	}
+	switch {
+	case errors.Is(err, errOwnTables), pgErr.Code == exhaustedSequence:
+		return Infrastructure
+	case pgErr.Code == insufficientPrivilege && pgErr.Routine == "ExecWithCheckOptions":
+		return Data // row security refuses the row; a right that is missing is found elsewhere
 	}
 	if cause, ok := causes[pgErr.Code[:2]]; ok {
 		return cause
@@ -114,6 +126,8 @@ func CauseOf(err error) Cause {
 
 const (
 	insufficientPrivilege = "42501"
+	exhaustedSequence     = "2200H" // the message names the sequence
+	internalError         = "XX000" // such as one that an extension makes of a value that it does not take
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
 	lockNotAvailable      = "55P03" // within lock_timeout
 	idleInTransaction     = "25P03" // idle_in_transaction_session_timeout

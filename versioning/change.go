@@ -25,8 +25,20 @@ type Change struct {
 
 	// MessageID tells this message from every other message that reaches
 	// the same entity. Empty means the record's origin: its topic's UUID,
-	// partition and offset. (package consumer fills it from a header first.)
+	// partition and offset. (package consumer fills it from headers first.)
+	//
+	// Producers that send a message twice send it with the same ID, event and
+	// columns. An ID that comes again with another event, or with columns that are
+	// set to other values, is another message: it has diverged. So what differs each
+	// time a message is sent, such as the time of the Kafka record, is not to be in
+	// Set where messages may be sent twice.
 	MessageID string
+
+	// FormerID is an ID that the same message may have in the history of an earlier
+	// version of the application: there it makes a duplicate of the same event, as
+	// MessageID does. It does not stand for another message, though, and is not
+	// written. Empty means none.
+	FormerID string
 
 	// Expected is the version that the message expects to find, where it
 	// carries one. The zero value expects nothing.
@@ -36,6 +48,14 @@ type Change struct {
 	// the transition. nil values are written as NULL; columns that are not
 	// named keep their value, or get their default in a new row.
 	Set Columns
+}
+
+// messageIDs returns the IDs that the history may know the change's message by.
+func (c *Change) messageIDs() []string {
+	if c.FormerID == "" || c.FormerID == c.MessageID {
+		return []string{c.MessageID}
+	}
+	return []string{c.MessageID, c.FormerID}
 }
 
 // Columns are column values by column name. A value is whatever pgx can encode

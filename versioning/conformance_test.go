@@ -8,16 +8,33 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pool := testenv.Pool(t, migrated)
+	testConformance(t, testenv.Pool(t, migrated), migrations.DefaultSchema)
+}
+
+// TestConformanceInAnotherSchema is TestConformance in a database that has no schema
+// pawl.
+func TestConformanceInAnotherSchema(t *testing.T) {
+	t.Parallel()
+	testConformance(t, testenv.Pool(t, inOddSchema), oddSchema)
+}
+
+// oddSchema is a name that does not do without quotes, in SQL and for goose.
+const oddSchema = `my "odd" pawl.schema; --'%d`
+
+var inOddSchema = testenv.Template("odd", migrations.Schema(oddSchema).Up)
+
+func testConformance(t *testing.T, pool *pgxpool.Pool, schema string) {
+	t.Helper()
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
-		mustExec(t, pool, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters RESTART IDENTITY`)
+		mustExec(t, pool, in(schema, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters RESTART IDENTITY`))
 		var tables []versioning.Table
 		for _, r := range rules {
 			name := pgx.Identifier{r.Machine.Name()}.Sanitize()
@@ -28,8 +45,8 @@ func TestConformance(t *testing.T) {
 				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
 			})
 		}
-		store := open(t, pool, tables...)
-		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store}}
+		store := openIn(t, pool, schema, tables...)
+		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
 	})
 }
 
@@ -38,6 +55,7 @@ type database struct {
 	t     *testing.T
 	pool  *pgxpool.Pool
 	store *versioning.Store
+	in    string // the framework's schema
 }
 
 func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
@@ -64,9 +82,9 @@ func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
 
 func (d *database) History(e versioning.Entity) []versioningtest.Transition {
 	d.t.Helper()
-	rows, err := d.pool.Query(d.t.Context(), `
+	rows, err := d.pool.Query(d.t.Context(), in(d.in, `
 SELECT version, event, from_state, to_state, message_id, topic, topic_id, partition, "offset", definition_version
-FROM pawl.transitions WHERE machine = $1 AND entity = $2 ORDER BY version`, e.Machine, e.Key)
+FROM pawl.transitions WHERE machine = $1 AND entity = $2 ORDER BY version`), e.Machine, e.Key)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func TestZombie(t *testing.T) {
 		if round%3 != 2 && (count[versioning.Applied] != entities*4 || count[versioning.Duplicate] != entities*4*(workers-1)) {
 			t.Fatalf("round %d: %v, want each step applied once and the rest duplicates", round, count)
 		}
-		if _, err := store.Sweep(t.Context()); err != nil {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,12 +212,35 @@ func TestParkedInBetween(t *testing.T) {
 	var l log
 	tr.before(first(1, func() { apply(t, store, l.say("a", "placed")) }))
 	wantVerdicts(t, apply(t, hooked, l.say("a", "captured")), "early no_entity")
-	swept, err := store.Sweep(t.Context())
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
 	if err != nil || len(swept.Released) != 1 || swept.Released[0].Outcome.Verdict != versioning.Applied {
 		t.Errorf("Sweep = %+v, %v; want one applied", swept, err)
 	}
 	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,paid,2,,,)")
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+}
+
+// TestParkedAfterReading is the other way round: the worker that moves has read before
+// the record was parked, and writes after the sweep that follows the parking. So that
+// one finds nothing, and a later one has to come.
+func TestParkedAfterReading(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	var l log
+	sweep := func(want int) {
+		swept, err := store.Sweep(t.Context(), versioning.Reading{})
+		if err != nil || len(swept.Released) != want {
+			t.Errorf("Sweep = %+v, %v; want %d released", swept, err, want)
+		}
+	}
+	tr.before(first(1, func() {
+		wantVerdicts(t, apply(t, store, l.say("a", "captured")), "early no_entity")
+		sweep(0)
+	}))
+	wantVerdicts(t, apply(t, hooked, l.say("a", "placed")), "applied")
+	sweep(1)
+	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,paid,2,,,)")
 }
 
 // TestDecidedInBetween lets somebody else decide about the very same record

@@ -22,6 +22,8 @@ type DeadLetter struct {
 type ParkedRecord struct {
 	Parked
 
+	// ParkedAt is when the record was parked, and later by the time that does not count
+	// for Table.ParkFor.
 	ParkedAt time.Time
 }
 
@@ -64,7 +66,7 @@ func orNil(t time.Time) *time.Time {
 
 // DeadLetters returns the dead letters that match, by rising ID.
 func (s *Store) DeadLetters(ctx context.Context, f Filter) ([]DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, listDeadSQL, f.args()...)
+	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), f.args()...)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -97,7 +99,7 @@ func collectDeadLetters(rows pgx.Rows) ([]DeadLetter, error) {
 // parked. Filter's IDs and After do not apply.
 func (s *Store) Parked(ctx context.Context, f Filter) ([]ParkedRecord, error) {
 	args := f.args()
-	rows, err := s.pool.Query(ctx, listParkedSQL, append(args[1:7:7], args[8])...)
+	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), append(args[1:7:7], args[8])...)
 	if err != nil {
 		return nil, fmt.Errorf("list parked records: %w", err)
 	}
@@ -162,19 +164,22 @@ func (s *Store) revived(letters []DeadLetter, decode func(*Record) ([]Change, er
 
 // tryOut applies a record in a transaction that will be rolled back.
 func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, error) {
+	d := s.decisionOn([]*Record{r})
 	var plan *Plan
-	try := func() error {
-		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-			if plan, err = s.decide([]*Record{r}, true)(ctx, savepoint, true); err != nil {
+	try := func(refused map[*Record]error) error {
+		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+			view, err := d.read(ctx, savepoint, true)
+			if err != nil {
 				return err
 			}
-			return written(savepoint.SendBatch(ctx, s.writes(plan, 1)).Close())
+			plan = d.judge(view, refused)
+			moves := inOrder(plan.Moves)
+			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1, nil)).Close())
 		})
 	}
-	err := try()
-	if CauseOf(err) == Data {
-		r.Err = &Refusal{ReasonConstraint, err}
-		err = try()
+	err := try(nil)
+	if isRefusal(err) {
+		err = try(map[*Record]error{r: err})
 	}
 	if err != nil {
 		return Outcome{}, err

@@ -18,7 +18,8 @@
 //	Applied    the guarded UPDATE or INSERT took                 the row, one row of history a step
 //	Early      not legal now, may be later                       the record is parked
 //	Rejected   can never be legal                                the record is a dead letter
-//	Diverged   its version was taken by a different event        the record is a dead letter
+//	Diverged   its version was taken by a different event, or    the record is a dead letter
+//	           its message ID by a different message
 //
 // A [Reason] says why. A record with several changes is all or nothing, and gets
 // the least favourable of their verdicts. A record that is refused by PostgreSQL
@@ -44,7 +45,11 @@
 //
 // By message ID: the history of the entity knows the message. The ID comes from
 // the change, or is the record's origin: the topic's UUID, the partition and the
-// offset, which survive everything but a copy of the topic.
+// offset, which survive everything but a copy of the topic. An ID alone is no proof,
+// though: the history also keeps a digest of what the message asked for, its event and
+// columns. A record with a known ID is a duplicate if it is the record that made the
+// step, or if its message asked for the same; or for the same event, where the step is
+// older than digests. Otherwise two messages have one ID, and the record has diverged.
 //
 // By state alone, without history: only for machines whose definition proves
 // that an event behind the state was taken ([ByState]).
@@ -61,9 +66,7 @@
 // the batch and in the same transaction, until none of them moves anything. So
 // what becomes of records depends on their order only, not on where batches
 // begin and end. A record that needs several entities waits for one of them at a
-// time: the one that holds it up. Lists of [Split] that are applied at the same
-// time may each move one of them: then it is judged by what it finds, and what it
-// finds may be either.
+// time: the one that holds it up. [Store.Split] keeps such entities in one list.
 //
 // A worker that parks a record and another that moves its entity at the same
 // moment do not see each other. [Store.Sweep], or the next record of the entity,
@@ -81,6 +84,13 @@
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.marks TO worker;
 //	GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO worker;
+//
+// A machine's name stands for its table: an entity is known by its machine and key.
+// So a machine has one table in a database, which pawl.tables remembers, and Open
+// refuses a second one ([MachineError]). Where several tables have the same machine,
+// such as those of tenants that have a schema each, give each of them a schema of the
+// framework's too: [migrations.Schema] makes it, [OpenIn] uses it, and the rights are
+// the same ones there. Such schemas share nothing.
 //
 // Parked records and dead letters are known by their origin and the machine of
 // their first change, so workers may consume the same topic for different

@@ -85,7 +85,7 @@ func ExampleSplit() {
 	for _, key := range []string{"a", "a", "a"} {
 		records = append(records, &versioning.Record{Changes: []versioning.Change{{Machine: "order", Key: key, Event: "noted"}}})
 	}
-	lists, _ := versioning.Split(records, 4)
+	lists, _ := versioning.Split(records, nil, 4)
 	for _, list := range lists {
 		if len(list) > 0 {
 			fmt.Println(len(list), "records of one entity are in one list")

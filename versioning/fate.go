@@ -1,7 +1,6 @@
 package versioning
 
 import (
-	"cmp"
 	"encoding/binary"
 	"hash/fnv"
 	"maps"
@@ -45,19 +44,11 @@ import (
 
 // fateBuckets is how many fate locks there are. A lock stands for the records of many
 // partitions: so a transaction takes few of them, however many records it settles.
+// They are advisory locks of the database, under numbers that the name of the
+// framework's schema makes.
 const fateBuckets = 16
 
-// fateSpace tells the fate locks from the application's advisory locks, and those of
-// one schema from those of another one.
-var fateSpace = lockSpace("pawl")
-
-func lockSpace(schema string) int64 {
-	h := fnv.New64a()
-	h.Write([]byte("pawl fates of schema " + schema))
-	return int64(h.Sum64() &^ (fateBuckets - 1))
-}
-
-// fateLocks are the fate locks that a transaction takes: the value is true for those
+// fateLocks are the buckets whose locks a transaction takes: the value is true for those
 // that it takes exclusively.
 type fateLocks map[int64]bool
 
@@ -82,22 +73,29 @@ func fatesOf(plan *Plan) fateLocks {
 			locks.share(&d.Record.Origin)
 			continue
 		}
-		locks[fateKey(&d.Record.Origin)] = true
+		locks[fateOf(&d.Record.Origin)] = true
 	}
 	return locks
 }
 
-// fateKey returns the lock of a record. Partitions that follow each other have
+// fateOf returns the bucket of a record. Partitions that follow each other have
 // different ones.
-func fateKey(at *Origin) int64 {
+func fateOf(at *Origin) int64 {
 	id := binary.LittleEndian.Uint64(at.TopicID[:8]) ^ binary.LittleEndian.Uint64(at.TopicID[8:])
 	id ^= id >> 32
-	return fateSpace | int64((id+uint64(at.Partition))%fateBuckets)
+	return int64((id + uint64(at.Partition)) % fateBuckets)
 }
 
 func (l fateLocks) share(at *Origin) {
-	if key := fateKey(at); !l[key] {
-		l[key] = false
+	if bucket := fateOf(at); !l[bucket] {
+		l[bucket] = false
+	}
+}
+
+// exclude makes all of them exclusive.
+func (l fateLocks) exclude() {
+	for bucket := range l {
+		l[bucket] = true
 	}
 }
 
@@ -119,16 +117,19 @@ func (l fateLocks) add(others fateLocks) {
 }
 
 // queue queues the statement that takes the locks, in one order for all transactions.
-func (l fateLocks) queue(batch *pgx.Batch) {
+func (l fateLocks) queue(batch *pgx.Batch, own *schema) {
 	if len(l) == 0 {
 		return
 	}
-	keys := slices.SortedFunc(maps.Keys(l), cmp.Compare[int64])
-	exclusive := make([]bool, len(keys))
-	for i, key := range keys {
-		exclusive[i] = l[key]
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("pawl: the fates of schema " + own.String())) // never fails
+	space := int64(h.Sum64() &^ (fateBuckets - 1))
+	buckets := slices.Sorted(maps.Keys(l))
+	keys, exclusive := make(bigints, len(buckets)), make([]bool, len(buckets))
+	for i, bucket := range buckets {
+		keys[i], exclusive[i] = space|bucket, l[bucket]
 	}
-	batch.Queue(lockFatesSQL, bigints(keys), exclusive)
+	batch.Queue(lockFatesSQL, keys, exclusive)
 }
 
 const lockFatesSQL = `

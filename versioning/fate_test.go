@@ -95,7 +95,7 @@ func TestOneFate(t *testing.T) {
 				t.Errorf("the second one got %s, want %s", got, want)
 			}
 			// Only transactions that apply and park in the same moment need it.
-			if _, err := open(t, pool, versioning.Table{Machine: fates["applies"], Name: "orders"}).Sweep(t.Context()); err != nil {
+			if _, err := open(t, pool, versioning.Table{Machine: fates["applies"], Name: "orders"}).Sweep(t.Context(), versioning.Reading{}); err != nil {
 				t.Error(err)
 			}
 			wantRows(t, pool, `SELECT 'applied' FROM pawl.transitions UNION ALL SELECT 'parked' FROM pawl.parked

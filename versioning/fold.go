@@ -18,7 +18,13 @@ import (
 //
 // Each Change must name its machine and message ID, as [Prepare] leaves them.
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
+	return foldWithout(rules, view, records, nil)
+}
+
+// foldWithout is Fold, where PostgreSQL is known to refuse some of the records.
+func foldWithout(rules map[string]Rules, view *View, records []*Record, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, len(records))
+	f.refused = refused
 	for i, r := range records {
 		f.plan.Outcomes[i] = f.record(i, r)
 	}
@@ -29,7 +35,12 @@ func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 // Refold judges the parked records of a view again, as Fold does after a record
 // that moved their entity, and decides about nothing else.
 func Refold(rules map[string]Rules, view *View) *Plan {
+	return refoldWithout(rules, view, nil)
+}
+
+func refoldWithout(rules map[string]Rules, view *View, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, 0)
+	f.refused = refused
 	f.wake(f.order)
 	return f.finish()
 }
@@ -46,8 +57,11 @@ type folder struct {
 	trail    []*entity          // the entities of the steps that the record in hand has made so far
 	plan     *Plan
 
+	refused map[*Record]error // what PostgreSQL did not take, when it was tried
+	seq     int               // the number of steps, taken back ones included
+
 	spareSteps slab[Step]
-	spareIDs   slab[string]
+	spareIDs   slab[message]
 }
 
 // An entity is one entity as the fold moves it along.
@@ -76,7 +90,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		plan:     &Plan{Outcomes: make([]Outcome, records)},
 
 		spareSteps: newSlab[Step](records),
-		spareIDs:   newSlab[string](records),
+		spareIDs:   newSlab[message](records),
 	}
 	for rank, p := range view.Parked {
 		if f.knows(p.Record) {
@@ -174,7 +188,7 @@ func (f *folder) revive(records []*Record) {
 func (f *folder) try(r *Record) Outcome {
 	f.trail = f.trail[:0]
 	if r.Err != nil {
-		return rejection(r)
+		return rejection(r, r.Err)
 	}
 	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
@@ -191,9 +205,13 @@ func (f *folder) try(r *Record) Outcome {
 		f.undo()
 		return worst
 	}
+	if err, ok := f.refused[r]; ok && worst.Verdict == Applied {
+		f.undo()
+		return rejection(r, &Refusal{ReasonConstraint, err})
+	}
 	for _, e := range f.trail {
 		for i := len(e.steps) - 1; i >= 0 && e.steps[i].Record == r; i-- {
-			e.taken.Add(r.Changes[e.steps[i].Change].MessageID)
+			e.taken.Add(e.steps[i].change().MessageID, e.steps[i].Digest())
 		}
 	}
 	return worst
@@ -201,8 +219,9 @@ func (f *folder) try(r *Record) Outcome {
 
 func (f *folder) step(e *entity, r *Record, change int, to statemachine.State) {
 	e.version++
+	f.seq++
 	e.steps = append(e.steps, Step{
-		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change,
+		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change, seq: f.seq,
 	})
 	e.state = to
 	f.trail = append(f.trail, e)

@@ -29,7 +29,7 @@ func TestFold(t *testing.T) {
 			k.Exists, k.Row = true, versioning.Row{State: "paid", Version: 4}
 		}
 		for _, id := range messages {
-			k.Messages.Add(id)
+			k.Messages.Add(id, 0)
 		}
 		return versioning.View{Entities: map[versioning.Entity]*versioning.Known{a: &k}}
 	}
@@ -42,7 +42,7 @@ func TestFold(t *testing.T) {
 	}{
 		{
 			"a duplicate of an event that the machine no longer has", versioning.ByMessage,
-			paid(versioning.Known{}, "m"),
+			paid(versioning.Known{ByMessage: map[string][]versioning.PastStep{"m": {{Event: "retired"}}}}, "m"),
 			versioning.Change{Event: "retired", MessageID: "m"},
 			"duplicate",
 		},
@@ -392,7 +392,7 @@ func FuzzFold(f *testing.F) {
 				k.Row = versioning.Row{State: in.state(), Version: in.version(), Gone: in.n(4) == 0}
 				k.Exists = !k.Row.Gone
 			case 1:
-				known().Messages.Add(fmt.Sprint(in.n(4)))
+				known().Messages.Add(fmt.Sprint(in.n(4)), versioning.Digest(in.n(2)))
 			case 2:
 				known().Steps[in.version()] = versioning.PastStep{Event: in.event()}
 			case 3:

@@ -28,6 +28,7 @@ func BenchmarkFramework(b *testing.B) {
 	}
 	t.key.exactText = true
 	s := &Store{
+		schema: newSchema(""),
 		tables: []*table{t}, byMachine: map[string]*table{"order": t},
 		rules: map[string]Rules{"order": {Machine: machine}},
 	}
@@ -51,7 +52,7 @@ func BenchmarkFramework(b *testing.B) {
 			batch[i] = &records[i]
 			s.Prepare(batch[i])
 		}
-		lists, _ := Split(batch, connections)
+		lists, _ := Split(batch, nil, connections)
 		for _, list := range lists {
 			r := s.newReader(nil, list, reading{parked: true})
 			r.readDead(&pgx.Batch{}, list)
@@ -65,7 +66,8 @@ func BenchmarkFramework(b *testing.B) {
 			if len(plan.Moves) != len(list) {
 				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
 			}
-			s.writes(plan, 0)
+			moves := inOrder(plan.Moves)
+			s.writes(plan, moves, s.arrange(moves), 0, fatesOf(plan))
 		}
 	}
 	n := float64(b.N * size)

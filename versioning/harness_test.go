@@ -91,6 +91,18 @@ func open(t *testing.T, pool *pgxpool.Pool, tables ...versioning.Table) *version
 	return store
 }
 
+func openIn(t *testing.T, pool *pgxpool.Pool, schema string, tables ...versioning.Table) *versioning.Store {
+	t.Helper()
+	store, err := versioning.OpenIn(t.Context(), pool, schema, tables...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// in returns a statement about schema pawl for another one.
+func in(schema, sql string) string { return migrations.Schema(schema).SQL(sql) }
+
 // openOrders opens a store on the table orders of a database of its own.
 func openOrders(t *testing.T) (*pgxpool.Pool, *versioning.Store) {
 	t.Helper()

@@ -3,6 +3,7 @@ package versioning
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -17,7 +18,7 @@ func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 	if e == nil {
 		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
 	}
-	if proof := e.past(c, r, o); proof.Verdict != Undecided {
+	if proof := e.past(r, change, o); proof.Verdict != Undecided {
 		return proof, ""
 	}
 	if bar := e.barred(c, o); bar.Verdict != Undecided {
@@ -40,11 +41,12 @@ func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 // effect already, or its version was taken by another event. That comes first,
 // and holds for entities that have gone and events that the machine has lost.
 // It returns an undecided outcome where the past says nothing.
-func (e *entity) past(c *Change, r *Record, o Outcome) Outcome {
+func (e *entity) past(r *Record, change int, o Outcome) Outcome {
+	c := &r.Changes[change]
 	expected, versioned := c.Expected.Version()
 	switch {
 	case versioned && expected < e.version:
-		return e.leftBehind(c, r, expected+1, o)
+		return e.leftBehind(r, change, expected+1, o)
 	case versioned:
 		// At the entity's version, or ahead of it.
 	case e.rules.Identity == ByState:
@@ -52,9 +54,8 @@ func (e *entity) past(c *Change, r *Record, o Outcome) Outcome {
 			o.Verdict = Duplicate
 			return o
 		}
-	case e.rules.Identity == ByMessage && e.hasTaken(c):
-		o.Verdict = Duplicate
-		return o
+	case e.rules.Identity == ByMessage:
+		return e.byMessage(r, change, o)
 	}
 	return Outcome{}
 }
@@ -80,28 +81,69 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 	return Outcome{}
 }
 
-// hasTaken reports whether the change's message has moved the entity already.
-func (e *entity) hasTaken(c *Change) bool {
-	return e.Messages.Has(c.MessageID) || e.taken.Has(c.MessageID)
+// byMessage answers whether the change's message has moved the entity already. An ID
+// that another message has come with proves nothing. It returns an undecided outcome
+// where the ID is new.
+func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
+	c := &r.Changes[change]
+	for _, id := range c.messageIDs() {
+		if !e.Messages.Has(id) && !e.taken.Has(id) {
+			continue
+		}
+		other, same := e.stepBy(id, r, change)
+		switch {
+		case same:
+			o.Verdict = Duplicate
+			return o
+		case id == c.MessageID:
+			return o.is(Diverged, ReasonMessageTaken,
+				"message ID %q is that of another message, %s, which has moved the entity by %q; this one asks for %q, or for other columns",
+				id, other.Origin, other.Event, c.Event)
+		}
+	}
+	return Outcome{}
+}
+
+// stepBy returns a step that a message with an ID has made, and whether it was the
+// change that made it.
+func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same bool) {
+	if digest := r.digest(change); e.Messages.Asked(id, digest) || e.taken.Asked(id, digest) {
+		return step, true
+	}
+	for _, step = range e.ByMessage[id] {
+		if step.isOf(r, change) {
+			return step, true
+		}
+	}
+	for i := range e.steps {
+		if made := &e.steps[i]; made.change().MessageID == id {
+			if step = made.past(); step.isOf(r, change) {
+				return step, true
+			}
+		}
+	}
+	return step, false
 }
 
 // leftBehind judges a change whose expected version the entity has left: by the event
 // of the step that left it, and by the message where both bring an ID of their
 // own. Two messages that expect the same version are not one, whatever they say.
-func (e *entity) leftBehind(c *Change, r *Record, version int64, o Outcome) Outcome {
+func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Outcome {
+	c := &r.Changes[change]
 	step, ok := e.stepTo(version)
 	if !ok {
 		step, ok = e.Steps[version]
 	}
-	id := ownID(c.MessageID, r.Origin)
 	switch {
 	case !ok:
 		return o.is(Diverged, ReasonHistoryMissing,
 			"expects version %d, the entity is at %d, and no history tells what version %d was", version-1, e.version, version)
 	case step.Event != c.Event:
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, step.Event, c.Event)
-	case e.rules.Identity != ByVersion && id != "" && step.MessageID != "" && id != step.MessageID:
-		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q", version, step.Event, step.MessageID)
+	case e.rules.Identity != ByVersion && isOwn(c.MessageID, r.Origin) && isOwn(step.MessageID, step.Origin) &&
+		(!slices.Contains(c.messageIDs(), step.MessageID) || !step.isOf(r, change)):
+		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q from %s",
+			version, step.Event, step.MessageID, step.Origin)
 	}
 	o.Verdict = Duplicate
 	return o
@@ -113,8 +155,7 @@ func (e *entity) stepTo(version int64) (PastStep, bool) {
 	if i < 0 || i >= int64(len(e.steps)) {
 		return PastStep{}, false
 	}
-	step := &e.steps[i]
-	return PastStep{step.Event, ownID(step.Record.Changes[step.Change].MessageID, step.Record.Origin)}, true
+	return e.steps[i].past(), true
 }
 
 // notNow judges an event that the machine does not allow in the entity's state.

@@ -2,33 +2,49 @@ package versioning
 
 import "slices"
 
-// MessageIDs is a set of message IDs: those that have moved an entity. As a rule
-// they are few. The zero value is an empty one.
+// MessageIDs is a set of messages: those that have moved an entity, each with a digest
+// of what it asked for. As a rule they are few. The zero value is an empty one.
 type MessageIDs struct {
-	few  []string
-	more map[string]struct{} // those beyond
+	few  []message
+	more map[string]Digest // those beyond
+}
+
+// A message is a message ID and what its message asked for.
+type message struct {
+	id     string
+	digest Digest
 }
 
 // manyMessages is how many are looked through faster than a map.
 const manyMessages = 16
 
-// Add adds an ID.
-func (m *MessageIDs) Add(id string) {
+// Add adds a message that made a step with the given digest. Of one that made several,
+// it may keep one digest only.
+func (m *MessageIDs) Add(id string, digest Digest) {
 	if len(m.few) < manyMessages {
-		m.few = append(m.few, id)
+		m.few = append(m.few, message{id, digest})
 		return
 	}
 	if m.more == nil {
-		m.more = make(map[string]struct{})
+		m.more = make(map[string]Digest)
 	}
-	m.more[id] = struct{}{}
+	m.more[id] = digest
 }
 
 // Has reports whether the set holds an ID.
 func (m *MessageIDs) Has(id string) bool {
-	if slices.Contains(m.few, id) {
+	if slices.ContainsFunc(m.few, func(have message) bool { return have.id == id }) {
 		return true
 	}
 	_, ok := m.more[id]
 	return ok
+}
+
+// Asked reports whether a message with an ID is known to have made a step with a digest.
+func (m *MessageIDs) Asked(id string, digest Digest) bool {
+	if slices.Contains(m.few, message{id, digest}) {
+		return true
+	}
+	have, ok := m.more[id]
+	return ok && have == digest
 }

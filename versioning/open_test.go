@@ -226,7 +226,7 @@ GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO `+role)
 	result = apply(t, store, l.say("b", "captured"), l.say("a", "shipped"))
 	wantVerdicts(t, result, "early no_entity", "applied")
 	wantVerdicts(t, apply(t, store, l.say("b", "placed")), "applied")
-	if _, err := store.Sweep(t.Context()); err != nil {
+	if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 		t.Errorf("Sweep: %v", err)
 	}
 

@@ -30,6 +30,10 @@ type Known struct {
 	// led to.
 	Steps map[int64]PastStep
 
+	// ByMessage holds, by message ID, all steps of the messages of the batch that
+	// Messages has with other digests than theirs.
+	ByMessage map[string][]PastStep
+
 	n        int  // its number in the view, from 1 on; 0: it has none
 	changes  int  // how many the batch asks of it, to make room for
 	hasFirst bool // Messages has those of all of its first steps
@@ -47,17 +51,21 @@ type Row struct {
 // A PastStep is what made a step.
 type PastStep struct {
 	Event     statemachine.Event
-	MessageID string // empty where it is no more than the record's origin
+	MessageID string
+	Origin    Origin
+	Digest    Digest
 }
 
-// ownID returns a message ID, or nothing where it is no more than the origin: the
-// same message has another one in a copy of its topic.
-func ownID(messageID string, at Origin) string {
-	if messageID == at.ID() {
-		return ""
-	}
-	return messageID
+// isOf reports whether it was a change of a record that made the step, of whose message
+// ID the step is: the record is the same one, whatever was decoded from it then, or its
+// message asked for the same.
+func (s *PastStep) isOf(r *Record, change int) bool {
+	return s.Origin.same(r.Origin) || s.Digest == r.digest(change) || s.Digest == 0 && s.Event == r.Changes[change].Event
 }
+
+// isOwn reports whether a message ID is more than the record's origin: the same message
+// has another origin in a copy of its topic.
+func isOwn(messageID string, at Origin) bool { return messageID != "" && messageID != at.ID() }
 
 // Parked is a record that waits for an entity.
 type Parked struct {
@@ -113,6 +121,16 @@ type Step struct {
 	Version  int64 // the row's version after the step
 	Record   *Record
 	Change   int // the index of the change in Record.Changes
+
+	seq int // its place among all steps of the plan: the order in which they were decided
+}
+
+// change returns the change that made the step.
+func (s *Step) change() *Change { return &s.Record.Changes[s.Change] }
+
+// past returns the step as the history will know it.
+func (s *Step) past() PastStep {
+	return PastStep{s.Event, s.change().MessageID, s.Record.Origin, s.Digest()}
 }
 
 // Settled is a record with its outcome.

@@ -67,17 +67,16 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 	case !storableText(c.Key):
 		return refuse(ReasonInvalidKey, "the key is %w", errText)
 	}
-	return defaultMessageID(r, c)
-}
-
-func defaultMessageID(r *Record, c *Change) error {
-	switch {
-	case c.MessageID == "":
+	if c.MessageID == "" {
 		c.MessageID = r.Origin.ID()
-	case len(c.MessageID) > maxMessageIDBytes:
-		return refuse(ReasonInvalidMessage, "message ID of %d bytes, more than %d", len(c.MessageID), maxMessageIDBytes)
-	case !storableText(c.MessageID):
-		return refuse(ReasonInvalidMessage, "the message ID is %w", errText)
+	}
+	for _, id := range c.messageIDs() {
+		switch {
+		case len(id) > maxMessageIDBytes:
+			return refuse(ReasonInvalidMessage, "message ID of %d bytes, more than %d", len(id), maxMessageIDBytes)
+		case !storableText(id):
+			return refuse(ReasonInvalidMessage, "the message ID is %w", errText)
+		}
 	}
 	return nil
 }
@@ -122,9 +121,9 @@ func (s *Store) prepare(r *Record, i int) error {
 		return err
 	}
 	if r.columns == nil {
-		r.columns = make([][]column, len(r.Changes))
+		r.columns, r.digests = make([][]column, len(r.Changes)), make([]Digest, len(r.Changes))
 	}
-	r.columns[i] = columns
+	r.columns[i], r.digests[i] = columns, t.digestOfColumns(c.Event, columns)
 	return nil
 }
 

@@ -36,7 +36,8 @@ type reader struct {
 	how         reading
 	view        *View
 	spare       slab[Known]
-	askHistory  bool // what comes with the rows does not decide about every change
+	known       []*Known // of the batch's changes, one after the other, and then of those of parked records
+	askHistory  bool     // what comes with the rows does not decide about every change
 	parkedBytes int
 }
 
@@ -54,6 +55,9 @@ func (s *Store) read(ctx context.Context, tx sender, records []*Record, how read
 	if err := r.readPast(ctx, records); err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
+	if err := r.readSenders(ctx, records); err != nil {
+		return nil, fmt.Errorf("read history: %w", err)
+	}
 	return r.view, nil
 }
 
@@ -63,7 +67,7 @@ func (s *Store) newReader(tx sender, records []*Record, how reading) *reader {
 		changes += len(r.Changes)
 	}
 	return &reader{
-		store: s, tx: tx, how: how, spare: newSlab[Known](changes),
+		store: s, tx: tx, how: how, spare: newSlab[Known](changes), known: make([]*Known, 0, changes),
 		view: &View{Entities: make(map[Entity]*Known, changes), Dead: make(map[Origin]Outcome)},
 	}
 }
@@ -125,6 +129,7 @@ func (r *reader) unseen(records []*Record) map[*table]*fresh {
 			c := &rec.Changes[i]
 			t, ok := r.store.byMachine[c.Machine]
 			if !ok {
+				r.known = append(r.known, nil)
 				continue
 			}
 			k, seen := r.view.Entities[entityOf(rec, i)]
@@ -137,6 +142,7 @@ func (r *reader) unseen(records []*Record) map[*table]*fresh {
 					unseen[t] = &fresh{}
 				}
 			}
+			r.known = append(r.known, k)
 			k.changes++
 			if !r.byMessage(c) {
 				r.askHistory = true
@@ -180,11 +186,11 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 			continue
 		}
 		machine := t.Machine.Name()
-		batch.Queue(t.readSQL(), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
+		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, t, f)
 		})
 		if r.how.parked {
-			batch.Queue(readParkedSQL, machine, f.keys).Query(r.scanParked)
+			batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
 		}
 	}
 }
@@ -213,16 +219,17 @@ var errDisorder = errors.New("rows came in disorder")
 func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var n int32
 	var version int64
-	var state, message text
+	var state, id text
 	var step pgtype.Int8
+	var digest Digest
 	var gone bool
-	var ids []string            // of all entities, one after the other
+	var ids []message           // of all entities, one after the other
 	var letters strings.Builder // of all IDs: an allocation for many of them
 	last, first := int32(0), 0
 	for _, k := range f.entities {
 		k.hasFirst = f.messages
 	}
-	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &message, &step}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}, func() error {
 		k := f.entities[n-1]
 		switch {
 		case n < last:
@@ -235,8 +242,8 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 			return nil
 		}
 		at := letters.Len()
-		letters.Write(message)
-		ids = append(ids, letters.String()[at:])
+		letters.Write(id)
+		ids = append(ids, message{letters.String()[at:], digest})
 		k.Messages.few = ids[first:len(ids):len(ids)]
 		if step.Int64 > firstSteps {
 			k.goesOn, r.askHistory = true, true
@@ -310,7 +317,9 @@ func (r *reader) askPast(asked map[string]*questions, rec *Record) {
 			p.first = append(p.first, c.Key)
 		}
 		if k.goesOn {
-			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, c.MessageID)
+			for _, id := range c.messageIDs() {
+				p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+			}
 		}
 	}
 }
@@ -319,13 +328,13 @@ func (r *reader) askPast(asked map[string]*questions, rec *Record) {
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
 	if len(p.first) > 0 {
-		batch.Queue(readFirstSQL, machine, p.first).Query(messages)
+		batch.Queue(r.store.schema.sql(readFirstSQL), machine, p.first).Query(messages)
 	}
 	if len(p.keys) > 0 {
-		batch.Queue(readBeyondSQL, machine, p.keys, p.messages).Query(messages)
+		batch.Queue(r.store.schema.sql(readBeyondSQL), machine, p.keys, p.messages).Query(messages)
 	}
 	if len(p.moved) > 0 {
-		batch.Queue(readStepsSQL, machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
+		batch.Queue(r.store.schema.sql(readStepsSQL), machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
 			return r.scanSteps(rows, machine)
 		})
 	}
@@ -333,24 +342,97 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 
 func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	var key, id string
-	_, err := pgx.ForEachRow(rows, []any{&key, &id}, func() error {
-		r.view.Entities[Entity{machine, key}].Messages.Add(id)
+	var digest Digest
+	_, err := pgx.ForEachRow(rows, []any{&key, &id, (*int64)(&digest)}, func() error {
+		r.view.Entities[Entity{machine, key}].Messages.Add(id, digest)
 		return nil
 	})
 	return err
 }
 
 func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
-	var key, event, id string
+	var key string
 	var version int64
-	var at Origin
-	into := []any{&key, &version, &event, &id, &at.TopicID, &at.Partition, &at.Offset}
+	var step PastStep
+	into := append([]any{&key, &version, &step.Event, &step.MessageID}, step.sender()...)
 	_, err := pgx.ForEachRow(rows, into, func() error {
 		k := r.view.Entities[Entity{machine, key}]
 		if k.Steps == nil {
 			k.Steps = make(map[int64]PastStep)
 		}
-		k.Steps[version] = PastStep{statemachine.Event(event), ownID(id, at)}
+		k.Steps[version] = step
+		return nil
+	})
+	return err
+}
+
+// sender returns where to scan what made the step to.
+func (s *PastStep) sender() []any {
+	return []any{&s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
+}
+
+// readSenders asks the history who sent the messages of the records that it knows by
+// their IDs and not by their digests: as a rule, nobody.
+func (r *reader) readSenders(ctx context.Context, records []*Record) error {
+	asked := make(map[string]*questions)
+	known := r.known // in the order of the changes, so that nothing is looked up for each
+	for _, rec := range records {
+		for i := range rec.changes() {
+			if k := known[0]; k != nil && len(k.Messages.few) > 0 {
+				r.askSenders(asked, k, rec, i)
+			}
+			known = known[1:]
+		}
+	}
+	for _, p := range r.view.Parked {
+		for i := range p.Record.changes() {
+			r.askSenders(asked, r.view.Entities[entityOf(p.Record, i)], p.Record, i)
+		}
+	}
+	batch := &pgx.Batch{}
+	for _, t := range r.store.tables {
+		machine := t.Machine.Name()
+		if p := asked[machine]; p != nil {
+			batch.Queue(r.store.schema.sql(readSendersSQL), machine, p.keys, p.messages).Query(func(rows pgx.Rows) error {
+				return r.scanSenders(rows, machine)
+			})
+		}
+	}
+	return r.send(ctx, batch)
+}
+
+// askSenders notes whether the history has to be asked about a change's message.
+func (r *reader) askSenders(asked map[string]*questions, k *Known, rec *Record, change int) {
+	c := &rec.Changes[change]
+	if k == nil || !r.byMessage(c) {
+		return
+	}
+	for _, id := range c.messageIDs() {
+		if !k.Messages.Has(id) || k.Messages.Asked(id, rec.digest(change)) {
+			continue
+		}
+		if _, already := k.ByMessage[id]; already {
+			continue
+		}
+		if k.ByMessage == nil {
+			k.ByMessage = make(map[string][]PastStep)
+		}
+		k.ByMessage[id] = nil
+		if asked[c.Machine] == nil {
+			asked[c.Machine] = &questions{}
+		}
+		p := asked[c.Machine]
+		p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+	}
+}
+
+func (r *reader) scanSenders(rows pgx.Rows, machine string) error {
+	var key string
+	var step PastStep
+	into := append([]any{&key, &step.MessageID, &step.Event}, step.sender()...)
+	_, err := pgx.ForEachRow(rows, into, func() error {
+		k := r.view.Entities[Entity{machine, key}]
+		k.ByMessage[step.MessageID] = append(k.ByMessage[step.MessageID], step)
 		return nil
 	})
 	return err
@@ -408,7 +490,7 @@ func (s *Store) stretches(records []*Record) *stretches {
 // readDead queues what reads which of the records are dead letters already.
 func (r *reader) readDead(batch *pgx.Batch, records []*Record) {
 	st := r.store.stretches(records)
-	batch.Queue(readDeadSQL, st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
+	batch.Queue(r.store.schema.sql(readDeadSQL), st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
 		return r.scanDead(rows, records)
 	})
 }

@@ -32,6 +32,7 @@ type Record struct {
 	Err error
 
 	columns [][]column // by change: Set in the text form of its PostgreSQL type
+	digests []Digest   // by change, where there are columns: see Record.digest
 	redrive bool       // read back from pawl.dead_letters, to be judged again
 	kept    *string    // its scope, if it was read back from the database: see Store.scope
 }
@@ -48,6 +49,14 @@ func (r *Record) size() int {
 		}
 	}
 	return n
+}
+
+// changes returns the changes that are to be judged.
+func (r *Record) changes() []Change {
+	if r.Err != nil {
+		return nil
+	}
+	return r.Changes
 }
 
 // A Header is one header of a message.
@@ -77,6 +86,11 @@ func (o Origin) ID() string {
 	b = append(b, '/')
 	b = strconv.AppendInt(b, o.Offset, 10)
 	return string(b)
+}
+
+// same reports whether two origins are one. The name of the topic goes with its ID.
+func (o Origin) same(p Origin) bool {
+	return o.Offset == p.Offset && o.Partition == p.Partition && o.TopicID == p.TopicID
 }
 
 // String returns "topic/partition@offset".

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -372,7 +371,7 @@ func TestSweep(t *testing.T) {
 	wantSame(t, "parked, and one too many", []string{"early no_entity", "early no_entity", "rejected too_many_parked"},
 		s.apply(t, s.record(t, ask{"order", "a", "paid", nil}), s.record(t, ask{"order", "a", "shipped", nil}), s.record(t, ask{"order", "a", "cancelled", nil})))
 	wantSame(t, "another", []string{"early no_entity"}, s.apply(t, s.record(t, ask{"order", "b", "paid", nil})))
-	swept, err := s.Sweep(ctx)
+	swept, err := s.Sweep(ctx, versioning.Reading{})
 	if err != nil || len(swept.Released) != 0 || swept.Expired != 0 {
 		t.Fatalf("a sweep with nothing to do: %+v, %v", swept, err)
 	}
@@ -382,16 +381,17 @@ func TestSweep(t *testing.T) {
 	if _, err := s.pool.Exec(ctx, `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	if swept, err = s.Sweep(ctx); err != nil {
+	if swept, err = s.Sweep(ctx, versioning.Reading{}); err != nil {
 		t.Fatal(err)
 	}
 	wantSame(t, "released", 2, len(swept.Released))
 	wantSame(t, "shipped", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'shipped' AND version = 3`))
 
-	if _, err := s.pool.Exec(ctx, `UPDATE pawl.parked SET parked_at = now() - interval '61 minutes'`); err != nil {
+	if _, err := s.pool.Exec(ctx, `UPDATE pawl.parked SET parked_at = now() - interval '61 minutes';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0)`); err != nil {
 		t.Fatal(err)
 	}
-	if swept, err = s.Sweep(ctx); err != nil {
+	if swept, err = s.Sweep(ctx, versioning.Reading{}); err != nil {
 		t.Fatal(err)
 	}
 	wantSame(t, "expired", 1, swept.Expired)
@@ -410,7 +410,7 @@ func TestSweepOfRefused(t *testing.T) {
 	if _, err := s.pool.Exec(t.Context(), `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	swept, err := s.Sweep(t.Context())
+	swept, err := s.Sweep(t.Context(), versioning.Reading{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,50 +428,61 @@ func TestCopyDeadLetters(t *testing.T) {
 	for range 7 {
 		s.apply(t, s.raw(`?`))
 	}
-	var mu sync.Mutex
+	shop := map[string][]int32{"shop": {0, 1}}
 	copied := map[int64]int{}
 	broken := errors.New("broken pipe")
 	fail := func(context.Context, []versioning.DeadLetter) ([]int64, error) { return nil, broken }
-	if n, err := s.CopyDeadLetters(t.Context(), []string{"shop"}, 3, fail); !errors.Is(err, broken) || n != 0 {
+	if n, err := s.CopyDeadLetters(t.Context(), shop, 3, fail); !errors.Is(err, broken) || n != 0 {
 		t.Fatalf("a copy that failed: %d, %v", n, err)
+	}
+	for _, others := range []map[string][]int32{{"another": {0}}, {"shop": {1, 2}}, {"shop": nil}, nil} {
+		if n, err := s.CopyDeadLetters(t.Context(), others, 10, fail); n != 0 || err != nil {
+			t.Errorf("letters of %v: %d, %v", others, n, err)
+		}
 	}
 	first := func(_ context.Context, letters []versioning.DeadLetter) ([]int64, error) {
 		copied[letters[0].ID]++
 		return []int64{letters[0].ID}, broken
 	}
-	if n, err := s.CopyDeadLetters(t.Context(), []string{"shop"}, 3, first); !errors.Is(err, broken) || n != 1 {
+	if n, err := s.CopyDeadLetters(t.Context(), shop, 3, first); !errors.Is(err, broken) || n != 1 {
 		t.Fatalf("a copy of which one letter failed: %d, %v", n, err)
 	}
-	var wait sync.WaitGroup
-	for range 3 {
-		wait.Go(func() {
-			for n := 1; n > 0; {
-				var err error
-				n, err = s.CopyDeadLetters(t.Context(), []string{"shop"}, 2, func(_ context.Context, letters []versioning.DeadLetter) (ids []int64, err error) {
-					mu.Lock()
-					defer mu.Unlock()
-					for _, l := range letters {
-						copied[l.ID]++
-						ids = append(ids, l.ID)
-					}
-					return ids, nil
-				})
-				if err != nil {
-					t.Error(err)
-					return
-				}
+	for n := 1; n > 0; {
+		var err error
+		n, err = s.CopyDeadLetters(t.Context(), shop, 2, func(ctx context.Context, letters []versioning.DeadLetter) (ids []int64, err error) {
+			if busy := s.pool.Stat().AcquiredConns(); busy != 0 {
+				t.Errorf("%d connections are held while letters are copied", busy)
 			}
+			for _, l := range letters {
+				copied[l.ID]++
+				ids = append(ids, l.ID)
+			}
+			return ids, nil
 		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	wait.Wait()
 	wantSame(t, "letters copied", 7, len(copied))
 	for id, n := range copied {
 		wantSame(t, fmt.Sprint("copies of ", id), 1, n)
 	}
-	n, err := s.CopyDeadLetters(t.Context(), []string{"another"}, 10, fail)
-	if n != 0 || err != nil {
-		t.Errorf("letters of another topic: %d, %v", n, err)
+}
+
+// TestCopyThatTakesTooLong: what was copied is noted although the time is over.
+func TestCopyThatTakesTooLong(t *testing.T) {
+	s := newShop(t, versioning.Table{})
+	s.apply(t, s.raw(`?`))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n, err := s.CopyDeadLetters(ctx, map[string][]int32{"shop": {0}}, 3, func(_ context.Context, letters []versioning.DeadLetter) ([]int64, error) {
+		cancel()
+		return []int64{letters[0].ID}, nil
+	})
+	if n != 1 || err != nil {
+		t.Errorf("CopyDeadLetters = %d, %v", n, err)
 	}
+	wantSame(t, "not copied", 0, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`))
 }
 
 // TestArchivedRows: a replay after rows were archived creates nothing.

@@ -249,7 +249,7 @@ func TestRefusalIsOfOneAttempt(t *testing.T) {
 	mustExec(t, pool, `ALTER TABLE pawl.away RENAME TO dead_letters; ALTER TABLE orders ADD CONSTRAINT small CHECK (amount < 100)`)
 	n := 0
 	tr.before(func(_ context.Context, conn *pgx.Conn) {
-		if n++; n == 3 { // the write of the dead letter
+		if n++; n == 2 { // the write of the dead letter
 			mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
 		}
 	})

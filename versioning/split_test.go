@@ -22,7 +22,7 @@ func TestSplit(t *testing.T) {
 				records[i].Changes = append(records[i].Changes, versioning.Change{Machine: fmt.Sprint("m", k%2), Key: fmt.Sprint(k)})
 			}
 		}
-		lists, index := versioning.Split(records, n)
+		lists, index := versioning.Split(records, nil, n)
 		if len(lists) != max(n, 1) || len(index) != len(lists) {
 			t.Fatalf("%d lists and %d indexes, want %d", len(lists), len(index), n)
 		}
@@ -62,7 +62,7 @@ func TestSplitSpreads(t *testing.T) {
 	for i := range 1000 {
 		records = append(records, l.say(key(i), "placed"))
 	}
-	lists, _ := versioning.Split(records, 4)
+	lists, _ := versioning.Split(records, nil, 4)
 	for i, list := range lists {
 		if len(list) < 150 {
 			t.Errorf("list %d has %d of 1000 records", i, len(list))

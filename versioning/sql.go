@@ -16,22 +16,22 @@ import (
 
 // guardedSQL has a statement that returns its rows fail if they are not $n. ($n is
 // its last parameter.)
-func guardedSQL(sql string, n int) string {
-	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::pawl.guarded FROM taken", sql, n)
+func (s *schema) guardedSQL(sql string, n int) string {
+	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::%s.guarded FROM taken", sql, n, s.quoted)
 }
 
-const parkedColumns = `
+const parkedColumns pawlSQL = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
        p.changes, p.key, p.value, p.headers, p."timestamp"`
 
-const readParkedSQL = parkedColumns + `
+const readParkedSQL pawlSQL = parkedColumns + `
 FROM (SELECT unnest($2::text[]) AS key OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
 
 // readDeadSQL reads the dead letters of stretches of logs.
-const readDeadSQL = `
+const readDeadSQL pawlSQL = `
 SELECT d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[]) AS u(topic_id, partition, scope, first, last)
 CROSS JOIN LATERAL (
@@ -47,21 +47,36 @@ CROSS JOIN LATERAL (
 const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
-const readFirstSQL = `
-SELECT entity, message_id FROM pawl.transitions WHERE entity = ANY ($2::text[]) AND machine = $1 AND version <= 16`
+const readFirstSQL pawlSQL = `
+SELECT entity, message_id, coalesce(digest, 0) FROM pawl.transitions WHERE entity = ANY ($2::text[]) AND machine = $1 AND version <= 16`
 
-// readBeyondSQL tells which of the messages $3 of the entities $2 made later steps.
-const readBeyondSQL = `
-SELECT u.entity, u.message_id
+// readBeyondSQL reads the later steps that the messages $3 of the entities $2 made.
+const readBeyondSQL pawlSQL = `
+SELECT u.entity, u.message_id, coalesce(h.digest, 0)
 FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
-WHERE (SELECT true FROM pawl.transitions AS h
-       WHERE h.entity = u.entity AND h.machine = $1 AND h.version > 16 AND h.message_id = u.message_id LIMIT 1)`
+CROSS JOIN LATERAL (
+	SELECT digest FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version > 16 AND message_id = u.message_id OFFSET 0
+) AS h`
 
-const readStepsSQL = `
-SELECT u.key, u.version, h.event, h.message_id, h.topic_id, h.partition, h."offset"
+// readSendersSQL reads all steps that the messages $3 of the entities $2 made.
+const readSendersSQL pawlSQL = `
+SELECT u.entity, u.message_id, h.event, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
+FROM (SELECT unnest($2::text[]) AS entity, unnest($3::text[]) AS message_id OFFSET 0) AS u
+CROSS JOIN LATERAL (
+	SELECT * FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version <= 16 AND message_id = u.message_id
+	UNION ALL
+	SELECT * FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version > 16 AND message_id = u.message_id
+	OFFSET 0
+) AS h`
+
+const readStepsSQL pawlSQL = `
+SELECT u.key, u.version, h.event, h.message_id, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
 FROM unnest($2::text[], $3::bigint[]) AS u(key, version)
 CROSS JOIN LATERAL (
-	SELECT event, message_id, topic_id, partition, "offset" FROM pawl.transitions
+	SELECT event, message_id, topic, topic_id, partition, "offset", digest FROM pawl.transitions
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
@@ -70,23 +85,24 @@ CROSS JOIN LATERAL (
 // steps, one after the other, and for one more that tells that there are steps beyond;
 // or once. It is one statement so that the messages are those of the row that is read:
 // older ones would let a message that has just moved it pass for a new one.
-func (t *table) readSQL() string {
+func (t *table) readSQL(s *schema) string {
 	return fmt.Sprintf(`
-SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL, first.message_id, first.version
+SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
+       first.message_id, first.version, coalesce(first.digest, 0)
 FROM (SELECT unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
-	SELECT h.to_state, h.version FROM pawl.transitions AS h
+	SELECT h.to_state, h.version FROM %[6]s.transitions AS h
 	WHERE t.%[2]s IS NULL AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version DESC LIMIT 1
 ) AS gone ON true
 LEFT JOIN LATERAL (
-	SELECT h.message_id, h.version FROM pawl.transitions AS h
+	SELECT h.message_id, h.version, h.digest FROM %[6]s.transitions AS h
 	WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast)
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
 }
 
 // lockSQL locks the rows of $1, in its order.
@@ -119,16 +135,26 @@ RETURNING true`,
 }
 
 // insertSQL makes new rows: $1 key, $2 state, $3 version; then for each column
-// its values. A key that is there already is left alone, and so counts as moved
+// its values, and, where some rows have its default, whether the row sets it. A
+// key that is there already is left alone, and so counts as moved
 // by someone else; any other conflict is an error of the row's data.
-func (t *table) insertSQL(columns []int) string {
+func (t *table) insertSQL(columns []int, someDefault []bool) string {
 	var into, values, params, names strings.Builder
+	param := 3
 	for i, at := range columns {
 		c := &t.columns[at]
+		param++
 		fmt.Fprintf(&into, ", %s", c.sqlName())
-		fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
-		fmt.Fprintf(&params, ", $%d::text[]", 4+i)
+		fmt.Fprintf(&params, ", $%d::text[]", param)
 		fmt.Fprintf(&names, ", val%d", i)
+		if !someDefault[i] {
+			fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
+			continue
+		}
+		param++
+		fmt.Fprintf(&values, ", CASE WHEN u.set%d THEN u.val%d::%s ELSE %s END", i, i, c.cast, c.defaultSQL)
+		fmt.Fprintf(&params, ", $%d::boolean[]", param)
+		fmt.Fprintf(&names, ", set%d", i)
 	}
 	return fmt.Sprintf(`
 INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
@@ -140,6 +166,25 @@ RETURNING true`,
 		into.String(), values.String(), params.String(), names.String())
 }
 
+// verifySQL fails, with the name of a column, if a row is not what was written: $1 key,
+// $2 state, $3 version.
+func (t *table) verifySQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT coalesce(min(CASE WHEN w.is_there IS NULL THEN 'key' WHEN w.state <> u.state THEN 'state' WHEN w.version <> u.version THEN 'version' END),
+                '')::%[6]s.written
+FROM (SELECT unnest($1::text[]) AS key, unnest($2::text[]) AS state, unnest($3::bigint[]) AS version OFFSET 0) AS u
+LEFT JOIN LATERAL (
+	SELECT true AS is_there, t.%[3]s::text AS state, t.%[4]s AS version FROM %[1]s AS t WHERE t.%[2]s = u.key::%[5]s OFFSET 0
+) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
+}
+
+// sameDefaultsSQL returns a row if the defaults of table $1 are still those with the
+// fingerprint $2. The table is locked by then against being altered.
+const sameDefaultsSQL = `SELECT true FROM (` + defaultsSQL + `) AS now(defaults) WHERE defaults = $2`
+
+// checkNowSQL has all constraints checked with each statement from now on.
+const checkNowSQL = `SET CONSTRAINTS ALL IMMEDIATE`
+
 // waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
 // wait for a synchronous standby, if there is one: a verdict such as Duplicate rests
 // on rows that others have written, which are visible before the standby has them
@@ -150,13 +195,14 @@ SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchron
 
 // insertHistorySQL writes steps of machine $1, in version $2 of its definition, by
 // records of topic $3 with the ID $4.
-const insertHistorySQL = `
+const insertHistorySQL pawlSQL = `
 INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
-                              entity, version, event, from_state, to_state, message_id)
+                              entity, version, event, from_state, to_state, message_id, digest)
 SELECT $1::text, $2::integer, $3::text, $4::uuid, unnest($5::integer[]), unnest($6::bigint[]),
-       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[])`
+       unnest($7::text[]), unnest($8::bigint[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]),
+       unnest($13::bigint[])`
 
-const insertParkedSQL = `
+const insertParkedSQL pawlSQL = `
 INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
                          changes, key, value, headers, "timestamp")
 SELECT topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
@@ -168,13 +214,13 @@ FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6:
 ORDER BY u.n
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
-const updateParkedSQL = `
+const updateParkedSQL pawlSQL = `
 UPDATE pawl.parked AS p SET machine = u.machine, entity = u.entity, reason = u.reason, seen_version = u.seen
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
 	AS u(topic_id, partition, "offset", scope, machine, entity, reason, seen)
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope`
 
-const deleteParkedSQL = `
+const deleteParkedSQL pawlSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope
@@ -182,14 +228,14 @@ RETURNING true`
 
 // unparkSQL deletes the parked records of some origins for any of the machines
 // $4: a record that can't be decoded any more has no scope, and may have had one.
-const unparkSQL = `
+const unparkSQL pawlSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = ANY ($4::text[])`
 
 // insertDeadSQL leaves a record alone that is a dead letter already: it was
 // delivered again.
-const insertDeadSQL = `
+const insertDeadSQL pawlSQL = `
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
 SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
@@ -197,7 +243,7 @@ SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::te
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // updateDeadSQL gives a dead letter that was redriven in vain its new reason.
-const updateDeadSQL = `
+const updateDeadSQL pawlSQL = `
 UPDATE pawl.dead_letters AS d
 SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machine, entity = u.entity, event = u.event,
     attempts = d.attempts + 1
@@ -207,45 +253,49 @@ FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6:
 WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
 RETURNING true`
 
-const deleteDeadSQL = `
+const deleteDeadSQL pawlSQL = `
 DELETE FROM pawl.dead_letters AS d
 USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
 WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
 RETURNING true`
 
-const deadColumns = `
+const deadColumns pawlSQL = `
 SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity,
        d.event, d.attempts, d.died_at, d.key, d.value, d.headers, d."timestamp"
 FROM pawl.dead_letters AS d`
 
 // $1 IDs, $2 reason, $3 machine, $4 entity, $5 topic, $6 from, $7 to, $8 after, $9 limit
-const listDeadSQL = deadColumns + `
+const listDeadSQL pawlSQL = deadColumns + `
 WHERE ($1::bigint[] IS NULL OR d.id = ANY ($1)) AND ($2 = '' OR d.reason = $2) AND ($3 = '' OR d.machine = $3)
   AND ($4 = '' OR d.entity = $4) AND ($5 = '' OR d.topic = $5)
   AND ($6::timestamptz IS NULL OR d.died_at >= $6) AND ($7::timestamptz IS NULL OR d.died_at < $7) AND d.id > $8
 ORDER BY d.id LIMIT $9`
 
 // $1 reason, $2 machine, $3 entity, $4 topic, $5 from, $6 to, $7 limit
-const listParkedSQL = parkedColumns + `, p.parked_at
+const listParkedSQL pawlSQL = parkedColumns + `, p.parked_at
 FROM pawl.parked AS p
 WHERE ($1 = '' OR p.reason = $1) AND ($2 = '' OR p.machine = $2) AND ($3 = '' OR p.entity = $3) AND ($4 = '' OR p.topic = $4)
   AND ($5::timestamptz IS NULL OR p.parked_at >= $5) AND ($6::timestamptz IS NULL OR p.parked_at < $6)
 ORDER BY p.seq LIMIT $7`
 
-const readUncopiedSQL = deadColumns + `
-WHERE d.copied_at IS NULL AND d.topic = ANY ($1::text[])
-ORDER BY d.id LIMIT $2 FOR UPDATE SKIP LOCKED`
+// $1 topics, $2 their partitions, $3 limit
+const readUncopiedSQL pawlSQL = deadColumns + `
+WHERE d.copied_at IS NULL AND (d.topic, d.partition) IN (SELECT * FROM unnest($1::text[], $2::integer[]))
+ORDER BY d.id LIMIT $3`
 
-const markCopiedSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`
+const markCopiedSQL pawlSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`
 
 // expireSQL moves parked records to the dead letters: $1 machine, $2 the time
-// that they may wait, $3 limit. Rows that another transaction is at are left to
-// it.
-const expireSQL = `
+// that they may wait by the machine's clock, $3 limit, $4 partitionGone. Where no
+// partition is known there is no clock, and none expires. Rows that another
+// transaction is at are left to it.
+const expireSQL pawlSQL = `
 WITH expired AS (
 	DELETE FROM pawl.parked AS p USING (
 		SELECT topic_id, partition, "offset", scope FROM pawl.parked
-		WHERE machine = $1 AND parked_at < now() - $2::interval
+		WHERE machine = $1 AND parked_at < (
+			SELECT min(at) FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $4::interval
+		) - $2::interval
 		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
 	) AS old
 	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
@@ -255,7 +305,8 @@ WITH expired AS (
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
 SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
-       format('waited since %s for the entity: %s, last judged at version %s', parked_at, reason, seen_version),
+       format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
+              $2::interval, reason, seen_version),
        machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
 FROM expired
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
@@ -266,11 +317,11 @@ ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 // that has not moved counts too if the record waits only because its state was
 // unknown, and it is one of the states $3 now. An index on the key is of use only
 // to a comparison under the key's collation, which pawl.parked does not have.
-func (t *table) movedSQL() string {
+func (t *table) movedSQL(s *schema) string {
 	return fmt.Sprintf(`
-SELECT DISTINCT p.entity FROM pawl.parked AS p
+SELECT DISTINCT p.entity FROM %[7]s.parked AS p
 JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s%[5]s
 WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
 	AND p.entity > $4
-ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName())
+ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName(), s.quoted)
 }

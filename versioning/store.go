@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -16,27 +15,38 @@ import (
 // for concurrent use, by several workers in any number of processes.
 type Store struct {
 	pool      *pgxpool.Pool
+	schema    *schema
 	tables    []*table
 	byMachine map[string]*table
 	rules     map[string]Rules
 	types     *types
 }
 
-// Open checks that the database fits: that schema pawl has the version that
-// this build needs ([migrations.SchemaError]), and that each table has a key,
-// a state and a version column that its machine can work with ([TableError]).
-// All that does not fit is reported at once. The pool stays the caller's: the
-// store does not close it.
-//
-// The role needs SELECT, INSERT and UPDATE on the tables, USAGE on schema pawl,
-// SELECT and INSERT on pawl.transitions, SELECT, INSERT, UPDATE and DELETE on
-// pawl.parked, pawl.dead_letters and pawl.marks, and SELECT, INSERT and UPDATE on
-// pawl.caught_up and pawl.tables.
+// Open is [OpenIn] for the schema pawl.
 func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, error) {
+	return OpenIn(ctx, pool, migrations.DefaultSchema, tables...)
+}
+
+// OpenIn returns a store of tables whose history, parked records and dead letters are
+// in the framework's tables of a schema, such as one that each tenant has. Empty means
+// pawl. The name is taken as it stands in the catalog, like [Table.Name].
+//
+// It checks that the database fits: that the schema has the version that this build
+// needs ([migrations.SchemaError]), that each table has a key, a state and a version
+// column that its machine can work with ([TableError]), and that no other table has
+// the same machine in this schema ([MachineError]). All that does not fit is reported
+// at once. The pool stays the caller's: the store does not close it.
+//
+// The role needs SELECT, INSERT and UPDATE on the tables, USAGE on the schema, SELECT
+// on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT,
+// UPDATE and DELETE on its parked, dead_letters and marks, and SELECT, INSERT and
+// UPDATE on its caught_up and tables.
+func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("open store: the pool is nil")
 	}
-	if err := validate(tables); err != nil {
+	in := newSchema(schema)
+	if err := errors.Join(in.Validate(), validate(tables)); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	conn, err := pool.Acquire(ctx)
@@ -46,17 +56,23 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 	defer conn.Release()
 	s := &Store{
 		pool:      pool,
+		schema:    in,
 		byMachine: make(map[string]*table, len(tables)),
 		rules:     make(map[string]Rules, len(tables)),
 		types:     &types{typ: pgtype.NewMap()},
 	}
-	problems := []error{checkSchema(ctx, conn)}
+	problems := []error{in.check(ctx, conn)}
 	for _, config := range tables {
 		problems = append(problems, s.add(ctx, conn, config))
 	}
-	if err := errors.Join(problems...); err != nil {
+	err = errors.Join(problems...)
+	if err == nil {
+		err = s.register(ctx, conn)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.link()
 	return s, nil
 }
 
@@ -90,34 +106,6 @@ func validate(tables []Table) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// checkSchema checks the version of schema pawl, and the role's rights on it.
-func checkSchema(ctx context.Context, conn *pgxpool.Conn) error {
-	if err := migrations.Check(ctx, conn); err != nil {
-		return err
-	}
-	const query = `
-SELECT t.name, t.rights, current_user FROM (VALUES
-	('pawl.transitions', 'SELECT'), ('pawl.transitions', 'INSERT'),
-	('pawl.parked', 'SELECT'), ('pawl.parked', 'INSERT'), ('pawl.parked', 'UPDATE'), ('pawl.parked', 'DELETE'),
-	('pawl.dead_letters', 'SELECT'), ('pawl.dead_letters', 'INSERT'),
-	('pawl.dead_letters', 'UPDATE'), ('pawl.dead_letters', 'DELETE'),
-	('pawl.marks', 'SELECT'), ('pawl.marks', 'INSERT'), ('pawl.marks', 'UPDATE'), ('pawl.marks', 'DELETE'),
-	('pawl.caught_up', 'SELECT'), ('pawl.caught_up', 'INSERT'), ('pawl.caught_up', 'UPDATE'),
-	('pawl.tables', 'SELECT'), ('pawl.tables', 'INSERT'), ('pawl.tables', 'UPDATE')
-) AS t(name, rights) WHERE NOT has_table_privilege(t.name, t.rights)`
-	rows, err := conn.Query(ctx, query)
-	if err != nil {
-		return fmt.Errorf("look for the rights on schema pawl: %w", err)
-	}
-	var name, right, user string
-	var problems []error
-	_, err = pgx.ForEachRow(rows, []any{&name, &right, &user}, func() error {
-		problems = append(problems, &TableError{Table: name, Problem: fmt.Sprintf("role %s lacks %s; GRANT it", user, right)})
-		return nil
-	})
-	return errors.Join(append(problems, err)...)
 }
 
 // machines returns the names of the store's machines.

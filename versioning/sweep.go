@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // Swept says what a sweep did.
 type Swept struct {
+	// At is the database's time before the sweep did anything, for the Until of later
+	// sweeps; zero if the sweep failed before that.
+	At time.Time
+
 	Released []Settled // parked records that got their last verdict
 	Expired  int       // parked records that became dead letters, for their age
 }
@@ -24,14 +29,32 @@ const sweepLimit = 500
 // dead letters of those that have waited longer than Table.ParkFor. What fails
 // keeps it from nothing else; the error joins all of that. Any number of workers
 // may sweep at the same time; package consumer does so from time to time.
-func (s *Store) Sweep(ctx context.Context) (Swept, error) {
+//
+// ParkFor is measured by a clock that each machine has in the database: the time until
+// which all partitions are read that any worker of the machine has told of, those of
+// other workers included. While one of them lags behind, or nobody reads it, the clock
+// stands still. When it goes on, by a step longer than read.Pause, that step does not
+// count: parked records get older only while everything is read as it comes. A
+// partition of which no worker has told for seven days, such as one of a deleted topic,
+// does not hold up the clock any longer. When a new one is told of, all parked records
+// begin to wait anew. A caller that reads nothing gives the zero Reading.
+func (s *Store) Sweep(ctx context.Context, read Reading) (Swept, error) {
 	var swept Swept
 	var problems []error
 	for _, t := range s.tables {
+		now, late := s.advance(ctx, t, read)
+		if late != nil {
+			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), late))
+		} else if swept.At.IsZero() {
+			swept.At = now
+		}
 		released, err := s.wakeMoved(ctx, t)
 		swept.Released = append(swept.Released, released...)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err))
+		}
+		if late != nil {
+			continue // what is not noted may be behind
 		}
 		expired, err := s.expire(ctx, t)
 		swept.Expired += expired
@@ -52,7 +75,7 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 			return released, errors.Join(append(stuck, err)...)
 		}
 		for _, key := range keys {
-			more, err := s.wakeOne(ctx, Entity{t.Machine.Name(), key})
+			more, err := s.refold(ctx, Entity{t.Machine.Name(), key})
 			released = append(released, more...)
 			switch {
 			case errors.Is(err, ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
@@ -68,19 +91,6 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 	}
 }
 
-// wakeOne judges the records that are parked for an entity again, one by one if
-// PostgreSQL refuses what one of them brings.
-func (s *Store) wakeOne(ctx context.Context, e Entity) ([]Settled, error) {
-	plan, err := s.refold(ctx, e, nil)
-	if CauseOf(err) == Data {
-		return s.refoldAlone(ctx, e)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return plan.Release, nil
-}
-
 // moved returns the next keys, after one, of entities whose parked records are to be
 // judged again.
 func (s *Store) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
@@ -89,7 +99,7 @@ func (s *Store) moved(ctx context.Context, t *table, after string) (keys []strin
 		states = append(states, string(state))
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.movedSQL(), t.Machine.Name(), sweepLimit, states, after)
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after)
 		if err != nil {
 			return err
 		}
@@ -105,7 +115,7 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 		return 0, nil
 	}
 	for {
-		tag, err := s.pool.Exec(ctx, expireSQL, t.Machine.Name(), t.ParkFor, sweepLimit)
+		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
 		if err != nil {
 			return expired, err
 		}
@@ -114,43 +124,4 @@ func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
 			return expired, nil
 		}
 	}
-}
-
-// CopyDeadLetters hands up to limit dead letters of the given topics, the oldest
-// first, that were not copied yet to copyTo, and notes as copied those whose IDs
-// it returns, also when it returns an error. Other callers do not get the same
-// ones meanwhile. If the process dies in between, they are handed out again: a
-// copy is made at least once. It returns how many were copied.
-func (s *Store) CopyDeadLetters(ctx context.Context, topics []string, limit int,
-	copyTo func(context.Context, []DeadLetter) (copied []int64, err error),
-) (int, error) {
-	var copied []int64
-	var failed error
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, readUncopiedSQL, topics, limit)
-		if err != nil {
-			return fmt.Errorf("read dead letters to copy: %w", err)
-		}
-		letters, err := collectDeadLetters(rows)
-		if err != nil {
-			return fmt.Errorf("read dead letters to copy: %w", err)
-		}
-		if len(letters) == 0 {
-			return nil
-		}
-		if copied, failed = copyTo(ctx, letters); len(copied) == 0 {
-			return nil
-		}
-		if _, err := tx.Exec(ctx, markCopiedSQL, copied); err != nil {
-			return fmt.Errorf("note dead letters as copied: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, errors.Join(failed, err)
-	}
-	if failed != nil {
-		failed = fmt.Errorf("copy dead letters: %w", failed)
-	}
-	return len(copied), failed
 }

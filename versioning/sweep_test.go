@@ -47,7 +47,7 @@ func TestUnknownState(t *testing.T) {
 		l.record(versioning.Change{Key: "c", Event: "captured"}, versioning.Change{Key: "d", Event: "placed"}))
 	wantVerdicts(t, result, "early unknown_state", "early unknown_state", "early unknown_state")
 	for _, store := range []*versioning.Store{old, newer} {
-		if _, err := store.Sweep(t.Context()); err != nil {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 			t.Fatal(err)
 		}
 		if store == old {
@@ -78,7 +78,7 @@ func TestSweepUsesTheKey(t *testing.T) {
 			}
 			t.Cleanup(recorded.Close)
 			store := open(t, recorded, versioning.Table{Machine: order, Name: "orders"})
-			if _, err := store.Sweep(t.Context()); err != nil {
+			if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 				t.Fatal(err)
 			}
 			sql, args := recorder.find(t, "SELECT DISTINCT p.entity")
@@ -150,9 +150,10 @@ func TestSweepGoesOn(t *testing.T) {
 	apply(t, store, l.say("c", "shipped"))
 	mustExec(t, pool, `UPDATE orders SET state = 'paid', version = 2;
 UPDATE pawl.parked SET parked_at = now() - interval '25 hours' WHERE entity = 'c';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0);
 CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUTE FUNCTION drop_it()`)
-	swept, err := store.Sweep(t.Context())
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
 	if !errors.Is(err, versioning.ErrContended) || len(swept.Released) != 1 || swept.Expired != 1 {
 		t.Errorf("Sweep = %+v, %v; want one released, one expired and ErrContended", swept, err)
 	}
@@ -172,7 +173,7 @@ func TestSweepTakesAll(t *testing.T) {
 	}
 	wantVerdicts(t, apply(t, store, records...), repeat("early no_entity", n)...)
 	mustExec(t, pool, `INSERT INTO orders (id, state, version) SELECT entity, 'pending', 1 FROM pawl.parked`)
-	swept, err := store.Sweep(t.Context())
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
 	if err != nil || len(swept.Released) != n {
 		t.Errorf("Sweep released %d records, %v; want %d", len(swept.Released), err, n)
 	}
@@ -188,9 +189,10 @@ func TestExpiredInBetween(t *testing.T) {
 	hooked, tr := traced(t, pool)
 	var l log
 	apply(t, store, l.say("a", "captured"))
-	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = now() - interval '25 hours'`)
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = now() - interval '25 hours';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0)`)
 	tr.before(first(1, func() {
-		if swept, err := store.Sweep(t.Context()); err != nil || swept.Expired != 1 {
+		if swept, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil || swept.Expired != 1 {
 			t.Errorf("Sweep = %+v, %v; want one expired", swept, err)
 		}
 	}))
@@ -219,7 +221,7 @@ func TestTiedInAChain(t *testing.T) {
 	wantVerdicts(t, apply(t, store, l.say(key(0), "placed")), "applied")
 	wantRows(t, pool, paid, "3")
 	for range 2 {
-		if _, err := store.Sweep(t.Context()); err != nil {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,8 +35,26 @@ type Table struct {
 	Identity Identity
 
 	// ParkFor bounds how long a record may wait for its entity before it becomes
-	// a dead letter. 0 means 24 hours; negative means without a bound.
+	// a dead letter. Only time counts in which all partitions were read as they came:
+	// see [Store.Sweep]. 0 means 24 hours; negative means without a bound.
 	ParkFor time.Duration
+
+	// FoldSteps writes all steps that one batch brings an entity in one write, also
+	// where the table could tell: where it has triggers or row security, or where a
+	// CHECK, a unique index or a foreign key is on columns that several of the
+	// steps set. That is faster, the more so the more steps of one entity come
+	// together. It gives up that constraints and triggers see each step: a value
+	// that a later record of the batch overwrites is not checked, a trigger does not
+	// fire for it, and so what becomes of a record depends on where a batch ends.
+	// [Store.Stepwise] tells for which tables it would make a difference.
+	FoldSteps bool
+
+	// MaxRefused bounds how many records in a row PostgreSQL may refuse for one and
+	// the same reason, with no other record of the machine written in between,
+	// before the store stops making dead letters of them and returns
+	// [ErrAllRefused]: it is hardly the records then. 0 means 1,000; negative
+	// means without a bound.
+	MaxRefused int
 
 	// MaxParked bounds how many records may wait for one entity; one more
 	// becomes a dead letter. 0 means 100.
@@ -46,6 +64,8 @@ type Table struct {
 const (
 	defaultParkFor   = 24 * time.Hour
 	defaultMaxParked = 100
+
+	defaultMaxRefused = 1000
 )
 
 func (t Table) withDefaults() Table {
@@ -61,19 +81,30 @@ func (t Table) withDefaults() Table {
 	if t.MaxParked == 0 {
 		t.MaxParked = defaultMaxParked
 	}
+	if t.MaxRefused == 0 {
+		t.MaxRefused = defaultMaxRefused
+	}
 	return t
 }
 
 // table is a Table with what the catalog says of it.
 type table struct {
 	Table
-	ident   string // the table's quoted name
-	columns []tableColumn
-	byName  map[string]int
-	key     *tableColumn
-	state   *tableColumn
-	version *tableColumn
-	states  map[string]statemachine.State // of the machine, by name
+	oid   uint32
+	ident string // the table's quoted name
+	rules rulebook
+
+	required []int // columns that a new row has to set
+	creates  map[statemachine.Event]bool
+	updates  map[statemachine.Event]bool
+	columns  []tableColumn
+	byName   map[string]int
+	key      *tableColumn
+	state    *tableColumn
+	version  *tableColumn
+	states   map[string]statemachine.State // of the machine, by name
+
+	refusals refusals
 }
 
 // A tableColumn is one column of a table in the catalog.
@@ -93,6 +124,9 @@ type tableColumn struct {
 	collation  string   // its quoted name; empty where the type has none
 	exactText  bool     // equal strings only are equal keys: the collation is deterministic
 	maxLength  int      // of a varchar; 0 is none
+	modifier   int      // of the type: of a numeric, its precision and scale; -1 is none
+	domain     bool
+	defaultSQL string // the default as an expression; empty where there is none, or it is not the column's own
 }
 
 // sqlName returns the column's quoted name.
@@ -108,24 +142,34 @@ func (c *tableColumn) collate() string {
 
 // canonicalKey returns the one spelling of a key that equal keys share.
 func (t *table) canonicalKey(key string) (string, error) {
-	switch t.key.base {
-	case pgtype.UUIDOID:
-		id, ok := parseUUID(key)
-		if !ok {
-			return "", fmt.Errorf("key %q is no UUID", key)
-		}
-		return string(appendUUID(nil, id)), nil
-	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
-		n, err := strconv.ParseInt(key, 10, intBits(t.key.base))
-		if err != nil {
-			return "", fmt.Errorf("key is no %s: %w", t.key.typeName, err)
-		}
-		return strconv.FormatInt(n, 10), nil
-	}
 	if t.key.maxLength > 0 && utf8.RuneCountInString(key) > t.key.maxLength {
 		return "", fmt.Errorf("key is longer than the column's %d characters", t.key.maxLength)
 	}
+	key, err := t.key.canonical(key)
+	if err != nil {
+		return "", fmt.Errorf("key %w", err)
+	}
 	return key, nil
+}
+
+// canonical returns the one spelling of a value that equal values share, for the types
+// that a key may have.
+func (c *tableColumn) canonical(value string) (string, error) {
+	switch c.base {
+	case pgtype.UUIDOID:
+		id, ok := parseUUID(value)
+		if !ok {
+			return "", fmt.Errorf("%q is no UUID", value)
+		}
+		return string(appendUUID(nil, id)), nil
+	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
+		n, err := strconv.ParseInt(value, 10, intBits(c.base))
+		if err != nil {
+			return "", fmt.Errorf("is no %s: %w", c.typeName, err)
+		}
+		return strconv.FormatInt(n, 10), nil
+	}
+	return value, nil
 }
 
 // parseUUID reads the spellings that PostgreSQL reads: upper and lower case,

@@ -184,7 +184,7 @@ func TestExecModes(t *testing.T) { //nolint:tparallel // the cases share a datab
 			wantVerdicts(t, apply(t, store, l.say("b", "captured")), "applied")
 			wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`,
 				`(b,shipped,3,,,)`, `(c,pending,1,,,)`, `(it's,paid,2,"q""'\\,{}",1.5,)`)
-			if _, err := store.Sweep(t.Context()); err != nil {
+			if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
 				t.Errorf("Sweep: %v", err)
 			}
 		})

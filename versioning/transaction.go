@@ -46,6 +46,7 @@ type sender interface {
 // round trip with them. (One that pgx begins with a batch, by Batch.BeginTx, takes a
 // round trip of its own to commit.) It belongs to one goroutine.
 type transaction struct {
+	store *Store
 	conn  *pgxpool.Conn
 	locks fateLocks // to take at its beginning
 	begun bool
@@ -58,7 +59,7 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
 		first.Queue(settingsSQL)
-		t.locks.queue(first)
+		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
 	}
 	return t.conn.SendBatch(ctx, b)
@@ -73,7 +74,7 @@ func (t *transaction) finish(ctx context.Context, writes *pgx.Batch) error {
 		}
 		return nil
 	})
-	return written(t.SendBatch(ctx, writes).Close())
+	return t.store.written(t.SendBatch(ctx, writes).Close())
 }
 
 // inTransaction runs work in a transaction, which work has to finish. If it returns
@@ -84,7 +85,7 @@ func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release() // which closes a connection that is still in a transaction
-	err = work(&transaction{conn: conn})
+	err = work(&transaction{store: s, conn: conn})
 	if err != nil {
 		_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
 		s.distrust(ctx, conn, err)

@@ -47,7 +47,7 @@ func (w *writer) notDead(parked []Parked) {
 		}
 	}
 	if n := len(at.scopes); n > 0 {
-		w.guarded(n, notDeadSQL, []any{at.ids, at.partitions, at.offsets, at.scopes})
+		w.guarded(n, w.store.schema.sql(notDeadSQL), []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 
@@ -64,7 +64,7 @@ func (w *writer) notBuried(moves []Move) {
 	for i, r := range alive {
 		offsets[i] = r.Origin.Offset
 	}
-	w.guarded(0, notBuriedSQL, []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets})
+	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets})
 }
 
 // made returns the records that made the steps of moves, in the order of the log.
@@ -95,16 +95,18 @@ func (w *writer) notApplied(records []*Record) {
 			continue
 		}
 		for _, c := range r.Changes {
-			machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, c.MessageID)
-			at.add(r.Origin)
+			for _, id := range c.messageIDs() {
+				machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, id)
+				at.add(r.Origin)
+			}
 		}
 	}
 	if n := len(keys); n > 0 {
-		w.guarded(n, notAppliedSQL, []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
+		w.guarded(n, w.store.schema.sql(notAppliedSQL), []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
 	}
 }
 
-const notDeadSQL = `
+const notDeadSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
 WHERE (SELECT true FROM pawl.dead_letters AS d
        WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
@@ -112,7 +114,7 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
 
 // notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
 // $7 of the stretches with the numbers $6.
-const notBuriedSQL = `
+const notBuriedSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
 	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
 CROSS JOIN LATERAL (
@@ -122,7 +124,7 @@ CROSS JOIN LATERAL (
 ) AS d
 WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
 
-const notAppliedSQL = `
+const notAppliedSQL pawlSQL = `
 SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])
 	AS u(machine, entity, message_id, topic_id, partition, "offset")
 WHERE coalesce(

@@ -36,8 +36,9 @@ const (
 	// Rejected: can never be legal. The record is kept as a dead letter.
 	Rejected
 
-	// Diverged: the expected version was taken by a different event. The
-	// record is kept as a dead letter that names both events.
+	// Diverged: the expected version was taken by a different event, or the
+	// message ID by a message that asked for something else. The record is kept as
+	// a dead letter that names both events.
 	Diverged
 )
 
@@ -92,6 +93,7 @@ const (
 
 	// Diverged.
 	ReasonVersionTaken   Reason = "version_taken"   // another event made this step
+	ReasonMessageTaken   Reason = "message_taken"   // another message with the same ID has moved the entity
 	ReasonHistoryMissing Reason = "history_missing" // the version is past, and no history tells by what
 )
 
@@ -129,11 +131,11 @@ type Outcome struct {
 // DeadLettered reports whether the record ends as a dead letter.
 func (o Outcome) DeadLettered() bool { return o.Verdict == Rejected || o.Verdict == Diverged }
 
-// rejection is the outcome of a record whose Err is set. Its entity and event
+// rejection is the outcome of a record that err speaks against. Its entity and event
 // are those of its first change, if it has one.
-func rejection(r *Record) Outcome {
-	o := Outcome{Verdict: Rejected, Reason: ReasonUndecodable, Detail: r.Err.Error()}
-	if refusal, ok := errors.AsType[*Refusal](r.Err); ok {
+func rejection(r *Record, err error) Outcome {
+	o := Outcome{Verdict: Rejected, Reason: ReasonUndecodable, Detail: err.Error()}
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		o.Reason = refusal.Reason
 	}
 	if len(r.Changes) > 0 {

@@ -132,6 +132,7 @@ type storedChange struct {
 	Key       string             `json:"key"`
 	Event     string             `json:"event"`
 	MessageID string             `json:"message_id"`
+	FormerID  string             `json:"former_id,omitempty"`
 	Expected  *int64             `json:"expected_version,omitempty"`
 	Set       map[string]*string `json:"set,omitempty"`
 }
@@ -141,7 +142,7 @@ func (s *Store) encodeChanges(r *Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
 		c := &r.Changes[i]
-		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID}
+		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
 		if v, ok := c.Expected.Version(); ok {
 			stored[i].Expected = &v
 		}
@@ -171,9 +172,9 @@ func (s *Store) decodeChanges(r *Record, data []byte) error {
 		return fmt.Errorf("stored changes: %w", err)
 	}
 	r.Changes = make([]Change, len(stored))
-	r.columns = make([][]column, len(stored))
+	r.columns, r.digests = make([][]column, len(stored)), make([]Digest, len(stored))
 	for i, c := range stored {
-		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID}
+		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
 		if c.Expected != nil {
 			r.Changes[i].Expected = At(*c.Expected)
 		}
@@ -193,7 +194,7 @@ func (s *Store) decodeChanges(r *Record, data []byte) error {
 		if err != nil && r.Err == nil {
 			r.Err = err // the table has changed since; the record's verdict says how
 		}
-		r.columns[i] = columns
+		r.columns[i], r.digests[i] = columns, t.digestOfColumns(r.Changes[i].Event, columns)
 	}
 	return nil
 }
@@ -220,7 +221,7 @@ func (w *writer) park(parked []Parked) {
 		changes = append(changes, w.store.encodeChanges(p.Record))
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(insertParkedSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
+		w.batch.Queue(w.store.schema.sql(insertParkedSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
 			reasons, seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
@@ -237,18 +238,18 @@ func (w *writer) repark(parked []Parked) {
 		seen = append(seen, p.Seen)
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(updateParkedSQL, at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
+		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
 	}
 }
 
 // remove deletes kept records that are settled. All of them have to be there.
-func (w *writer) remove(sql string, settled []Settled) {
+func (w *writer) remove(sql pawlSQL, settled []Settled) {
 	var at keptAt
 	for _, s := range settled {
 		at.add(w.store, s.Record)
 	}
 	if len(settled) > 0 {
-		w.guarded(len(settled), sql, []any{at.ids, at.partitions, at.offsets, at.scopes})
+		w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})
 	}
 }
 
@@ -259,7 +260,7 @@ func (w *writer) bury(dead []Settled) {
 		at.add(d.Record.Origin)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(unparkSQL, at.ids, at.partitions, at.offsets, w.store.machines())
+		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
 	isOld := func(s Settled) bool { return s.Record.redrive }
 	isNew := func(s Settled) bool { return !s.Record.redrive }
@@ -289,7 +290,7 @@ func (w *writer) insertDead(dead []Settled) {
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
-		w.batch.Queue(insertDeadSQL, whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
+		w.batch.Queue(w.store.schema.sql(insertDeadSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
 			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
 			whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
@@ -306,7 +307,7 @@ func (w *writer) updateDead(dead []Settled) {
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
-		w.guarded(len(dead), updateDeadSQL, []any{
+		w.guarded(len(dead), w.store.schema.sql(updateDeadSQL), []any{
 			at.ids, at.partitions, at.offsets, at.scopes,
 			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
 		})

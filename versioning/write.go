@@ -2,29 +2,29 @@ package versioning
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // writes returns the statements that write all that a plan decided, for one round
 // trip. They fail with errMoved if a guarded one takes fewer rows than it has to, or
-// if the fate of a record was decided since the plan was made.
-func (s *Store) writes(plan *Plan, attempt int) *pgx.Batch {
+// if the fate of a record was decided since the plan was made. The rows are those of
+// what arrange returned, and the locks those that the transaction does not hold yet.
+func (s *Store) writes(plan *Plan, moves []*Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
 	w := &writer{store: s, batch: &pgx.Batch{}}
-	if attempt == 0 { // the others hold them already
-		fatesOf(plan).queue(w.batch)
-	}
+	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
-	moves := inOrder(plan.Moves)
-	for _, t := range s.tables {
-		w.rows(t, moves)
-	}
+	w.levels(rows)
+	w.rest(plan, moves, attempt)
+	return w.batch
+}
+
+// rest queues all but the rows.
+func (w *writer) rest(plan *Plan, moves []*Move, attempt int) {
 	w.history(moves)
 	w.park(plan.Park)
 	w.notDecided(plan, attempt)
@@ -35,87 +35,128 @@ func (s *Store) writes(plan *Plan, attempt int) *pgx.Batch {
 	if len(plan.Moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
 	}
-	return w.batch
 }
 
-// A writer queues the statements of one plan. Their number does not depend on
-// the number of records.
+// A writer queues the statements of one plan. Their number does not depend on the
+// number of records, but on that of the levels: see unit.
 type writer struct {
-	store *Store
-	batch *pgx.Batch
+	store     *Store
+	batch     *pgx.Batch
+	immediate bool // constraints are checked with each statement already
 }
 
 // guarded queues a statement that has to take exactly the given number of rows. If
 // it does not, it fails, and those behind it are not run: neither is a COMMIT.
 func (w *writer) guarded(rows int, sql string, args []any) {
-	w.batch.Queue(guardedSQL(sql, len(args)+1), append(args, rows)...)
+	w.batch.Queue(w.store.schema.guardedSQL(sql, len(args)+1), append(args, rows)...)
 }
 
 // errMoved says that a guarded write found fewer rows than it had to.
 var errMoved = errors.New("a row was moved by someone else")
 
-// written translates the error of a write.
-func written(err error) error {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case err == nil:
-		return nil
-	case ok && pgErr.SchemaName == "pawl" && pgErr.ConstraintName == "guarded_rows":
-		return errMoved
-	}
-	return fmt.Errorf("write: %w", err)
-}
-
-// rows queues the update and the inserts of one table. All transactions take the
-// rows in one order, that of their tables and keys, so that two that want the same
-// ones wait for each other, and not in a circle (which only new rows of different
-// shapes can still make: PostgreSQL breaks it, and the batch is applied again).
-func (w *writer) rows(t *table, moves []*Move) {
-	machine := t.Machine.Name()
-	updates := make([]rowWrite, 0, len(moves))
-	inserts := make(map[string][]rowWrite) // by shape
-	for _, m := range moves {
-		switch {
-		case m.Entity.Machine != machine:
-		case m.Create:
-			r := newRowWrite(m)
-			shape := r.shape(t)
-			inserts[shape] = append(inserts[shape], r)
-		default:
-			updates = append(updates, newRowWrite(m))
+// levels queues the writes of the rows. All transactions take the rows in one order,
+// that of their tables and keys, so that two that want the same ones wait for each
+// other, and not in a circle (which only new rows of different shapes can still make:
+// PostgreSQL breaks it, and the batch is applied again).
+func (w *writer) levels(rows writing) {
+	if rows.levels == 1 && !slices.ContainsFunc(rows.units, func(u unit) bool { return u.inOrder }) {
+		level := make([]*unit, len(rows.units))
+		for i := range rows.units {
+			level[i] = &rows.units[i]
 		}
+		w.level(level)
+		return
 	}
-	if len(updates) > 0 {
-		w.update(t, updates)
+	levels := make([][]*unit, rows.levels)
+	for i := range rows.units {
+		u := &rows.units[i]
+		levels[u.level] = append(levels[u.level], u)
 	}
-	for _, shape := range slices.Sorted(maps.Keys(inserts)) {
-		w.insert(t, inserts[shape])
+	w.lock(rows)
+	for _, units := range levels {
+		w.level(units)
 	}
 }
 
-// A rowWrite is a move and the columns that its steps set.
-type rowWrite struct {
-	move *Move
-	set  []column // by column; where several steps set one, the last wins
-}
-
-func newRowWrite(m *Move) rowWrite {
-	r := rowWrite{move: m}
-	if len(m.Steps) == 1 {
-		r.set = m.Steps[0].set()
-		return r
-	}
-	for i := range m.Steps {
-		for _, c := range m.Steps[i].set() {
-			if j := slices.IndexFunc(r.set, func(have column) bool { return have.at == c.at }); j >= 0 {
-				r.set[j] = c
-			} else {
-				r.set = append(r.set, c)
+// lock queues locks of the rows, in their order, which is not that of the writes.
+func (w *writer) lock(rows writing) {
+	for _, t := range w.store.tables {
+		var keys texts
+		for i := range rows.units {
+			if u := &rows.units[i]; u.table == t && u.prev == nil && !u.create() {
+				keys = append(keys, u.move.Entity.Key)
 			}
 		}
+		if len(keys) > 0 {
+			w.batch.Queue(t.lockSQL(), keys)
+		}
 	}
-	slices.SortFunc(r.set, byColumn)
-	return r
+}
+
+// level queues the writes of units that can be made together: they are in the order of
+// their tables and keys.
+func (w *writer) level(units []*unit) {
+	for len(units) > 0 {
+		t := units[0].table
+		n := slices.IndexFunc(units, func(u *unit) bool { return u.table != t })
+		if n < 0 {
+			n = len(units)
+		}
+		w.rows(t, units[:n])
+		units = units[n:]
+	}
+}
+
+// rows queues the writes of units of one table.
+func (w *writer) rows(t *table, units []*unit) {
+	w.deferNothing(t)
+	updates := make([]*unit, 0, len(units))
+	inserts := make([]*unit, 0, len(units))
+	inOrder := false
+	for _, u := range units {
+		if u.create() {
+			inserts = append(inserts, u)
+		} else {
+			updates = append(updates, u)
+			inOrder = inOrder || u.inOrder
+		}
+	}
+	if inOrder {
+		slices.SortFunc(updates, byLog)
+	}
+	for _, units := range t.byShape(updates, t.updateShape) {
+		w.update(t, units)
+	}
+	for _, units := range t.byShape(inserts, t.insertShape) {
+		w.insert(t, units)
+	}
+}
+
+// deferNothing has the constraints of a table checked with each statement. With one
+// change a record, that is when the COMMIT of the record alone would check them.
+func (w *writer) deferNothing(t *table) {
+	if len(t.rules.deferred) > 0 && !w.immediate {
+		w.immediate = true
+		w.batch.Queue(checkNowSQL)
+	}
+}
+
+// byShape deals units out to those that can share a statement, in the order of the
+// shapes.
+func (t *table) byShape(units []*unit, shapeOf func(*unit) string) [][]*unit {
+	if len(units) == 0 {
+		return nil
+	}
+	shapes := make(map[string][]*unit)
+	for _, u := range units {
+		shape := shapeOf(u)
+		shapes[shape] = append(shapes[shape], u)
+	}
+	all := make([][]*unit, 0, len(shapes))
+	for _, shape := range slices.Sorted(maps.Keys(shapes)) {
+		all = append(all, shapes[shape])
+	}
+	return all
 }
 
 // inOrder returns the moves in the order of their keys. That of the history's
@@ -129,58 +170,95 @@ func inOrder(moves []Move) []*Move {
 	return sorted
 }
 
-// shape tells which columns with a default a new row sets. Rows that set the
-// same ones go into one INSERT: SQL has no way to say DEFAULT for some rows of
-// a set. A column without a default is NULL where a row does not set it.
-func (r rowWrite) shape(t *table) string {
+// updateShape tells updates apart that can't share a statement: a trigger may be for
+// updates that set certain columns.
+func (t *table) updateShape(u *unit) string {
+	if !t.rules.ofColumns {
+		return ""
+	}
+	return shapeOf(u.set, func(column) bool { return true })
+}
+
+// insertShape tells inserts apart that can't share a statement, because SQL has no way
+// to say DEFAULT for some rows of a set. Where a default is known as an expression,
+// that can stand for it. A column without one is NULL where a row does not set it.
+func (t *table) insertShape(u *unit) string {
+	return shapeOf(u.set, func(c column) bool {
+		column := &t.columns[c.at]
+		return column.identity != "" || column.hasDefault && column.defaultSQL == ""
+	})
+}
+
+func shapeOf(set []column, counts func(column) bool) string {
 	var shape []byte
-	for _, c := range r.set {
-		if t.columns[c.at].hasDefault || t.columns[c.at].identity != "" {
+	for _, c := range set {
+		if counts(c) {
 			shape = append(shape, byte(c.at>>8), byte(c.at))
 		}
 	}
 	return string(shape)
 }
 
-func (w *writer) update(t *table, rows []rowWrite) {
-	n := len(rows)
+func (w *writer) update(t *table, units []*unit) {
+	n := len(units)
 	keys, from, fromVersion := make(texts, n), make(texts, n), make(bigints, n)
 	to, toVersion := make(texts, n), make(bigints, n)
-	for i, r := range rows {
-		state, version := r.move.To()
-		keys[i], from[i], fromVersion[i] = r.move.Entity.Key, string(r.move.From.State), r.move.From.Version
-		to[i], toVersion[i] = string(state), version
+	for i, u := range units {
+		keys[i] = u.move.Entity.Key
+		from[i], fromVersion[i] = u.from()
+		to[i], toVersion[i] = u.to()
 	}
-	columns := columnsOf(rows)
+	columns := columnsOf(units)
 	args := []any{keys, from, fromVersion, to, toVersion}
 	for _, at := range columns {
-		values, set := valuesOf(rows, at)
+		values, set := valuesOf(units, at)
 		args = append(args, values, set)
 	}
 	w.guarded(n, t.updateSQL(columns), args)
+	w.verify(t, keys, to, toVersion)
 }
 
-func (w *writer) insert(t *table, rows []rowWrite) {
-	n := len(rows)
+func (w *writer) insert(t *table, units []*unit) {
+	n := len(units)
 	keys, states, versions := make(texts, n), make(texts, n), make(bigints, n)
-	for i, r := range rows {
-		state, version := r.move.To()
-		keys[i], states[i], versions[i] = r.move.Entity.Key, string(state), version
+	for i, u := range units {
+		keys[i] = u.move.Entity.Key
+		states[i], versions[i] = u.to()
 	}
-	columns := columnsOf(rows)
+	columns := columnsOf(units)
 	args := []any{keys, states, versions}
-	for _, at := range columns {
-		values, _ := valuesOf(rows, at)
+	someDefault := make([]bool, len(columns)) // some rows have the column's default
+	for i, at := range columns {
+		values, set := valuesOf(units, at)
 		args = append(args, values)
+		if t.columns[at].defaultSQL != "" && slices.Contains(set, false) {
+			someDefault[i] = true
+			args = append(args, set)
+		}
 	}
-	w.guarded(n, t.insertSQL(columns), args)
+	w.guarded(n, t.insertSQL(columns, someDefault), args)
+	if slices.Contains(someDefault, true) {
+		w.guarded(1, sameDefaultsSQL, []any{t.oid, t.rules.defaults})
+	}
+	w.verify(t, keys, states, versions)
 }
 
-// columnsOf returns the columns that any of the rows sets, in order.
-func columnsOf(rows []rowWrite) (columns []int) {
+// verify queues a check that rows are what was written, where triggers could have made
+// something else of them.
+func (w *writer) verify(t *table, keys, states texts, versions bigints) {
+	if len(t.rules.triggers) > 0 {
+		w.batch.Queue(t.verifySQL(w.store.schema), keys, states, versions).Query(func(rows pgx.Rows) error {
+			rows.Close()
+			return t.verified(w.store.schema, rows.Err())
+		})
+	}
+}
+
+// columnsOf returns the columns that any of the units sets, in order.
+func columnsOf(units []*unit) (columns []int) {
 	seen := make(map[int]bool)
-	for _, r := range rows {
-		for _, c := range r.set {
+	for _, u := range units {
+		for _, c := range u.set {
 			if !seen[c.at] {
 				seen[c.at] = true
 				columns = append(columns, c.at)
@@ -191,12 +269,12 @@ func columnsOf(rows []rowWrite) (columns []int) {
 	return columns
 }
 
-// valuesOf returns one column's values, and which of the rows set it.
-func valuesOf(rows []rowWrite, at int) (nullTexts, []bool) {
-	values, set := make(nullTexts, len(rows)), make([]bool, len(rows))
-	for i, r := range rows {
-		if j, ok := slices.BinarySearchFunc(r.set, at, func(c column, at int) int { return c.at - at }); ok {
-			values[i] = pgtype.Text{String: r.set[j].text, Valid: !r.set[j].null}
+// valuesOf returns one column's values, and which of the units set it.
+func valuesOf(units []*unit, at int) (nullTexts, []bool) {
+	values, set := make(nullTexts, len(units)), make([]bool, len(units))
+	for i, u := range units {
+		if j, ok := slices.BinarySearchFunc(u.set, at, func(c column, at int) int { return c.at - at }); ok {
+			values[i] = pgtype.Text{String: u.set[j].text, Valid: !u.set[j].null}
 			set[i] = true
 		}
 	}
@@ -206,7 +284,7 @@ func valuesOf(rows []rowWrite, at int) (nullTexts, []bool) {
 // steps are columns of the history, of steps that share the others.
 type steps struct {
 	entities, events, from, to, messages texts
-	versions, offsets                    bigints
+	versions, offsets, digests           bigints
 	partitions                           integers
 }
 
@@ -240,7 +318,8 @@ func (w *writer) history(moves []*Move) {
 			s.events = append(s.events, string(step.Event))
 			s.from = append(s.from, string(step.From))
 			s.to = append(s.to, string(step.To))
-			s.messages = append(s.messages, step.Record.Changes[step.Change].MessageID)
+			s.messages = append(s.messages, step.change().MessageID)
+			s.digests = append(s.digests, int64(step.Digest()))
 			s.partitions = append(s.partitions, origin.Partition)
 			s.offsets = append(s.offsets, origin.Offset)
 		}
@@ -248,8 +327,8 @@ func (w *writer) history(moves []*Move) {
 	for _, name := range order {
 		s := all[name]
 		definition := int32(w.store.rules[name.machine].Machine.Version())
-		w.batch.Queue(insertHistorySQL, name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
-			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages)
+		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
+			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests)
 	}
 }
 
@@ -261,6 +340,6 @@ func newSteps(moves []*Move) *steps {
 	}
 	return &steps{
 		entities: make(texts, 0, n), events: make(texts, 0, n), from: make(texts, 0, n), to: make(texts, 0, n),
-		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), partitions: make(integers, 0, n),
+		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), digests: make(bigints, 0, n), partitions: make(integers, 0, n),
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // A message is what the shop's services write to the topic, as JSON: one thing
-// that happened to one order. Its ID is not in here but in the header ce_id,
-// where the consumer finds it by itself.
+// that happened to one order. Its ID is not in here but in the headers
+// ce_source and ce_id, where the consumer finds it by itself.
 type message struct {
 	Order string             `json:"order"`
 	Event statemachine.Event `json:"event"`

@@ -23,9 +23,10 @@ type Part struct {
 
 // A Step is one step that an entity has made.
 type Step struct {
-	Event statemachine.Event
-	To    statemachine.State
-	ID    string
+	Event  statemachine.Event
+	To     statemachine.State
+	ID     string
+	Origin versioning.Origin
 }
 
 // A Fate is what the model says has become of a message.
@@ -103,10 +104,10 @@ func (m *Model) try(msg Message) (worst Fate, moved []string) {
 	before := m.remember(msg)
 	known := m.known(msg)
 	for i, part := range msg.Parts {
-		fate := m.judge(part, msg.ID, known[i])
+		fate := m.judge(part, msg, known[i])
 		if fate.Verdict == versioning.Applied {
 			to, _ := m.machine.fire(m.State(part.Key), part.Event)
-			m.History[part.Key] = append(m.History[part.Key], Step{part.Event, to, msg.ID})
+			m.History[part.Key] = append(m.History[part.Key], Step{part.Event, to, msg.ID, msg.Origin})
 			moved = append(moved, part.Key)
 		}
 		if fate.Verdict > worst.Verdict {
@@ -133,12 +134,16 @@ func (m *Model) remember(msg Message) map[string][]Step {
 	return before
 }
 
-// known says for each part whether its entity has taken a step by this message
-// before: its own steps do not count.
-func (m *Model) known(msg Message) []bool {
-	known := make([]bool, len(msg.Parts))
+// known returns for each part the steps that its entity has made by messages with
+// this ID before: its own steps do not count.
+func (m *Model) known(msg Message) [][]Step {
+	known := make([][]Step, len(msg.Parts))
 	for i, part := range msg.Parts {
-		known[i] = slices.ContainsFunc(m.History[part.Key], func(s Step) bool { return s.ID == msg.ID })
+		for _, s := range m.History[part.Key] {
+			if s.ID == msg.ID {
+				known[i] = append(known[i], s)
+			}
+		}
 	}
 	return known
 }
@@ -179,19 +184,22 @@ func (m *Model) release(key string) (moved []string) {
 	return nil
 }
 
-func (m *Model) judge(part Part, id string, known bool) Fate {
-	verdict, reason := m.verdict(part, id, known)
+func (m *Model) judge(part Part, msg Message, known []Step) Fate {
+	verdict, reason := m.verdict(part, msg, known)
 	return Fate{verdict, reason, part.Key}
 }
 
-func (m *Model) verdict(part Part, id string, known bool) (versioning.Verdict, versioning.Reason) {
+func (m *Model) verdict(part Part, msg Message, known []Step) (versioning.Verdict, versioning.Reason) {
 	if part.Expected >= 0 {
-		return m.byVersion(part, id)
+		return m.byVersion(part, msg.ID)
 	}
 	state := m.State(part.Key)
+	same := func(s Step) bool { return s.Event == part.Event || s.Origin == msg.Origin }
 	switch {
-	case m.Identity == versioning.ByMessage && known:
+	case m.Identity == versioning.ByMessage && slices.ContainsFunc(known, same):
 		return versioning.Duplicate, ""
+	case m.Identity == versioning.ByMessage && len(known) > 0:
+		return versioning.Diverged, versioning.ReasonMessageTaken
 	case !m.machine.knows(part.Event):
 		return versioning.Rejected, versioning.ReasonUnknownEvent
 	case m.Identity == versioning.ByVersion:

@@ -202,7 +202,9 @@ func (m memory) look(*rapid.T) found {
 	for entity, r := range m.Rows() {
 		f.Rows[entity.Key] = row{r.State, r.Version}
 		for _, step := range m.History(entity) {
-			f.History[entity.Key] = append(f.History[entity.Key], model.Step{Event: step.Event, To: step.To, ID: step.MessageID})
+			f.History[entity.Key] = append(f.History[entity.Key], model.Step{
+				Event: step.Event, To: step.To, ID: step.MessageID, Origin: step.Origin,
+			})
 		}
 	}
 	for _, p := range m.Parked() {

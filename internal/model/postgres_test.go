@@ -91,9 +91,12 @@ func (p postgres) look(t *rapid.T) found {
 	p.each(t, `SELECT id, state, version FROM things`, []any{&key, &state, &version}, func() {
 		f.Rows[key] = row{statemachine.State(state), version}
 	})
-	p.each(t, `SELECT entity, event, to_state, message_id FROM pawl.transitions ORDER BY version`,
-		[]any{&key, &event, &state, &id}, func() {
-			f.History[key] = append(f.History[key], model.Step{Event: statemachine.Event(event), To: statemachine.State(state), ID: id})
+	p.each(t, `SELECT entity, event, to_state, message_id, partition, "offset" FROM pawl.transitions ORDER BY version`,
+		[]any{&key, &event, &state, &id, &at.Partition, &at.Offset}, func() {
+			f.History[key] = append(f.History[key], model.Step{
+				Event: statemachine.Event(event), To: statemachine.State(state), ID: id,
+				Origin: versioning.Origin{Topic: "t", Partition: at.Partition, Offset: at.Offset},
+			})
 		})
 	p.each(t, `SELECT partition, "offset", entity FROM pawl.parked`, []any{&at.Partition, &at.Offset, &key}, func() { f.Parked[at] = key })
 	p.each(t, `SELECT partition, "offset", verdict, reason, entity FROM pawl.dead_letters`,

@@ -129,7 +129,7 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 		}
 		at := rapid.IntRange(0, len(all)-1).Draw(t, "at")
 		to := rapid.IntRange(0, len(all)-1).Draw(t, "to")
-		switch rapid.IntRange(0, 4).Draw(t, "fault") {
+		switch rapid.IntRange(0, 5).Draw(t, "fault") {
 		case 0: // the producer sends it a second time
 			all = slices.Insert(all, to, all[at])
 		case 1: // it comes earlier or later
@@ -151,6 +151,9 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 				all[to].Parts = slices.Concat(all[to].Parts, all[at].Parts)
 				all = slices.Delete(all, at, at+1)
 			}
+		case 5: // another message has its ID
+			other := all[rapid.IntRange(0, len(all)-1).Draw(t, "other")]
+			all = slices.Insert(all, to, Message{ID: all[at].ID, Parts: other.Parts})
 		}
 	}
 	return all

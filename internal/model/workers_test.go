@@ -98,7 +98,7 @@ func (c *crew) work(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := retry(ctx, func() error { _, err := c.store.Sweep(ctx); return err }); err != nil {
+	if err := retry(ctx, func() error { _, err := c.store.Sweep(ctx, versioning.Reading{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -120,7 +120,14 @@ func (c *crew) consume(ctx context.Context, messages []model.Message, random *ra
 
 // settle applies a batch, spread over connections, for as long as it takes.
 func (c *crew) settle(ctx context.Context, messages []model.Message) error {
-	lists, _ := versioning.Split(c.records(messages), 3)
+	var lists [][]*versioning.Record
+	err := retry(ctx, func() (err error) {
+		lists, _, err = c.store.Split(ctx, c.records(messages), 3)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	errs := make(chan error, len(lists))
 	for _, list := range lists {
 		go func() {

@@ -205,7 +205,8 @@ func (w *world) compare(l *ledger) {
 	for key := range both(m.History, l.history) {
 		var got []model.Step
 		for _, s := range l.history[key] {
-			got = append(got, model.Step{Event: s.Event, To: s.To, ID: s.MessageID})
+			at := versioning.Origin{Partition: s.Origin.Partition, Offset: s.Origin.Offset} // as the model has it
+			got = append(got, model.Step{Event: s.Event, To: s.To, ID: s.MessageID, Origin: at})
 		}
 		w.expect(fmt.Sprintf("history of %q", key), got, m.History[key])
 	}

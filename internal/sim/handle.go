@@ -38,12 +38,20 @@ var errDown = errors.New("database is down")
 // Prepare does what the store does.
 func (h *handle) Prepare(r *versioning.Record) { h.worker.world.store.Prepare(r) }
 
+// Split does what the store does.
+func (h *handle) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	if h.worker.dead.Load() {
+		return nil, nil, errDead
+	}
+	return h.worker.world.store.Split(ctx, records, n)
+}
+
 // Sweep does what the store does.
-func (h *handle) Sweep(ctx context.Context) (versioning.Swept, error) {
+func (h *handle) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
 	if h.worker.dead.Load() {
 		return versioning.Swept{}, errDead
 	}
-	swept, err := h.worker.world.store.Sweep(ctx)
+	swept, err := h.worker.world.store.Sweep(ctx, read)
 	if len(swept.Released) > 0 {
 		h.worker.world.meet("released by a sweep")
 	}

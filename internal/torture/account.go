@@ -53,10 +53,21 @@ const (
 	transfersTable = "torture.transfers"
 )
 
+// The trigger refuses negative amounts, with an SQLSTATE that PostgreSQL does not
+// know, and notes each step that it sees.
 const schema = `
 CREATE SCHEMA torture;
 CREATE TABLE torture.accounts (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
-CREATE TABLE torture.transfers (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);`
+CREATE TABLE torture.transfers (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
+CREATE TABLE torture.seen (machine text NOT NULL, id text NOT NULL, state text NOT NULL, version bigint NOT NULL);
+CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF new.amount < 0 THEN
+		RAISE 'a negative amount' USING ERRCODE = 'TRT01';
+	END IF;
+	INSERT INTO torture.seen VALUES (tg_argv[0], new.id, new.state, new.version);
+	RETURN NULL; END $$;
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.accounts FOR EACH ROW EXECUTE FUNCTION torture.see('account');
+CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.transfers FOR EACH ROW EXECUTE FUNCTION torture.see('transfer');`
 
 func tables() []versioning.Table {
 	// As many as ever wait for an account while the others' partitions lag.

@@ -29,9 +29,17 @@ type row struct {
 	Version         int64
 }
 
+// A sight is a step that the tables' trigger has seen.
+type sight struct {
+	Machine, Entity string
+	State           statemachine.State
+	Version         int64
+}
+
 // evidence is what the database holds in the end.
 type evidence struct {
 	steps  []step // by machine, entity and version
+	seen   []sight
 	rows   []row
 	parked []place
 	dead   []place
@@ -51,6 +59,9 @@ func gather(ctx context.Context, url string) (e evidence, err error) {
 	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], `
 		SELECT 'account', id, state, version FROM torture.accounts
 		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers`); err != nil {
+		return e, err
+	}
+	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], `SELECT machine, id, state, version FROM torture.seen`); err != nil {
 		return e, err
 	}
 	if e.parked, err = collect(ctx, conn, toPlace, `SELECT partition, "offset" FROM pawl.parked`); err != nil {
@@ -90,6 +101,7 @@ func (j *judgement) tell(count *int, format string, args ...any) {
 func judge(l *ledger, e evidence) *judgement {
 	j := &judgement{}
 	j.paths(e)
+	j.sights(e)
 	j.ends(l, e)
 	j.fates(l, e)
 	return j
@@ -124,6 +136,25 @@ func (j *judgement) paths(e evidence) {
 	}
 	if entities != len(rows) {
 		j.tell(&j.wrong, "%d rows, and the history of %d entities", len(rows), entities)
+	}
+}
+
+// sights checks that the tables' trigger has seen each step, and nothing else.
+func (j *judgement) sights(e evidence) {
+	seen := make(map[sight]int, len(e.seen))
+	for _, s := range e.seen {
+		seen[s]++
+	}
+	for i := range e.steps {
+		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
+		if seen[s]--; seen[s] < 0 {
+			j.tell(&j.wrong, "the trigger has not seen step %+v", e.steps[i])
+		}
+	}
+	for s, n := range seen {
+		if n > 0 {
+			j.tell(&j.wrong, "the trigger has seen %+v, and the history has no such step", s)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -71,6 +72,9 @@ func (p *played) produce(t testing.TB, all []sending) {
 		for i := range r.Changes {
 			r.Changes[i].MessageID = s.id
 		}
+		if s.body.Amount < 0 { // what the trigger does
+			r.Err = cmp.Or(r.Err, error(&versioning.Refusal{Reason: versioning.ReasonConstraint, Err: errors.New("a negative amount")}))
+		}
 		p.store.Prepare(r)
 		p.lanes[at.partition] = append(p.lanes[at.partition], r)
 	}
@@ -82,6 +86,7 @@ func (p *played) evidence() (e evidence) {
 		e.rows = append(e.rows, row{entity.Machine, entity.Key, r.State, r.Version})
 		for _, s := range p.store.History(entity) {
 			e.steps = append(e.steps, step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset})
+			e.seen = append(e.seen, sight{entity.Machine, entity.Key, s.To, s.Version})
 		}
 	}
 	slices.SortFunc(e.steps, func(a, b step) int {
@@ -120,14 +125,19 @@ func TestTrafficIsRich(t *testing.T) {
 		ids[r.id] = true
 		whole += entities(r.body) / 3
 	}
-	closings := 0
+	closings, refused := 0, 0
+	for _, r := range p.ledger.entries {
+		if r.body.Amount < 0 {
+			refused++
+		}
+	}
 	for _, a := range p.ledger.accounts {
 		if a.state == closed {
 			closings++
 		}
 	}
 	for what, n := range map[string]int{
-		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "sent again": again,
+		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "refused": refused, "sent again": again,
 		"transfers": whole, "closed": closings,
 	} {
 		if n < 10 {
@@ -167,6 +177,9 @@ func TestJudge(t *testing.T) {
 			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Version == 2 })
 			e.steps[i].Version = 3
 		}, wrong},
+		{"the trigger has not seen a step", func(e *evidence) { e.seen = e.seen[1:] }, wrong},
+		{"the trigger has seen a step twice", func(e *evidence) { e.seen = append(e.seen, e.seen[0]) }, wrong},
+		{"the trigger has seen another state", func(e *evidence) { e.seen[0].State = "somewhere" }, wrong},
 		{"a step is not legal", func(e *evidence) { e.steps[0].Event = thawed }, wrong},
 		{"a parked record is missing", func(e *evidence) { e.parked = e.parked[1:] }, lost},
 		{"a dead letter is missing", func(e *evidence) { e.dead = e.dead[1:] }, lost},

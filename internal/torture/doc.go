@@ -15,8 +15,12 @@
 //   - takes all connections of a worker's pool, or all of the server's;
 //   - holds locks on rows that the workers want, and on the whole history.
 //
+// A trigger on the tables refuses some of the records, and notes each step that it
+// sees.
+//
 // Then it lets everything settle and compares the ledger with the rows, the
-// history, the parked records and the dead letters.
+// history, the steps that the trigger has seen, the parked records and the dead
+// letters.
 //
 //	make torture DURATION=60s
 //

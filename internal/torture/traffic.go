@@ -217,6 +217,11 @@ func (t *traffic) wrong(c *customer) (s sending, ok bool) {
 	switch {
 	case t.chance(0.3):
 		s.garbage = true
+	case c.state == active && t.chance(0.5): // legal, and the table refuses it
+		s.body.Event, s.body.Amount = deposited, -s.body.Amount
+		if c.versioned {
+			s.body.Expected = strconv.Itoa(len(c.taken))
+		}
 	case c.versioned: // what it expects was taken by another event
 		at := t.random.IntN(len(c.taken))
 		s.body.Expected = strconv.Itoa(at)

@@ -31,6 +31,9 @@ CREATE TABLE pawl.tables (
     at         timestamptz      NOT NULL DEFAULT now()
 );
 
+-- Parked records that tie entities together: those are not moved at the same time.
+CREATE INDEX parked_several ON pawl.parked (machine) WHERE jsonb_array_length(changes) > 1;
+
 -- What the step's message said, to tell a second message with the same ID. NULL:
 -- the step is older than the column.
 ALTER TABLE pawl.transitions ADD COLUMN digest bigint;
@@ -46,6 +49,7 @@ COMMENT ON DOMAIN pawl.written IS 'An error of this domain in the log says that 
 -- +goose Down
 DROP DOMAIN pawl.written;
 ALTER TABLE pawl.transitions DROP COLUMN digest;
+DROP INDEX pawl.parked_several;
 DROP TABLE pawl.tables;
 DROP TABLE pawl.caught_up;
 DROP TABLE pawl.marks;

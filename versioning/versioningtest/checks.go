@@ -72,6 +72,31 @@ func checkColumns(t *testing.T, open Open) {
 	}
 }
 
+// checkSplit checks that entities which parked records tie together are dealt to one
+// list, also over several of them: these records are judged when one of them moves.
+func checkSplit(t *testing.T, open Open) {
+	s := told(t, open,
+		"order/a captured + order/b captured + account/x debited",
+		"order/c captured + account/x debited",
+	)
+	for range 30 { // the lists are drawn anew
+		records := make([]*versioning.Record, 3)
+		for i, say := range []string{"order/b placed", "order/c placed", "account/x opened"} {
+			records[i] = s.parse(10+i, say)
+			s.Prepare(records[i])
+		}
+		lists, index, err := s.Split(t.Context(), records, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, list := range lists {
+			if len(list) > 0 && (len(list) != 3 || !slices.Equal(index[i], []int{0, 1, 2})) {
+				t.Fatalf("list %d holds %d of 3 records that parked ones tie together, index %v", i, len(list), index[i])
+			}
+		}
+	}
+}
+
 // checkDeadLetters checks that a dead letter is the whole record, and that what
 // is nil stays nil.
 func checkDeadLetters(t *testing.T, open Open) {

@@ -96,7 +96,7 @@ func TestBetween(t *testing.T) {
 	if got := apply(record(1, "used")); got != versioning.Early || len(m.Parked()) != 1 {
 		t.Errorf("what missed the row: %v, %v", got, m.Parked())
 	}
-	if swept, err := m.Sweep(t.Context()); err != nil || len(swept.Released) != 1 || len(m.Parked()) != 0 {
+	if swept, err := m.Sweep(t.Context(), versioning.Reading{}); err != nil || len(swept.Released) != 1 || len(m.Parked()) != 0 {
 		t.Errorf("Sweep = %v, %v", swept, err)
 	}
 	meanwhile(record(2, "used"))

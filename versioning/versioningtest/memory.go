@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -16,7 +17,8 @@ type Memory struct {
 	mu      sync.Mutex // of all below
 	rows    map[versioning.Entity]Row
 	history map[versioning.Entity][]Transition
-	parked  []versioning.Parked // in the order of parking
+	digests map[versioning.Entity][]versioning.Digest // of the steps in history
+	parked  []versioning.Parked                       // in the order of parking
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
 	hooks   hooks
@@ -53,6 +55,7 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 		rules:   make(map[string]versioning.Rules, len(rules)),
 		rows:    make(map[versioning.Entity]Row),
 		history: make(map[versioning.Entity][]Transition),
+		digests: make(map[versioning.Entity][]versioning.Digest),
 		deadAt:  make(map[versioning.Origin]int),
 	}
 	for _, r := range rules {
@@ -104,6 +107,26 @@ func (m *Memory) currentHooks() hooks {
 
 // Prepare makes a record ready for Apply; see [versioning.Prepare].
 func (m *Memory) Prepare(r *versioning.Record) { versioning.Prepare(m.rules, r) }
+
+// Split deals records out to lists that can be applied at the same time; see
+// [versioning.Store.Split].
+func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ties [][]versioning.Entity
+	for _, p := range m.parked {
+		tie := make([]versioning.Entity, len(p.Record.Changes))
+		for i, c := range p.Record.Changes {
+			tie[i] = versioning.Entity{Machine: c.Machine, Key: c.Key}
+		}
+		ties = append(ties, tie)
+	}
+	lists, index = versioning.Split(records, ties, n)
+	return lists, index, nil
+}
 
 // Apply decides about records and keeps what was decided, all or nothing. Its
 // errors are those of the context and of the functions given to Before, Between
@@ -160,14 +183,15 @@ func (m *Memory) decide(records []*versioning.Record) *versioning.Plan {
 }
 
 // Sweep judges the parked records again whose entity has moved since they were
-// last judged: who moved it at the moment of parking could not see them.
-func (m *Memory) Sweep(ctx context.Context) (versioning.Swept, error) {
+// last judged: who moved it at the moment of parking could not see them. Here they
+// wait for as long as it takes: how far the caller has read makes no difference.
+func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Swept, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Swept{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var swept versioning.Swept
+	swept := versioning.Swept{At: time.Now()}
 	for _, p := range slices.Clone(m.parked) {
 		row, ok := m.rows[p.Entity]
 		if at := m.parkedAt(p.Record.Origin); !ok || at < 0 || m.parked[at].Seen == row.Version {

@@ -33,8 +33,9 @@ type suiteCase struct {
 
 // A step is a record and its last verdict. Changes are written
 // "machine/key event", joined by " + ", each followed by options: id=message,
-// at=expected version, note=column value. The record itself has options after
-// " | ": value=..., err=text, or same=index to deliver an earlier step again.
+// former=message, at=expected version, note=column value. The record itself has options after
+// " | ": value=..., err=text, same=index to deliver an earlier step again, or
+// origin=index to deliver its record decoded otherwise.
 // "!gone" removes the rows named in the case's gone.
 type step struct{ say, want string }
 
@@ -78,6 +79,8 @@ func (s *script) parse(index int, say string) *versioning.Record {
 			r.Value = []byte(value)
 		case "err":
 			r.Err = errors.New(value)
+		case "origin":
+			r.Origin = originOf(int(number(value)))
 		case "same":
 			return s.parse(int(number(value)), s.c.steps[number(value)].say)
 		}
@@ -100,6 +103,8 @@ func parseChange(say string) versioning.Change {
 		switch name {
 		case "id":
 			c.MessageID = value
+		case "former":
+			c.FormerID = value
 		case "at":
 			c.Expected = versioning.At(number(value))
 		default:

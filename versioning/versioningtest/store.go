@@ -10,6 +10,7 @@ import (
 // Store is what a worker wants of a store.
 type Store interface {
 	Prepare(*versioning.Record)
+	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
 	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
 }
 

@@ -49,6 +49,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("dead letters", func(t *testing.T) { checkDeadLetters(t, open) })
 	t.Run("parked", func(t *testing.T) { checkParked(t, open) })
 	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
+	t.Run("split", func(t *testing.T) { checkSplit(t, open) })
 	t.Run("details", func(t *testing.T) { checkDetails(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }

@@ -56,7 +56,7 @@ func entitiesOf(records []*versioning.Record) (entities []versioning.Entity) {
 
 // look returns what is known of an entity and its past.
 func (m *Memory) look(e versioning.Entity) *versioning.Known {
-	k := &versioning.Known{Steps: make(map[int64]versioning.PastStep)}
+	k := &versioning.Known{Steps: make(map[int64]versioning.PastStep), ByMessage: make(map[string][]versioning.PastStep)}
 	history := m.history[e]
 	if row, ok := m.rows[e]; ok {
 		k.Exists, k.Row = true, versioning.Row{State: row.State, Version: row.Version}
@@ -64,13 +64,11 @@ func (m *Memory) look(e versioning.Entity) *versioning.Known {
 		last := history[len(history)-1]
 		k.Row = versioning.Row{State: last.To, Version: last.Version, Gone: true}
 	}
-	for _, t := range history {
-		k.Messages.Add(t.MessageID)
-		step := versioning.PastStep{Event: t.Event}
-		if t.MessageID != t.Origin.ID() {
-			step.MessageID = t.MessageID
-		}
+	for i, t := range history {
+		step := versioning.PastStep{Event: t.Event, MessageID: t.MessageID, Origin: t.Origin, Digest: m.digests[e][i]}
+		k.Messages.Add(t.MessageID, step.Digest)
 		k.Steps[t.Version] = step
+		k.ByMessage[t.MessageID] = append(k.ByMessage[t.MessageID], step)
 	}
 	return k
 }

@@ -99,6 +99,7 @@ func (m *Memory) move(move *versioning.Move) {
 			MessageID: change.MessageID, Origin: step.Record.Origin,
 			Definition: m.rules[move.Entity.Machine].Machine.Version(),
 		})
+		m.digests[move.Entity] = append(m.digests[move.Entity], step.Digest())
 		for name, value := range change.Set {
 			if row.Columns == nil {
 				row.Columns = make(versioning.Columns)

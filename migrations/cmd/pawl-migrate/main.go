@@ -1,9 +1,9 @@
-// Command pawl-migrate brings the schema "pawl" of a database up or down, or
+// Command pawl-migrate brings the framework's schema of a database up or down, or
 // says which version it has.
 //
-//	pawl-migrate up|down|status [--database-url URL]
+//	pawl-migrate up|down|status [--database-url URL] [--schema NAME]
 //
-// The URL defaults to the environment variable DATABASE_URL.
+// The URL defaults to the environment variable DATABASE_URL, the schema to pawl.
 package main
 
 import (
@@ -33,44 +33,36 @@ func run() int {
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:          "pawl-migrate",
-		Short:        "Bring the schema pawl of a database up or down",
+		Short:        "Bring the framework's schema of a database up or down",
 		SilenceUsage: true,
 	}
 	url := cmd.PersistentFlags().String("database-url", os.Getenv("DATABASE_URL"), "PostgreSQL connection string (default $DATABASE_URL)")
-	cmd.AddCommand(
-		command("up", "Create or upgrade the schema", url, func(ctx context.Context) error {
-			return migrations.Up(ctx, *url)
-		}),
-		command("down", "Drop the schema's tables: all history, parked records and dead letters", url, func(ctx context.Context) error {
-			return migrations.Down(ctx, *url)
-		}),
-		command("status", "Exit with an error unless the schema fits this build", url, func(ctx context.Context) error {
-			return status(ctx, *url)
-		}),
-	)
+	schema := cmd.PersistentFlags().String("schema", migrations.DefaultSchema, "the framework's schema")
+	command := func(use, short string, do func(migrations.Schema, context.Context, string) error) {
+		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			if *url == "" {
+				return errNoURL
+			}
+			if err := do(migrations.Schema(*schema), cmd.Context(), *url); err != nil {
+				return err
+			}
+			cmd.Printf("schema %s: %s done\n", *schema, use)
+			return nil
+		}})
+	}
+	command("up", "Create or upgrade the schema", migrations.Schema.Up)
+	command("down", "Drop the schema's tables: all history, parked records and dead letters", migrations.Schema.Down)
+	command("status", "Exit with an error unless the schema fits this build", status)
 	return cmd
 }
 
 var errNoURL = errors.New("no database: set DATABASE_URL or --database-url")
 
-func command(use, short string, url *string, do func(context.Context) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		if *url == "" {
-			return errNoURL
-		}
-		if err := do(cmd.Context()); err != nil {
-			return err
-		}
-		cmd.Printf("schema pawl: %s done\n", use)
-		return nil
-	}}
-}
-
-func status(ctx context.Context, url string) error {
+func status(schema migrations.Schema, ctx context.Context, url string) error { //nolint:revive // like Schema.Up and Schema.Down
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	err = migrations.Check(ctx, conn)
+	err = schema.Check(ctx, conn)
 	return errors.Join(err, conn.Close(ctx))
 }

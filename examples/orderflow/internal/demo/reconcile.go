@@ -62,7 +62,7 @@ func (f *found) fateOf(r traffic.Sent) expect.Fate {
 	if fates := f.fates[r.Place]; len(fates) > 0 {
 		return fates[0]
 	}
-	if r.Damage == traffic.Intact && f.steps[message{r.Message.Order, r.ID}] > 0 {
+	if r.Damage == traffic.Intact && f.steps[message{r.Message.Order, r.MessageID()}] > 0 {
 		return expect.Fate{Kind: expect.Duplicate}
 	}
 	return expect.Fate{Kind: expect.Lost}

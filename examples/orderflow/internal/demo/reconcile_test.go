@@ -27,7 +27,7 @@ func asExpected(records []traffic.Sent) *found {
 	for _, r := range records {
 		fate := want.Fates[r.Place]
 		if fate.Kind == expect.Applied {
-			f.steps[message{r.Message.Order, r.ID}]++
+			f.steps[message{r.Message.Order, r.MessageID()}]++
 		}
 		if fate.Kind != expect.Duplicate {
 			f.fates[r.Place] = []expect.Fate{fate}
@@ -82,7 +82,7 @@ func TestReconcileNotices(t *testing.T) {
 		{
 			"a message applied twice", func(f *found) {
 				r := firstOf(records, expect.Duplicate)
-				f.steps[message{r.Message.Order, r.ID}]++
+				f.steps[message{r.Message.Order, r.MessageID()}]++
 				f.fates[r.Place] = []expect.Fate{{Kind: expect.Applied}}
 			},
 			"times", func(r *Report) bool { return r.AppliedTwice == 1 },
@@ -103,7 +103,7 @@ func TestReconcileNotices(t *testing.T) {
 					}
 				}
 				delete(f.fates, r.Place)
-				f.steps[message{r.Message.Order, r.ID}] = 1
+				f.steps[message{r.Message.Order, r.MessageID()}] = 1
 			},
 			"is duplicate, and has to be dead_lettered (illegal)", func(r *Report) bool { return r.Mismatches == 1 },
 		},

@@ -18,6 +18,12 @@ type Record struct {
 	Damage Damage
 }
 
+// source is where the messages come from, in the header ce_source.
+const source = "/orderflow/shop"
+
+// MessageID returns the ID that the worker gives the record's message.
+func (r Record) MessageID() string { return source + " " + r.ID }
+
 // A Message is the value of a record, as JSON.
 type Message struct {
 	Order    string      `json:"order"`

@@ -32,7 +32,7 @@ func Send(ctx context.Context, client *kgo.Client, topic string, records []Recor
 			Headers: []kgo.RecordHeader{
 				{Key: "ce_id", Value: []byte(r.ID)},
 				{Key: "ce_type", Value: []byte(r.Message.Event)},
-				{Key: "ce_source", Value: []byte("/orderflow/shop")},
+				{Key: "ce_source", Value: []byte(source)},
 			},
 		}
 	}

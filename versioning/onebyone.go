@@ -1,0 +1,393 @@
+package versioning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrAllRefused is what every [*AllRefusedError] is.
+var ErrAllRefused = errors.New("PostgreSQL refuses all records for one reason")
+
+// An AllRefusedError says that PostgreSQL has refused more records in a row for one
+// reason than [Table.MaxRefused], and took none in between. Nothing was written: what
+// is wrong is hardly the records. It is one of infrastructure ([CauseOf]): once the
+// database takes records again, the work goes on.
+type AllRefusedError struct {
+	Table    string
+	Refused  int   // records in a row
+	LastSeen error // what PostgreSQL said of the last one
+}
+
+func (e *AllRefusedError) Error() string {
+	return fmt.Sprintf("table %s: PostgreSQL refused %d records in a row for one reason, which is hardly theirs; "+
+		"look at the table, or raise Table.MaxRefused to have them become dead letters: %v", e.Table, e.Refused, e.LastSeen)
+}
+
+// Is reports whether target is [ErrAllRefused].
+func (e *AllRefusedError) Is(target error) bool { return target == ErrAllRefused }
+
+// errNobodyPassed marks an error that is no record's, since all records meet it.
+var errNobodyPassed = errors.New("no record of the table gets through")
+
+// refusals count the records of a table that were refused in a row for one reason.
+type refusals struct {
+	mu     sync.Mutex
+	reason string
+	count  int
+	passed bool // a record has been written, some time
+}
+
+// pass notes that a record was written.
+func (r *refusals) pass() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reason, r.count, r.passed = "", 0, true
+}
+
+func (r *refusals) hasPassed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.passed
+}
+
+// refuse returns how many are refused in a row with n more.
+func (r *refusals) refuse(reason string, n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reason != reason {
+		r.reason, r.count = reason, 0
+	}
+	r.count += n
+	return r.count
+}
+
+// takeBack undoes a refuse of records that were not settled.
+func (r *refusals) takeBack(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count = max(0, r.count-n)
+}
+
+// A trial writes the rows of a plan record by record, in the order in which they were
+// decided, so that PostgreSQL's word on each is its word after all before it. It makes
+// a new plan without those that are refused.
+type trial struct {
+	store   *Store
+	line    *line
+	judge   func(refused map[*Record]error) *Plan
+	plan    *Plan
+	moves   []*Move
+	refused map[*Record]error
+	passed  map[*table]bool
+	reasons map[*table]map[string]int // of those refused
+}
+
+// oneByOne writes the rows of a plan one by one, and returns the plan that holds
+// without the records that PostgreSQL refuses. The rows of it are written then.
+//
+// Many records go in one round trip. Where one of them is refused, what was planned
+// for those behind it may not hold any more: they are judged anew, and what was
+// written is kept only if it is what the new plan has next.
+func (s *Store) oneByOne(ctx context.Context, tx *transaction, judge func(map[*Record]error) *Plan) (*trial, error) {
+	t := &trial{
+		store: s, line: newLine(tx.conn.Conn()), judge: judge, refused: make(map[*Record]error),
+		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
+	}
+	defer t.line.close(ctx)
+	if slices.ContainsFunc(s.tables, func(table *table) bool { return len(table.rules.deferred) > 0 }) {
+		if _, err := tx.conn.Exec(ctx, checkNowSQL); err != nil {
+			return nil, err
+		}
+	}
+	t.decide()
+	size := minTries
+	for done := 0; ; {
+		left := t.tries()[done:]
+		if len(left) == 0 {
+			return t, t.doubt()
+		}
+		some := left[:min(size, len(left))]
+		kept, wasted, err := t.round(ctx, some, done)
+		if err != nil {
+			return nil, err
+		}
+		done += kept
+		if size = min(2*size, maxTries); wasted > 0 {
+			size = max(minTries, min(2*(len(some)-wasted), size))
+		}
+	}
+}
+
+// minTries and maxTries bound the records of one round trip: those behind a refused one
+// may have to be sent again, and each takes a savepoint.
+const (
+	minTries = 8
+	maxTries = 128
+)
+
+func (t *trial) decide() {
+	t.plan = t.judge(t.refused)
+	t.moves = inOrder(t.plan.Moves)
+}
+
+// A try is what one record writes to the rows.
+type try struct {
+	record *Record
+	units  []*unit
+}
+
+// tries returns what the plan's records write, in the order in which they were decided.
+func (t *trial) tries() []try {
+	var units []*unit
+	for _, m := range t.moves {
+		table := t.store.byMachine[m.Entity.Machine]
+		var prev *unit
+		for i := range m.Steps {
+			s := &m.Steps[i]
+			u := &unit{table: table, move: m, steps: m.Steps[i : i+1], set: s.set(), seq: s.seq, prev: prev}
+			units, prev = append(units, u), u
+		}
+	}
+	slices.SortFunc(units, byLog)
+	var tries []try
+	for _, u := range units {
+		r := u.steps[0].Record
+		if n := len(tries); n > 0 && tries[n-1].record == r {
+			tries[n-1].units = append(tries[n-1].units, u)
+			continue
+		}
+		tries = append(tries, try{r, []*unit{u}})
+	}
+	return tries
+}
+
+// round writes some records' rows, the next after those that are done. It returns how
+// many of the tries that the plan has by then are done with it, and how many were in
+// vain.
+func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted int, err error) {
+	results, err := t.write(ctx, tries)
+	if err != nil {
+		return 0, 0, err
+	}
+	taken, refused, err := sift(tries, results)
+	if err != nil || len(refused) == 0 {
+		return len(taken), 0, err
+	}
+	for _, i := range refused {
+		t.refuse(tries[i], results[i])
+	}
+	t.decide()
+	kept = t.agrees(tries, taken, done)
+	if kept == len(taken) {
+		return kept, len(tries) - len(taken) - len(refused), nil
+	}
+	// What comes next is another record, which those behind it may depend on.
+	for _, i := range refused {
+		if i > taken[kept] {
+			t.unrefuse(tries[i], results[i])
+		}
+	}
+	t.decide()
+	return kept, len(tries) - kept, t.again(ctx, t.tries()[done:done+kept])
+}
+
+// sift tells which tries were taken, and which ones were refused for what they bring
+// themselves. Others build on the entity of one that was not taken.
+func sift(tries []try, results []error) (taken, refused []int, err error) {
+	lost := make(map[Entity]bool)
+	for i, try := range tries {
+		err := results[i]
+		if err == nil {
+			taken = append(taken, i)
+			continue
+		}
+		onLost := slices.ContainsFunc(try.record.Changes, func(c Change) bool { return lost[Entity{c.Machine, c.Key}] })
+		for c := range try.record.Changes {
+			lost[entityOf(try.record, c)] = true
+		}
+		switch {
+		case onLost && (isRefusal(err) || errors.Is(err, errMoved)):
+		case isRefusal(err):
+			refused = append(refused, i)
+		default:
+			return nil, nil, err
+		}
+	}
+	return taken, refused, nil
+}
+
+// agrees returns how many of the tries that were taken, from the first one on, the plan
+// has in the same places.
+func (t *trial) agrees(tries []try, taken []int, done int) int {
+	next := t.tries()[done:]
+	for n, i := range taken {
+		if n == len(next) || !next[n].equal(tries[i]) {
+			return n
+		}
+	}
+	return len(taken)
+}
+
+func (t try) equal(other try) bool {
+	return t.record == other.record && slices.EqualFunc(t.units, other.units, func(a, b *unit) bool {
+		x, y := a.steps[0], b.steps[0]
+		return a.move.Entity == b.move.Entity && x.Version == y.Version && x.From == y.From && x.To == y.To && x.Change == y.Change
+	})
+}
+
+// again undoes the last round, and repeats what is to be kept of it.
+func (t *trial) again(ctx context.Context, tries []try) error {
+	if err := t.line.undo(ctx); err != nil || len(tries) == 0 {
+		return err
+	}
+	results, err := t.write(ctx, tries)
+	return errors.Join(err, errors.Join(results...))
+}
+
+// write writes some records' rows in one round trip, and returns what became of each.
+func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
+	statements := make([][]*pgx.QueuedQuery, len(tries))
+	for i, try := range tries {
+		w := &writer{store: t.store, batch: &pgx.Batch{}}
+		w.one(try)
+		statements[i] = w.batch.QueuedQueries
+	}
+	results, err := t.line.try(ctx, statements)
+	for i, err := range results {
+		for _, u := range tries[i].units {
+			if len(u.table.rules.triggers) > 0 {
+				err = u.table.verified(t.store.schema, err)
+			}
+			if err == nil {
+				t.passed[u.table] = true
+			}
+		}
+		results[i] = t.store.written(err)
+	}
+	return results, err
+}
+
+// one queues the writes of one record. Constraints are checked at its end.
+func (w *writer) one(try try) {
+	var deferred []string
+	if len(try.units) > 1 {
+		for _, u := range try.units {
+			deferred = append(deferred, u.table.rules.deferred...)
+		}
+	}
+	if len(deferred) > 0 {
+		slices.Sort(deferred)
+		w.batch.Queue("SET CONSTRAINTS " + strings.Join(slices.Compact(deferred), ", ") + " DEFERRED")
+	}
+	for _, u := range try.units {
+		if u.create() {
+			w.insert(u.table, []*unit{u})
+		} else {
+			w.update(u.table, []*unit{u})
+		}
+	}
+	if len(deferred) > 0 {
+		w.batch.Queue(checkNowSQL)
+	}
+}
+
+// refuse notes that PostgreSQL refused a record.
+func (t *trial) refuse(try try, err error) {
+	t.refused[try.record] = err
+	t.count(try, err, 1)
+}
+
+// unrefuse takes back a refuse.
+func (t *trial) unrefuse(try try, err error) {
+	delete(t.refused, try.record)
+	t.count(try, err, -1)
+}
+
+func (t *trial) count(try try, err error, n int) {
+	for _, u := range try.units {
+		if t.reasons[u.table] == nil {
+			t.reasons[u.table] = make(map[string]int)
+		}
+		t.reasons[u.table][reasonOf(err)] += n
+	}
+}
+
+// reasonOf names what PostgreSQL refused something for.
+func reasonOf(err error) string {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	if pgErr == nil {
+		return ""
+	}
+	return pgErr.Code + " " + pgErr.ConstraintName
+}
+
+// doubt returns an error if it is hardly the records that were refused.
+func (t *trial) doubt() error {
+	for record, err := range t.refused {
+		if CauseOf(err) == Data {
+			continue
+		}
+		for _, c := range record.Changes { // an error that is not about data is a record's if others do not meet it
+			table := t.store.byMachine[c.Machine]
+			if table != nil && !t.passed[table] && (CauseOf(err) == Fatal || !table.refusals.hasPassed()) {
+				return fmt.Errorf("%w (table %s): %w", errNobodyPassed, table.Name, err)
+			}
+		}
+	}
+	for table, reasons := range t.reasons {
+		if t.passed[table] || len(reasons) != 1 || table.MaxRefused < 0 {
+			continue
+		}
+		for reason, n := range reasons {
+			if count := table.refusals.refuse(reason, n); count > table.MaxRefused {
+				table.refusals.takeBack(n)
+				return &AllRefusedError{Table: table.Name, Refused: count, LastSeen: t.anyOf(reason)}
+			}
+		}
+	}
+	return nil
+}
+
+func (t *trial) anyOf(reason string) error {
+	for _, err := range t.refused {
+		if reasonOf(err) == reason {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteWritten notes for which tables PostgreSQL took records.
+func (s *Store) noteWritten(moves []*Move) {
+	var last *table
+	for _, m := range moves {
+		if t := s.byMachine[m.Entity.Machine]; t != last {
+			t.refusals.pass()
+			last = t
+		}
+	}
+}
+
+// isRefusal reports whether an error may be about the record that met it: it is not one
+// about the connection, concurrency, resources, or what the whole batch needs.
+func isRefusal(err error) bool {
+	if CauseOf(err) == Data {
+		return true
+	}
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || errors.Is(err, errOwnTables) || len(pgErr.Code) != 5 {
+		return false
+	}
+	switch pgErr.Code[:2] {
+	case "0A", "0P", "24", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
+	}
+	return pgErr.Code == internalError
+}
