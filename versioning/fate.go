@@ -40,7 +40,7 @@ import (
 // One case can't be seen: a record that a newer decoder made a step of, and that a
 // worker with an older decoder buries because it can't read it. It does not know the
 // entity whose history to ask. Such a letter goes when the newer decoder meets the
-// record again; see folder.revives.
+// record again; see revives.
 
 // fateBuckets is how many fate locks there are. A lock stands for the records of many
 // partitions: so a transaction takes few of them, however many records it settles.
@@ -69,11 +69,11 @@ func fatesOf(plan *Plan) fateLocks {
 		}
 	}
 	for _, d := range plan.Dead {
-		if d.Record.redrive { // it is a dead letter already
-			locks.share(&d.Record.Origin)
-			continue
+		if _, isDead := plan.letters[d.Record.Origin]; isDead {
+			locks.share(&d.Record.Origin) // it stays where it is
+		} else {
+			locks[fateOf(&d.Record.Origin)] = true
 		}
-		locks[fateOf(&d.Record.Origin)] = true
 	}
 	return locks
 }

@@ -170,3 +170,88 @@ func (g *gate) open(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestUndecodableOfOthers checks whose the dead letters of undecodable records are, where
+// two workers consume one topic for different machines, and what becomes of those of
+// earlier versions, which do not say.
+func TestUndecodableOfOthers(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, withOrders)
+	mustExec(t, pool, `CREATE TABLE payments (LIKE orders INCLUDING ALL); CREATE TABLE refunds (LIKE orders INCLUDING ALL)`)
+	table := func(name string) versioning.Table {
+		return versioning.Table{Name: name + "s", Machine: statemachine.MustCompile(statemachine.Definition{
+			Name: name, Version: 1,
+			Transitions: []statemachine.Transition{{Event: "made", To: "new"}, {Event: "done", From: statemachine.In("new"), To: "old"}},
+			Terminal:    statemachine.In("old"),
+		})}
+	}
+	two, one := open(t, pool, table("refund"), table("order")), open(t, pool, table("payment"))
+	var l log
+	bad := l.record()
+	give := func(store *versioning.Store, err error, want string, changes ...versioning.Change) {
+		t.Helper()
+		r := &versioning.Record{Origin: bad.Origin, Changes: changes, Err: err}
+		wantVerdicts(t, apply(t, store, r), want)
+	}
+	garbage := errors.New("garbage")
+	for range 2 {
+		give(two, garbage, "rejected undecodable")
+		give(one, garbage, "rejected undecodable")
+	}
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters ORDER BY scope`, "order,refund", "payment")
+	give(two, nil, "early no_entity", versioning.Change{Machine: "refund", Key: "a", Event: "done"})
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`, "payment")
+	give(two, garbage, "rejected undecodable") // by a worker of an earlier version
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters ORDER BY scope`, "order,refund", "payment")
+	wantRows(t, pool, `SELECT scope FROM pawl.parked`)
+
+	// A store that has one machine more knows them again.
+	three := open(t, pool, table("refund"), table("order"), table("payment"))
+	mustExec(t, pool, `DELETE FROM pawl.dead_letters WHERE scope = 'payment'`)
+	give(three, garbage, "rejected undecodable")
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`, "order,refund")
+	give(three, nil, "applied", versioning.Change{Machine: "payment", Key: "a", Event: "made"})
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`)
+
+	// An earlier version's letter does not say whose it is: it stays until it is redriven.
+	bad = l.record()
+	give(two, garbage, "rejected undecodable")
+	mustExec(t, pool, `UPDATE pawl.dead_letters SET scope = ''`)
+	give(two, garbage, "rejected undecodable")
+	change := versioning.Change{Machine: "order", Key: "a", Event: "done"}
+	letters, err := two.DeadLetters(t.Context(), versioning.Filter{})
+	if err != nil || len(letters) != 1 {
+		t.Fatal(letters, err)
+	}
+	outcomes, err := two.Redrive(t.Context(), letters, func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{change}, nil
+	})
+	if got := fmt.Sprint(verdicts(outcomes), err); got != "[early no_entity] <nil>" {
+		t.Error(got)
+	}
+	wantRows(t, pool, `SELECT scope FROM pawl.parked`, "order")
+	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`)
+	give(two, nil, "early no_entity", change)
+}
+
+// TestDecodedTwiceAtOnce lets two workers find out at the same time that a dead letter can
+// be decoded by now.
+func TestDecodedTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	var l log
+	for i, event := range []statemachine.Event{"placed", "nosuch", "captured"} {
+		good := l.say(key(i), event)
+		bad := *good
+		bad.Changes, bad.Err = nil, errors.New("garbage")
+		apply(t, store, &bad)
+		again := *good
+		tr.before(first(1, func() { apply(t, store, &again) }))
+		want := []string{"duplicate", "rejected unknown_event", "early no_entity"}[i]
+		wantVerdicts(t, apply(t, hooked, good), want)
+	}
+	wantRows(t, pool, `SELECT reason || ' ' || attempts FROM pawl.dead_letters`, "unknown_event 3") // each attempt counts
+	wantRows(t, pool, `SELECT reason FROM pawl.parked`, "no_entity")
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "1")
+}
