@@ -110,8 +110,8 @@ type Config struct {
 	// too long. 0 means 1 minute, and needs a Store that is a
 	// [Sweeper]; negative means that this worker never looks, so that something else has to, and
 	// tells nobody how far its partitions are read, so that the age of parked records
-	// does not depend on them. A batch that parks records is followed by a look of its
-	// own, half a second later.
+	// does not depend on them. A batch that parks records is followed by looks of its
+	// own, half a second later, a second after that, and so on, at twice the time each.
 	SweepEvery time.Duration
 
 	// StalledAfter is after how long without progress a worker that has lag is

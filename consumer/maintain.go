@@ -60,8 +60,12 @@ const (
 )
 
 // A sweep follows a batch that parked records after sweepSoon: another worker may have
-// moved their entity at the same moment, and neither sees the other. The next one waits
-// for at least sweepRest times as long as a sweep takes, to bound what they cost.
+// moved their entity at the same moment, and neither sees the other. That one may not
+// have committed yet, for it waits for a lock or for a standby: so more sweeps follow,
+// each after twice the time of the one before, until they are as far apart as all
+// sweeps. A record waits no more than about twice as long as that transaction took.
+// Each waits for at least sweepRest times as long as the last one took, to bound what
+// they cost.
 const (
 	sweepSoon = 500 * time.Millisecond
 	sweepRest = 10
@@ -115,21 +119,24 @@ func signal(to chan<- struct{}) {
 func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 	ticker := time.NewTicker(m.run.cfg.SweepEvery)
 	defer ticker.Stop()
-	var soon <-chan time.Time // of the sweep after a batch that parked; nil while none is due
-	pause := sweepSoon
+	var soon <-chan time.Time // of the next sweep after a batch that parked; nil while none is due
+	wait, rest := sweepSoon, time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.run.parked:
-			if soon == nil {
-				soon = time.After(pause)
+			if soon == nil || wait > sweepSoon {
+				wait = sweepSoon
+				soon = time.After(max(wait, rest))
 			}
 		case <-soon:
-			soon = nil
 			began := time.Now()
 			m.sweep(ctx, sweeper)
-			pause = max(sweepSoon, sweepRest*time.Since(began))
+			rest = sweepRest * time.Since(began)
+			if soon, wait = nil, 2*wait; wait < m.run.cfg.SweepEvery {
+				soon = time.After(max(wait, rest))
+			}
 		case <-ticker.C:
 			m.sweep(ctx, sweeper)
 		}

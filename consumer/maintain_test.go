@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -312,4 +313,82 @@ func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	})
 	t.Cleanup(stop)
 	return stop
+}
+
+// A parker is a store that parks each record, and notes when it is swept.
+type parker struct {
+	*fake
+
+	mu     sync.Mutex
+	sweeps []time.Time
+}
+
+func (p *parker) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+	result, err := p.fake.Apply(ctx, records)
+	for i := range result.Outcomes {
+		result.Outcomes[i] = versioning.Outcome{Verdict: versioning.Early, Reason: versioning.ReasonNoEntity}
+	}
+	return result, err
+}
+
+func (p *parker) Sweep(context.Context, versioning.Reading) (versioning.Swept, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeps = append(p.sweeps, time.Now())
+	return versioning.Swept{At: time.Now()}, nil
+}
+
+// since returns when sweeps were, after a time.
+func (p *parker) since(start time.Time) (after []time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.sweeps {
+		if at.After(start) {
+			after = append(after, at.Sub(start).Round(100*time.Millisecond))
+		}
+	}
+	return after
+}
+
+// TestSweepsAfterParking checks that sweeps go on for as long as the transaction of
+// another worker may take that did not see what was parked, and that a record that is
+// parked meanwhile is looked at soon as well.
+func TestSweepsAfterParking(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		store := &parker{fake: newFake()}
+		cfg := b.config(protocol, store, "orders")
+		cfg.SweepEvery = time.Hour
+		r := start(t, cfg)
+		park := func(want int) time.Time {
+			b.produce("orders", 0, "a")
+			await(t, time.Minute, func() error {
+				if n := store.count("orders"); n != want {
+					return fmt.Errorf("%d records are parked, want %d", n, want)
+				}
+				return nil
+			})
+			return time.Now()
+		}
+		swept := func(since time.Time, seconds ...float64) {
+			t.Helper()
+			var want []time.Duration
+			for _, s := range seconds {
+				want = append(want, time.Duration(s*float64(time.Second)))
+			}
+			got := store.since(since)
+			if near := func(a, b time.Duration) bool { return (a - b).Abs() <= 200*time.Millisecond }; !slices.EqualFunc(got, want, near) {
+				t.Errorf("sweeps after %v, want about %v", got, want)
+			}
+		}
+		first := park(1)
+		pass(10 * time.Second)
+		swept(first, 0.5, 1.5, 3.5, 7.5)
+		second := park(2) // while the next one is due in five seconds
+		pass(2 * time.Second)
+		swept(second, 0.5, 1.5)
+		r.stop()
+	})
 }

@@ -154,9 +154,13 @@ func (s *Store) decisionOn(records []*Record) decision {
 // settle makes a decision true. If PostgreSQL refuses something, and the records are few
 // enough, it finds out what by writing them one by one.
 func (s *Store) settle(ctx context.Context, d decision, few bool) (*Plan, error) {
-	plan, err := s.transact(ctx, d, false)
+	locks := make(fateLocks)
+	plan, err := s.transact(ctx, d, locks, false)
 	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
-		plan, err = s.transact(ctx, d, true)
+		if isRefusal(err) {
+			locks.exclude() // some record is going to be buried
+		}
+		plan, err = s.transact(ctx, d, locks, true)
 	}
 	return plan, err
 }
@@ -166,11 +170,17 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 
 // transact runs one transaction: read, fold, write. Two round trips, as a rule. If
 // rows were moved in between, it is rolled back and run again, with the rows locked.
-func (s *Store) transact(ctx context.Context, d decision, oneByOne bool) (plan *Plan, err error) {
+// The fate locks come before those of rows, always: with the writes where nothing is
+// locked before, and otherwise at the beginning, which then has to have guessed them.
+func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
 		err = s.inTransaction(ctx, func(tx *transaction) error {
-			view, err := d.read(ctx, tx, attempt > 0 || oneByOne)
+			lock := attempt > 0 || oneByOne
+			if lock {
+				tx.locks = locks
+			}
+			view, err := d.read(ctx, tx, lock)
 			if err != nil {
 				return err
 			}
@@ -185,11 +195,20 @@ func (s *Store) transact(ctx context.Context, d decision, oneByOne bool) (plan *
 			} else {
 				plan = judge(nil)
 				moves = inOrder(plan.Moves)
-				if rows = s.arrange(moves); rows.serial {
-					return errSerial
-				}
+				rows = s.arrange(moves)
 			}
-			return tx.finish(ctx, s.writes(plan, moves, rows, attempt))
+			fates := fatesOf(plan)
+			held := locks.cover(fates)
+			locks.add(fates)
+			switch {
+			case rows.serial:
+				return errSerial
+			case !lock:
+				return tx.finish(ctx, s.writes(plan, moves, rows, attempt, fates))
+			case !held:
+				return errMoved
+			}
+			return tx.finish(ctx, s.writes(plan, moves, rows, attempt, nil))
 		})
 		if !errors.Is(err, errMoved) {
 			if err == nil {

@@ -174,7 +174,7 @@ func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, erro
 			}
 			plan = d.judge(view, refused)
 			moves := inOrder(plan.Moves)
-			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1)).Close())
+			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1, nil)).Close())
 		})
 	}
 	err := try(nil)

@@ -94,5 +94,11 @@
 //
 // Parked records and dead letters are known by their origin and the machine of
 // their first change, so workers may consume the same topic for different
-// machines of one database: neither takes the other's verdict for its own.
+// machines of one database: neither takes the other's verdict for its own. A record that
+// can't be decoded belongs to all machines of the store. When it is delivered again and
+// can be decoded by now, that redrives it.
+//
+// One record has one fate, also where two workers settle it at the same moment: who makes
+// a dead letter of it holds an advisory lock of its partition exclusively, which all
+// others share, until the end of the transaction.
 package versioning

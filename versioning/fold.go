@@ -87,7 +87,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		order:    make([]*entity, 0, len(view.Entities)),
 		waiting:  make(map[Origin]*waiting, len(view.Parked)),
 		dead:     make(map[Origin]Outcome),
-		plan:     &Plan{Outcomes: make([]Outcome, records)},
+		plan:     &Plan{Outcomes: make([]Outcome, records), letters: view.letters},
 
 		spareSteps: newSlab[Step](records),
 		spareIDs:   newSlab[message](records),
@@ -137,7 +137,7 @@ func (f *folder) record(index int, r *Record) Outcome {
 	switch {
 	case r.redrive && !isDead:
 		return Outcome{Verdict: Ignored} // somebody else has redriven it
-	case isDead && !r.redrive:
+	case isDead && !revives(r, dead):
 		return dead
 	case r.Err == nil && len(r.Changes) == 0:
 		return Outcome{Verdict: Ignored}
@@ -174,10 +174,22 @@ func (f *folder) bury(r *Record, o Outcome) {
 	f.plan.Dead = append(f.plan.Dead, Settled{r, o})
 }
 
+// revives reports whether a record that is a dead letter is judged again: it is redriven,
+// or it could not be decoded when it died and can be by now.
+func revives(r *Record, dead Outcome) bool {
+	return r.redrive || dead.Reason == ReasonUndecodable && r.Err == nil
+}
+
 // revive notes which of the batch's dead letters are none any more.
 func (f *folder) revive(records []*Record) {
+	if len(f.view.Dead) == 0 {
+		return
+	}
+	seen := make(map[Origin]bool)
 	for i, r := range records {
-		if _, dead := f.view.Dead[r.Origin]; dead && r.redrive && !f.plan.Outcomes[i].DeadLettered() {
+		dead, isDead := f.view.Dead[r.Origin]
+		if isDead && revives(r, dead) && !f.plan.Outcomes[i].DeadLettered() && !seen[r.Origin] {
+			seen[r.Origin] = true
 			f.plan.Revive = append(f.plan.Revive, Settled{r, f.plan.Outcomes[i]})
 		}
 	}

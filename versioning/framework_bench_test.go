@@ -67,7 +67,7 @@ func BenchmarkFramework(b *testing.B) {
 				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
 			}
 			moves := inOrder(plan.Moves)
-			s.writes(plan, moves, s.arrange(moves), 0)
+			s.writes(plan, moves, s.arrange(moves), 0, fatesOf(plan))
 		}
 	}
 	n := float64(b.N * size)

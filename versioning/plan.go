@@ -14,6 +14,8 @@ type View struct {
 
 	// Dead holds the records of the batch that are dead letters.
 	Dead map[Origin]Outcome
+
+	letters map[Origin]string // the scopes of these in the database
 }
 
 // Known is what a store knew about an entity. The zero value is that of one that
@@ -95,9 +97,12 @@ type Plan struct {
 	Release []Settled
 
 	// Dead holds the records to keep as dead letters, Revive the dead letters
-	// that are none any more: they were redriven, and got a better verdict.
+	// that are none any more: they were redriven, or can be decoded by now, and got
+	// a better verdict.
 	Dead   []Settled
 	Revive []Settled
+
+	letters map[Origin]string // those of the view
 }
 
 // A Move takes one entity's row from one version to a later one, in one write.

@@ -467,6 +467,9 @@ func (s *Store) stretches(records []*Record) *stretches {
 	for _, r := range records {
 		at := &r.Origin
 		name := logOf{at.TopicID, at.Partition, s.scope(r)}
+		if r.redrive {
+			name.scope = *r.kept
+		}
 		if !ok || name != last {
 			last = name
 			i, ok = open[name]
@@ -490,7 +493,8 @@ func (s *Store) stretches(records []*Record) *stretches {
 // readDead queues what reads which of the records are dead letters already.
 func (r *reader) readDead(batch *pgx.Batch, records []*Record) {
 	st := r.store.stretches(records)
-	batch.Queue(r.store.schema.sql(readDeadSQL), st.ids, st.partitions, st.scopes, st.firsts, st.lasts).Query(func(rows pgx.Rows) error {
+	args := []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, r.store.machines()}
+	batch.Queue(r.store.schema.sql(readDeadSQL), args...).Query(func(rows pgx.Rows) error {
 		return r.scanDead(rows, records)
 	})
 }
@@ -500,25 +504,31 @@ func (r *reader) scanDead(rows pgx.Rows, records []*Record) error {
 		topicID   [16]byte
 		partition int32
 		offset    int64
-		scope     string
+	}
+	type letter struct {
+		scope   string
+		outcome Outcome
 	}
 	var at place
-	var verdict, reason, detail, machine, entity, event string
-	dead := make(map[place]Outcome)
-	into := []any{&at.topicID, &at.partition, &at.offset, &at.scope, &verdict, &reason, &detail, &machine, &entity, &event}
+	var scope, verdict, reason, detail, machine, entity, event string
+	dead := make(map[place][]letter) // more than one is of several machines, or of several versions of Pawl
+	into := []any{&at.topicID, &at.partition, &at.offset, &scope, &verdict, &reason, &detail, &machine, &entity, &event}
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		dead[at] = Outcome{
+		dead[at] = append(dead[at], letter{scope, Outcome{
 			Verdict: parseVerdict(verdict), Reason: Reason(reason), Detail: detail,
 			Entity: Entity{machine, entity}, Event: statemachine.Event(event),
-		}
+		}})
 		return nil
 	})
 	if err != nil || len(dead) == 0 {
 		return err
 	}
+	r.view.letters = make(map[Origin]string)
 	for _, rec := range records {
-		if o, ok := dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset, r.store.scope(rec)}]; ok {
-			r.view.Dead[rec.Origin] = o
+		for _, l := range dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset}] {
+			if _, known := r.view.letters[rec.Origin]; r.store.isLetter(rec, l.scope) && (!known || l.scope == r.store.scope(rec)) {
+				r.view.Dead[rec.Origin], r.view.letters[rec.Origin] = l.outcome, l.scope
+			}
 		}
 	}
 	return nil

@@ -62,7 +62,7 @@ INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken
 			}
 		})
 		wantVerdicts(t, result, want...)
-		if statements > 300 {
+		if statements > 310 {
 			t.Errorf("%v: %d statements", set, statements)
 		}
 		wantRows(t, pool, fmt.Sprintf(`SELECT count(*)::text FROM orders WHERE id LIKE '%d-%%'`, i), fmt.Sprint(n-1))

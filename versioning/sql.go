@@ -34,13 +34,15 @@ CROSS JOIN LATERAL (
 	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
 
-// readDeadSQL reads the dead letters of stretches of logs.
+// readDeadSQL reads the dead letters of stretches of logs that have their scope, or
+// none but machines $6.
 const readDeadSQL pawlSQL = `
 SELECT d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[]) AS u(topic_id, partition, scope, first, last)
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.dead_letters AS d
-	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope = u.scope
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last
+		AND (d.scope = u.scope OR string_to_array(d.scope, ',') <@ $6::text[])
 	OFFSET 0
 ) AS d`
 

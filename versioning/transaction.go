@@ -52,6 +52,7 @@ type sender interface {
 type transaction struct {
 	store *Store
 	conn  *pgxpool.Conn
+	locks fateLocks // to take at its beginning
 	begun bool
 }
 
@@ -59,7 +60,11 @@ type transaction struct {
 func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if !t.begun {
 		t.begun = true
-		b.QueuedQueries = slices.Insert(b.QueuedQueries, 0, &pgx.QueuedQuery{SQL: beginSQL}, &pgx.QueuedQuery{SQL: settingsSQL})
+		first := &pgx.Batch{}
+		first.Queue(beginSQL)
+		first.Queue(settingsSQL)
+		t.locks.queue(first, t.store.schema)
+		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
 	}
 	return t.conn.SendBatch(ctx, b)
 }

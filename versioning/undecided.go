@@ -10,11 +10,31 @@ import (
 // to two workers at once where one of them has lost its partition and does not
 // know: what the one decides while the other is between reading and writing must
 // stay the record's only verdict, whatever rows have moved or not.
+//
+// The first attempt alone asks whether a record has made a step: one that has seen
+// the step, and parks or rejects the record all the same, does so for a machine or a
+// decoder that is another one by now.
 func (w *writer) undecided(plan *Plan, attempt int) {
-	w.notDead(plan.Park)
 	w.notBuried(plan.Moves)
 	if attempt == 0 {
-		w.notApplied(plan.Dead)
+		var dead []*Record
+		for _, d := range plan.Dead {
+			dead = append(dead, d.Record)
+		}
+		w.notApplied(dead)
+	}
+}
+
+// notDecided queues the guards of what a plan parks, behind the statement that parks
+// it: that one has waited for whoever was removing the same record from pawl.parked.
+func (w *writer) notDecided(plan *Plan, attempt int) {
+	w.notDead(plan.Park)
+	if attempt == 0 {
+		var parked []*Record
+		for _, p := range plan.Park {
+			parked = append(parked, p.Record)
+		}
+		w.notApplied(parked)
 	}
 }
 
@@ -22,12 +42,12 @@ func (w *writer) undecided(plan *Plan, attempt int) {
 func (w *writer) notDead(parked []Parked) {
 	var at keptAt
 	for _, p := range parked {
-		if !p.Record.redrive { // it is one, and will be none
-			at.add(w.store, p.Record)
+		if _, isDead := w.letters[p.Record.Origin]; !isDead { // otherwise, it will be none
+			at.add(p.Record, w.store.scope(p.Record))
 		}
 	}
 	if n := len(at.scopes); n > 0 {
-		w.guarded(n, w.store.schema.sql(notDeadSQL), []any{at.ids, at.partitions, at.offsets, at.scopes})
+		w.guarded(n, w.store.schema.sql(notDeadSQL), []any{at.ids, at.partitions, at.offsets, at.scopes, w.store.allMachines()})
 	}
 }
 
@@ -35,7 +55,7 @@ func (w *writer) notDead(parked []Parked) {
 // Where one of two workers buries a record, the row that the other one moves for it
 // stays as it was.
 func (w *writer) notBuried(moves []Move) {
-	alive := made(moves)
+	alive := w.made(moves)
 	if len(alive) == 0 {
 		return
 	}
@@ -44,17 +64,18 @@ func (w *writer) notBuried(moves []Move) {
 	for i, r := range alive {
 		offsets[i] = r.Origin.Offset
 	}
-	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets})
+	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
 }
 
 // made returns the records that made the steps of moves, in the order of the log.
-// Those that were kept in the database are not among them: a redriven record is a
-// dead letter until the plan is written, and guards of their own cover parked ones.
-func made(moves []Move) []*Record {
+// Those that were kept in the database are not among them: a dead letter that is judged
+// again is one until the plan is written, and guards of their own cover parked ones.
+func (w *writer) made(moves []Move) []*Record {
 	records := make([]*Record, 0, len(moves))
 	for i := range moves {
 		for j := range moves[i].Steps {
-			if r := moves[i].Steps[j].Record; r.kept == nil {
+			r := moves[i].Steps[j].Record
+			if _, isDead := w.letters[r.Origin]; r.kept == nil && !isDead {
 				records = append(records, r)
 			}
 		}
@@ -66,20 +87,18 @@ func made(moves []Move) []*Record {
 	return slices.Compact(records)
 }
 
-// notApplied guards new dead letters: none has made a step. The first attempt
-// alone asks: one that has seen the step, and rejects the record all the same,
-// does so for a machine or a decoder that is another one by now.
-func (w *writer) notApplied(dead []Settled) {
+// notApplied guards records to be parked or buried: none has made a step.
+func (w *writer) notApplied(records []*Record) {
 	var machines, keys, messages []string
 	var at origins
-	for _, d := range dead {
-		if d.Record.redrive || d.Record.Err != nil {
+	for _, r := range records {
+		if r.redrive || r.Err != nil {
 			continue
 		}
-		for _, c := range d.Record.Changes {
+		for _, c := range r.Changes {
 			for _, id := range c.messageIDs() {
 				machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, id)
-				at.add(d.Record.Origin)
+				at.add(r.Origin)
 			}
 		}
 	}
@@ -91,17 +110,17 @@ func (w *writer) notApplied(dead []Settled) {
 const notDeadSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
 WHERE (SELECT true FROM pawl.dead_letters AS d
-       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
+       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
        LIMIT 1) IS NULL`
 
 // notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
-// $7 of the stretches with the numbers $6.
+// $7 of the stretches with the numbers $6, and have their scope or $8.
 const notBuriedSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
 	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
 CROSS JOIN LATERAL (
 	SELECT d."offset" FROM pawl.dead_letters AS d
-	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope = u.scope
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
 	OFFSET 0
 ) AS d
 WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`

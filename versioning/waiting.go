@@ -18,17 +18,44 @@ import (
 // dead letters.
 
 // scope is what kept records of one origin are told apart by: the machine of the
-// first change, or nothing where there is none that this store knows. Workers
+// first change, or all machines of the store where there is none that it knows. Workers
 // that consume one topic for different machines must not take each other's dead
 // letters for their own.
 func (s *Store) scope(r *Record) string {
-	if r.kept != nil {
+	if r.kept != nil && !r.redrive {
 		return *r.kept
 	}
 	if len(r.Changes) > 0 && s.byMachine[r.Changes[0].Machine] != nil {
 		return r.Changes[0].Machine
 	}
-	return ""
+	return s.allMachines()
+}
+
+// allMachines is the scope of a record that could be for any machine of the store.
+func (s *Store) allMachines() string {
+	return strings.Join(slices.Sorted(slices.Values(s.machines())), ",")
+}
+
+// isLetter reports whether a dead letter with the record's origin is that of the record.
+// Letters that have the record's scope are, and those from when it could not be decoded;
+// and any that the store's machines may have left, if it can't be now.
+//
+// Earlier versions gave undecodable records no scope. Such a letter may belong to a
+// worker for other machines, which can't decode the record yet. So it keeps the record
+// from dying twice, and only a redrive removes it.
+func (s *Store) isLetter(r *Record, scope string) bool {
+	if r.redrive {
+		return scope == *r.kept
+	}
+	return scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")
+}
+
+// letterAt returns the scope of a record's dead letter.
+func (w *writer) letterAt(r *Record) string {
+	if scope, ok := w.letters[r.Origin]; ok {
+		return scope
+	}
+	return w.store.scope(r)
 }
 
 // keptAt are columns of the origins and scopes of kept records.
@@ -38,9 +65,9 @@ type keptAt struct {
 	scopes []string
 }
 
-func (k *keptAt) add(s *Store, r *Record) {
+func (k *keptAt) add(r *Record, scope string) {
 	k.origins.add(r.Origin)
-	k.scopes = append(k.scopes, s.scope(r))
+	k.scopes = append(k.scopes, scope)
 }
 
 // origins are columns of origins, as parameters for unnest.
@@ -68,7 +95,7 @@ type wholes struct {
 }
 
 func (w *wholes) add(s *Store, r *Record) {
-	w.keptAt.add(s, r)
+	w.keptAt.add(r, s.scope(r))
 	w.topics = append(w.topics, r.Origin.Topic)
 	w.keys = append(w.keys, r.Key)
 	w.values = append(w.values, r.Value)
@@ -231,7 +258,7 @@ func (w *writer) repark(parked []Parked) {
 	var machines, entities, reasons []string
 	var seen []int64
 	for _, p := range parked {
-		at.add(w.store, p.Record)
+		at.add(p.Record, w.store.scope(p.Record))
 		machines = append(machines, p.Entity.Machine)
 		entities = append(entities, p.Entity.Key)
 		reasons = append(reasons, string(p.Reason))
@@ -242,11 +269,12 @@ func (w *writer) repark(parked []Parked) {
 	}
 }
 
-// remove deletes kept records that are settled. All of them have to be there.
-func (w *writer) remove(sql pawlSQL, settled []Settled) {
+// remove deletes kept records that are settled, from the scopes that scope returns. All
+// of them have to be there.
+func (w *writer) remove(sql pawlSQL, settled []Settled, scope func(*Record) string) {
 	var at keptAt
 	for _, s := range settled {
-		at.add(w.store, s.Record)
+		at.add(s.Record, scope(s.Record))
 	}
 	if len(settled) > 0 {
 		w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})
@@ -262,8 +290,8 @@ func (w *writer) bury(dead []Settled) {
 	if len(dead) > 0 {
 		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
-	isOld := func(s Settled) bool { return s.Record.redrive }
-	isNew := func(s Settled) bool { return !s.Record.redrive }
+	isOld := func(s Settled) bool { _, ok := w.letters[s.Record.Origin]; return ok }
+	isNew := func(s Settled) bool { return !isOld(s) }
 	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
 	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
 }
@@ -296,14 +324,14 @@ func (w *writer) insertDead(dead []Settled) {
 	}
 }
 
-// updateDead gives dead letters that were redriven in vain their new outcomes.
+// updateDead gives dead letters that were judged again in vain their new outcomes.
 // One that has gone meanwhile was redriven by somebody else: it must not come
 // back.
 func (w *writer) updateDead(dead []Settled) {
 	var at keptAt
 	var o outcomes
 	for _, d := range dead {
-		at.add(w.store, d.Record)
+		at.add(d.Record, w.letterAt(d.Record))
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {

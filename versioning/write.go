@@ -13,23 +13,25 @@ import (
 // writes returns the statements that write all that a plan decided, for one round
 // trip. They fail with errMoved if a guarded one takes fewer rows than it has to, or
 // if the fate of a record was decided since the plan was made. The rows are those of
-// what arrange returned.
-func (s *Store) writes(plan *Plan, moves []*Move, rows writing, attempt int) *pgx.Batch {
-	w := &writer{store: s, batch: &pgx.Batch{}}
+// what arrange returned, and the locks those that the transaction does not hold yet.
+func (s *Store) writes(plan *Plan, moves []*Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
+	w := &writer{store: s, batch: &pgx.Batch{}, letters: plan.letters}
+	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
 	w.levels(rows)
-	w.rest(plan, moves)
+	w.rest(plan, moves, attempt)
 	return w.batch
 }
 
 // rest queues all but the rows.
-func (w *writer) rest(plan *Plan, moves []*Move) {
+func (w *writer) rest(plan *Plan, moves []*Move, attempt int) {
 	w.history(moves)
 	w.park(plan.Park)
+	w.notDecided(plan, attempt)
 	w.repark(plan.Repark)
-	w.remove(deleteParkedSQL, plan.Release)
+	w.remove(deleteParkedSQL, plan.Release, w.store.scope)
 	w.bury(plan.Dead)
-	w.remove(deleteDeadSQL, plan.Revive)
+	w.remove(deleteDeadSQL, plan.Revive, w.letterAt)
 	if len(plan.Moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
 	}
@@ -40,7 +42,8 @@ func (w *writer) rest(plan *Plan, moves []*Move) {
 type writer struct {
 	store     *Store
 	batch     *pgx.Batch
-	immediate bool // constraints are checked with each statement already
+	letters   map[Origin]string // the scopes of the dead letters that the plan judges again
+	immediate bool              // constraints are checked with each statement already
 }
 
 // guarded queues a statement that has to take exactly the given number of rows. If

@@ -1,6 +1,7 @@
 package versioningtest
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +130,54 @@ func checkDeadLetters(t *testing.T, open Open) {
 		if diff := cmp.Diff(want, s.DeadLetters()); diff != "" {
 			t.Errorf("dead letters (-want, +got):\n%s", diff)
 		}
+	}
+}
+
+// checkDecodedAtLast checks that a record has one fate when it is delivered again, and
+// can be decoded by now: the dead letter goes, or says why it is still one.
+func checkDecodedAtLast(t *testing.T, open Open) {
+	s := newScript(t, open, suiteCase{})
+	says := []string{
+		"order/a placed", "order/a captured", "order/b captured", "nothing", "order/a placed", "order/a nosuch",
+		"order/b placed at=3", "order/c placed",
+	}
+	garbled := func(i int, say string) *versioning.Record { return s.parse(i, say+" | err=garbage") }
+	decoded := func(i int, say string) *versioning.Record { return s.parse(i, say) }
+	deliver := func(as func(int, string) *versioning.Record) (verdicts []string) {
+		var records []*versioning.Record
+		for i, say := range says {
+			records = append(records, as(i, say))
+		}
+		records = append(records, as(0, says[0])) // delivered twice
+		for _, o := range s.apply(records).Outcomes {
+			verdicts = append(verdicts, verdict(o))
+		}
+		return verdicts
+	}
+	letters := func() (all []string) {
+		for _, d := range s.DeadLetters() {
+			all = append(all, fmt.Sprint(d.Origin.Offset, " ", d.Outcome.Reason))
+		}
+		return sorted(all)
+	}
+	for range 2 {
+		s.same("undecodable", slices.Repeat([]string{"rejected undecodable"}, len(says)+1), deliver(garbled))
+	}
+	if n := len(letters()); n != len(says) {
+		t.Errorf("%d dead letters, want %d", n, len(says))
+	}
+	want := []string{
+		"applied", "applied", "early no_entity", "ignored", "rejected illegal", "rejected unknown_event",
+		"early version_ahead", "applied", "duplicate",
+	}
+	s.same("decoded", want, deliver(decoded))
+	dead := []string{"4 illegal", "5 unknown_event"}
+	s.same("dead letters", dead, letters())
+	want[0], want[1], want[7] = "duplicate", "duplicate", "duplicate"
+	s.same("again", want, deliver(decoded))
+	s.same("dead letters", dead, letters())
+	if n := len(s.Parked()); n != 2 {
+		t.Errorf("%d records are parked, want 2", n)
 	}
 }
 

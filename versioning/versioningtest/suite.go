@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("history", func(t *testing.T) { checkHistory(t, open) })
 	t.Run("columns", func(t *testing.T) { checkColumns(t, open) })
 	t.Run("dead letters", func(t *testing.T) { checkDeadLetters(t, open) })
+	t.Run("decoded at last", func(t *testing.T) { checkDecodedAtLast(t, open) })
 	t.Run("parked", func(t *testing.T) { checkParked(t, open) })
 	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
 	t.Run("split", func(t *testing.T) { checkSplit(t, open) })

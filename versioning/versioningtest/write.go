@@ -25,13 +25,20 @@ func (m *Memory) unmoved(plan *versioning.Plan) bool {
 // undecided reports whether nobody else has decided about the records that a plan
 // keeps or lets go.
 func (m *Memory) undecided(plan *versioning.Plan) bool {
+	revived := make(map[versioning.Origin]bool)
+	for _, s := range plan.Revive {
+		if revived[s.Record.Origin] = true; !m.isDead(s.Record) {
+			return false
+		}
+	}
+	buried := func(r *versioning.Record) bool { return m.isDead(r) && !revived[r.Origin] }
 	for _, p := range plan.Park {
-		if _, dead := m.deadAt[p.Record.Origin]; dead {
+		if buried(p.Record) {
 			return false
 		}
 	}
 	for i := range plan.Moves {
-		if slices.ContainsFunc(plan.Moves[i].Steps, m.isBuried) {
+		if slices.ContainsFunc(plan.Moves[i].Steps, func(s versioning.Step) bool { return buried(s.Record) }) {
 			return false
 		}
 	}
@@ -43,9 +50,8 @@ func (m *Memory) undecided(plan *versioning.Plan) bool {
 	return !slices.ContainsFunc(plan.Dead, m.hasApplied)
 }
 
-// isBuried reports whether the record of a step is a dead letter.
-func (m *Memory) isBuried(s versioning.Step) bool {
-	_, dead := m.deadAt[s.Record.Origin]
+func (m *Memory) isDead(r *versioning.Record) bool {
+	_, dead := m.deadAt[r.Origin]
 	return dead
 }
 
@@ -81,10 +87,36 @@ func (m *Memory) commit(plan *versioning.Plan) {
 	}
 	for _, s := range plan.Dead {
 		m.unpark(s.Record.Origin)
-		if _, known := m.deadAt[s.Record.Origin]; !known {
-			m.deadAt[s.Record.Origin] = len(m.dead)
-			m.dead = append(m.dead, deadLetter(s))
-		}
+		m.bury(s)
+	}
+	for _, s := range plan.Revive {
+		m.exhume(s.Record.Origin)
+	}
+}
+
+// bury keeps a dead letter. One that is there already keeps its reason, unless it can
+// be decoded by now.
+func (m *Memory) bury(s versioning.Settled) {
+	at, known := m.deadAt[s.Record.Origin]
+	switch {
+	case !known:
+		m.deadAt[s.Record.Origin] = len(m.dead)
+		m.dead = append(m.dead, deadLetter(s))
+	case m.dead[at].Outcome.Reason == versioning.ReasonUndecodable && s.Record.Err == nil:
+		m.dead[at].Outcome = s.Outcome
+	}
+}
+
+// exhume removes a dead letter.
+func (m *Memory) exhume(o versioning.Origin) {
+	at, ok := m.deadAt[o]
+	if !ok {
+		return
+	}
+	m.dead = slices.Delete(m.dead, at, at+1)
+	clear(m.deadAt)
+	for i, d := range m.dead {
+		m.deadAt[d.Origin] = i
 	}
 }
 
