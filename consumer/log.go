@@ -103,6 +103,18 @@ func (l *logger) heldUp(h Health) {
 	l.limited(slog.LevelError, reasonHeldUp, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
+// stepwise tells how tables are written, of a store that says so.
+func (l *logger) stepwise(store Store) {
+	s, ok := store.(interface{ Stepwise() []versioning.Stepwise })
+	if !ok {
+		return
+	}
+	for _, t := range s.Stepwise() {
+		l.log.Info("steps reach the table one by one: its constraints or triggers could tell (see versioning.Table.FoldSteps)",
+			"machine", t.Machine, "table", t.Table, "always", t.Always, "sometimes", t.Sometimes)
+	}
+}
+
 func (l *logger) noTopic(topic string) {
 	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts", topic, "topic", topic)
 }

@@ -63,6 +63,7 @@ func (w *Worker) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	r.log.stepwise(w.cfg.Store)
 	ctx, watcher := r.startWatch(parent)
 	maintainer := r.startMaintenance(ctx)
 	committer := r.startCommits()

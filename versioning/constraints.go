@@ -127,64 +127,73 @@ const defaultsSQL = `SELECT coalesce(md5(string_agg(adnum || adbin::text, ' ' OR
 func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 	n := len(t.columns)
 	t.rules = rulebook{touchy: make([]bool, n), indexed: make([]bool, n)}
-	for i := range t.columns {
-		c := &t.columns[i]
-		if c.notNull && !c.hasDefault && c.identity == "" && !c.generated && c != t.key && c != t.state && c != t.version {
-			t.required = append(t.required, i)
-		}
-	}
-	rows, err := conn.Query(ctx, rulesQuery, t.oid)
+	t.required = t.mustSet()
+	rows, err := conn.Query(ctx, rulesQuery, alone, t.oid)
 	if err != nil {
 		return err
 	}
-	var checks []aRule
-	var rule aRule
-	_, err = pgx.ForEachRow(rows, []any{
-		&rule.kind, &rule.name, &rule.columns, &rule.expression, &rule.flag, &rule.parent, &rule.parentColumns,
-	}, func() error {
-		if rule.kind == "check" {
-			checks = append(checks, rule)
-		} else {
-			t.note(rule)
-		}
-		return nil
-	})
+	rules, err := pgx.CollectRows(rows, pgx.RowToStructByPos[aRule])
 	if err != nil {
 		return err
 	}
-	if err := t.readDefaults(ctx, conn); err != nil {
+	problems, err := t.tryChecks(ctx, conn, rules)
+	if err != nil {
 		return err
 	}
-	var problems []error
-	for _, check := range checks {
-		if len(check.columns) == 1 && (check.columns[0] == t.State || check.columns[0] == t.Version) {
-			more, err := t.tryCheck(ctx, conn, check)
-			if err != nil {
-				return err
-			}
-			problems = append(problems, more...)
-			continue
+	for _, r := range rules {
+		if !t.isTried(r) {
+			t.note(r)
 		}
-		t.note(check)
-	}
-	if t.state.domain {
-		more, err := t.tryDomain(ctx, conn)
-		if err != nil {
-			return err
-		}
-		problems = append(problems, more...)
 	}
 	if t.FoldSteps {
 		t.rules.everyStep, t.rules.reasons = nil, nil
 		clear(t.rules.touchy)
 	}
+	if err := t.readDefaults(ctx, conn); err != nil {
+		return err
+	}
 	return errors.Join(problems...)
+}
+
+// mustSet returns the columns that a new row has to set, but the managed ones.
+func (t *table) mustSet() (required []int) {
+	for i := range t.columns {
+		c := &t.columns[i]
+		if c.notNull && !c.hasDefault && c.identity == "" && !c.generated && c != t.key && c != t.state && c != t.version {
+			required = append(required, i)
+		}
+	}
+	return required
+}
+
+// isTried reports whether a rule is a CHECK on the state alone, or on the version.
+func (t *table) isTried(r aRule) bool {
+	return r.Kind == "check" && len(r.Columns) == 1 && (r.Columns[0] == t.State || r.Columns[0] == t.Version)
+}
+
+// tryChecks asks PostgreSQL about all that could refuse a state for itself.
+func (t *table) tryChecks(ctx context.Context, conn *pgxpool.Conn, rules []aRule) (problems []error, err error) {
+	for _, r := range rules {
+		if !t.isTried(r) {
+			continue
+		}
+		more, err := t.tryCheck(ctx, conn, r)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, more...)
+	}
+	if !t.state.domain {
+		return problems, nil
+	}
+	more, err := t.tryDomain(ctx, conn)
+	return append(problems, more...), err
 }
 
 // tryDomain asks PostgreSQL whether the domain of the state column takes all states.
 func (t *table) tryDomain(ctx context.Context, conn *pgxpool.Conn) (problems []error, err error) {
 	for _, s := range t.Machine.States() {
-		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT $1::text::%s", t.state.typeName), string(s))
+		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT $1::text::%s", t.state.typeName), alone, string(s))
 		switch {
 		case err == nil:
 		case CauseOf(err) == Data:
@@ -225,66 +234,72 @@ JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.
 
 // An aRule is one row of rulesQuery.
 type aRule struct {
-	kind, name    string
-	columns       []string
-	expression    string
-	flag          bool
-	parent        uint32
-	parentColumns []string
+	Kind, Name    string
+	Columns       []string
+	Expression    string
+	Flag          bool
+	Parent        uint32
+	ParentColumns []string
 }
 
 func (r aRule) String() string {
 	switch {
-	case r.kind == "foreign":
-		return "foreign key " + r.name
-	case r.name == "":
-		return r.kind
+	case r.Kind == "foreign":
+		return "foreign key " + r.Name
+	case r.Name == "":
+		return r.Kind
 	}
-	return r.kind + " " + r.name
+	return r.Kind + " " + r.Name
 }
 
 // note puts a rule into the rulebook.
 func (t *table) note(r aRule) {
 	columns, managed, whole := t.dependsOn(r)
-	switch r.kind {
+	switch r.Kind {
 	case "trigger":
-		t.rules.triggers = append(t.rules.triggers, r.name)
-		t.rules.ofColumns = t.rules.ofColumns || r.flag
+		t.rules.triggers = append(t.rules.triggers, r.Name)
+		t.rules.ofColumns = t.rules.ofColumns || r.Flag
 		t.rules.everyStep = append(t.rules.everyStep, r.String())
 	case "rule", "row security":
 		t.rules.everyStep = append(t.rules.everyStep, r.String())
 	case "deferred":
-		t.rules.deferred = append(t.rules.deferred, r.name)
+		t.rules.deferred = append(t.rules.deferred, r.Name)
 	case "unique":
-		if len(r.columns) == 1 && r.columns[0] == t.Key && r.expression == "" {
-			return // one row for each key is what the fold sees to
-		}
-		index := uniqueness{columns: columns, always: managed || whole, late: r.flag, nullsEqual: r.expression == "nulls"}
-		if r.expression != "not equality" {
-			index.exact = t.exactly(r.columns)
-		}
-		t.rules.unique = append(t.rules.unique, index)
-		t.touch(r, columns, managed, whole)
+		t.noteUnique(r)
 	case "index":
 		for i, on := range columns {
 			t.rules.indexed[i] = t.rules.indexed[i] || on
 		}
-		if !r.flag {
+		if !r.Flag {
 			t.touch(r, columns, managed, whole)
 		}
 	case "foreign":
-		t.rules.foreign = append(t.rules.foreign, foreignKey{columns: columns, relation: r.parent, references: r.parentColumns})
+		t.rules.foreign = append(t.rules.foreign, foreignKey{columns: columns, relation: r.Parent, references: r.ParentColumns})
 		t.touch(r, columns, managed, whole)
 	default:
 		t.touch(r, columns, managed, whole)
 	}
 }
 
+// noteUnique puts a unique index or an exclusion constraint into the rulebook.
+func (t *table) noteUnique(r aRule) {
+	if len(r.Columns) == 1 && r.Columns[0] == t.Key && r.Expression == "" {
+		return // one row for each key is what the fold sees to
+	}
+	columns, managed, whole := t.dependsOn(r)
+	index := uniqueness{columns: columns, always: managed || whole, late: r.Flag, nullsEqual: r.Expression == "nulls"}
+	if r.Expression != "not equality" {
+		index.exact = t.exactly(r.Columns)
+	}
+	t.rules.unique = append(t.rules.unique, index)
+	t.touch(r, columns, managed, whole)
+}
+
 // dependsOn returns which columns a rule depends on, and whether it depends on what
 // each step changes, or on the whole row.
 func (t *table) dependsOn(r aRule) (columns []bool, managed, whole bool) {
 	columns = make([]bool, len(t.columns))
-	for _, name := range r.columns {
+	for _, name := range r.Columns {
 		i, ok := t.byName[name]
 		switch {
 		case !ok:
@@ -330,7 +345,7 @@ func (t *table) exactly(names []string) (exact []int) {
 // tryCheck asks PostgreSQL whether a CHECK on the state, or on the version, lets all
 // pass that the framework could write. If it does, it has nothing to do with steps.
 func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check aRule) (problems []error, err error) {
-	c := t.find(check.columns[0])
+	c := t.find(check.Columns[0])
 	var values []string
 	if c == t.state {
 		for _, s := range t.Machine.States() {
@@ -343,8 +358,8 @@ func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check aRule) (
 	}
 	query := fmt.Sprintf(`
 SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT u.v::%s AS %s) AS t WHERE NOT (%s)`,
-		c.cast, c.sqlName(), check.expression)
-	rows, err := conn.Query(ctx, query, values)
+		c.cast, c.sqlName(), check.Expression)
+	rows, err := conn.Query(ctx, query, alone, values)
 	if err != nil {
 		return nil, err
 	}
@@ -357,7 +372,7 @@ SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT
 			t.rules.everyStep = append(t.rules.everyStep, check.String())
 			break
 		}
-		problems = append(problems, t.problem(c.name, "CHECK %s refuses %q, a state of machine %q; let it pass, with a migration", check.name, v, t.Machine.Name()))
+		problems = append(problems, t.problem(c.name, "CHECK %s refuses %q, a state of machine %q; let it pass, with a migration", check.Name, v, t.Machine.Name()))
 	}
 	return problems, nil
 }

@@ -23,8 +23,15 @@
 //
 // A [Reason] says why. A record with several changes is all or nothing, and gets
 // the least favourable of their verdicts. A record that is refused by PostgreSQL
-// (a constraint, a trigger, a value out of range) is found by splitting the
-// batch, and rejected alone.
+// (a constraint, a trigger, a value out of range) is rejected alone: the rows are
+// written record by record then, in their order, each behind a savepoint.
+//
+// Several steps of one entity reach its row in one write, unless the table could tell:
+// where it has triggers or row security, or where several of the steps set columns that
+// a CHECK, a unique index or a foreign key is about, the steps are written one after the
+// other, those of different entities together. [Store.Stepwise] says which tables have
+// such things. So constraints and triggers see what they would see of one record a
+// transaction; only a trigger that looks at other rows can tell that there are batches.
 //
 // An error of Apply is never about a record: [CauseOf] tells trouble that passes
 // from errors that retrying cannot fix. Rows that were moved by someone else between

@@ -57,7 +57,7 @@ func (l *line) try(ctx context.Context, tries [][]*pgx.QueuedQuery) ([]error, er
 	}
 	l.plain(p, "ROLLBACK TO SAVEPOINT try")
 	results, err := l.results(p, len(tries))
-	if err = errors.Join(err, p.Close()); err != nil {
+	if err := errors.Join(err, p.Close()); err != nil {
 		return nil, err
 	}
 	l.open = true

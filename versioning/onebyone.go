@@ -111,7 +111,8 @@ func (s *Store) oneByOne(ctx context.Context, tx *transaction, judge func(map[*R
 	for done := 0; ; {
 		left := t.tries()[done:]
 		if len(left) == 0 {
-			return t, t.doubt()
+			err := t.doubt()
+			return t, err
 		}
 		some := left[:min(size, len(left))]
 		kept, wasted, err := t.round(ctx, some, done)

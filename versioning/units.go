@@ -3,7 +3,6 @@ package versioning
 import (
 	"cmp"
 	"slices"
-	"strings"
 )
 
 // A unit is steps of one move that reach the row in one write. As a rule these are all
@@ -69,7 +68,7 @@ func (s *Store) arrange(moves []*Move) writing {
 	case s.atOnce(moves):
 		w.serial = true
 	case coupled || len(w.units) > len(moves):
-		w.level(s)
+		w.level()
 	}
 	return w
 }
@@ -161,7 +160,7 @@ func (t *table) lacks(set []column) bool {
 }
 
 // level gives the units their levels, in the order of the log.
-func (w *writing) level(s *Store) {
+func (w *writing) level() {
 	inLog := make([]*unit, len(w.units))
 	for i := range w.units {
 		u := &w.units[i]
@@ -335,6 +334,5 @@ func (f *foreignKey) namedBy(t *table, self Entity, set []column, create bool) (
 	return parent, true, parent != self
 }
 
-// byKey and byLog are orders of the rows of one statement.
-func byKey(a, b *unit) int { return strings.Compare(a.move.Entity.Key, b.move.Entity.Key) }
+// byLog is the order of the log.
 func byLog(a, b *unit) int { return cmp.Compare(a.seq, b.seq) }

@@ -104,7 +104,7 @@ ltl done { <> ended }
  *
  * code: versioning/judge.go judge
  * code: versioning/judge.go past
- * code: versioning/judge.go hasTaken
+ * code: versioning/judge.go byMessage
  * code: versioning/judge.go notNow
  */
 mtype = { Applied, Duplicate, Early, Rejected };
@@ -296,7 +296,7 @@ proctype Committer(byte w) {
  * Trouble: what is left is tried again, unless the partition is someone else's
  * by now. Then it is dropped, without a verdict.
  *
- * code: consumer/apply.go waitOut
+ * code: consumer/apply.go tellTrouble
  * code: consumer/apply.go stillOurs
  */
 inline waitOut() {
