@@ -135,7 +135,7 @@ type copying struct {
 	copied chan int64
 }
 
-func (c *copying) CopyDeadLetters(ctx context.Context, _ []string, _ int,
+func (c *copying) CopyDeadLetters(ctx context.Context, _ map[string][]int32, _ int,
 	copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error),
 ) (int, error) {
 	var letters []versioning.DeadLetter

@@ -298,7 +298,9 @@ func newFake() *fake {
 
 func (f *fake) Prepare(*versioning.Record) {}
 
-func (f *fake) Sweep(context.Context) (versioning.Swept, error) { return versioning.Swept{}, nil }
+func (f *fake) Sweep(context.Context, versioning.Reading) (versioning.Swept, error) {
+	return versioning.Swept{}, nil
+}
 
 // on sets what is asked before each Apply: how many of the records to settle,
 // and what error to return. settled is -1 for all.
