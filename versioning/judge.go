@@ -105,7 +105,7 @@ func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
 }
 
 // stepBy returns a step that a message with an ID has made, and whether it was the
-// change that made it.
+// change that made it. The steps that the record itself has made just now are none.
 func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same bool) {
 	if digest := r.digest(change); e.Messages.Asked(id, digest) || e.taken.Asked(id, digest) {
 		return step, true
@@ -116,7 +116,7 @@ func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same b
 		}
 	}
 	for i := range e.steps {
-		if made := &e.steps[i]; made.change().MessageID == id {
+		if made := &e.steps[i]; made.Record != r && made.change().MessageID == id {
 			if step = made.past(); step.isOf(r, change) {
 				return step, true
 			}

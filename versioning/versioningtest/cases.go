@@ -160,6 +160,17 @@ var suiteCases = []suiteCase{
 		dead: []string{"account/a message_taken", "account/a message_taken"},
 	},
 	{
+		name: "an ID that comes again beside a step of the record's own",
+		steps: []step{
+			{"account/a opened id=m", "applied"},
+			{"account/a debited at=1 id=m + account/a nosuch id=m", "diverged message_taken"},
+			{"account/a debited at=1 id=m + account/a frozen id=m", "diverged message_taken"},
+			{"account/a debited at=1 id=m + account/a frozen at=2 id=m", "applied"},
+		},
+		rows: []string{"account/a locked@3"},
+		dead: []string{"account/a message_taken", "account/a message_taken"},
+	},
+	{
 		name: "an ID that comes again while its message is parked",
 		steps: []step{
 			{"account/a frozen id=m", "applied"},
