@@ -17,6 +17,10 @@ type Result struct {
 	// Released holds the records parked before this batch that got their last
 	// verdict by it.
 	Released []Settled
+
+	// Server is where the verdicts are settled, for SetMarks: empty if it was not one
+	// server for all of them.
+	Server Server
 }
 
 // maxAttempts bounds how often a batch is read and folded again because its
@@ -62,10 +66,10 @@ func (s *Store) apply(ctx context.Context, records []*Record, few int) (Result, 
 	if areTooLarge(records) {
 		return s.applyParts(ctx, records, few)
 	}
-	plan, err := s.settle(ctx, s.decisionOn(records), len(records) <= few)
+	plan, server, err := s.settle(ctx, s.decisionOn(records), len(records) <= few)
 	switch {
 	case err == nil:
-		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
+		return Result{Outcomes: plan.Outcomes, Released: plan.Release, Server: server}, nil
 	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
@@ -118,6 +122,11 @@ func fewerMayDo(err error) bool {
 // which was of the given records. Those of them that the later part released
 // were parked in the meantime only: they get the verdict that they ended with.
 func (r Result) and(more Result, records []*Record) Result {
+	if len(r.Outcomes) == 0 {
+		r.Server = more.Server
+	} else if len(more.Outcomes) > 0 && r.Server != more.Server {
+		r.Server = ""
+	}
 	for _, s := range more.Released {
 		parkedNow := false
 		for i, record := range records[:len(r.Outcomes)] {
@@ -153,16 +162,16 @@ func (s *Store) decisionOn(records []*Record) decision {
 
 // settle makes a decision true. If PostgreSQL refuses something, and the records are few
 // enough, it finds out what by writing them one by one.
-func (s *Store) settle(ctx context.Context, d decision, few bool) (*Plan, error) {
+func (s *Store) settle(ctx context.Context, d decision, few bool) (*Plan, Server, error) {
 	locks := make(fateLocks)
-	plan, err := s.transact(ctx, d, locks, false)
+	plan, server, err := s.transact(ctx, d, locks, false)
 	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
 		if isRefusal(err) {
 			locks.exclude() // some record is going to be buried
 		}
-		plan, err = s.transact(ctx, d, locks, true)
+		plan, server, err = s.transact(ctx, d, locks, true)
 	}
-	return plan, err
+	return plan, server, err
 }
 
 // errSerial says that the rows of a plan are to be written one by one.
@@ -172,7 +181,7 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 // rows were moved in between, it is rolled back and run again, with the rows locked.
 // The fate locks come before those of rows, always: with the writes where nothing is
 // locked before, and otherwise at the beginning, which then has to have guessed them.
-func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, err error) {
+func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, server Server, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
 		err = s.inTransaction(ctx, func(tx *transaction) error {
@@ -184,6 +193,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 			if err != nil {
 				return err
 			}
+			server = tx.server
 			judge := func(refused map[*Record]error) *Plan { return d.judge(view, refused) }
 			var rows writing
 			if oneByOne {
@@ -214,8 +224,8 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 			if err == nil {
 				s.noteWritten(moves)
 			}
-			return plan, err
+			return plan, server, err
 		}
 	}
-	return nil, fmt.Errorf("%w (%d attempts)", ErrContended, maxAttempts)
+	return nil, "", fmt.Errorf("%w (%d attempts)", ErrContended, maxAttempts)
 }

@@ -37,7 +37,7 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	t.Helper()
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
-		mustExec(t, pool, in(schema, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters RESTART IDENTITY`))
+		mustExec(t, pool, in(schema, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters, pawl.marks RESTART IDENTITY`))
 		var tables []versioning.Table
 		for _, r := range rules {
 			name := pgx.Identifier{r.Machine.Name()}.Sanitize()

@@ -30,7 +30,9 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('en
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
        set_config('enable_material', 'off', true), set_config('jit', 'off', true),
        set_config('idle_in_transaction_session_timeout',
-                  coalesce(nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
+                  coalesce(nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true),
+       ` + serverSQL + `
+`
 )
 
 // pgxTransaction are the options of a transaction of pgx's own that begins like the
@@ -54,6 +56,8 @@ type transaction struct {
 	conn  *pgxpool.Conn
 	locks fateLocks // to take at its beginning
 	begun bool
+
+	server Server // where it is, once it has begun
 }
 
 // SendBatch sends statements.
@@ -62,7 +66,9 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
-		first.Queue(settingsSQL)
+		first.Queue(settingsSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.server)
+		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
 	}
@@ -71,6 +77,10 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 
 // finish sends the last statements, and the COMMIT with them. If one of them fails,
 // PostgreSQL runs none of those behind it: the transaction does not commit.
+//
+// A COMMIT that waits for a synchronous standby does not fail if that wait is cancelled,
+// as a connection may do that is configured to cancel what its context gives up. What
+// comes after the context's end is no proof of anything.
 func (t *transaction) finish(ctx context.Context, writes *pgx.Batch) error {
 	writes.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() != "COMMIT" {
@@ -78,20 +88,33 @@ func (t *transaction) finish(ctx context.Context, writes *pgx.Batch) error {
 		}
 		return nil
 	})
-	return t.store.written(t.SendBatch(ctx, writes).Close())
+	if err := t.store.written(t.SendBatch(ctx, writes).Close()); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // inTransaction runs work in a transaction, which work has to finish. If it returns
 // an error, or panics, all is rolled back.
 func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error) error {
+	return s.connected(ctx, func(conn *pgxpool.Conn) error {
+		err := work(&transaction{store: s, conn: conn})
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
+		}
+		return err
+	})
+}
+
+// connected runs work on a connection, which goes back to the pool if it is of any
+// further use.
+func (s *Store) connected(ctx context.Context, work func(*pgxpool.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release() // which closes a connection that is still in a transaction
-	err = work(&transaction{store: s, conn: conn})
-	if err != nil {
-		_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
+	if err = work(conn); err != nil {
 		s.distrust(ctx, conn, err)
 	}
 	return throughPooler(err)

@@ -14,14 +14,22 @@ import (
 type Memory struct {
 	rules map[string]versioning.Rules
 
-	mu      sync.Mutex // of all below
+	mu     sync.Mutex // of all below
+	hooks  hooks
+	server int // the number of times that it was restored
+
+	database
+}
+
+// database is what a store holds.
+type database struct {
 	rows    map[versioning.Entity]Row
 	history map[versioning.Entity][]Transition
 	digests map[versioning.Entity][]versioning.Digest // of the steps in history
 	parked  []versioning.Parked                       // in the order of parking
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
-	hooks   hooks
+	marks   map[marked]versioning.Mark
 }
 
 // hooks are what is called around a batch.
@@ -52,11 +60,14 @@ type AfterFunc func(context.Context, versioning.Result) error
 // and are asked to.
 func NewMemory(rules ...versioning.Rules) *Memory {
 	m := &Memory{
-		rules:   make(map[string]versioning.Rules, len(rules)),
-		rows:    make(map[versioning.Entity]Row),
-		history: make(map[versioning.Entity][]Transition),
-		digests: make(map[versioning.Entity][]versioning.Digest),
-		deadAt:  make(map[versioning.Origin]int),
+		rules: make(map[string]versioning.Rules, len(rules)),
+		database: database{
+			rows:    make(map[versioning.Entity]Row),
+			history: make(map[versioning.Entity][]Transition),
+			digests: make(map[versioning.Entity][]versioning.Digest),
+			deadAt:  make(map[versioning.Origin]int),
+			marks:   make(map[marked]versioning.Mark),
+		},
 	}
 	for _, r := range rules {
 		name := r.Machine.Name()
@@ -144,11 +155,11 @@ func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versi
 	if err := ctx.Err(); err != nil {
 		return versioning.Result{}, err
 	}
-	plan, err := m.transact(ctx, hooks.between, records)
+	plan, server, err := m.transact(ctx, hooks.between, records)
 	if err != nil {
 		return versioning.Result{}, err
 	}
-	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
+	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release, Server: server}
 	if hooks.after != nil {
 		if err := hooks.after(ctx, result); err != nil {
 			return versioning.Result{}, err
@@ -159,27 +170,30 @@ func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versi
 
 // transact reads, decides and writes. The first attempt locks nothing in
 // between; if rows were moved there, the second one does.
-func (m *Memory) transact(ctx context.Context, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, error) {
-	plan := m.decide(records)
+func (m *Memory) transact(ctx context.Context, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, versioning.Server, error) {
+	plan, server := m.decide(records)
 	if between != nil {
 		if err := between(ctx, plan); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.here() != server {
+		return nil, "", errGone
+	}
 	if !m.unmoved(plan) {
 		plan = versioning.Fold(m.rules, m.view(records), records)
 	}
 	m.commit(plan)
-	return plan, nil
+	return plan, server, nil
 }
 
-func (m *Memory) decide(records []*versioning.Record) *versioning.Plan {
+func (m *Memory) decide(records []*versioning.Record) (*versioning.Plan, versioning.Server) {
 	m.mu.Lock()
-	view := m.view(records)
+	view, server := m.view(records), m.here()
 	m.mu.Unlock()
-	return versioning.Fold(m.rules, view, records)
+	return versioning.Fold(m.rules, view, records), server
 }
 
 // Sweep judges the parked records again whose entity has moved since they were

@@ -1,0 +1,157 @@
+package versioningtest
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// errGone is what becomes of a transaction whose server has gone.
+var errGone = errors.New("the connection to the database was lost")
+
+// marked is what a mark is of.
+type marked struct {
+	group     string
+	topicID   [16]byte
+	partition int32
+}
+
+// here returns the server that the store plays.
+func (m *Memory) here() versioning.Server {
+	return versioning.Server("memory " + strconv.Itoa(m.server))
+}
+
+// Marks returns a group's marks; see [versioning.Store.Marks].
+func (m *Memory) Marks(ctx context.Context, group string, topicIDs [][16]byte) (marks []versioning.Mark, server versioning.Server, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for of, mark := range m.marks {
+		if of.group == group && slices.Contains(topicIDs, of.topicID) {
+			marks = append(marks, mark)
+		}
+	}
+	return marks, m.here(), nil
+}
+
+// SetMarks notes how far partitions are settled; see [versioning.Store.SetMarks].
+func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if server != m.here() {
+		return versioning.ErrServerChanged
+	}
+	for _, mark := range marks {
+		m.marks[marked{group, mark.TopicID, mark.Partition}] = mark
+	}
+	return nil
+}
+
+// DeleteMarks forgets a group's marks; see [versioning.Store.DeleteMarks].
+func (m *Memory) DeleteMarks(ctx context.Context, group string, topics ...string) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := len(m.marks)
+	maps.DeleteFunc(m.marks, func(of marked, mark versioning.Mark) bool {
+		return of.group == group && slices.Contains(topics, mark.Topic)
+	})
+	return before - len(m.marks), nil
+}
+
+// A Backup is what a store held at one time.
+type Backup struct{ database }
+
+// Backup returns what the store holds.
+func (m *Memory) Backup() Backup {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Backup{m.clone()}
+}
+
+// Restore has the store hold what a backup has, as another server: what was committed
+// after the backup is lost, as where a standby takes over that has not got it, and
+// transactions that are under way fail.
+func (m *Memory) Restore(b Backup) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.database = b.clone()
+	m.server++
+}
+
+func (d *database) clone() database {
+	c := database{
+		rows: maps.Clone(d.rows), history: maps.Clone(d.history), digests: maps.Clone(d.digests),
+		parked: slices.Clone(d.parked), dead: slices.Clone(d.dead), deadAt: maps.Clone(d.deadAt), marks: maps.Clone(d.marks),
+	}
+	for e, steps := range c.history { // which are appended to
+		c.history[e] = slices.Clone(steps)
+		c.digests[e] = slices.Clone(c.digests[e])
+	}
+	return c
+}
+
+func checkMarks(t *testing.T, open Open) {
+	store := newScript(t, open, suiteCase{}).Store
+	orders, again := [16]byte{1}, [16]byte{2}
+	mark := func(id [16]byte, partition int32, offset int64) versioning.Mark {
+		return versioning.Mark{Topic: "orders", TopicID: id, Partition: partition, Offset: offset}
+	}
+	read := func(group string, want ...versioning.Mark) versioning.Server {
+		t.Helper()
+		marks, server, err := store.Marks(t.Context(), group, [][16]byte{orders, again})
+		if err != nil || server == "" {
+			t.Fatalf("Marks of group %q: server %q, %v", group, server, err)
+		}
+		slices.SortFunc(marks, func(a, b versioning.Mark) int { return int(a.Partition - b.Partition) })
+		if diff := cmp.Diff(want, marks); diff != "" {
+			t.Errorf("marks of group %q (-want, +got):\n%s", group, diff)
+		}
+		return server
+	}
+	write := func(group string, server versioning.Server, marks ...versioning.Mark) {
+		t.Helper()
+		if err := store.SetMarks(t.Context(), group, server, marks); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := read("g")
+	write("g", server, mark(orders, 1, 20), mark(orders, 0, 10))
+	write("g", server, mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1))
+	write("g", server)
+	write("other", server, mark(orders, 0, 7))
+	want := []versioning.Mark{mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1)}
+	read("g", want...)
+	for _, marks := range [][]versioning.Mark{{mark(orders, 0, 99)}, nil} {
+		if err := store.SetMarks(t.Context(), "g", "another", marks); !errors.Is(err, versioning.ErrServerChanged) {
+			t.Errorf("SetMarks of %v for another server = %v, want ErrServerChanged", marks, err)
+		}
+	}
+	read("g", want...)
+	r := &versioning.Record{Origin: originOf(0), Changes: []versioning.Change{{Machine: order, Key: "a", Event: "placed"}}}
+	store.Prepare(r)
+	for range 2 {
+		if result, err := store.Apply(t.Context(), []*versioning.Record{r}); err != nil || result.Server != server {
+			t.Errorf("Apply settles on server %q, %v; want %q", result.Server, err, server)
+		}
+	}
+	if n, err := store.DeleteMarks(t.Context(), "g", "orders"); n != 3 || err != nil {
+		t.Errorf("DeleteMarks = %d, %v; want 3", n, err)
+	}
+	read("g")
+	read("other", mark(orders, 0, 7))
+}
