@@ -105,6 +105,9 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		todo = todo.from(len(result.Outcomes))
 		if len(result.Outcomes) > 0 {
 			r.vitals.wrote()
+			if !r.restsOn(result.Server) {
+				return released, nil // all is read again
+			}
 		}
 		released = append(released, result.Released...)
 		switch {

@@ -25,7 +25,7 @@ func (sink) Apply(_ context.Context, records []*versioning.Record) (versioning.R
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
 	}
-	return versioning.Result{Outcomes: outcomes}, nil
+	return versioning.Result{Outcomes: outcomes, Server: consumer.FakeServer}, nil
 }
 
 // BenchmarkRun measures all of it but the store: from a broker in this process,

@@ -65,6 +65,10 @@ func (c Config) validateClient() (problems []error) {
 	if !with(kgo.AllowIdempotentProduceCancellation()) {
 		problems = append(problems, errors.New("TransactionalID is for producers; the worker's commits are no part of a Kafka transaction"))
 	}
+	if adjustsOffsets(opts) {
+		problems = append(problems, errors.New("AdjustFetchOffsetsFn is the worker's, to begin at the database's marks; "+
+			"to leave records out, move the group with Kafka's tools and delete its marks (versioning.Store.DeleteMarks)"))
+	}
 	if isStatic, isServerSide := groupOptions(opts); isStatic && isServerSide {
 		problems = append(problems, errors.New("InstanceID does not go together with consumer.Consumer (KIP-848): "+
 			"a worker that is restarted would wait for its session to time out; drop InstanceID, or use consumer.Classic without ServerSideBalancer"))
@@ -80,6 +84,15 @@ func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
 		isServerSide = client.OptValue(kgo.ServerSideBalancer) == true
 	})
 	return isStatic, isServerSide
+}
+
+// adjustsOffsets tells whether options, which are valid, say where partitions begin.
+func adjustsOffsets(opts []kgo.Opt) (adjusts bool) {
+	askClient(opts, func(client *kgo.Client) {
+		adjust, ok := client.OptValue(kgo.AdjustFetchOffsetsFn).(func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error))
+		adjusts = ok && adjust != nil
+	})
+	return adjusts
 }
 
 // askClient asks a client with some options what they are; only a client knows.

@@ -56,7 +56,7 @@ func (c *clock) meet(ctx context.Context) error {
 	if len(c.seen) == len(owned) {
 		return nil
 	}
-	ids, err := c.run.askTopicIDs(ctx)
+	ids, err := c.run.askTopicIDs(ctx, c.run.client)
 	if err != nil {
 		return err
 	}

@@ -19,11 +19,12 @@ import (
 type progress map[partition]milestone
 
 type milestone struct {
-	next   kgo.EpochOffset
-	tenure tenure
+	next    kgo.EpochOffset
+	topicID [16]byte
+	tenure  tenure
 }
 
-// commitTimeout bounds one attempt to commit: a rebalance waits for it.
+// commitTimeout bounds one attempt to mark and to commit: a rebalance waits for it.
 const commitTimeout = 5 * time.Second
 
 // commitPause is the least time from one commit to the next, but for those before
@@ -77,7 +78,9 @@ func (r *run) note(b *batch) {
 		if settled > s.first {
 			last := b.kafka[settled-1]
 			r.vitals.settled(s.partition, last.Offset+1)
-			r.commits.pending[s.partition] = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.tenure}
+			r.commits.pending[s.partition] = milestone{
+				kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.topicID, s.tenure,
+			}
 		}
 	}
 }
@@ -95,6 +98,9 @@ func (r *run) startCommits() *committer {
 		for {
 			select {
 			case <-r.commits.wanted:
+			case <-time.After(lookForServer):
+				r.lookAtServer(ctx)
+				continue
 			case <-ctx.Done():
 				return
 			}
@@ -116,7 +122,7 @@ func (c *committer) stop() {
 	c.done.Wait()
 }
 
-// commitPending commits all that is done and not known to be committed, but for
+// commitPending marks and commits all that is done and not known to be committed, but for
 // partitions that were taken away: their new owner may be further on. While the worker
 // is another member than the one to which its partitions were assigned, any may be. No
 // partition can be taken away while it runs. What fails stays pending: the next
@@ -125,9 +131,19 @@ func (c *committer) stop() {
 func (r *run) commitPending() (ok bool) {
 	r.owned.whileOwned(func() {
 		due := r.dueCommits()
-		ok = len(due) == 0 || r.take(due, r.attemptCommit(due))
+		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+		defer cancel()
+		ok = len(due) == 0 || r.mark(ctx, due) && r.take(due, r.attemptCommit(ctx, due))
 	})
 	return ok
+}
+
+// lookAtServer finds out whether the database server is still the one that has settled
+// the records.
+func (r *run) lookAtServer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	r.mark(ctx, nil)
 }
 
 // dueCommits returns what is to be committed.
@@ -152,9 +168,7 @@ type answer struct {
 // attemptCommit commits what is due. The client can't be kept from waiting
 // for a broker that does not answer, so the attempt is left behind then: the
 // client makes the next one after it.
-func (r *run) attemptCommit(due progress) answer {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
+func (r *run) attemptCommit(ctx context.Context, due progress) answer {
 	ctx = kgo.PreCommitFnContext(ctx, r.owned.checkMember)
 	answers := make(chan answer, 1)
 	r.client.CommitOffsets(ctx, due.byTopic(),

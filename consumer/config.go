@@ -150,8 +150,18 @@ type Store interface {
 
 	// Apply settles records, in their order, and returns their verdicts once
 	// they are true. After an error the first len(Result.Outcomes) records are
-	// settled, and the rest may be given to Apply again.
+	// settled, and the rest may be given to Apply again. Result.Server is where they
+	// are settled, in the words of Marks.
 	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
+
+	// Marks returns how far the group has settled partitions, of topics with the
+	// given IDs, and the server that says so.
+	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
+
+	// SetMarks notes how far the group has settled partitions, if the server is
+	// the given one still; if not, it returns [versioning.ErrServerChanged].
+	// Offsets are committed after that.
+	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
 }
 
 // Protocol is a protocol of consumer groups.

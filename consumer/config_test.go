@@ -57,9 +57,12 @@ func TestConfig(t *testing.T) {
 			c.Protocol = consumer.Consumer
 			client(kgo.InstanceID("i"), kgo.ConsumeRegex())(c)
 		}, []string{"InstanceID", "ConsumeRegex"}},
-		"848":           {func(c *consumer.Config) { c.Protocol = consumer.Consumer }, nil},
-		"instance":      {client(kgo.InstanceID("i")), nil},
-		"no instance":   {client(kgo.InstanceID("")), []string{"Client:"}},
+		"848":         {func(c *consumer.Config) { c.Protocol = consumer.Consumer }, nil},
+		"instance":    {client(kgo.InstanceID("i")), nil},
+		"no instance": {client(kgo.InstanceID("")), []string{"Client:"}},
+		"offsets": {client(kgo.AdjustFetchOffsetsFn(func(_ context.Context, o map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			return o, nil
+		})), []string{"AdjustFetchOffsetsFn", "DeleteMarks"}},
 		"regex":         {client(kgo.ConsumeRegex()), []string{"ConsumeRegex"}},
 		"partitions":    {client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset()}})), []string{"Client:", "direct-partition"}},
 		"share group":   {client(kgo.ShareGroup("s")), []string{"Client:"}},

@@ -57,6 +57,16 @@
 // A commit fails: the offsets stay pending, and the next commit covers them. The
 // worker comes back to it even if no more records arrive.
 //
+// The database loses what it has committed, by a failover to a standby that has not
+// got it, or because a backup is restored: before offsets are committed, the worker
+// notes in the database how far it has come. A partition whose committed offset is
+// beyond its mark begins at the mark, and the log says so. A worker that runs finds
+// that the server was restarted or replaced with its next batch, or after ten seconds,
+// leaves the group and joins it again. What is read twice is a duplicate. Where there is
+// no mark the committed offset is trusted, and the log says that too. To move a group
+// forward on purpose, stop its workers, move it with Kafka's tools, and delete its marks
+// (versioning.Store.DeleteMarks).
+//
 // A topic is deleted and made again: the worker reads the new one from its start.
 // Its records are new, although their offsets are not: the topic's UUID is part
 // of their identity (versioning.Origin).

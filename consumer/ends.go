@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -100,8 +101,8 @@ func (r *run) askOffsets(ctx context.Context, of map[partition]tenure, when int6
 }
 
 // askTopicIDs asks a broker for the identities of the worker's topics.
-func (r *run) askTopicIDs(ctx context.Context) (map[string][16]byte, error) {
-	response, err := r.askTopics(ctx)
+func (r *run) askTopicIDs(ctx context.Context, client *kgo.Client) (map[string][16]byte, error) {
+	response, err := r.askTopics(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -115,14 +116,14 @@ func (r *run) askTopicIDs(ctx context.Context) (map[string][16]byte, error) {
 }
 
 // askTopics asks a broker what it knows of the worker's topics.
-func (r *run) askTopics(ctx context.Context) (*kmsg.MetadataResponse, error) {
+func (r *run) askTopics(ctx context.Context, client *kgo.Client) (*kmsg.MetadataResponse, error) {
 	request := kmsg.NewPtrMetadataRequest()
 	for _, topic := range r.cfg.Topics {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = new(topic)
 		request.Topics = append(request.Topics, t)
 	}
-	response, err := request.RequestWith(ctx, r.client)
+	response, err := request.RequestWith(ctx, client)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the topics: %w", err)
 	}

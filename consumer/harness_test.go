@@ -329,7 +329,7 @@ func (f *fake) Apply(ctx context.Context, records []*versioning.Record) (version
 func (f *fake) settle(records []*versioning.Record) versioning.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	result := versioning.Result{Outcomes: make([]versioning.Outcome, len(records))}
+	result := versioning.Result{Outcomes: make([]versioning.Outcome, len(records)), Server: consumer.FakeServer}
 	for i, r := range records {
 		result.Outcomes[i].Verdict = versioning.Applied
 		if f.settled[r.Origin] > 0 {

@@ -166,14 +166,18 @@ func TestNote(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := partition{"t", 0}
-			b := &batch{spans: []span{{partition: at, tenure: 1, first: 0, end: 2}, {partition: at, tenure: 1, first: 2, end: 4}}}
+			b := &batch{spans: []span{
+				{partition: at, tenure: 1, topicID: [16]byte{7}, first: 0, end: 2},
+				{partition: at, tenure: 1, topicID: [16]byte{7}, first: 2, end: 4},
+			}}
 			for i, v := range tt.verdicts {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
 			r := &run{vitals: newVitals(Config{}), commits: newCommits()}
 			r.note(b)
-			if got := r.commits.pending[at].next; got.Offset != tt.want || got.Offset > 0 && got.Epoch != 5 {
+			got := r.commits.pending[at]
+			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
 				t.Errorf("noted %+v, want offset %d", got, tt.want)
 			}
 		})
@@ -244,11 +248,11 @@ func TestTakeAnswer(t *testing.T) {
 	response.Topics[1].Partitions[1].ErrorCode = kerr.RebalanceInProgress.Code
 	due := maps.Clone(r.commits.pending)
 	later := partition{"a", 1}
-	r.commits.pending[later] = milestone{kgo.EpochOffset{Offset: 7}, 1} // settled since it was asked
+	r.commits.pending[later] = milestone{next: kgo.EpochOffset{Offset: 7}, tenure: 1} // settled since it was asked
 	if r.take(due, answer{request, response, nil}) {
 		t.Error("all is committed, although the broker has refused some")
 	}
-	want := progress{{"b", 1}: {tenure: 1}, later: {kgo.EpochOffset{Offset: 7}, 1}}
+	want := progress{{"b", 1}: {tenure: 1}, later: {next: kgo.EpochOffset{Offset: 7}, tenure: 1}}
 	if !maps.Equal(r.commits.pending, want) {
 		t.Errorf("pending %v, want %v", r.commits.pending, want)
 	}
@@ -257,8 +261,20 @@ func TestTakeAnswer(t *testing.T) {
 	}
 }
 
-// SplitByEntity deals records out as a store does in which nothing is parked.
+// SplitByEntity deals records out as a store does in which nothing is parked, and that
+// keeps no marks.
 type SplitByEntity struct{}
+
+// FakeServer is where it settles records.
+const FakeServer versioning.Server = "fake"
+
+func (SplitByEntity) Marks(context.Context, string, [][16]byte) ([]versioning.Mark, versioning.Server, error) {
+	return nil, FakeServer, nil
+}
+
+func (SplitByEntity) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+	return nil
+}
 
 func (SplitByEntity) Split(_ context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	lists, index = versioning.Split(records, nil, n)
@@ -274,7 +290,7 @@ func (nothing) Apply(_ context.Context, records []*versioning.Record) (versionin
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
 	}
-	return versioning.Result{Outcomes: outcomes}, nil
+	return versioning.Result{Outcomes: outcomes, Server: FakeServer}, nil
 }
 
 // BenchmarkBatch measures what a batch costs beside Kafka and PostgreSQL: gather,
@@ -390,8 +406,8 @@ func TestNoCommitAsAnotherMember(t *testing.T) {
 	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership(), commits: newCommits()}
 	at := partition{"t", 0}
 	r.owned.assign("the member that it was", map[string][]int32{"t": {0}})
-	due := progress{at: {kgo.EpochOffset{Offset: 3}, r.owned.of(at)}}
-	if a := r.attemptCommit(due); !errors.Is(a.err, errAnotherMember) {
+	due := progress{at: {next: kgo.EpochOffset{Offset: 3}, tenure: r.owned.of(at)}}
+	if a := r.attemptCommit(t.Context(), due); !errors.Is(a.err, errAnotherMember) {
 		t.Errorf("the commit was not kept back: %v", a.err)
 	}
 }

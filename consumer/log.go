@@ -75,6 +75,31 @@ func (l *logger) troubleOver() {
 	}
 }
 
+func (l *logger) mark(err error) {
+	l.limited(slog.LevelError, "marks can't be read or written; no offset is committed meanwhile", "", "error", err)
+}
+
+// serverChanged tells of a run that starts over.
+func (l *logger) serverChanged() {
+	l.limited(slog.LevelWarn, "database server was restarted or replaced, and may have lost commits; going back to its marks", "")
+}
+
+// back tells of a partition of which the database has lost what was committed.
+func (l *logger) back(at partition, committed, mark int64, isCommitted bool) {
+	if !isCommitted {
+		committed = -1
+	}
+	l.limited(slog.LevelError, "the database has settled less than the group has committed; going back to its mark "+
+		"(if the group was moved forward on purpose, stop it and delete its marks: versioning.Store.DeleteMarks)", at.String(),
+		"topic", at.topic, "partition", at.id, "committed", committed, "offset", mark)
+}
+
+// unmarked tells of a partition of which the database does not know how far it is settled.
+func (l *logger) unmarked(at partition, committed int64) {
+	l.limited(slog.LevelWarn, "the database does not know how far the group has come; trusting what is committed", at.String(),
+		"topic", at.topic, "partition", at.id, "offset", committed)
+}
+
 func (l *logger) commit(topic string, partition int32, err error) {
 	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", topic,
 		"topic", topic, "partition", partition, "error", err)

@@ -21,7 +21,7 @@ type refuser struct{ consumer.SplitByEntity }
 func (refuser) Prepare(*versioning.Record) {}
 
 func (refuser) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
-	var result versioning.Result
+	result := versioning.Result{Server: consumer.FakeServer}
 	for _, r := range records {
 		result.Outcomes = append(result.Outcomes, versioning.Outcome{
 			Verdict: versioning.Rejected, Reason: versioning.ReasonIllegal, Detail: "secret detail",

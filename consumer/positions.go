@@ -1,11 +1,9 @@
 package consumer
 
 import (
-	"context"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // positions are the offsets from which the partitions are to go on. The client
@@ -61,21 +59,4 @@ func (p *positions) advance(at partition, fetched kgo.FetchPartition) (expected 
 		return expected, ok
 	}
 	return 0, true
-}
-
-// onOffsetsFetched is called by the client between the assignment of partitions
-// and their first fetch.
-func (r *run) onOffsetsFetched(_ context.Context, _ *kgo.Client, response *kmsg.OffsetFetchResponse) error {
-	for _, group := range response.Groups {
-		for _, t := range group.Topics {
-			for _, p := range t.Partitions {
-				if p.ErrorCode == 0 && p.Offset >= 0 {
-					at := partition{t.Topic, p.Partition}
-					r.reading.begin(at, p.Offset)
-					r.vitals.begins(at, p.Offset)
-				}
-			}
-		}
-	}
-	return nil
 }

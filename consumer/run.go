@@ -17,6 +17,8 @@ type run struct {
 	log      *logger     // safe for concurrent use
 	client   *kgo.Client // safe for concurrent use
 	stop     context.CancelFunc
+	end      func(error)   // ends the run for an error
+	base     base          // safe for concurrent use
 	owned    *ownership    // shared with the client's callbacks
 	reading  positions     // shared with the client's callbacks
 	commits  commits       // safe for concurrent use
@@ -24,12 +26,14 @@ type run struct {
 	letters  chan struct{} // holds one if there are dead letters to copy
 	parked   chan struct{} // holds one if a batch has parked records
 	failing  pause         // fetches that bring nothing but errors
+
+	fetched offsets // belongs to the client's callbacks
 }
 
 // newRun makes a run, which ends by the function end if it can't go on.
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	r := &run{
-		cfg: cfg, vitals: vitals, log: newLogger(cfg, end), owned: newOwnership(), commits: newCommits(),
+		cfg: cfg, vitals: vitals, log: newLogger(cfg, end), end: end, owned: newOwnership(), commits: newCommits(),
 		letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
 	}
 	r.failing.retry = r.backOff()
@@ -39,7 +43,8 @@ func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*
 	r.unpacker = &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
 	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(r.unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
-		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(r.onOffsetsFetched))
+		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(r.onOffsetsFetched),
+		kgo.AdjustFetchOffsetsFn(r.beginAt))
 	var err error
 	if r.client, err = kgo.NewClient(opts...); err != nil {
 		r.stop()
@@ -121,7 +126,9 @@ func (r *run) finish(work context.Context, b *batch) error {
 	b.hold = r.owned.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
 	err := r.apply(work, b)
-	r.commit(b)
+	if _, ok := r.base.on(); ok {
+		r.commit(b)
+	}
 	r.vitals.freeHanded()
 	b.hold.end()
 	return errors.Join(err, r.cantGoOn(r.report(b)))

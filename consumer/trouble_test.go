@@ -318,6 +318,14 @@ func (storeFunc) Split(ctx context.Context, records []*versioning.Record, n int)
 	return consumer.SplitByEntity{}.Split(ctx, records, n)
 }
 
+func (storeFunc) Marks(ctx context.Context, group string, ids [][16]byte) ([]versioning.Mark, versioning.Server, error) {
+	return consumer.SplitByEntity{}.Marks(ctx, group, ids)
+}
+
+func (storeFunc) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+	return nil
+}
+
 func (f storeFunc) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
 	return f(records)
 }

@@ -15,14 +15,16 @@ const (
 	reasonNotJoined = "not a member of the group yet"
 	reasonLost      = "the group went on without this worker; joining again"
 	reasonStopped   = "Run has returned"
-	reasonDatabase  = "database in trouble; retrying"
-	reasonBroker    = "no broker answers; retrying"
-	reasonNoTopic   = "topic does not exist; create it"
-	reasonCopy      = "dead letters can't be copied to their topic; retrying"
-	reasonFetch     = "fetch failed; retrying"
-	reasonStalled   = "no progress although there is lag"
-	reasonTooLarge  = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
-	reasonHeldUp    = "waiting for an open transaction of a producer"
+
+	reasonStartsOver = "database server has changed; going back to its marks"
+	reasonDatabase   = "database in trouble; retrying"
+	reasonBroker     = "no broker answers; retrying"
+	reasonNoTopic    = "topic does not exist; create it"
+	reasonCopy       = "dead letters can't be copied to their topic; retrying"
+	reasonFetch      = "fetch failed; retrying"
+	reasonStalled    = "no progress although there is lag"
+	reasonTooLarge   = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
+	reasonHeldUp     = "waiting for an open transaction of a producer"
 )
 
 // vitals are what a worker's health is told from. They outlive the run, and are
@@ -36,6 +38,7 @@ type vitals struct {
 	left       condition // why the worker is no member of its group, while it is none
 	ended      condition
 	database   condition
+	marks      condition // that can't be read or written
 	broker     condition
 	noTopic    condition // its partition is the name of the first topic that is missing
 	copying    condition
@@ -284,6 +287,24 @@ func (v *vitals) freeHanded() {
 	v.change(func() { v.database = condition{} })
 }
 
+// failedToMark notes that the marks can't be read or written, and marked that they can.
+func (v *vitals) failedToMark(err error) {
+	v.change(func() { v.marks.begin(reasonDatabase, "", err) })
+}
+
+func (v *vitals) marked() {
+	v.change(func() { v.marks = condition{} })
+}
+
+// startsOver notes that the worker is about to join its group again.
+func (v *vitals) startsOver() {
+	v.change(func() {
+		v.left.begin(reasonStartsOver, "", nil)
+		v.partitions = make(map[partition]reach)
+		v.measure()
+	})
+}
+
 func (v *vitals) noBroker(err error) {
 	v.change(func() { v.broker.begin(reasonBroker, "", err) })
 }
@@ -358,6 +379,8 @@ func (v *vitals) trouble() condition {
 	switch {
 	case !v.database.since.IsZero():
 		return v.database
+	case !v.marks.since.IsZero():
+		return v.marks
 	case !v.broker.since.IsZero():
 		return v.broker
 	case !v.noTopic.since.IsZero():

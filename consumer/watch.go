@@ -92,7 +92,7 @@ func (r *run) look(run context.Context) (well bool, err error) {
 	}
 	r.vitals.brokerAnswers()
 	r.log.broker()
-	response, err := r.askTopics(ctx)
+	response, err := r.askTopics(ctx, r.client)
 	if err != nil {
 		if run.Err() != nil {
 			return false, nil

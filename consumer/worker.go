@@ -46,7 +46,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	ended := errGoexit // unless Run gets to its end
 	w.vitals.started()
 	defer func() { w.vitals.stopped(ended) }()
-	ended = w.run(ctx)
+	for ended = w.run(ctx); errors.Is(ended, errStartOver); ended = w.run(ctx) {
+		w.vitals.startsOver()
+	}
 	return ended
 }
 
@@ -57,7 +59,8 @@ func (w *Worker) run(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return nil
 	}
-	parent, end := context.WithCancelCause(ctx)
+	caller := ctx
+	parent, end := context.WithCancelCause(caller)
 	defer end(nil)
 	r, err := newRun(ctx, end, w.cfg, w.vitals)
 	if err != nil {
@@ -73,7 +76,7 @@ func (w *Worker) run(ctx context.Context) (err error) {
 		committer.stop()
 		r.leave() // closes the client, which the two may be waiting for
 		maintainer.done.Wait()
-		err = cmp.Or(err, watcher.wait(), r.cantGoOn(panicOf(parent)))
+		err = cmp.Or(err, watcher.wait(), r.cantGoOn(panicOf(parent)), causeOf(caller, parent))
 	}()
 	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
 	defer stop()
@@ -84,6 +87,14 @@ func (w *Worker) run(ctx context.Context) (err error) {
 func panicOf(ctx context.Context) error {
 	if err, ok := errors.AsType[*PanicError](context.Cause(ctx)); ok {
 		return err
+	}
+	return nil
+}
+
+// causeOf returns what has ended a run from within, unless the caller has ended it.
+func causeOf(caller, run context.Context) error {
+	if caller.Err() == nil && run.Err() != nil {
+		return context.Cause(run)
 	}
 	return nil
 }

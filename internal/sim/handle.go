@@ -58,6 +58,22 @@ func (h *handle) Sweep(ctx context.Context, read versioning.Reading) (versioning
 	return swept, err
 }
 
+// Marks does what the store does.
+func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error) {
+	if h.worker.dead.Load() {
+		return nil, "", errDead
+	}
+	return h.worker.world.store.Marks(ctx, group, topicIDs)
+}
+
+// SetMarks does what the store does.
+func (h *handle) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
+	if h.worker.dead.Load() {
+		return errDead
+	}
+	return h.worker.world.store.SetMarks(ctx, group, server, marks)
+}
+
 // Apply does what the store does, or not.
 func (h *handle) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
 	w := h.worker

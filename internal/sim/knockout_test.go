@@ -60,7 +60,8 @@ func commitFirst(w *world) {
 		for i := range outcomes {
 			outcomes[i].Verdict = versioning.Applied
 		}
-		return versioning.Result{Outcomes: outcomes}, nil
+		_, server, err := w.store.Marks(ctx, group, nil)
+		return versioning.Result{Outcomes: outcomes, Server: server}, err
 	}
 }
 

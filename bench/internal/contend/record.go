@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -111,10 +112,12 @@ func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record
 		index[list] = append(index[list], i)
 	}
 	outcomes := make([]versioning.Outcome, len(records))
+	servers := make([]versioning.Server, n)
 	group, ctx := errgroup.WithContext(ctx)
 	for i, r := range s.recorders {
 		group.Go(func() error {
 			result, err := r.store.Apply(ctx, lists[i])
+			servers[i] = result.Server
 			for j, outcome := range result.Outcomes {
 				outcomes[index[i][j]] = outcome
 			}
@@ -124,5 +127,7 @@ func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record
 	if err := group.Wait(); err != nil {
 		return versioning.Result{}, err
 	}
-	return versioning.Result{Outcomes: outcomes}, nil
+	// One that has got no records has met no server.
+	servers = slices.DeleteFunc(servers, func(s versioning.Server) bool { return s == "" })
+	return versioning.Result{Outcomes: outcomes, Server: servers[0]}, nil
 }

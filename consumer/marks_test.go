@@ -1,0 +1,176 @@
+package consumer_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+// backed is a store of the entities of decodeKey, each of which is made once.
+func backed() *versioningtest.Memory {
+	return versioningtest.NewMemory(versioning.Rules{Machine: statemachine.MustCompile(statemachine.Definition{
+		Name: "m", Version: 1, Transitions: []statemachine.Transition{{Event: "go", To: "gone"}},
+		Terminal: statemachine.In("gone"),
+	})})
+}
+
+func span(from, to int) (keys []string) {
+	for i := from; i < to; i++ {
+		keys = append(keys, fmt.Sprint("k", i))
+	}
+	return keys
+}
+
+func awaitRows(t *testing.T, store *versioningtest.Memory, want int) {
+	t.Helper()
+	await(t, time.Minute, func() error {
+		if got := len(store.Rows()); got != want {
+			return fmt.Errorf("%d rows, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+const goesBack = "going back to its mark"
+
+// A worker that starts on a database which has lost what the group has committed goes
+// back to the mark, and says so.
+func TestBackToMark(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 2)
+		store := backed()
+		first := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 5)...)
+		b.awaitCommitted("t", 0, 5)
+		backup := store.Backup()
+		b.produce("t", 0, span(5, 9)...)
+		b.produce("t", 1, span(9, 12)...)
+		b.awaitCommitted("t", 0, 9)
+		b.awaitCommitted("t", 1, 3)
+		first.stop()
+		if got := first.logs.matching("does not know"); len(got) > 0 {
+			t.Errorf("a group that has committed nothing: %v", got)
+		}
+		store.Restore(backup)
+		second := start(t, b.config(protocol, store, "t"))
+		await(t, time.Minute, func() error {
+			if n := len(store.Rows()); n < 9 {
+				return fmt.Errorf("%d rows, want 9", n)
+			}
+			return nil
+		})
+		second.stop()
+		if got := second.logs.matching(goesBack, "topic=t partition=0 committed=9 offset=5"); len(got) != 1 {
+			t.Errorf("%d lines say that it goes back, want 1:\n%s", len(got), second.logs)
+		}
+		// Of partition 1 the backup has no mark: it may as well be older than marks.
+		if got := second.logs.matching("does not know", "partition=1 offset=3"); len(got) != 1 {
+			t.Errorf("%d lines say that there is no mark, want 1:\n%s", len(got), second.logs)
+		}
+	})
+}
+
+// A worker that runs while its database is replaced by one that lacks something goes
+// back too, whether it has anything to do or not.
+func TestBackToMarkWhileRunning(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string][]string{"busy": span(8, 12), "idle": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+				b := startBroker(t)
+				b.topic("t", 1)
+				store := backed()
+				worker := start(t, b.config(protocol, store, "t"))
+				b.produce("t", 0, span(0, 5)...)
+				b.awaitCommitted("t", 0, 5)
+				backup := store.Backup()
+				b.produce("t", 0, span(5, 8)...)
+				b.awaitCommitted("t", 0, 8)
+				store.Restore(backup)
+				if len(more) > 0 {
+					b.produce("t", 0, more...)
+				}
+				awaitRows(t, store, 8+len(more))
+				b.awaitCommitted("t", 0, int64(8+len(more)))
+				worker.stop()
+			})
+		})
+	}
+}
+
+// A group that is moved forward goes back to the mark, unless that is deleted: then
+// the records between are left out.
+func TestMovedForward(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		store := backed()
+		worker := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 2)...)
+		b.awaitCommitted("t", 0, 2)
+		worker.stop()
+		move := func(to int64) {
+			t.Helper()
+			if _, err := b.admin.CommitOffsets(t.Context(), group, kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: to - 1})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.produce("t", 0, span(2, 6)...)
+		move(4)
+		worker = start(t, b.config(protocol, store, "t"))
+		awaitRows(t, store, 6)
+		b.awaitCommitted("t", 0, 6)
+		worker.stop()
+		if got := worker.logs.matching(goesBack); len(got) != 1 {
+			t.Errorf("%d lines say that it goes back, want 1", len(got))
+		}
+		b.produce("t", 0, span(6, 10)...)
+		move(8)
+		if n, err := store.DeleteMarks(t.Context(), group, "t"); n != 1 || err != nil {
+			t.Fatalf("DeleteMarks = %d, %v; want 1", n, err)
+		}
+		worker = start(t, b.config(protocol, store, "t"))
+		b.awaitCommitted("t", 0, 10)
+		worker.stop()
+		awaitRows(t, store, 8)
+	})
+}
+
+// Without a committed offset, a group that would begin at the end begins at its mark.
+func TestMarkWithoutOffset(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		store := backed()
+		worker := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 2)...)
+		b.awaitCommitted("t", 0, 2)
+		worker.stop()
+		await(t, time.Minute, func() error {
+			response, err := b.admin.DeleteGroup(t.Context(), group)
+			if err == nil {
+				err = response.Err
+			}
+			return err
+		})
+		b.produce("t", 0, span(2, 4)...)
+		cfg := b.config(protocol, store, "t")
+		cfg.Client = append(cfg.Client, kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+		worker = start(t, cfg)
+		awaitRows(t, store, 4)
+		worker.stop()
+	})
+}
