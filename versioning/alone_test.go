@@ -60,6 +60,7 @@ func tracedThing(t *testing.T, pool *pgxpool.Pool) (*versioning.Store, *tracer) 
 		t.Fatal(err)
 	}
 	t.Cleanup(other.Close)
+	tr.pool = other
 	return openThing(t, other), tr
 }
 

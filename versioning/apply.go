@@ -175,6 +175,7 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
+		var trial *trial
 		err = s.inTransaction(ctx, func(tx *transaction) error {
 			lock := attempt > 0 || oneByOne
 			if lock {
@@ -187,8 +188,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 			judge := func(refused map[*Record]error) *Plan { return d.judge(view, refused) }
 			var rows writing
 			if oneByOne {
-				trial, err := s.oneByOne(ctx, tx, judge)
-				if err != nil {
+				if trial, err = s.oneByOne(ctx, tx, judge); err != nil {
 					return err
 				}
 				plan, moves = trial.plan, trial.moves
@@ -213,6 +213,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 		if !errors.Is(err, errMoved) {
 			if err == nil {
 				s.noteWritten(moves)
+				trial.noteRefused()
 			}
 			return plan, err
 		}
