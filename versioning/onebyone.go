@@ -436,8 +436,14 @@ func isRefusal(err error) bool {
 		return false
 	}
 	switch pgErr.Code[:2] {
-	case "0A", "0P", "24", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+	case "03", "0A", "0L", "0P", "0Z", "10", "24", "2B", "2D", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
 		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
 	}
-	return pgErr.Code == internalError
+	switch pgErr.Code {
+	case objectNotReady: // the same, but where no update of a published table can be told
+		return pgErr.Routine != "CheckCmdReplicaIdentity"
+	case activeTransaction, objectInUse, internalError:
+		return true
+	}
+	return false
 }
