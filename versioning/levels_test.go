@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -76,6 +78,18 @@ func TestInTheOrderOfTheLog(t *testing.T) {
 			nil,
 			[]event{{"b", "made", columns{"x": "a"}}, {"a", "made", nil}},
 			[]string{"rejected constraint", "applied"},
+		},
+		"a parent that is named by another column": {
+			`x int UNIQUE, y int REFERENCES thing (x)`, ``,
+			nil,
+			[]event{{"a", "made", columns{"y": 1}}, {"b", "made", columns{"x": 1}}, {"c", "made", columns{"y": 1}}},
+			[]string{"rejected constraint", "applied", "applied"},
+		},
+		"a default that is refused": {
+			`x int DEFAULT -1 CHECK (x > 0)`, ``,
+			nil,
+			[]event{{"a", "made", nil}, {"a", "touch", columns{"x": 1}}},
+			[]string{"rejected constraint", "early no_entity"},
 		},
 		"a parent that a default names": {
 			`parent text DEFAULT 'a' REFERENCES thing`, ``,
@@ -179,6 +193,92 @@ func TestTiedByConstraints(t *testing.T) {
 				t.Errorf("in different lists %d of 20 times, want tied: %t", apart, c.tied)
 			}
 		})
+	}
+}
+
+// TestInOneAttempt checks that records that depend on each other, and are in order, take no
+// more round trips than others.
+func TestInOneAttempt(t *testing.T) {
+	t.Parallel()
+	type columns = versioning.Columns
+	made := func(machine, key string, set columns) versioning.Change {
+		return versioning.Change{Machine: machine, Key: key, Event: "made", Set: set}
+	}
+	touch := func(key string, set columns) versioning.Change {
+		return versioning.Change{Machine: "customer", Key: key, Event: "touch", Set: set}
+	}
+	for name, c := range map[string]struct {
+		column        string
+		before, batch []versioning.Change
+	}{
+		"a parent": {
+			`customer text REFERENCES customer`, nil,
+			[]versioning.Change{made("customer", "a", nil), made("purchase", "p", columns{"customer": "a"})},
+		},
+		"a parent by default": {
+			`customer text DEFAULT 'a' REFERENCES customer`, nil,
+			[]versioning.Change{made("customer", "a", nil), made("purchase", "p", nil)},
+		},
+		"a place, by the second step": {
+			`note text`,
+			[]versioning.Change{made("customer", "a", columns{"code": "X"})},
+			[]versioning.Change{touch("a", columns{"x": 1}), touch("a", columns{"code": "Y"}), made("customer", "b", columns{"code": "X"})},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := testenv.Pool(t, migrated)
+			mustExec(t, pool, `
+CREATE TABLE customer (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, x int CHECK (x > 0), code text UNIQUE);
+CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, `+c.column+`)`)
+			tr := &tracer{}
+			config := pool.Config()
+			config.ConnConfig.Tracer = tr
+			other, err := pgxpool.NewWithConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(other.Close)
+			store := open(t, other, versioning.Table{Machine: thingMachine("purchase"), Name: "purchase"},
+				versioning.Table{Machine: thingMachine("customer"), Name: "customer"})
+			var l log
+			settle := func(changes []versioning.Change) {
+				var records []*versioning.Record
+				for _, change := range changes {
+					records = append(records, l.record(change))
+				}
+				if len(records) > 0 {
+					wantAllApplied(t, apply(t, store, records...).Outcomes)
+				}
+			}
+			settle(c.before)
+			if _, trips := tr.counted(func() { settle(c.batch) }); trips != 2 {
+				t.Errorf("%d round trips, want 2", trips)
+			}
+		})
+	}
+}
+
+// TestSplitWithMuchParked checks that all records go into one list where more are parked
+// than it is worth to look at.
+func TestSplitWithMuchParked(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	wantVerdicts(t, apply(t, store, l.record(
+		versioning.Change{Key: "x", Event: "captured"}, versioning.Change{Key: "y", Event: "captured"})), "early no_entity")
+	mustExec(t, pool, `
+INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version, changes, key, value, headers, "timestamp")
+SELECT topic_id, partition, n, scope, topic, machine, entity, reason, seen_version, changes, key, value, headers, "timestamp"
+FROM pawl.parked, generate_series(1, 10000) AS n`)
+	records := make([]*versioning.Record, 100)
+	for i := range records {
+		records[i] = l.say(key(i), "placed")
+	}
+	prepare(store, records)
+	lists, _, err := store.Split(t.Context(), records, 4)
+	if err != nil || len(lists) != 1 {
+		t.Errorf("%d lists, %v; want one", len(lists), err)
 	}
 }
 
