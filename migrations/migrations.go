@@ -78,7 +78,8 @@ func (s Schema) Check(ctx context.Context, db Querier) error {
 		return err
 	}
 	// Asked for first, because a query of a table that is not there is an error,
-	// and would spoil the caller's transaction.
+	// and would spoil the caller's transaction. Each is sent in one message: behind a
+	// pooler, the second one of two could reach another session.
 	const there = `SELECT to_regclass($1) IS NOT NULL`
 	latest := s.SQL(`
 SELECT coalesce(max(version_id), 0) FROM (
@@ -87,9 +88,9 @@ SELECT coalesce(max(version_id), 0) FROM (
 ) AS v WHERE is_applied`)
 	var have int64
 	var isThere bool
-	err := db.QueryRow(ctx, there, s.versionTable()).Scan(&isThere)
+	err := db.QueryRow(ctx, there, pgx.QueryExecModeExec, s.versionTable()).Scan(&isThere)
 	if err == nil && isThere {
-		err = db.QueryRow(ctx, latest).Scan(&have)
+		err = db.QueryRow(ctx, latest, pgx.QueryExecModeExec).Scan(&have)
 	}
 	if err != nil {
 		return fmt.Errorf("read the version of schema %s, which needs USAGE on it and SELECT on %s: %w", s, s.versionTable(), err)

@@ -60,6 +60,7 @@ func tracedThing(t *testing.T, pool *pgxpool.Pool) (*versioning.Store, *tracer) 
 		t.Fatal(err)
 	}
 	t.Cleanup(other.Close)
+	tr.pool = other
 	return openThing(t, other), tr
 }
 
@@ -274,6 +275,15 @@ func TestAllRefusedIsTrouble(t *testing.T) {
 		t.Errorf("Apply = %v, %v; want no verdict, and an error", verdicts(result.Outcomes), err)
 	}
 	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters`)
+
+	// Once others got through, it is the record, unless the error is one of rights or the like.
+	apply(t, store, l.event("good", "made", versioning.Columns{"note": nil}))
+	wantVerdicts(t, apply(t, store, records[0]), "rejected constraint")
+	forbidden := []*versioning.Record{l.event("bad", "made", versioning.Columns{"note": "42501"})}
+	prepare(store, forbidden)
+	if result, err := store.Apply(t.Context(), forbidden); versioning.CauseOf(err) != versioning.Fatal {
+		t.Errorf("Apply = %v, %v; want an error that is fatal", verdicts(result.Outcomes), err)
+	}
 }
 
 // TestRowVersionTrigger: a trigger that counts each update as the framework does

@@ -184,6 +184,7 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, server Server, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
+		var trial *trial
 		err = s.inTransaction(ctx, func(tx *transaction) error {
 			lock := attempt > 0 || oneByOne
 			if lock {
@@ -197,8 +198,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 			judge := func(refused map[*Record]error) *Plan { return d.judge(view, refused) }
 			var rows writing
 			if oneByOne {
-				trial, err := s.oneByOne(ctx, tx, judge)
-				if err != nil {
+				if trial, err = s.oneByOne(ctx, tx, judge); err != nil {
 					return err
 				}
 				plan, moves = trial.plan, trial.moves
@@ -223,6 +223,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 		if !errors.Is(err, errMoved) {
 			if err == nil {
 				s.noteWritten(moves)
+				trial.noteRefused()
 			}
 			return plan, server, err
 		}

@@ -127,6 +127,9 @@ func CauseOf(err error) Cause {
 const (
 	insufficientPrivilege = "42501"
 	exhaustedSequence     = "2200H" // the message names the sequence
+	activeTransaction     = "25001" // such as a statement of a trigger that can't run in a transaction
+	objectNotReady        = "55000" // such as a record variable of a trigger that was not assigned
+	objectInUse           = "55006" // such as a table that a trigger on it alters
 	internalError         = "XX000" // such as one that an extension makes of a value that it does not take
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
 	lockNotAvailable      = "55P03" // within lock_timeout

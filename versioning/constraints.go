@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,6 +27,7 @@ type rulebook struct {
 	triggers  []string // names of the triggers
 	ofColumns bool     // some of them are for updates that set certain columns
 	defaults  string   // tells whether the columns' defaults are those that were read
+	derived   []bool   // by column: what a record sets does not tell the value: it is generated, or a trigger may set it
 }
 
 // A uniqueness is a unique index or an exclusion constraint: rows of different
@@ -45,11 +48,13 @@ type foreignKey struct {
 	references []string // its columns
 	parent     *table   // the same, if it is one of the store's; see Store.link
 	column     int      // the column that names an entity of the parent by its key; -1: it is named otherwise
+	derived    bool     // a row may name another one than what it sets says
 }
 
 // rulesQuery lists what could refuse or do something when a row of table $1, of a
 // partition or of an inheriting table is written: kind, name, the columns that it
-// depends on (an empty name stands for the whole row), whether it is lax or late, and
+// depends on (an empty name stands for the whole row), an expression (of a trigger that
+// may change the row: its function's text, see mayAssign), whether it is lax or late, and
 // the referenced table and its columns.
 //
 // Expressions of indexes are of no interest if all of their functions are leakproof,
@@ -97,8 +102,11 @@ UNION ALL
 SELECT DISTINCT 'deferred', quote_ident(n.nspname) || '.' || quote_ident(con.conname), '{}'::text[], '', false, 0::oid, '{}'::text[]
 FROM pg_constraint AS con JOIN tree ON con.conrelid = tree.oid JOIN pg_namespace AS n ON n.oid = con.connamespace WHERE con.condeferred
 UNION ALL
-SELECT DISTINCT 'trigger', tg.tgname::text, '{}'::text[], '', cardinality(tg.tgattr::int2[]) > 0, 0::oid, '{}'::text[]
+SELECT DISTINCT 'trigger', tg.tgname::text, '{}'::text[],
+       CASE WHEN tg.tgtype & 3 <> 3 THEN '' WHEN l.lanname = 'plpgsql' THEN p.prosrc ELSE 'new' END, -- row, before
+       cardinality(tg.tgattr::int2[]) > 0, 0::oid, '{}'::text[]
 FROM pg_trigger AS tg JOIN tree ON tg.tgrelid = tree.oid
+JOIN pg_proc AS p ON p.oid = tg.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
 WHERE NOT tg.tgisinternal AND tg.tgenabled IN ('O', 'A') AND tg.tgtype & (4 | 16) <> 0
 UNION ALL
 SELECT 'rule', rulename::text, '{}', '', false, 0::oid, '{}' FROM pg_rewrite
@@ -145,6 +153,7 @@ func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 			t.note(r)
 		}
 	}
+	t.noteDerived(rules)
 	if t.FoldSteps {
 		t.rules.everyStep, t.rules.reasons = nil, nil
 		clear(t.rules.touchy)
@@ -279,6 +288,49 @@ func (t *table) note(r aRule) {
 	default:
 		t.touch(r, columns, managed, whole)
 	}
+}
+
+// noteDerived notes which columns may have other values than what records set, and the
+// constraints on them. FoldSteps does without.
+func (t *table) noteDerived(rules []aRule) {
+	t.rules.derived = make([]bool, len(t.columns))
+	for i := range t.columns {
+		c := &t.columns[i]
+		t.rules.derived[i] = c.generated || !t.FoldSteps && slices.ContainsFunc(rules, func(r aRule) bool {
+			return r.Kind == "trigger" && mayAssign(r.Expression, c.name)
+		})
+	}
+	for i := range t.rules.unique {
+		if index := &t.rules.unique[i]; t.rules.isDerived(index.columns) {
+			index.always, index.exact = true, nil
+		}
+	}
+	for i := range t.rules.foreign {
+		f := &t.rules.foreign[i]
+		f.derived = t.rules.isDerived(f.columns)
+	}
+}
+
+// isDerived reports whether one of some columns is derived.
+func (r *rulebook) isDerived(columns []bool) bool {
+	for at, on := range columns {
+		if on && r.derived[at] {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	returnNew = regexp.MustCompile(`(?i)\breturn\s+new\s*;`)
+	wholeNew  = regexp.MustCompile(`(?i)\bnew\b\s*([^\s.]|$)|U&"`)
+)
+
+// mayAssign reports whether a function in PL/pgSQL may give the new row another value
+// in a column: it names the column, or does something with the row as a whole.
+func mayAssign(source, column string) bool {
+	source = returnNew.ReplaceAllString(source, "")
+	return wholeNew.MatchString(source) || strings.Contains(strings.ToLower(source), strings.ToLower(strings.ReplaceAll(column, `"`, `""`)))
 }
 
 // noteUnique puts a unique index or an exclusion constraint into the rulebook.

@@ -455,7 +455,9 @@ func TestLockOrder(t *testing.T) {
 					// New entities in each round, as well as those of the round before.
 					records = append(records,
 						l.set(fmt.Sprint(round, "/", i), "placed", versioning.Columns{"note": "x"}),
-						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"))
+						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"),
+						// Updates of a unique column are made in the order of the log.
+						l.set(fmt.Sprint(max(0, round-2), "/", i), "noted", versioning.Columns{"code": fmt.Sprint(w, "/", round, "/", i)}))
 				}
 				prepare(store, records)
 				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {

@@ -29,7 +29,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 			topics, partitions = append(topics, topic), append(partitions, id)
 		}
 	}
-	rows, err := s.pool.Query(ctx, s.schema.sql(readUncopiedSQL), topics, partitions, limit)
+	rows, err := s.pool.Query(ctx, s.schema.sql(readUncopiedSQL), alone, topics, partitions, limit)
 	if err != nil {
 		return 0, fmt.Errorf("read dead letters to copy: %w", err)
 	}
@@ -49,7 +49,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
-	if _, problem := s.pool.Exec(ctx, s.schema.sql(markCopiedSQL), copied); problem != nil {
+	if _, problem := s.pool.Exec(ctx, s.schema.sql(markCopiedSQL), alone, copied); problem != nil {
 		return 0, errors.Join(err, fmt.Errorf("note dead letters as copied: %w", problem))
 	}
 	return len(copied), err

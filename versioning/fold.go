@@ -24,7 +24,7 @@ func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 // foldWithout is Fold, where PostgreSQL is known to refuse some of the records.
 func foldWithout(rules map[string]Rules, view *View, records []*Record, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, len(records))
-	f.refused = refused
+	f.refuse(refused)
 	for i, r := range records {
 		f.plan.Outcomes[i] = f.record(i, r)
 	}
@@ -40,7 +40,7 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 
 func refoldWithout(rules map[string]Rules, view *View, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, 0)
-	f.refused = refused
+	f.refuse(refused)
 	f.wake(f.order)
 	return f.finish()
 }
@@ -98,6 +98,13 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		}
 	}
 	return f
+}
+
+// refuse tells the folder which records PostgreSQL is known to refuse.
+func (f *folder) refuse(refused map[*Record]error) {
+	if len(refused) > 0 {
+		f.refused, f.plan.refused = refused, make(map[*Record]int, len(refused))
+	}
 }
 
 // entity returns the fold's state of an entity, or nil if no such machine is
@@ -219,6 +226,7 @@ func (f *folder) try(r *Record) Outcome {
 	}
 	if err, ok := f.refused[r]; ok && worst.Verdict == Applied {
 		f.undo()
+		f.plan.refused[r] = f.seq
 		return rejection(r, &Refusal{ReasonConstraint, err})
 	}
 	for _, e := range f.trail {

@@ -57,22 +57,24 @@ func (r *refusals) hasPassed() bool {
 	return r.passed
 }
 
-// refuse returns how many are refused in a row with n more.
-func (r *refusals) refuse(reason string, n int) int {
+// with returns how many are refused in a row with n more.
+func (r *refusals) with(reason string, n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reason != reason {
+		return n
+	}
+	return r.count + n
+}
+
+// refuse notes that n more were refused.
+func (r *refusals) refuse(reason string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reason != reason {
 		r.reason, r.count = reason, 0
 	}
 	r.count += n
-	return r.count
-}
-
-// takeBack undoes a refuse of records that were not settled.
-func (r *refusals) takeBack(n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.count = max(0, r.count-n)
 }
 
 // A trial writes the rows of a plan record by record, in the order in which they were
@@ -145,10 +147,12 @@ type try struct {
 }
 
 // tries returns what the plan's records write, in the order in which they were decided.
-func (t *trial) tries() []try {
+func (t *trial) tries() []try { return t.store.tries(t.moves) }
+
+func (s *Store) tries(moves []*Move) []try {
 	var units []*unit
-	for _, m := range t.moves {
-		table := t.store.byMachine[m.Entity.Machine]
+	for _, m := range moves {
+		table := s.byMachine[m.Entity.Machine]
 		var prev *unit
 		for i := range m.Steps {
 			s := &m.Steps[i]
@@ -186,17 +190,34 @@ func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted 
 	}
 	t.decide()
 	kept = t.agrees(tries, taken, done)
-	if kept == len(taken) {
-		return kept, len(tries) - len(taken) - len(refused), nil
-	}
-	// What comes next is another record, which those behind it may depend on.
-	for _, i := range refused {
-		if i > taken[kept] {
+	inTurn := t.inTurn(tries, taken, kept, refused, done)
+	if inTurn < len(refused) { // the others will be tried again, behind what comes before them now
+		for _, i := range refused[inTurn:] {
 			t.unrefuse(tries[i], results[i])
 		}
+		t.decide()
+		kept = t.agrees(tries, taken[:kept], done)
 	}
-	t.decide()
-	return kept, len(tries) - kept, t.again(ctx, t.tries()[done:done+kept])
+	wasted = len(tries) - kept - inTurn
+	if kept == len(taken) {
+		return kept, wasted, nil
+	}
+	return kept, wasted, t.again(ctx, t.tries()[done:done+kept])
+}
+
+// inTurn returns how many of the tries that were refused, from the first one on, were
+// made behind exactly those that the plan has before them. Behind anything else they may
+// be taken: a refused record changes what becomes of those behind it.
+func (t *trial) inTurn(tries []try, taken []int, kept int, refused []int, done int) int {
+	next := t.tries()[done:]
+	for n, i := range refused {
+		before, _ := slices.BinarySearch(taken, i)
+		turn, ok := t.plan.refused[tries[i].record]
+		if before > kept || !ok || before < len(next) && next[before].units[0].seq < turn {
+			return n
+		}
+	}
+	return len(refused)
 }
 
 // sift tells which tries were taken, and which ones were refused for what they bring
@@ -312,11 +333,20 @@ func (t *trial) unrefuse(try try, err error) {
 }
 
 func (t *trial) count(try try, err error, n int) {
+	counted := make(map[*table]bool)
 	for _, u := range try.units {
-		if t.reasons[u.table] == nil {
-			t.reasons[u.table] = make(map[string]int)
+		if counted[u.table] {
+			continue
 		}
-		t.reasons[u.table][reasonOf(err)] += n
+		counted[u.table] = true
+		reasons := t.reasons[u.table]
+		if reasons == nil {
+			reasons = make(map[string]int)
+			t.reasons[u.table] = reasons
+		}
+		if reasons[reasonOf(err)] += n; reasons[reasonOf(err)] == 0 {
+			delete(reasons, reasonOf(err))
+		}
 	}
 }
 
@@ -342,18 +372,37 @@ func (t *trial) doubt() error {
 			}
 		}
 	}
-	for table, reasons := range t.reasons {
-		if t.passed[table] || len(reasons) != 1 || table.MaxRefused < 0 {
-			continue
-		}
-		for reason, n := range reasons {
-			if count := table.refusals.refuse(reason, n); count > table.MaxRefused {
-				table.refusals.takeBack(n)
-				return &AllRefusedError{Table: table.Name, Refused: count, LastSeen: t.anyOf(reason)}
-			}
+	for table, reason := range t.onlyReasons() {
+		if count := table.refusals.with(reason, t.reasons[table][reason]); table.MaxRefused >= 0 && count > table.MaxRefused {
+			return &AllRefusedError{Table: table.Name, Refused: count, LastSeen: t.anyOf(reason)}
 		}
 	}
 	return nil
+}
+
+// onlyReasons returns, of the tables of which all records were refused for one reason,
+// that reason.
+func (t *trial) onlyReasons() map[*table]string {
+	only := make(map[*table]string)
+	for table, reasons := range t.reasons {
+		for reason := range reasons {
+			if len(reasons) == 1 && !t.passed[table] {
+				only[table] = reason
+			}
+		}
+	}
+	return only
+}
+
+// noteRefused notes what was refused, once that is settled: what is tried again after an
+// error does not count twice.
+func (t *trial) noteRefused() {
+	if t == nil {
+		return // nothing was tried
+	}
+	for table, reason := range t.onlyReasons() {
+		table.refusals.refuse(reason, t.reasons[table][reason])
+	}
 }
 
 func (t *trial) anyOf(reason string) error {
@@ -387,8 +436,14 @@ func isRefusal(err error) bool {
 		return false
 	}
 	switch pgErr.Code[:2] {
-	case "0A", "0P", "24", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+	case "03", "0A", "0L", "0P", "0Z", "10", "24", "2B", "2D", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
 		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
 	}
-	return pgErr.Code == internalError
+	switch pgErr.Code {
+	case objectNotReady: // the same, but where no update of a published table can be told
+		return pgErr.Routine != "CheckCmdReplicaIdentity"
+	case activeTransaction, objectInUse, internalError:
+		return true
+	}
+	return false
 }

@@ -103,6 +103,10 @@ type Plan struct {
 	Revive []Settled
 
 	letters map[Origin]string // those of the view
+
+	// refused holds, of the records that PostgreSQL is known to refuse, those that would
+	// have been applied, and when they had their turn: after so many steps of the plan.
+	refused map[*Record]int
 }
 
 // A Move takes one entity's row from one version to a later one, in one write.

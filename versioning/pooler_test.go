@@ -1,6 +1,7 @@
 package versioning_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,14 +57,14 @@ func TestFailuresThroughPgBouncer(t *testing.T) {
 
 // crowd has several goroutines do all that a worker and an operator ask of a store, and
 // returns the errors.
-func crowd(t *testing.T, store *versioning.Store) error {
+func crowd(t *testing.T, pool *pgxpool.Pool) error {
 	t.Helper()
 	problems := make([]error, 8)
 	var wait sync.WaitGroup
 	for worker := range problems {
 		wait.Go(func() {
 			for i := 0; i < 20 && problems[worker] == nil; i++ {
-				problems[worker] = use(t, store, worker*1000+i)
+				problems[worker] = use(t, pool, worker*1000+i)
 			}
 		})
 	}
@@ -71,11 +72,18 @@ func crowd(t *testing.T, store *versioning.Store) error {
 	return errors.Join(problems...)
 }
 
-func use(t *testing.T, store *versioning.Store, n int) error {
+func use(t *testing.T, pool *pgxpool.Pool, n int) error {
+	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: order, Name: "orders"})
+	if err != nil {
+		return err
+	}
 	l := log{next: int64(n) * 10}
 	k := fmt.Sprint("k", n)
 	records := []*versioning.Record{l.say(k, "shipped"), l.say(k, "placed"), l.say(k, "captured"), l.say(k, "nosuch")}
 	prepare(store, records)
+	if _, _, err := store.Split(t.Context(), records, 2); err != nil {
+		return err
+	}
 	result, err := store.Apply(t.Context(), records)
 	if err != nil {
 		return err
@@ -85,6 +93,10 @@ func use(t *testing.T, store *versioning.Store, n int) error {
 		return err
 	}
 	if _, err := store.Parked(t.Context(), versioning.Filter{Key: k}); err != nil {
+		return err
+	}
+	copyTo := func(context.Context, []versioning.DeadLetter) ([]int64, error) { return []int64{1 << 60}, nil }
+	if _, err := store.CopyDeadLetters(t.Context(), map[string][]int32{"orders": {0}}, 2, copyTo); err != nil {
 		return err
 	}
 	letters, err := store.DeadLetters(t.Context(), versioning.Filter{Key: k})
@@ -100,8 +112,7 @@ func TestCrowdThroughPgBouncer(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			direct, _ := openOrders(t)
-			store := open(t, pooled(t, direct, mode), versioning.Table{Machine: order, Name: "orders"})
-			if err := crowd(t, store); err != nil {
+			if err := crowd(t, pooled(t, direct, mode)); err != nil {
 				t.Error(err)
 			}
 			wantRows(t, direct, `SELECT count(*) || state FROM orders GROUP BY state`, "160shipped")
@@ -115,8 +126,7 @@ func TestCrowdThroughPgBouncer(t *testing.T) {
 func TestPoolerIsNamed(t *testing.T) {
 	t.Parallel()
 	direct, _ := openOrders(t)
-	store := open(t, pooled(t, direct, pgx.QueryExecModeCacheStatement), versioning.Table{Machine: order, Name: "orders"})
-	err := crowd(t, store)
+	err := crowd(t, pooled(t, direct, pgx.QueryExecModeCacheStatement))
 	if err == nil {
 		wantRows(t, direct, `SELECT count(*) || state FROM orders GROUP BY state`, "160shipped")
 		return

@@ -537,3 +537,37 @@ func TestTwoWorkersOfOneTopic(t *testing.T) {
 	wantSame(t, "dead letters", 1, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
 	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
 }
+
+// TestDryRedriveOfDeferred checks that a dry run waits for the end of a record, as
+// constraints do that are checked at the COMMIT.
+func TestDryRedriveOfDeferred(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, migrated)
+	mustExec(t, pool, `
+CREATE TABLE customer (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL);
+CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text REFERENCES customer DEFERRABLE INITIALLY DEFERRED)`)
+	store := open(t, pool, versioning.Table{Machine: thingMachine("purchase"), Name: "purchase"},
+		versioning.Table{Machine: thingMachine("customer"), Name: "customer"})
+	var l log
+	r := l.record()
+	r.Err = errors.New("garbage")
+	apply(t, store, r)
+	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode := func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{
+			{Machine: "purchase", Key: "b", Event: "made", Set: versioning.Columns{"customer": "a"}},
+			{Machine: "customer", Key: "a", Event: "made"},
+		}, nil
+	}
+	dry, err := store.DryRedrive(t.Context(), letters, decode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wet, err := store.Redrive(t.Context(), letters, decode)
+	if got := fmt.Sprint(verdicts(dry), verdicts(wet), err); got != "[applied] [applied] <nil>" {
+		t.Errorf("dry, and then done: %s (%s)", got, dry[0].Detail)
+	}
+}

@@ -63,7 +63,7 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	('caught_up', 'SELECT'), ('caught_up', 'INSERT'), ('caught_up', 'UPDATE'),
 	('tables', 'SELECT'), ('tables', 'INSERT'), ('tables', 'UPDATE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(format('%I.%I', $1::text, t.name), t.rights)`
-	rows, err := conn.Query(ctx, query, s.String())
+	rows, err := conn.Query(ctx, query, alone, s.String())
 	if err != nil {
 		return fmt.Errorf("look for the rights on schema %s: %w", s, err)
 	}

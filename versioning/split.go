@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -41,36 +42,75 @@ func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index 
 // Foreign keys, unique indexes and exclusion constraints tie entities together too:
 // an entity goes with the one that its row names, and with those that want the same
 // unique value. All the records are in one list where it can't be told which these
-// are: where a value may be handed over from one row to another, for instance.
+// are: where a value may be handed over from one row to another, for instance. The
+// records that are parked for the entities count like those of the batch.
 //
 // Its error is one of infrastructure.
 func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]*Record, index [][]int, err error) {
-	couples := s.couples(records)
-	if n <= 1 || couples.all {
-		lists, index = Split(records, nil, 1)
-		return lists, index, nil
+	var ties [][]Entity
+	if n > 1 {
+		if ties, err = s.ties(ctx, records); errors.Is(err, errInOneList) {
+			n = 1
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("read which parked records tie entities together: %w", throughPooler(err))
+		}
 	}
-	ties, err := s.parkedTies(ctx)
-	switch {
-	case errors.Is(err, errTooMuchParked):
-		n = 1
-	case err != nil:
-		return nil, nil, fmt.Errorf("read which parked records ask for several entities: %w", err)
-	}
-	lists, index = Split(records, append(ties, couples.ties...), n)
+	lists, index = Split(records, ties, n)
 	return lists, index, nil
 }
 
-// maxTies bounds the parked records with several changes that are read for one batch.
+// errInOneList says that it can't be told which entities are tied together.
+var errInOneList = errors.New("all records go into one list")
+
+// ties returns the entities that parked records and constraints tie together.
+func (s *Store) ties(ctx context.Context, records []*Record) ([][]Entity, error) {
+	couples := s.couples(records)
+	if couples.all {
+		return nil, errInOneList
+	}
+	ties, parked, err := s.readTies(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	if len(parked) > 0 {
+		if couples = s.couples(slices.Concat(records, parked)); couples.all {
+			return nil, errInOneList
+		}
+	}
+	return append(ties, couples.ties...), nil
+}
+
+// maxTies bounds the parked records that are read for one batch.
 const maxTies = 10_000
 
+// readTiesSQL reads the entities of parked records of machines $1 with several changes.
 const readTiesSQL pawlSQL = `
 SELECT array(SELECT c->>'machine' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n),
        array(SELECT c->>'key' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n)
 FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2`
 
-// parkedTies returns the entities of each parked record that has several changes.
-func (s *Store) parkedTies(ctx context.Context) (ties [][]Entity, err error) {
+// readCoupledSQL reads the changes of the same, and of those that are parked for the
+// entities $4 of machines $3, or for others of theirs.
+const readCoupledSQL pawlSQL = `
+WITH several AS (
+	SELECT changes FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2
+), entities AS (
+	SELECT u.machine, u.entity FROM unnest($3::text[], $4::text[]) AS u(machine, entity)
+	UNION SELECT c->>'machine', c->>'key' FROM several, jsonb_array_elements(changes) AS c
+)
+SELECT changes FROM several
+UNION ALL
+SELECT p.changes FROM entities AS e CROSS JOIN LATERAL (
+	SELECT changes FROM pawl.parked
+	WHERE machine = e.machine AND entity = e.entity AND jsonb_array_length(changes) = 1 LIMIT $2 OFFSET 0
+) AS p
+WHERE EXISTS (SELECT FROM pawl.parked WHERE machine = ANY ($1)) -- or else nothing is looked up
+LIMIT $2`
+
+// readTies returns the entities of each parked record that has several changes. Where
+// tables of the store have constraints that tie entities together, it returns the
+// records that are parked for those of the batch, too: their changes are all of them.
+func (s *Store) readTies(ctx context.Context, records []*Record) (ties [][]Entity, parked []*Record, err error) {
 	batch := &pgx.Batch{} // sent as one transaction, which the settings are for
 	batch.Queue(settingsSQL)
 	batch.Queue(s.schema.sql(readTiesSQL), s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
@@ -85,13 +125,41 @@ func (s *Store) parkedTies(ctx context.Context) (ties [][]Entity, err error) {
 		})
 		return err
 	})
+	if machines, keys := s.coupledEntities(records); len(keys) > 0 {
+		batch.Queue(s.schema.sql(readCoupledSQL), s.machines(), maxTies+1, machines, keys).Query(func(rows pgx.Rows) error {
+			var changes []byte
+			_, err := pgx.ForEachRow(rows, []any{&changes}, func() error {
+				parked = append(parked, &Record{})
+				return s.decodeChanges(parked[len(parked)-1], changes)
+			})
+			return err
+		})
+	}
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(ties) > maxTies {
-		return nil, errTooMuchParked
+	if len(ties) > maxTies || len(parked) > maxTies {
+		return nil, nil, errInOneList
 	}
-	return ties, nil
+	return ties, parked, nil
+}
+
+// coupledEntities returns the entities of records, each once, if tables of the store have
+// constraints that tie entities together.
+func (s *Store) coupledEntities(records []*Record) (machines, keys texts) {
+	if !slices.ContainsFunc(s.tables, (*table).coupled) {
+		return nil, nil
+	}
+	seen := make(map[Entity]bool)
+	for _, r := range records {
+		for i := range r.changes() {
+			if e := entityOf(r, i); !seen[e] {
+				seen[e] = true
+				machines, keys = append(machines, e.Machine), append(keys, e.Key)
+			}
+		}
+	}
+	return machines, keys
 }
 
 // groups joins the entities that records with several changes tie together: a

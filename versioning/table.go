@@ -142,9 +142,6 @@ func (c *tableColumn) collate() string {
 
 // canonicalKey returns the one spelling of a key that equal keys share.
 func (t *table) canonicalKey(key string) (string, error) {
-	if t.key.maxLength > 0 && utf8.RuneCountInString(key) > t.key.maxLength {
-		return "", fmt.Errorf("key is longer than the column's %d characters", t.key.maxLength)
-	}
 	key, err := t.key.canonical(key)
 	if err != nil {
 		return "", fmt.Errorf("key %w", err)
@@ -155,6 +152,9 @@ func (t *table) canonicalKey(key string) (string, error) {
 // canonical returns the one spelling of a value that equal values share, for the types
 // that a key may have.
 func (c *tableColumn) canonical(value string) (string, error) {
+	if c.maxLength > 0 && utf8.RuneCountInString(value) > c.maxLength { // PostgreSQL takes it if it ends in blanks, without them
+		return "", fmt.Errorf("is longer than the column's %d characters", c.maxLength)
+	}
 	switch c.base {
 	case pgtype.UUIDOID:
 		id, ok := parseUUID(value)

@@ -42,6 +42,45 @@ func TestRaisedCodes(t *testing.T) {
 	wantRows(t, pool, `SELECT DISTINCT count(*)::text FROM pawl.dead_letters`, "4")
 }
 
+// TestBrokenTriggers checks that a record is rejected for a trigger that fails on it and
+// not on its neighbors, whatever PostgreSQL calls that.
+func TestBrokenTriggers(t *testing.T) {
+	t.Parallel()
+	for code, body := range map[string]string{
+		"55000": `DECLARE r record; BEGIN new.note := r.x; RETURN new; END`,
+		"2D000": `BEGIN COMMIT; RETURN new; END`,
+		"0Z002": `DECLARE s text; BEGIN GET STACKED DIAGNOSTICS s = RETURNED_SQLSTATE; RETURN new; END`,
+		"25001": `BEGIN EXECUTE 'VACUUM'; RETURN new; END`,
+		"55006": `BEGIN ALTER TABLE thing ADD more int; RETURN new; END`,
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			pool := createThing(t, `note text`, `
+CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ `+body+` $$;
+CREATE TRIGGER broken BEFORE INSERT ON thing FOR EACH ROW WHEN (new.note IS NOT NULL) EXECUTE FUNCTION broken()`)
+			wantThirdRejected(t, openThing(t, pool), versioning.Columns{"note": "x"}, code)
+		})
+	}
+}
+
+// TestPublishedWithoutIdentity checks that updates of a table whose publication can't tell
+// its rows apart are no fault of their records, although new rows get through.
+func TestPublishedWithoutIdentity(t *testing.T) {
+	t.Parallel()
+	pool := createThing(t, ``, ``)
+	store := openThing(t, pool)
+	var l log
+	apply(t, store, l.event("a", "made", nil))
+	mustExec(t, pool, `ALTER TABLE thing REPLICA IDENTITY NOTHING; CREATE PUBLICATION rows FOR TABLE thing`)
+	records := []*versioning.Record{l.event("b", "made", nil), l.event("a", "touch", nil)}
+	prepare(store, records)
+	result, err := store.Apply(t.Context(), records)
+	if versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Errorf("Apply = %v, %v; want trouble", verdicts(result.Outcomes), err)
+	}
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
+}
+
 // TestTroubleIsNoVerdict checks that an error which is not known to be about a record
 // dead-letters nothing.
 func TestTroubleIsNoVerdict(t *testing.T) {

@@ -317,7 +317,10 @@ func (f *foreignKey) namedBy(t *table, self Entity, set []column, create bool) (
 		for at, on := range f.columns {
 			sets = sets || create && on && t.columns[at].hasDefault
 		}
-		return Entity{}, false, sets
+		return Entity{}, false, sets || f.derived
+	}
+	if f.derived {
+		return Entity{}, false, true
 	}
 	j, isSet := slices.BinarySearchFunc(set, f.column, func(c column, at int) int { return c.at - at })
 	switch {

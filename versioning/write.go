@@ -18,7 +18,14 @@ func (s *Store) writes(plan *Plan, moves []*Move, rows writing, attempt int, loc
 	w := &writer{store: s, batch: &pgx.Batch{}, letters: plan.letters}
 	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
-	w.levels(rows)
+	if rows.serial { // only of a dry run
+		w.batch.Queue(checkNowSQL)
+		for _, try := range s.tries(moves) {
+			w.one(try)
+		}
+	} else {
+		w.levels(rows)
+	}
 	w.rest(plan, moves, attempt)
 	return w.batch
 }
