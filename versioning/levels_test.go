@@ -154,20 +154,27 @@ func TestTiedByConstraints(t *testing.T) {
 		"a trigger aside": {stamped, fill(`new.at := now()`), nil, changes{made("a", "code", "X"), made("b", "code", "Y")}, false},
 		"one value, parked": {
 			code, ``,
-			[]changes{{touch("a", "code", "X")}}, changes{made("a", "note", ""), made("b", "code", "X")}, true,
+			[]changes{{touch("a", "code", "X")}},
+			changes{made("a", "note", ""), made("b", "code", "X")},
+			true,
 		},
 		"a parent, parked": {
 			parent, ``,
-			[]changes{{touch("a", "parent", "b")}}, changes{made("b", "note", ""), made("a", "note", "")}, true,
+			[]changes{{touch("a", "parent", "b")}},
+			changes{made("b", "note", ""), made("a", "note", "")},
+			true,
 		},
 		"a parent, parked for another": {
 			parent, ``,
-			[]changes{{touch("c", "parent", "b")}}, changes{made("b", "note", ""), made("a", "note", "")}, false,
+			[]changes{{touch("c", "parent", "b")}},
+			changes{made("b", "note", ""), made("a", "note", "")},
+			false,
 		},
 		"one value, parked for one that a parked record makes": {
 			code, ``,
 			[]changes{{touch("c", "code", "X")}, {touch("a", "note", ""), made("c", "note", "")}},
-			changes{made("a", "note", ""), made("b", "code", "X")}, true,
+			changes{made("a", "note", ""), made("b", "code", "X")},
+			true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
