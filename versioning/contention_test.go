@@ -455,9 +455,36 @@ func TestLockOrder(t *testing.T) {
 					// New entities in each round, as well as those of the round before.
 					records = append(records,
 						l.set(fmt.Sprint(round, "/", i), "placed", versioning.Columns{"note": "x"}),
-						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"),
-						// Updates of a unique column are made in the order of the log.
-						l.set(fmt.Sprint(max(0, round-2), "/", i), "noted", versioning.Columns{"code": fmt.Sprint(w, "/", round, "/", i)}))
+						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"))
+				}
+				prepare(store, records)
+				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {
+					t.Errorf("worker %d, round %d: %v", w, round, err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// TestLockOrderOfUnique is the same where a unique column is set: such updates are made in
+// the order of the log.
+func TestLockOrderOfUnique(t *testing.T) {
+	t.Parallel()
+	_, store := openOrders(t)
+	const workers, rounds, entities = 4, 40, 40
+	var made log
+	for i := range entities {
+		apply(t, store, made.say(key(i), "placed"))
+	}
+	var wait sync.WaitGroup
+	for w := range workers {
+		l := log{next: int64(w+1) * 1_000_000}
+		wait.Go(func() {
+			for round := range rounds {
+				var records []*versioning.Record
+				for _, i := range rand.Perm(entities) {
+					records = append(records, l.set(key(i), "noted", versioning.Columns{"code": fmt.Sprint(w, "/", round, "/", i)}))
 				}
 				prepare(store, records)
 				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {

@@ -64,8 +64,8 @@ var errMoved = errors.New("a row was moved by someone else")
 
 // levels queues the writes of the rows. All transactions take the rows in one order,
 // that of their tables and keys, so that two that want the same ones wait for each
-// other, and not in a circle (which only new rows of different shapes can still make:
-// PostgreSQL breaks it, and the batch is applied again).
+// other, and not in a circle (which only new rows of different shapes or levels can still
+// make: PostgreSQL breaks it, and the batch is applied again).
 func (w *writer) levels(rows writing) {
 	if rows.levels == 1 && !slices.ContainsFunc(rows.units, func(u unit) bool { return u.inOrder }) {
 		level := make([]*unit, len(rows.units))
