@@ -453,7 +453,7 @@ proctype Group() {
 	 * A worker gets the partition, and goes on where the group's offset is.
 	 *
 	 * code: consumer/ownership.go onAssigned
-	 * code: consumer/positions.go onOffsetsFetched
+	 * code: consumer/marks.go onOffsetsFetched
 	 */
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(0) -> assign(0) }
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(1) -> assign(1) }
