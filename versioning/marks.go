@@ -55,6 +55,8 @@ WITH here AS MATERIALIZED (
 )
 SELECT server FROM here`
 
+const deleteMarksSQL pawlSQL = `DELETE FROM pawl.marks WHERE "group" = $1 AND topic = ANY ($2::text[])`
+
 // Marks returns the marks of a consumer group on the topics with the given IDs, and the
 // server that they were read from. A partition that has none is left out.
 func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (marks []Mark, server Server, err error) {
@@ -124,8 +126,7 @@ func (s *Store) SetMarks(ctx context.Context, group string, server Server, marks
 // workers, move the group with Kafka's tools, delete the marks, and start the workers.
 // Workers that run write the marks again.
 func (s *Store) DeleteMarks(ctx context.Context, group string, topics ...string) (int, error) {
-	tag, err := s.pool.Exec(ctx, s.schema.sql(`DELETE FROM pawl.marks WHERE "group" = $1 AND topic = ANY ($2::text[])`),
-		alone, group, topics)
+	tag, err := s.pool.Exec(ctx, s.schema.sql(deleteMarksSQL), alone, group, topics)
 	if err != nil {
 		return 0, fmt.Errorf("delete the marks of group %q: %w", group, throughPooler(err))
 	}
