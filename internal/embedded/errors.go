@@ -17,7 +17,7 @@ var (
 // A ServerError says which program failed to do its work and what it wrote
 // last.
 type ServerError struct {
-	// Program is the path of the program: initdb or postgres.
+	// Program is the path of the program: initdb, postgres or pg_basebackup.
 	Program string
 	// Log is the end of what the program wrote. Empty where it wrote nothing.
 	Log string

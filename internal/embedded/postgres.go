@@ -35,7 +35,7 @@ type Postgres struct {
 	password string
 	port     int
 	version  string
-	server   *process // nil before the first start
+	server   *process // nil before the first start, as port is 0
 	closed   bool
 }
 
@@ -145,7 +145,8 @@ func (s *Postgres) Kill() error {
 }
 
 // Restart starts the server again on the same data and port, and returns when
-// it takes connections. A server that is running is killed first.
+// it takes connections. A server that is running is killed first; one that has
+// not run yet gets a port.
 func (s *Postgres) Restart(ctx context.Context) error {
 	ctx, cancel := withDeadline(ctx, startTimeout)
 	defer cancel()
@@ -155,6 +156,9 @@ func (s *Postgres) Restart(ctx context.Context) error {
 		return fmt.Errorf("restart PostgreSQL: %w", ErrClosed)
 	}
 	s.stop()
+	if s.port == 0 {
+		return s.startAnywhere(ctx)
+	}
 	if err := s.startOn(ctx, s.port); err != nil {
 		return fmt.Errorf("restart PostgreSQL on port %d: %w", s.port, err)
 	}
