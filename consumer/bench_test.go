@@ -18,9 +18,9 @@ import (
 // A sink is a store that does nothing.
 type sink struct{ consumer.SplitByEntity }
 
-func (sink) Prepare(*versioning.Record) {}
+func (*sink) Prepare(*versioning.Record) {}
 
-func (sink) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (*sink) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
 	outcomes := make([]versioning.Outcome, len(records))
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
@@ -54,7 +54,7 @@ func BenchmarkRun(b *testing.B) {
 	done := &countdown{cancel: cancel}
 	done.left.Store(int64(b.N))
 	worker, err := consumer.New(consumer.Config{
-		Client: []kgo.Opt{seeds}, Group: group, Topics: []string{"orders"}, Store: sink{},
+		Client: []kgo.Opt{seeds}, Group: group, Topics: []string{"orders"}, Store: &sink{},
 		Decode: consumer.DecodeMessage, Hooks: []consumer.Hook{done},
 		Logger: slog.New(slog.DiscardHandler),
 	})

@@ -67,7 +67,7 @@ func (c Config) validateClient() (problems []error) {
 	}
 	if adjustsOffsets(opts) {
 		problems = append(problems, errors.New("AdjustFetchOffsetsFn is the worker's, to begin at the database's marks; "+
-			"to leave records out, move the group with Kafka's tools and delete its marks (versioning.Store.DeleteMarks)"))
+			"to leave records out, stop the workers and move the group with Kafka's tools"))
 	}
 	if isStatic, isServerSide := groupOptions(opts); isStatic && isServerSide {
 		problems = append(problems, errors.New("InstanceID does not go together with consumer.Consumer (KIP-848): "+

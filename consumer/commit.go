@@ -169,7 +169,7 @@ type answer struct {
 // for a broker that does not answer, so the attempt is left behind then: the
 // client makes the next one after it.
 func (r *run) attemptCommit(ctx context.Context, due progress) answer {
-	ctx = kgo.PreCommitFnContext(ctx, r.owned.checkMember)
+	ctx = kgo.PreCommitFnContext(ctx, r.beforeCommit)
 	answers := make(chan answer, 1)
 	r.client.CommitOffsets(ctx, due.byTopic(),
 		func(_ *kgo.Client, request *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {

@@ -62,7 +62,7 @@ func TestConfig(t *testing.T) {
 		"no instance": {client(kgo.InstanceID("")), []string{"Client:"}},
 		"offsets": {client(kgo.AdjustFetchOffsetsFn(func(_ context.Context, o map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			return o, nil
-		})), []string{"AdjustFetchOffsetsFn", "DeleteMarks"}},
+		})), []string{"AdjustFetchOffsetsFn"}},
 		"regex":         {client(kgo.ConsumeRegex()), []string{"ConsumeRegex"}},
 		"partitions":    {client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset()}})), []string{"Client:", "direct-partition"}},
 		"share group":   {client(kgo.ShareGroup("s")), []string{"Client:"}},

@@ -62,10 +62,10 @@
 // notes in the database how far it has come. A partition whose committed offset is
 // beyond its mark begins at the mark, and the log says so. A worker that runs finds
 // that the server was restarted or replaced with its next batch, or after ten seconds,
-// leaves the group and joins it again. What is read twice is a duplicate. Where there is
-// no mark the committed offset is trusted, and the log says that too. To move a group
-// forward on purpose, stop its workers, move it with Kafka's tools, and delete its marks
-// (versioning.Store.DeleteMarks).
+// leaves the group and joins it again. What is read twice is a duplicate. A partition
+// whose mark is lost too begins at its start. An offset that no worker has committed is
+// trusted, and the log says that too. So to move a group on purpose, also forward, stop
+// its workers, move it with Kafka's tools, and start them.
 //
 // A topic is deleted and made again: the worker reads the new one from its start.
 // Its records are new, although their offsets are not: the topic's UUID is part

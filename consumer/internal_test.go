@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,31 +263,58 @@ func TestTakeAnswer(t *testing.T) {
 	}
 }
 
-// SplitByEntity deals records out as a store does in which nothing is parked, and that
-// keeps no marks.
-type SplitByEntity struct{}
+// SplitByEntity deals records out as a store does in which nothing is parked. It has the
+// marks of one group.
+type SplitByEntity struct {
+	Other *SplitByEntity // has the marks, if it is not nil
+
+	mu    sync.Mutex
+	marks map[[16]byte]map[int32]versioning.Mark
+}
 
 // FakeServer is where it settles records.
 const FakeServer versioning.Server = "fake"
 
-func (SplitByEntity) Marks(context.Context, string, [][16]byte) ([]versioning.Mark, versioning.Server, error) {
-	return nil, FakeServer, nil
+func (s *SplitByEntity) Marks(_ context.Context, _ string, ids [][16]byte) (marks []versioning.Mark, _ versioning.Server, _ error) {
+	if s.Other != nil {
+		return s.Other.Marks(context.Background(), "", ids)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		marks = slices.AppendSeq(marks, maps.Values(s.marks[id]))
+	}
+	return marks, FakeServer, nil
 }
 
-func (SplitByEntity) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+func (s *SplitByEntity) SetMarks(_ context.Context, _ string, _ versioning.Server, marks []versioning.Mark) error {
+	if s.Other != nil {
+		return s.Other.SetMarks(context.Background(), "", FakeServer, marks)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range marks {
+		if s.marks == nil {
+			s.marks = make(map[[16]byte]map[int32]versioning.Mark)
+		}
+		if s.marks[m.TopicID] == nil {
+			s.marks[m.TopicID] = make(map[int32]versioning.Mark)
+		}
+		s.marks[m.TopicID][m.Partition] = m
+	}
 	return nil
 }
 
-func (SplitByEntity) Split(_ context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+func (*SplitByEntity) Split(_ context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	lists, index = versioning.Split(records, nil, n)
 	return lists, index, nil
 }
 
 type nothing struct{ SplitByEntity }
 
-func (nothing) Prepare(*versioning.Record) {}
+func (*nothing) Prepare(*versioning.Record) {}
 
-func (nothing) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (*nothing) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
 	outcomes := make([]versioning.Outcome, len(records))
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
@@ -315,7 +344,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
 		b.Run(name, func(b *testing.B) {
-			cfg := Config{Store: nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
+			cfg := Config{Store: &nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
 			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg, nil), owned: newOwnership(), commits: newCommits()}
 			r.owned.assign("", map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
@@ -411,3 +440,6 @@ func TestNoCommitAsAnotherMember(t *testing.T) {
 		t.Errorf("the commit was not kept back: %v", a.err)
 	}
 }
+
+// TopicID is topicID.
+var TopicID = topicID

@@ -84,19 +84,16 @@ func (l *logger) serverChanged() {
 	l.limited(slog.LevelWarn, "database server was restarted or replaced, and may have lost commits; going back to its marks", "")
 }
 
-// back tells of a partition of which the database has lost what was committed.
-func (l *logger) back(at partition, committed, mark int64, isCommitted bool) {
-	if !isCommitted {
-		committed = -1
-	}
-	l.limited(slog.LevelError, "the database has settled less than the group has committed; going back to its mark "+
-		"(if the group was moved forward on purpose, stop it and delete its marks: versioning.Store.DeleteMarks)", at.String(),
+// back tells of a partition of which the database has lost what was committed. An
+// offset that is negative is the start of the log.
+func (l *logger) back(at partition, committed, mark int64) {
+	l.limited(slog.LevelError, "the database has settled less than the group has committed; going back to its mark", at.String(),
 		"topic", at.topic, "partition", at.id, "committed", committed, "offset", mark)
 }
 
-// unmarked tells of a partition of which the database does not know how far it is settled.
-func (l *logger) unmarked(at partition, committed int64) {
-	l.limited(slog.LevelWarn, "the database does not know how far the group has come; trusting what is committed", at.String(),
+// moved tells of a partition whose offset no worker has committed.
+func (l *logger) moved(at partition, committed int64) {
+	l.limited(slog.LevelWarn, "the group's offset was not committed by a worker of this kind; beginning there", at.String(),
 		"topic", at.topic, "partition", at.id, "offset", committed)
 }
 

@@ -18,9 +18,9 @@ import (
 // parked.
 type refuser struct{ consumer.SplitByEntity }
 
-func (refuser) Prepare(*versioning.Record) {}
+func (*refuser) Prepare(*versioning.Record) {}
 
-func (refuser) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (*refuser) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
 	result := versioning.Result{Server: consumer.FakeServer}
 	for _, r := range records {
 		result.Outcomes = append(result.Outcomes, versioning.Outcome{
@@ -51,7 +51,7 @@ func TestDeadLettersAreLogged(t *testing.T) {
 		}
 		records[1].Key = []byte(strings.Repeat("long", 1000))
 		b.produceRecords(records...)
-		cfg := b.config(consumer.Classic, refuser{}, "orders")
+		cfg := b.config(consumer.Classic, &refuser{}, "orders")
 		cfg.SweepEvery = -1
 		w := start(t, cfg)
 		b.awaitCommitted("orders", 0, 1000)

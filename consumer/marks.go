@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -89,18 +90,39 @@ func (r *run) endFatal(err error) {
 // offsets are what a group has committed.
 type offsets struct {
 	client    *kgo.Client // which may call before newRun has it
-	committed map[partition]int64
+	committed map[partition]committed
+}
+
+type committed struct {
+	offset int64
+	marked bool // by a worker, which had marked it in the database before
+}
+
+// wordOfMark is the metadata with which workers commit an offset. Tools that move a group
+// do not write it, or write another offset with it.
+func wordOfMark(offset int64) string { return "pawl marked " + strconv.FormatInt(offset, 10) }
+
+// beforeCommit is asked about each commit when it is about to be sent.
+func (r *run) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
+	for i := range commit.Topics {
+		for j := range commit.Topics[i].Partitions {
+			p := &commit.Topics[i].Partitions[j]
+			p.Metadata = new(wordOfMark(p.Offset))
+		}
+	}
+	return r.owned.checkMember(commit)
 }
 
 // onOffsetsFetched is called by the client between the assignment of partitions and
 // beginAt, with what the group has committed.
 func (r *run) onOffsetsFetched(_ context.Context, client *kgo.Client, response *kmsg.OffsetFetchResponse) error {
-	r.fetched = offsets{client: client, committed: make(map[partition]int64)}
+	r.fetched = offsets{client: client, committed: make(map[partition]committed)}
 	for _, group := range response.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
 				if p.ErrorCode == 0 && p.Offset >= 0 {
-					r.fetched.committed[partition{t.Topic, p.Partition}] = p.Offset
+					marked := p.Metadata != nil && *p.Metadata == wordOfMark(p.Offset)
+					r.fetched.committed[partition{t.Topic, p.Partition}] = committed{p.Offset, marked}
 				}
 			}
 		}
@@ -113,8 +135,10 @@ func (r *run) onOffsetsFetched(_ context.Context, client *kgo.Client, response *
 const startOfLog = -2
 
 // beginAt is called by the client before it fetches from partitions, with where it means
-// to begin. Where that is beyond the mark, the database has lost what is between, and the
-// partition begins at the mark. What is read again is a duplicate where it is settled.
+// to begin. Where a worker has committed more than the mark says, the database has lost
+// what is between, and the partition begins at the mark, or at its start if the mark is
+// lost too. What is read again is a duplicate where it is settled. What something else
+// has committed is where somebody wants the group to be.
 //
 // It waits for the database for as long as the partitions are the worker's.
 func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
@@ -125,18 +149,22 @@ func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 	for topic, partitions := range at {
 		for id, offset := range partitions {
 			p := partition{topic, id}
-			committed, isCommitted := r.fetched.committed[p]
+			group, isCommitted := r.fetched.committed[p]
 			mark, isMarked := marks[p]
-			begin, known := committed, isCommitted
+			begin, known := group.offset, isCommitted
 			switch {
-			case !isCommitted && offset.EpochOffset().Offset == startOfLog:
-				// All is read again.
-			case isMarked && !isCommitted, isMarked && committed > mark:
-				r.log.back(p, committed, mark, isCommitted)
+			case isCommitted && !group.marked:
+				if !isMarked || mark != begin {
+					r.log.moved(p, begin)
+				}
+			case isCommitted && !isMarked:
+				r.log.back(p, begin, startOfLog)
+				partitions[id] = kgo.NewOffset().AtStart()
+				known = false
+			case isCommitted && begin > mark, !isCommitted && isMarked && offset.EpochOffset().Offset != startOfLog:
+				r.log.back(p, begin, mark)
 				partitions[id] = kgo.NewOffset().At(mark)
 				begin, known = mark, true
-			case !isMarked && committed > 0:
-				r.log.unmarked(p, committed)
 			}
 			if known {
 				r.reading.begin(p, begin)
@@ -180,7 +208,7 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 	var ids [][16]byte
 	for topic, id := range names {
 		if _, ok := of[topic]; ok {
-			ids = append(ids, id)
+			ids = append(ids, id, topicID(topic, [16]byte{})) // the broker may have given none before
 		}
 	}
 	marks, server, err := r.cfg.Store.Marks(ctx, r.cfg.Group, ids)
@@ -193,8 +221,9 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 	found := make(map[partition]int64, len(marks))
 	for _, m := range marks {
 		for topic, id := range names {
-			if id == m.TopicID {
-				found[partition{topic, m.Partition}] = m.Offset
+			at := partition{topic, m.Partition}
+			if _, ok := found[at]; id == m.TopicID || !ok && m.TopicID == topicID(topic, [16]byte{}) {
+				found[at] = m.Offset
 			}
 		}
 	}

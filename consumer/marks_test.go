@@ -58,25 +58,45 @@ func TestBackToMark(t *testing.T) {
 		b.awaitCommitted("t", 0, 9)
 		b.awaitCommitted("t", 1, 3)
 		first.stop()
-		if got := first.logs.matching("does not know"); len(got) > 0 {
-			t.Errorf("a group that has committed nothing: %v", got)
-		}
 		store.Restore(backup)
 		second := start(t, b.config(protocol, store, "t"))
-		await(t, time.Minute, func() error {
-			if n := len(store.Rows()); n < 9 {
-				return fmt.Errorf("%d rows, want 9", n)
-			}
-			return nil
-		})
+		awaitRows(t, store, 12)
 		second.stop()
 		if got := second.logs.matching(goesBack, "topic=t partition=0 committed=9 offset=5"); len(got) != 1 {
 			t.Errorf("%d lines say that it goes back, want 1:\n%s", len(got), second.logs)
 		}
-		// Of partition 1 the backup has no mark: it may as well be older than marks.
-		if got := second.logs.matching("does not know", "partition=1 offset=3"); len(got) != 1 {
-			t.Errorf("%d lines say that there is no mark, want 1:\n%s", len(got), second.logs)
+		// Of partition 1 the backup has no mark at all.
+		if got := second.logs.matching(goesBack, "topic=t partition=1 committed=3 offset=-2"); len(got) != 1 {
+			t.Errorf("%d lines say that it goes back to the start, want 1:\n%s", len(got), second.logs)
 		}
+	})
+}
+
+// A broker that was brought up from a version which gave topics no IDs has marks under
+// the IDs that were made up then.
+func TestMarkOfOlderBroker(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		store := backed()
+		empty := store.Backup()
+		worker := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 5)...)
+		b.awaitCommitted("t", 0, 5)
+		worker.stop()
+		store.Restore(empty)
+		id := consumer.TopicID("t", [16]byte{})
+		_, server, err := store.Marks(t.Context(), group, nil)
+		if err == nil {
+			err = store.SetMarks(t.Context(), group, server, []versioning.Mark{{Topic: "t", TopicID: id, Offset: 3}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		worker = start(t, b.config(protocol, store, "t"))
+		awaitRows(t, store, 2)
+		worker.stop()
 	})
 }
 
@@ -109,8 +129,7 @@ func TestBackToMarkWhileRunning(t *testing.T) {
 	}
 }
 
-// A group that is moved forward goes back to the mark, unless that is deleted: then
-// the records between are left out.
+// A group that Kafka's tools move forward begins where it was moved to, and the log says so.
 func TestMovedForward(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -121,30 +140,25 @@ func TestMovedForward(t *testing.T) {
 		b.produce("t", 0, span(0, 2)...)
 		b.awaitCommitted("t", 0, 2)
 		worker.stop()
-		move := func(to int64) {
-			t.Helper()
-			if _, err := b.admin.CommitOffsets(t.Context(), group, kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: to - 1})); err != nil {
-				t.Fatal(err)
-			}
-		}
 		b.produce("t", 0, span(2, 6)...)
-		move(4)
-		worker = start(t, b.config(protocol, store, "t"))
-		awaitRows(t, store, 6)
-		b.awaitCommitted("t", 0, 6)
-		worker.stop()
-		if got := worker.logs.matching(goesBack); len(got) != 1 {
-			t.Errorf("%d lines say that it goes back, want 1", len(got))
+		offsets, err := b.admin.FetchOffsets(t.Context(), group)
+		if err != nil {
+			t.Fatal(err)
 		}
-		b.produce("t", 0, span(6, 10)...)
-		move(8)
-		if n, err := store.DeleteMarks(t.Context(), group, "t"); n != 1 || err != nil {
-			t.Fatalf("DeleteMarks = %d, %v; want 1", n, err)
+		moved := offsets["t"][0].Offset // with the metadata that the worker has given it
+		moved.At = 4
+		if err := b.admin.CommitAllOffsets(t.Context(), group, kadm.Offsets{"t": {0: moved}}); err != nil {
+			t.Fatal(err)
 		}
-		worker = start(t, b.config(protocol, store, "t"))
-		b.awaitCommitted("t", 0, 10)
-		worker.stop()
-		awaitRows(t, store, 8)
+		for range 2 {
+			worker = start(t, b.config(protocol, store, "t"))
+			b.awaitCommitted("t", 0, 6)
+			worker.stop()
+		}
+		awaitRows(t, store, 4)
+		if got := worker.logs.matching("not committed by a worker"); len(got) > 0 {
+			t.Errorf("the log of a worker that found all as it was left:\n%s", worker.logs)
+		}
 	})
 }
 

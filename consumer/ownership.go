@@ -97,7 +97,7 @@ func (o *ownership) of(p partition) tenure {
 // else's for a while, and makes a commit wait for the new membership.
 var errAnotherMember = errors.New("the group has forgotten the member to which the partitions were assigned")
 
-// checkMember is asked about each commit when it is about to be sent.
+// checkMember fails for a commit of another member.
 func (o *ownership) checkMember(commit *kmsg.OffsetCommitRequest) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -98,6 +98,7 @@ func TestPartitionComesBackWhileTheDatabaseIsDown(t *testing.T) {
 		b.produce("orders", 0, keys(10)...)
 		b.produce("orders", 1, keys(10)...)
 		first, second := newFake(), newFake()
+		second.Other = &first.SplitByEntity
 		first.on(func(context.Context, []*versioning.Record) (int, error) { return 0, errDown })
 		w1 := start(t, b.config(protocol, first, "orders"))
 		w1.awaitHolds(2, 10*time.Second)
@@ -315,11 +316,11 @@ type storeFunc func([]*versioning.Record) (versioning.Result, error)
 func (storeFunc) Prepare(*versioning.Record) {}
 
 func (storeFunc) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
-	return consumer.SplitByEntity{}.Split(ctx, records, n)
+	return new(consumer.SplitByEntity).Split(ctx, records, n)
 }
 
 func (storeFunc) Marks(ctx context.Context, group string, ids [][16]byte) ([]versioning.Mark, versioning.Server, error) {
-	return consumer.SplitByEntity{}.Marks(ctx, group, ids)
+	return new(consumer.SplitByEntity).Marks(ctx, group, ids)
 }
 
 func (storeFunc) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {

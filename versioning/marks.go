@@ -55,8 +55,6 @@ WITH here AS MATERIALIZED (
 )
 SELECT server FROM here`
 
-const deleteMarksSQL pawlSQL = `DELETE FROM pawl.marks WHERE "group" = $1 AND topic = ANY ($2::text[])`
-
 // Marks returns the marks of a consumer group on the topics with the given IDs, and the
 // server that they were read from. A partition that has none is left out.
 func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (marks []Mark, server Server, err error) {
@@ -118,17 +116,4 @@ func (s *Store) SetMarks(ctx context.Context, group string, server Server, marks
 		return fmt.Errorf("mark how far group %q has come: %w", group, err)
 	}
 	return nil
-}
-
-// DeleteMarks forgets how far a group has settled the partitions of topics, and returns
-// of how many. Then its workers trust the offsets that the group has committed to Kafka.
-// It is for a group that is moved forward on purpose, to leave records out: stop its
-// workers, move the group with Kafka's tools, delete the marks, and start the workers.
-// Workers that run write the marks again.
-func (s *Store) DeleteMarks(ctx context.Context, group string, topics ...string) (int, error) {
-	tag, err := s.pool.Exec(ctx, s.schema.sql(deleteMarksSQL), alone, group, topics)
-	if err != nil {
-		return 0, fmt.Errorf("delete the marks of group %q: %w", group, throughPooler(err))
-	}
-	return int(tag.RowsAffected()), nil
 }

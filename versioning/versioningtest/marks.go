@@ -59,20 +59,6 @@ func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.S
 	return nil
 }
 
-// DeleteMarks forgets a group's marks; see [versioning.Store.DeleteMarks].
-func (m *Memory) DeleteMarks(ctx context.Context, group string, topics ...string) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	before := len(m.marks)
-	maps.DeleteFunc(m.marks, func(of marked, mark versioning.Mark) bool {
-		return of.group == group && slices.Contains(topics, mark.Topic)
-	})
-	return before - len(m.marks), nil
-}
-
 // A Backup is what a store held at one time.
 type Backup struct{ database }
 
@@ -149,9 +135,5 @@ func checkMarks(t *testing.T, open Open) {
 			t.Errorf("Apply settles on server %q, %v; want %q", result.Server, err, server)
 		}
 	}
-	if n, err := store.DeleteMarks(t.Context(), "g", "orders"); n != 3 || err != nil {
-		t.Errorf("DeleteMarks = %d, %v; want 3", n, err)
-	}
-	read("g")
 	read("other", mark(orders, 0, 7))
 }

@@ -7,14 +7,13 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Store is what a worker wants of a store, and DeleteMarks.
+// Store is what a worker wants of a store.
 type Store interface {
 	Prepare(*versioning.Record)
 	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
 	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
 	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
 	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
-	DeleteMarks(ctx context.Context, group string, topics ...string) (int, error)
 }
 
 // A Row is an entity's row.
