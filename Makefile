@@ -48,6 +48,10 @@ sim: ## Play HISTORIES of workers under faults, from SEED on; the last line is J
 	go test -tags synctests -c -o sim.test ./internal/sim
 	./sim.test -test.run '^TestHistories$$' -test.timeout 0 -histories $(HISTORIES) -seed $(SEED)
 
+.PHONY: failover
+failover: ## Run the tests of workers whose PostgreSQL server is lost
+	go test -tags failover -count=1 ./internal/failover
+
 .PHONY: torture
 torture: ## Run workers on real servers under faults for DURATION; the last line is JSON
 	go build -C internal/torture -o "$(CURDIR)/torture.bin" .
