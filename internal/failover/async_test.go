@@ -16,7 +16,7 @@ import (
 // primary for a while, under load. The worker finds out by itself and goes back.
 func TestStandbyBehind(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, false)
 	standby := w.standby()
 	worker := w.run(w.config(w.open(w.pool(either(w.server, standby), nil))))
 	w.load(time.Second)
@@ -39,7 +39,7 @@ func TestRestore(t *testing.T) {
 		for of, marked := range map[string]bool{"later": true, "first": false} {
 			t.Run(name+" "+of, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
+				w := newWorld(t, false)
 				w.needsBackups()
 				var way way
 				store := w.open(w.poolBy(&way))
@@ -73,7 +73,7 @@ func TestRestore(t *testing.T) {
 // while every new connection leads to one that is not.
 func TestReadOnlyConnections(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, false)
 	standby := w.standby()
 	var way way
 	pool := w.poolBy(&way)

@@ -11,7 +11,7 @@ import (
 // BenchmarkReplay replays batches that are settled, alone and with a synchronous standby
 // that answers.
 func BenchmarkReplay(b *testing.B) {
-	w := newWorld(b)
+	w := newWorld(b, true)
 	store := w.open(w.pool(w.server.URL(), nil))
 	batch := make([]*versioning.Record, 5000)
 	for i := range batch {

@@ -53,7 +53,7 @@ func TestSilentStandby(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, false)
 			if test.role != "" {
 				w.exec(w.server, `ALTER ROLE postgres `+test.role)
 			}
@@ -104,7 +104,7 @@ func TestSilentStandby(t *testing.T) {
 // synchronous standby is silent: neither may say that something is settled.
 func TestSilentStandbyOfRedrive(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, false)
 	standby := w.standby()
 	store := w.open(w.pool(either(w.server, standby), nil))
 	decode := consumer.Config{Decode: consumer.DecodeMessage, Store: store}.Redecode()

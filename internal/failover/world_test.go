@@ -67,7 +67,7 @@ type world struct {
 	produced int
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, durable bool) *world {
 	t.Helper()
 	kafka, err := embedded.StartKafka(embedded.KafkaConfig{Topics: map[string]int32{topic: partitions}})
 	if err != nil {
@@ -81,7 +81,7 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(w.client.Close)
 	w.admin = kadm.NewClient(w.client)
-	w.server = w.postgres(embedded.StartPostgres(t.Context(), embedded.PostgresConfig{}))
+	w.server = w.postgres(embedded.StartPostgres(t.Context(), embedded.PostgresConfig{Durable: durable}))
 	if err := migrations.Up(t.Context(), w.server.URL()); err != nil {
 		t.Fatal(err)
 	}
