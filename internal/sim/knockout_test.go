@@ -21,7 +21,7 @@ type knockout struct {
 
 var knockouts = []knockout{
 	{"the version guard", withoutGuard, 300},
-	{"the explanation of zero rows", withoutExplanation, 300},
+	{"the explanation of zero rows", withoutExplanation, 1500},
 	{"commit after the transaction", commitFirst, 10},
 }
 
