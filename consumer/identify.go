@@ -37,8 +37,11 @@ func messageID(which string, headers []versioning.Header) (id, former string) {
 		return header(headers, which), ""
 	}
 	id = header(headers, idHeader)
+	if id == "" {
+		return "", ""
+	}
 	source := header(headers, sourceHeader)
-	if id == "" || source == "" {
+	if source == "" {
 		return id, ""
 	}
 	return escapeSource.Replace(source) + " " + id, id

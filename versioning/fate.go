@@ -55,9 +55,14 @@ type fateLocks map[int64]bool
 // fatesOf returns the locks for what a plan decides about.
 func fatesOf(plan *Plan) fateLocks {
 	locks := make(fateLocks)
+	var last *Origin // most records are of the partition of the one before
 	for i := range plan.Moves {
 		for j := range plan.Moves[i].Steps {
-			locks.share(&plan.Moves[i].Steps[j].Record.Origin)
+			at := &plan.Moves[i].Steps[j].Record.Origin
+			if last == nil || at.Partition != last.Partition || at.TopicID != last.TopicID {
+				locks.share(at)
+				last = at
+			}
 		}
 	}
 	for _, p := range plan.Park {

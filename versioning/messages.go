@@ -1,7 +1,5 @@
 package versioning
 
-import "slices"
-
 // MessageIDs is a set of messages: those that have moved an entity, each with a digest
 // of what it asked for. As a rule they are few. The zero value is an empty one.
 type MessageIDs struct {
@@ -33,8 +31,10 @@ func (m *MessageIDs) Add(id string, digest Digest) {
 
 // Has reports whether the set holds an ID.
 func (m *MessageIDs) Has(id string) bool {
-	if slices.ContainsFunc(m.few, func(have message) bool { return have.id == id }) {
-		return true
+	for i := range m.few {
+		if m.few[i].id == id {
+			return true
+		}
 	}
 	_, ok := m.more[id]
 	return ok
@@ -42,8 +42,10 @@ func (m *MessageIDs) Has(id string) bool {
 
 // Asked reports whether a message with an ID is known to have made a step with a digest.
 func (m *MessageIDs) Asked(id string, digest Digest) bool {
-	if slices.Contains(m.few, message{id, digest}) {
-		return true
+	for i := range m.few {
+		if m.few[i].digest == digest && m.few[i].id == id {
+			return true
+		}
 	}
 	have, ok := m.more[id]
 	return ok && have == digest

@@ -281,11 +281,17 @@ func (r *reader) readPast(ctx context.Context, records []*Record) error {
 	for _, t := range r.store.tables {
 		asked[t.Machine.Name()] = &questions{}
 	}
+	known := r.known // in the order of the changes, so that nothing is looked up for each
 	for _, rec := range records {
-		r.askPast(asked, rec)
+		for i := range rec.changes() {
+			r.askPast(asked, known[0], &rec.Changes[i])
+			known = known[1:]
+		}
 	}
 	for _, p := range r.view.Parked {
-		r.askPast(asked, p.Record)
+		for i := range p.Record.changes() {
+			r.askPast(asked, r.view.Entities[entityOf(p.Record, i)], &p.Record.Changes[i])
+		}
 	}
 	batch := &pgx.Batch{}
 	for _, t := range r.store.tables {
@@ -294,32 +300,25 @@ func (r *reader) readPast(ctx context.Context, records []*Record) error {
 	return r.send(ctx, batch)
 }
 
-// askPast notes what the history has to be asked about a record's changes.
-func (r *reader) askPast(asked map[string]*questions, rec *Record) {
-	if rec.Err != nil {
+// askPast notes what the history has to be asked about a change of an entity.
+func (r *reader) askPast(asked map[string]*questions, k *Known, c *Change) {
+	if k == nil || !k.Exists && !k.Row.Gone {
 		return
 	}
-	for i := range rec.Changes {
-		c := &rec.Changes[i]
-		k := r.view.Entities[entityOf(rec, i)]
-		if k == nil || !k.Exists && !k.Row.Gone {
-			continue
-		}
-		p := asked[c.Machine]
-		if expected, versioned := c.Expected.Version(); versioned && expected < k.Row.Version {
-			p.moved, p.versions = append(p.moved, c.Key), append(p.versions, expected+1)
-		}
-		if !r.byMessage(c) {
-			continue
-		}
-		if !k.hasFirst {
-			k.hasFirst, k.goesOn = true, true // it may
-			p.first = append(p.first, c.Key)
-		}
-		if k.goesOn {
-			for _, id := range c.messageIDs() {
-				p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
-			}
+	p := asked[c.Machine]
+	if expected, versioned := c.Expected.Version(); versioned && expected < k.Row.Version {
+		p.moved, p.versions = append(p.moved, c.Key), append(p.versions, expected+1)
+	}
+	if !r.byMessage(c) {
+		return
+	}
+	if !k.hasFirst {
+		k.hasFirst, k.goesOn = true, true // it may
+		p.first = append(p.first, c.Key)
+	}
+	if k.goesOn {
+		for _, id := range c.messageIDs() {
+			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
 		}
 	}
 }
@@ -375,7 +374,7 @@ func (s *PastStep) sender() []any {
 // their IDs and not by their digests: as a rule, nobody.
 func (r *reader) readSenders(ctx context.Context, records []*Record) error {
 	asked := make(map[string]*questions)
-	known := r.known // in the order of the changes, so that nothing is looked up for each
+	known := r.known
 	for _, rec := range records {
 		for i := range rec.changes() {
 			if k := known[0]; k != nil && len(k.Messages.few) > 0 {
@@ -408,7 +407,7 @@ func (r *reader) askSenders(asked map[string]*questions, k *Known, rec *Record, 
 		return
 	}
 	for _, id := range c.messageIDs() {
-		if !k.Messages.Has(id) || k.Messages.Asked(id, rec.digest(change)) {
+		if k.Messages.Asked(id, rec.digest(change)) || !k.Messages.Has(id) {
 			continue
 		}
 		if _, already := k.ByMessage[id]; already {
@@ -464,9 +463,16 @@ func (s *Store) stretches(records []*Record) *stretches {
 	open := make(map[logOf]int)
 	var last logOf // which i is of
 	i, ok := 0, false
+	var machine, scope string // of the record before
 	for _, r := range records {
+		switch {
+		case r.kept != nil || len(r.Changes) == 0:
+			machine, scope = "", s.scope(r)
+		case machine != r.Changes[0].Machine || machine == "":
+			machine, scope = r.Changes[0].Machine, s.scope(r)
+		}
 		at := &r.Origin
-		name := logOf{at.TopicID, at.Partition, s.scope(r)}
+		name := logOf{at.TopicID, at.Partition, scope}
 		if r.redrive {
 			name.scope = *r.kept
 		}

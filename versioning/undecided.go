@@ -81,8 +81,13 @@ func (w *writer) made(moves []Move) []*Record {
 		}
 	}
 	slices.SortFunc(records, func(a, b *Record) int {
-		return cmp.Or(cmp.Compare(a.Origin.Partition, b.Origin.Partition), cmp.Compare(a.Origin.Offset, b.Origin.Offset),
-			bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:]))
+		if c := cmp.Compare(a.Origin.Partition, b.Origin.Partition); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.Origin.Offset, b.Origin.Offset); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:])
 	})
 	return slices.Compact(records)
 }
