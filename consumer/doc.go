@@ -38,7 +38,7 @@
 //
 // The database is in trouble: the worker waits and tries again, for as long as it
 // takes. It commits nothing and dead-letters nothing meanwhile, and stays a
-// member of its group. What no attempt can mend, such as a missing table, ends
+// member of its group. What no attempt can mend, such as a missing right, ends
 // Run with the error.
 //
 // A rebalance that takes partitions away: it waits for the batch in hand, for

@@ -47,7 +47,18 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
 func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
-	return s.apply(ctx, records, fewRecords)
+	var all Result
+	err := s.again(ctx, func(e *edition) error {
+		done := len(all.Outcomes)
+		e.renew(records[done:])
+		part, err := e.apply(ctx, records[done:], fewRecords)
+		if done > 0 {
+			part = all.and(part, records[:done])
+		}
+		all = part
+		return err
+	})
+	return all, err
 }
 
 // fewRecords and manyRecords bound the records whose rows are written one by one in one
@@ -59,7 +70,7 @@ const (
 	manyRecords = 512
 )
 
-func (s *Store) apply(ctx context.Context, records []*Record, few int) (Result, error) {
+func (s *edition) apply(ctx context.Context, records []*Record, few int) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
@@ -95,7 +106,7 @@ func areTooLarge(records []*Record) bool {
 // and the more transactions it takes.
 const parts = 8
 
-func (s *Store) applyParts(ctx context.Context, records []*Record, few int) (all Result, err error) {
+func (s *edition) applyParts(ctx context.Context, records []*Record, few int) (all Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
 		part, err := s.apply(ctx, records[done:min(done+size, len(records))], few)
@@ -149,7 +160,7 @@ type decision struct {
 }
 
 // decisionOn is the decision about a batch.
-func (s *Store) decisionOn(records []*Record) decision {
+func (s *edition) decisionOn(records []*Record) decision {
 	return decision{
 		read: func(ctx context.Context, tx sender, lock bool) (*View, error) {
 			return s.read(ctx, tx, records, reading{lock: lock, parked: true, bounded: len(records) > 1})
@@ -162,16 +173,16 @@ func (s *Store) decisionOn(records []*Record) decision {
 
 // settle makes a decision true. If PostgreSQL refuses something, and the records are few
 // enough, it finds out what by writing them one by one.
-func (s *Store) settle(ctx context.Context, d decision, few bool) (*Plan, Server, error) {
+func (s *edition) settle(ctx context.Context, d decision, few bool) (*Plan, Server, error) {
 	locks := make(fateLocks)
 	plan, server, err := s.transact(ctx, d, locks, false)
-	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
+	if err = s.orAltered(ctx, err); few && (errors.Is(err, errSerial) || isRefusal(err)) {
 		if isRefusal(err) {
 			locks.exclude() // some record is going to be buried
 		}
 		plan, server, err = s.transact(ctx, d, locks, true)
 	}
-	return plan, server, err
+	return plan, server, s.orAltered(ctx, err)
 }
 
 // errSerial says that the rows of a plan are to be written one by one.
@@ -181,7 +192,7 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 // rows were moved in between, it is rolled back and run again, with the rows locked.
 // The fate locks come before those of rows, always: with the writes where nothing is
 // locked before, and otherwise at the beginning, which then has to have guessed them.
-func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, server Server, err error) {
+func (s *edition) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, server Server, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
 		var trial *trial
@@ -220,7 +231,7 @@ func (s *Store) transact(ctx context.Context, d decision, locks fateLocks, oneBy
 			}
 			return tx.finish(ctx, s.writes(plan, moves, rows, attempt, nil))
 		})
-		if !errors.Is(err, errMoved) {
+		if err = s.orAltered(ctx, err); !errors.Is(err, errMoved) || errors.Is(err, errAltered) {
 			if err == nil {
 				s.noteWritten(moves)
 				trial.noteRefused()

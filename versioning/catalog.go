@@ -48,6 +48,9 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	if err := t.relation(ctx, conn); err != nil {
 		return nil, err
 	}
+	if err := t.takePicture(ctx, conn); err != nil {
+		return nil, fmt.Errorf("read table %s from the catalog: %w", t.Name, err)
+	}
 	if err := t.readColumns(ctx, conn); err != nil {
 		return nil, fmt.Errorf("read the columns of table %s from the catalog: %w", t.Name, err)
 	}

@@ -100,7 +100,7 @@ func CauseOf(err error) Cause {
 		return Infrastructure
 	}
 	switch {
-	case errors.Is(err, ErrAllRefused):
+	case errors.Is(err, ErrAllRefused), errors.Is(err, errAltered):
 		return Infrastructure
 	case errors.Is(err, ErrTable):
 		return Fatal

@@ -103,7 +103,7 @@ func TestCauseOfRealTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExec(t, pool, `DROP TABLE orders`)
-	if got := try(store); got != versioning.Fatal {
+	if got := try(store); got != versioning.Infrastructure { // it may come back: a migration may be under way
 		t.Errorf("a table that has gone: %v", got)
 	}
 

@@ -86,7 +86,7 @@ WHERE p.machine = $1 AND CASE
 // advance moves the clock of a machine: the time until which all of its partitions are
 // read. A step that is longer than Pause does not count: the clock makes it, and the
 // records that are parked go with it. It returns the database's time.
-func (s *Store) advance(ctx context.Context, t *table, read Reading) (now time.Time, err error) {
+func (s *edition) advance(ctx context.Context, t *table, read Reading) (now time.Time, err error) {
 	machine := t.Machine.Name()
 	ids, partitions, until := make([][16]byte, 0), make([]int32, 0), make([]*time.Time, 0)
 	for _, p := range read.Partitions {

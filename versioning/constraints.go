@@ -26,7 +26,6 @@ type rulebook struct {
 	deferred  []string // quoted names of constraints that are checked at the COMMIT
 	triggers  []string // names of the triggers
 	ofColumns bool     // some of them are for updates that set certain columns
-	defaults  string   // tells whether the columns' defaults are those that were read
 	derived   []bool   // by column: what a record sets does not tell the value: it is generated, or a trigger may set it
 }
 
@@ -126,9 +125,6 @@ SELECT 'partition key', '', ARRAY(SELECT coalesce(a.attname::text, '') FROM unne
              ON a.attrelid = p.partrelid AND a.attnum = k AND k > 0), '', false, 0::oid, '{}'
 FROM pg_partitioned_table AS p JOIN tree ON p.partrelid = tree.oid
 ORDER BY kind, name`
-
-// defaultsSQL tells the defaults of the columns of table $1 apart from any others.
-const defaultsSQL = `SELECT coalesce(md5(string_agg(adnum || adbin::text, ' ' ORDER BY adnum)), '') FROM pg_attrdef WHERE adrelid = $1`
 
 // readRules reads the rulebook of a table. What it finds that no row could ever pass
 // becomes a *TableError.
@@ -234,10 +230,7 @@ JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.
 			t.columns[t.byName[name]].defaultSQL = expression
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, defaultsSQL, t.oid).Scan(&t.rules.defaults)
+		return err
 	})
 }
 
@@ -430,7 +423,7 @@ SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT
 }
 
 // link finds the tables of the store that foreign keys of others reference.
-func (s *Store) link() {
+func (s *edition) link() {
 	for _, t := range s.tables {
 		for i := range t.rules.foreign {
 			f := &t.rules.foreign[i]
@@ -467,7 +460,7 @@ type Stepwise struct {
 // [Table.FoldSteps] for a way out.
 func (s *Store) Stepwise() []Stepwise {
 	var all []Stepwise
-	for _, t := range s.tables {
+	for _, t := range s.edition.Load().tables {
 		if len(t.rules.everyStep) > 0 || len(t.rules.reasons) > 0 {
 			all = append(all, Stepwise{t.Machine.Name(), t.Name, slices.Clone(t.rules.everyStep), slices.Clone(t.rules.reasons)})
 		}

@@ -14,7 +14,7 @@ type couples struct {
 }
 
 // couples returns the entities of records that constraints tie together.
-func (s *Store) couples(records []*Record) couples {
+func (s *edition) couples(records []*Record) couples {
 	var c couples
 	if !slices.ContainsFunc(s.tables, (*table).coupled) {
 		return c

@@ -105,7 +105,7 @@ func (s *Store) Parked(ctx context.Context, f Filter) ([]ParkedRecord, error) {
 	}
 	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (ParkedRecord, error) {
 		var at time.Time
-		p, err := s.scanParked(row, &at)
+		p, err := s.edition.Load().scanParked(row, &at)
 		return ParkedRecord{Parked: p, ParkedAt: at}, err
 	})
 	if err != nil {
@@ -125,23 +125,25 @@ func (s *Store) Parked(ctx context.Context, f Filter) ([]ParkedRecord, error) {
 // or asks for nothing any more. After an error they are those of the first
 // letters, which are settled.
 func (s *Store) Redrive(ctx context.Context, letters []DeadLetter, decode func(*Record) ([]Change, error)) ([]Outcome, error) {
-	result, err := s.Apply(ctx, s.revived(letters, decode))
+	result, err := s.Apply(ctx, s.edition.Load().revived(letters, decode))
 	return result.Outcomes, err
 }
 
 // DryRedrive returns the verdicts that Redrive would give, and writes nothing.
 // It holds the locks of what it would write until it returns.
 func (s *Store) DryRedrive(ctx context.Context, letters []DeadLetter, decode func(*Record) ([]Change, error)) (outcomes []Outcome, err error) {
-	records := s.revived(letters, decode)
-	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		for _, r := range records {
-			outcome, err := s.tryOut(ctx, tx, r)
-			if err != nil {
-				return fmt.Errorf("try to redrive %s: %w", r.Origin, err)
+	err = s.again(ctx, func(e *edition) error {
+		outcomes = nil
+		return pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
+			for _, r := range e.revived(letters, decode) {
+				outcome, err := e.tryOut(ctx, tx, r)
+				if err != nil {
+					return fmt.Errorf("try to redrive %s: %w", r.Origin, err)
+				}
+				outcomes = append(outcomes, outcome)
 			}
-			outcomes = append(outcomes, outcome)
-		}
-		return errDryRun
+			return errDryRun
+		})
 	})
 	if errors.Is(err, errDryRun) {
 		err = nil
@@ -150,20 +152,20 @@ func (s *Store) DryRedrive(ctx context.Context, letters []DeadLetter, decode fun
 }
 
 // revived makes records of dead letters, ready for Apply.
-func (s *Store) revived(letters []DeadLetter, decode func(*Record) ([]Change, error)) []*Record {
+func (s *edition) revived(letters []DeadLetter, decode func(*Record) ([]Change, error)) []*Record {
 	records := make([]*Record, len(letters))
 	for i, l := range letters {
 		r := *l.Record
 		r.redrive = true
 		r.Changes, r.Err = decode(&r)
-		s.Prepare(&r)
+		s.ready(&r)
 		records[i] = &r
 	}
 	return records
 }
 
 // tryOut applies a record in a transaction that will be rolled back.
-func (s *Store) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, error) {
+func (s *edition) tryOut(ctx context.Context, tx pgx.Tx, r *Record) (Outcome, error) {
 	d := s.decisionOn([]*Record{r})
 	var plan *Plan
 	try := func(refused map[*Record]error) error {

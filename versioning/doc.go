@@ -89,8 +89,8 @@
 //	GRANT USAGE ON SCHEMA pawl TO worker;
 //	GRANT SELECT ON pawl.goose_db_version TO worker;
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
-//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.marks TO worker;
-//	GRANT SELECT, INSERT, UPDATE ON pawl.caught_up, pawl.tables TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables TO worker;
 //
 // A machine's name stands for its table: an entity is known by its machine and key.
 // So a machine has one table in a database, which pawl.tables remembers, and Open

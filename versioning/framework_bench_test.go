@@ -27,7 +27,7 @@ func BenchmarkFramework(b *testing.B) {
 		key: &columns[0], state: &columns[1], version: &columns[2],
 	}
 	t.key.exactText = true
-	s := &Store{
+	s := &edition{
 		schema: newSchema(""),
 		tables: []*table{t}, byMachine: map[string]*table{"order": t},
 		rules: map[string]Rules{"order": {Machine: machine}},
@@ -50,7 +50,7 @@ func BenchmarkFramework(b *testing.B) {
 				Changes: changes[i : i+1],
 			}
 			batch[i] = &records[i]
-			s.Prepare(batch[i])
+			s.ready(batch[i])
 		}
 		lists, _ := Split(batch, nil, connections)
 		for _, list := range lists {

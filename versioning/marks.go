@@ -62,7 +62,7 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 	for i, id := range topicIDs {
 		ids[i] = pgtype.UUID{Bytes: id, Valid: true}
 	}
-	err = s.connected(ctx, func(conn *pgxpool.Conn) error {
+	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
 		rows, err := conn.Query(ctx, s.schema.sql(marksSQL), alone, group, ids)
 		if err != nil {
 			return err
@@ -101,7 +101,7 @@ func (s *Store) SetMarks(ctx context.Context, group string, server Server, marks
 		partitions[i], offsets[i] = m.Partition, m.Offset
 	}
 	var now Server
-	err := s.connected(ctx, func(conn *pgxpool.Conn) error {
+	err := connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
 		return conn.QueryRow(ctx, s.schema.sql(setMarksSQL), alone,
 			group, string(server), topics, ids, partitions, offsets).Scan(&now)
 	})

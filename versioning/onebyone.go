@@ -81,7 +81,7 @@ func (r *refusals) refuse(reason string, n int) {
 // decided, so that PostgreSQL's word on each is its word after all before it. It makes
 // a new plan without those that are refused.
 type trial struct {
-	store   *Store
+	store   *edition
 	line    *line
 	judge   func(refused map[*Record]error) *Plan
 	plan    *Plan
@@ -97,7 +97,7 @@ type trial struct {
 // Many records go in one round trip. Where one of them is refused, what was planned
 // for those behind it may not hold any more: they are judged anew, and what was
 // written is kept only if it is what the new plan has next.
-func (s *Store) oneByOne(ctx context.Context, tx *transaction, judge func(map[*Record]error) *Plan) (*trial, error) {
+func (s *edition) oneByOne(ctx context.Context, tx *transaction, judge func(map[*Record]error) *Plan) (*trial, error) {
 	t := &trial{
 		store: s, line: newLine(tx.conn.Conn()), judge: judge, refused: make(map[*Record]error),
 		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
@@ -149,7 +149,7 @@ type try struct {
 // tries returns what the plan's records write, in the order in which they were decided.
 func (t *trial) tries() []try { return t.store.tries(t.moves) }
 
-func (s *Store) tries(moves []*Move) []try {
+func (s *edition) tries(moves []*Move) []try {
 	var units []*unit
 	for _, m := range moves {
 		table := s.byMachine[m.Entity.Machine]
@@ -415,7 +415,7 @@ func (t *trial) anyOf(reason string) error {
 }
 
 // noteWritten notes for which tables PostgreSQL took records.
-func (s *Store) noteWritten(moves []*Move) {
+func (s *edition) noteWritten(moves []*Move) {
 	var last *table
 	for _, m := range moves {
 		if t := s.byMachine[m.Entity.Machine]; t != last {

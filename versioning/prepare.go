@@ -91,21 +91,46 @@ func storableText(s string) bool {
 // set. What can't be written becomes the record's Err, and so its verdict;
 // Prepare itself does not fail. It does no I/O and is safe for concurrent use
 // on different records.
-func (s *Store) Prepare(r *Record) {
-	Prepare(s.rules, r)
-	for i := range r.Changes {
-		if r.Err != nil {
-			return
-		}
-		r.Err = s.prepare(r, i)
+func (s *Store) Prepare(r *Record) { s.edition.Load().ready(r) }
+
+// ready makes a record ready for the edition, also one that was ready for another.
+func (s *edition) ready(r *Record) {
+	if r.unfit {
+		r.Err = nil
 	}
-	if r.Err == nil {
-		r.Err = checkBounds(r) // with the columns
+	if r.readyFor != s && r.readyFor != nil {
+		r.columns, r.digests = nil, nil
+	}
+	if r.readyFor, r.unfit = s, false; r.Err == nil {
+		r.Err = s.check(r)
+		r.unfit = r.Err != nil
+	}
+}
+
+// check says what keeps a record from being written.
+func (s *edition) check(r *Record) error {
+	if Prepare(s.rules, r); r.Err != nil {
+		return r.Err
+	}
+	for i := range r.Changes {
+		if err := s.prepare(r, i); err != nil {
+			return err
+		}
+	}
+	return checkBounds(r) // with the columns
+}
+
+// renew makes those of records ready that are ready for another edition.
+func (s *edition) renew(records []*Record) {
+	for _, r := range records {
+		if r.readyFor != s && r.readyFor != nil {
+			s.ready(r)
+		}
 	}
 }
 
 // prepare does what the table of a change adds.
-func (s *Store) prepare(r *Record, i int) error {
+func (s *edition) prepare(r *Record, i int) error {
 	c := &r.Changes[i]
 	t := s.byMachine[c.Machine]
 	key, err := t.canonicalKey(c.Key)

@@ -31,7 +31,7 @@ var errTooMuchParked = errors.New("too much is parked for the entities of one ba
 
 // A reader reads the view of one batch.
 type reader struct {
-	store       *Store
+	store       *edition
 	tx          sender
 	how         reading
 	view        *View
@@ -45,7 +45,7 @@ type reader struct {
 // trip: which of the records are dead letters, the rows, with the messages of
 // their first steps, and what is parked for them. Then it asks the history about
 // the records that this does not decide about. The number of statements does not depend on the number of records.
-func (s *Store) read(ctx context.Context, tx sender, records []*Record, how reading) (*View, error) {
+func (s *edition) read(ctx context.Context, tx sender, records []*Record, how reading) (*View, error) {
 	r := s.newReader(tx, records, how)
 	batch := &pgx.Batch{}
 	r.readDead(batch, records)
@@ -61,7 +61,7 @@ func (s *Store) read(ctx context.Context, tx sender, records []*Record, how read
 	return r.view, nil
 }
 
-func (s *Store) newReader(tx sender, records []*Record, how reading) *reader {
+func (s *edition) newReader(tx sender, records []*Record, how reading) *reader {
 	changes := 0
 	for _, r := range records {
 		changes += len(r.Changes)
@@ -453,7 +453,7 @@ const maxGap = 256
 
 // stretches returns those that the records come from: few, in place of many
 // offsets.
-func (s *Store) stretches(records []*Record) *stretches {
+func (s *edition) stretches(records []*Record) *stretches {
 	type logOf struct {
 		topicID   [16]byte
 		partition int32

@@ -31,10 +31,12 @@ type Record struct {
 	// counts as [ReasonUndecodable].
 	Err error
 
-	columns [][]column // by change: Set in the text form of its PostgreSQL type
-	digests []Digest   // by change, where there are columns: see Record.digest
-	redrive bool       // read back from pawl.dead_letters, to be judged again
-	kept    *string    // its scope, if it was read back from the database: see Store.scope
+	columns  [][]column // by change: Set in the text form of its PostgreSQL type
+	digests  []Digest   // by change, where there are columns: see Record.digest
+	readyFor *edition   // of the store that has prepared it; nil: none has
+	unfit    bool       // Err is that of its preparation
+	redrive  bool       // read back from pawl.dead_letters, to be judged again
+	kept     *string    // its scope, if it was read back from the database: see Store.scope
 }
 
 // size returns about how much memory the record's content takes.

@@ -6,7 +6,7 @@ import (
 )
 
 // refold judges the records that are parked for an entity again, in one transaction.
-func (s *Store) refold(ctx context.Context, e Entity) ([]Settled, error) {
+func (s *edition) refold(ctx context.Context, e Entity) ([]Settled, error) {
 	probe := []*Record{{Changes: []Change{{Machine: e.Machine, Key: e.Key}}}}
 	plan, _, err := s.settle(ctx, decision{
 		read: func(ctx context.Context, tx sender, lock bool) (*View, error) {

@@ -33,7 +33,7 @@ func (e *MachineError) Is(target error) bool { return target == ErrTable }
 
 // register notes which table holds each machine, where that is not known yet. A table
 // that is not there any more was renamed or replaced, and gives its machine up.
-func (s *Store) register(ctx context.Context, conn *pgxpool.Conn) error {
+func (s *edition) register(ctx context.Context, conn *pgxpool.Conn) error {
 	var machines, tables []string
 	for _, t := range s.tables {
 		machines, tables = append(machines, t.Machine.Name()), append(tables, t.ident)
@@ -57,7 +57,7 @@ func (s *Store) register(ctx context.Context, conn *pgxpool.Conn) error {
 }
 
 // elsewhere returns an error for each machine that is not noted with its table.
-func (s *Store) elsewhere(ctx context.Context, db interface {
+func (s *edition) elsewhere(ctx context.Context, db interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }, machines, tables []string,
 ) (problems []error, err error) {

@@ -59,7 +59,7 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	('parked', 'SELECT'), ('parked', 'INSERT'), ('parked', 'UPDATE'), ('parked', 'DELETE'),
 	('dead_letters', 'SELECT'), ('dead_letters', 'INSERT'),
 	('dead_letters', 'UPDATE'), ('dead_letters', 'DELETE'),
-	('marks', 'SELECT'), ('marks', 'INSERT'), ('marks', 'UPDATE'), ('marks', 'DELETE'),
+	('marks', 'SELECT'), ('marks', 'INSERT'), ('marks', 'UPDATE'),
 	('caught_up', 'SELECT'), ('caught_up', 'INSERT'), ('caught_up', 'UPDATE'),
 	('tables', 'SELECT'), ('tables', 'INSERT'), ('tables', 'UPDATE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(format('%I.%I', $1::text, t.name), t.rights)`

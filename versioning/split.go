@@ -49,7 +49,12 @@ func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index 
 func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]*Record, index [][]int, err error) {
 	var ties [][]Entity
 	if n > 1 {
-		if ties, err = s.ties(ctx, records); errors.Is(err, errInOneList) {
+		err = s.again(ctx, func(e *edition) error {
+			e.renew(records)
+			ties, err = e.ties(ctx, records)
+			return err
+		})
+		if errors.Is(err, errInOneList) {
 			n = 1
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("read which parked records tie entities together: %w", throughPooler(err))
@@ -63,7 +68,7 @@ func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]
 var errInOneList = errors.New("all records go into one list")
 
 // ties returns the entities that parked records and constraints tie together.
-func (s *Store) ties(ctx context.Context, records []*Record) ([][]Entity, error) {
+func (s *edition) ties(ctx context.Context, records []*Record) ([][]Entity, error) {
 	couples := s.couples(records)
 	if couples.all {
 		return nil, errInOneList
@@ -110,7 +115,7 @@ LIMIT $2`
 // readTies returns the entities of each parked record that has several changes. Where
 // tables of the store have constraints that tie entities together, it returns the
 // records that are parked for those of the batch, too: their changes are all of them.
-func (s *Store) readTies(ctx context.Context, records []*Record) (ties [][]Entity, parked []*Record, err error) {
+func (s *edition) readTies(ctx context.Context, records []*Record) (ties [][]Entity, parked []*Record, err error) {
 	batch := &pgx.Batch{} // sent as one transaction, which the settings are for
 	batch.Queue(settingsSQL)
 	batch.Queue(s.schema.sql(readTiesSQL), s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
@@ -146,7 +151,7 @@ func (s *Store) readTies(ctx context.Context, records []*Record) (ties [][]Entit
 
 // coupledEntities returns the entities of records, each once, if tables of the store have
 // constraints that tie entities together.
-func (s *Store) coupledEntities(records []*Record) (machines, keys texts) {
+func (s *edition) coupledEntities(records []*Record) (machines, keys texts) {
 	if !slices.ContainsFunc(s.tables, (*table).coupled) {
 		return nil, nil
 	}

@@ -184,10 +184,6 @@ LEFT JOIN LATERAL (
 ) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
 }
 
-// sameDefaultsSQL returns a row if the defaults of table $1 are still those with the
-// fingerprint $2. The table is locked by then against being altered.
-const sameDefaultsSQL = `SELECT true FROM (` + defaultsSQL + `) AS now(defaults) WHERE defaults = $2`
-
 // checkNowSQL has all constraints checked with each statement from now on.
 const checkNowSQL = `SET CONSTRAINTS ALL IMMEDIATE`
 

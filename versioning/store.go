@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,6 +17,17 @@ import (
 // A Store keeps the entities of one or more machines in PostgreSQL. It is safe
 // for concurrent use, by several workers in any number of processes.
 type Store struct {
+	pool    *pgxpool.Pool
+	schema  *schema
+	configs []Table
+
+	renewing sync.Mutex
+	edition  atomic.Pointer[edition]
+}
+
+// An edition is what a store works by: its tables as the catalog says they are. When
+// they are altered the store gets another one.
+type edition struct {
 	pool      *pgxpool.Pool
 	schema    *schema
 	tables    []*table
@@ -39,8 +53,13 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 //
 // The role needs SELECT, INSERT and UPDATE on the tables, USAGE on the schema, SELECT
 // on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT,
-// UPDATE and DELETE on its parked, dead_letters and marks, and SELECT, INSERT and
-// UPDATE on its caught_up and tables.
+// UPDATE and DELETE on its parked and dead_letters, and SELECT, INSERT and UPDATE on its
+// marks, caught_up and tables.
+//
+// The tables may be altered while the store is open: it reads them from the catalog
+// again, and judges again what was under way. While a table does not fit its machine,
+// nothing is settled, and the errors, which are infrastructure trouble, say what is
+// wrong with it.
 func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("open store: the pool is nil")
@@ -54,26 +73,38 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 		return nil, fmt.Errorf("open store: connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release()
-	s := &Store{
-		pool:      pool,
-		schema:    in,
-		byMachine: make(map[string]*table, len(tables)),
-		rules:     make(map[string]Rules, len(tables)),
-		types:     &types{typ: pgtype.NewMap()},
-	}
-	problems := []error{in.check(ctx, conn)}
-	for _, config := range tables {
-		problems = append(problems, s.add(ctx, conn, config))
-	}
-	err = errors.Join(problems...)
-	if err == nil {
-		err = s.register(ctx, conn)
-	}
-	if err != nil {
+	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
+	e, err := s.inspect(ctx, conn)
+	if err = errors.Join(in.check(ctx, conn), err); err != nil {
 		return nil, fmt.Errorf("open store: %w", throughPooler(err))
 	}
-	s.link()
+	s.edition.Store(e)
 	return s, nil
+}
+
+// inspect reads from the catalog what the store works by. Its error joins all that does
+// not fit.
+func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*edition, error) {
+	e := &edition{
+		pool:      s.pool,
+		schema:    s.schema,
+		byMachine: make(map[string]*table, len(s.configs)),
+		rules:     make(map[string]Rules, len(s.configs)),
+		types:     &types{typ: pgtype.NewMap()},
+	}
+	var problems []error
+	for _, config := range s.configs {
+		problems = append(problems, e.add(ctx, conn, config))
+	}
+	err := errors.Join(problems...)
+	if err == nil {
+		err = e.register(ctx, conn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.link()
+	return e, nil
 }
 
 // validate checks what can be checked without the database.
@@ -109,7 +140,7 @@ func validate(tables []Table) error {
 }
 
 // machines returns the names of the store's machines.
-func (s *Store) machines() []string {
+func (s *edition) machines() []string {
 	names := make([]string, len(s.tables))
 	for i, t := range s.tables {
 		names[i] = t.Machine.Name()
@@ -117,7 +148,7 @@ func (s *Store) machines() []string {
 	return names
 }
 
-func (s *Store) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
+func (s *edition) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
 	t, err := inspect(ctx, conn, config)
 	if err != nil {
 		return err

@@ -40,6 +40,18 @@ const sweepLimit = 500
 // begin to wait anew. A caller that reads nothing gives the zero Reading.
 func (s *Store) Sweep(ctx context.Context, read Reading) (Swept, error) {
 	var swept Swept
+	err := s.again(ctx, func(e *edition) error {
+		more, err := e.sweep(ctx, read)
+		swept.Released, swept.Expired = append(swept.Released, more.Released...), swept.Expired+more.Expired
+		if swept.At.IsZero() {
+			swept.At = more.At
+		}
+		return err
+	})
+	return swept, throughPooler(err)
+}
+
+func (s *edition) sweep(ctx context.Context, read Reading) (swept Swept, err error) {
 	var problems []error
 	for _, t := range s.tables {
 		now, late := s.advance(ctx, t, read)
@@ -62,12 +74,12 @@ func (s *Store) Sweep(ctx context.Context, read Reading) (Swept, error) {
 			problems = append(problems, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
-	return swept, throughPooler(errors.Join(problems...))
+	return swept, errors.Join(problems...)
 }
 
 // wakeMoved judges the parked records again whose entity is not where it was, in the
 // order of their keys, until none is left.
-func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, err error) {
+func (s *edition) wakeMoved(ctx context.Context, t *table) (released []Settled, err error) {
 	var stuck []error // must not keep the other entities from being looked after
 	for after := ""; ; {
 		keys, err := s.moved(ctx, t, after)
@@ -93,7 +105,7 @@ func (s *Store) wakeMoved(ctx context.Context, t *table) (released []Settled, er
 
 // moved returns the next keys, after one, of entities whose parked records are to be
 // judged again.
-func (s *Store) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
+func (s *edition) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
 	var states []string
 	for _, state := range t.Machine.States() {
 		states = append(states, string(state))
@@ -110,7 +122,7 @@ func (s *Store) moved(ctx context.Context, t *table, after string) (keys []strin
 }
 
 // expire makes dead letters of the records that have waited too long.
-func (s *Store) expire(ctx context.Context, t *table) (expired int, err error) {
+func (s *edition) expire(ctx context.Context, t *table) (expired int, err error) {
 	if t.ParkFor < 0 {
 		return 0, nil
 	}

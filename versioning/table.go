@@ -90,9 +90,10 @@ func (t Table) withDefaults() Table {
 // table is a Table with what the catalog says of it.
 type table struct {
 	Table
-	oid   uint32
-	ident string // the table's quoted name
-	rules rulebook
+	oid     uint32
+	ident   string // the table's quoted name
+	picture picture
+	rules   rulebook
 
 	required []int // columns that a new row has to set
 	creates  map[statemachine.Event]bool

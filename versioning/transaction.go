@@ -52,7 +52,7 @@ type sender interface {
 // round trip with them. (One that pgx begins with a batch, by Batch.BeginTx, takes a
 // round trip of its own to commit.) It belongs to one goroutine.
 type transaction struct {
-	store *Store
+	store *edition
 	conn  *pgxpool.Conn
 	locks fateLocks // to take at its beginning
 	begun bool
@@ -96,8 +96,8 @@ func (t *transaction) finish(ctx context.Context, writes *pgx.Batch) error {
 
 // inTransaction runs work in a transaction, which work has to finish. If it returns
 // an error, or panics, all is rolled back.
-func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error) error {
-	return s.connected(ctx, func(conn *pgxpool.Conn) error {
+func (s *edition) inTransaction(ctx context.Context, work func(*transaction) error) error {
+	return connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
 		err := work(&transaction{store: s, conn: conn})
 		if err != nil {
 			_, _ = conn.Exec(ctx, "ROLLBACK") // where it can't be sent, the connection is closed
@@ -108,14 +108,14 @@ func (s *Store) inTransaction(ctx context.Context, work func(*transaction) error
 
 // connected runs work on a connection, which goes back to the pool if it is of any
 // further use.
-func (s *Store) connected(ctx context.Context, work func(*pgxpool.Conn) error) error {
-	conn, err := s.pool.Acquire(ctx)
+func connected(ctx context.Context, pool *pgxpool.Pool, work func(*pgxpool.Conn) error) error {
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release() // which closes a connection that is still in a transaction
 	if err = work(conn); err != nil {
-		s.distrust(ctx, conn, err)
+		distrust(ctx, pool, conn, err)
 	}
 	return throughPooler(err)
 }
@@ -124,10 +124,10 @@ func (s *Store) connected(ctx context.Context, work func(*pgxpool.Conn) error) e
 // so that the next attempt gets another one. After a failover the pool may be full of
 // connections to a server that is read-only for as long as they live, and which takes
 // writes from new ones.
-func (s *Store) distrust(ctx context.Context, conn *pgxpool.Conn, err error) {
+func distrust(ctx context.Context, pool *pgxpool.Pool, conn *pgxpool.Conn, err error) {
 	switch {
 	case isCode(err, readOnlyTransaction):
-		s.pool.Reset() // the others are as old
+		pool.Reset() // the others are as old
 	case isCode(err, unknownStatement, duplicateStatement, unsupportedFeature, adminShutdown, crashShutdown, cannotConnectNow):
 		_ = conn.Conn().Close(ctx)
 	}

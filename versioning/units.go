@@ -52,7 +52,7 @@ type writing struct {
 
 // arrange makes units of moves, which are in the order of their keys, and gives them
 // their levels.
-func (s *Store) arrange(moves []*Move) writing {
+func (s *edition) arrange(moves []*Move) writing {
 	w := writing{units: make([]unit, 0, len(moves)), levels: 1}
 	coupled := false
 	for _, t := range s.tables {
@@ -80,7 +80,7 @@ func (t *table) coupled() bool {
 
 // atOnce reports whether there are records with several changes, one of them of a table
 // whose constraints wait for the COMMIT: what they let pass hangs on the whole record.
-func (s *Store) atOnce(moves []*Move) bool {
+func (s *edition) atOnce(moves []*Move) bool {
 	for _, m := range moves {
 		if len(s.byMachine[m.Entity.Machine].rules.deferred) == 0 {
 			continue

@@ -21,7 +21,7 @@ import (
 // first change, or all machines of the store where there is none that it knows. Workers
 // that consume one topic for different machines must not take each other's dead
 // letters for their own.
-func (s *Store) scope(r *Record) string {
+func (s *edition) scope(r *Record) string {
 	if r.kept != nil && !r.redrive {
 		return *r.kept
 	}
@@ -32,7 +32,7 @@ func (s *Store) scope(r *Record) string {
 }
 
 // allMachines is the scope of a record that could be for any machine of the store.
-func (s *Store) allMachines() string {
+func (s *edition) allMachines() string {
 	return strings.Join(slices.Sorted(slices.Values(s.machines())), ",")
 }
 
@@ -43,7 +43,7 @@ func (s *Store) allMachines() string {
 // Earlier versions gave undecodable records no scope. Such a letter may belong to a
 // worker for other machines, which can't decode the record yet. So it keeps the record
 // from dying twice, and only a redrive removes it.
-func (s *Store) isLetter(r *Record, scope string) bool {
+func (s *edition) isLetter(r *Record, scope string) bool {
 	if r.redrive {
 		return scope == *r.kept
 	}
@@ -94,7 +94,7 @@ type wholes struct {
 	timestamps []time.Time
 }
 
-func (w *wholes) add(s *Store, r *Record) {
+func (w *wholes) add(s *edition, r *Record) {
 	w.keptAt.add(r, s.scope(r))
 	w.topics = append(w.topics, r.Origin.Topic)
 	w.keys = append(w.keys, r.Key)
@@ -165,7 +165,7 @@ type storedChange struct {
 }
 
 // encodeChanges returns the changes of a prepared record.
-func (s *Store) encodeChanges(r *Record) string {
+func (s *edition) encodeChanges(r *Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
 		c := &r.Changes[i]
@@ -193,7 +193,7 @@ func (t *table) textOf(columns []column) map[string]*string {
 
 // decodeChanges gives a parked record its changes back. Those of machines that
 // this store does not have are left unprepared: the fold leaves them waiting.
-func (s *Store) decodeChanges(r *Record, data []byte) error {
+func (s *edition) decodeChanges(r *Record, data []byte) error {
 	var stored []storedChange
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return fmt.Errorf("stored changes: %w", err)
@@ -369,7 +369,7 @@ func (r *reader) scanParked(rows pgx.Rows) error {
 }
 
 // scanParked reads a row of the columns parkedColumns, and more that follow.
-func (s *Store) scanParked(row pgx.Row, more ...any) (Parked, error) {
+func (s *edition) scanParked(row pgx.Row, more ...any) (Parked, error) {
 	p := Parked{Record: &Record{}}
 	r := p.Record
 	var changes, headers []byte

@@ -14,7 +14,7 @@ import (
 // trip. They fail with errMoved if a guarded one takes fewer rows than it has to, or
 // if the fate of a record was decided since the plan was made. The rows are those of
 // what arrange returned, and the locks those that the transaction does not hold yet.
-func (s *Store) writes(plan *Plan, moves []*Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
+func (s *edition) writes(plan *Plan, moves []*Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
 	w := &writer{store: s, batch: &pgx.Batch{}, letters: plan.letters}
 	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
@@ -39,6 +39,7 @@ func (w *writer) rest(plan *Plan, moves []*Move, attempt int) {
 	w.remove(deleteParkedSQL, plan.Release, w.store.scope)
 	w.bury(plan.Dead)
 	w.remove(deleteDeadSQL, plan.Revive, w.letterAt)
+	w.unaltered(plan, moves)
 	if len(plan.Moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
 	}
@@ -47,7 +48,7 @@ func (w *writer) rest(plan *Plan, moves []*Move, attempt int) {
 // A writer queues the statements of one plan. Their number does not depend on the
 // number of records, but on that of the levels: see unit.
 type writer struct {
-	store     *Store
+	store     *edition
 	batch     *pgx.Batch
 	letters   map[Origin]string // the scopes of the dead letters that the plan judges again
 	immediate bool              // constraints are checked with each statement already
@@ -245,9 +246,6 @@ func (w *writer) insert(t *table, units []*unit) {
 		}
 	}
 	w.guarded(n, t.insertSQL(columns, someDefault), args)
-	if slices.Contains(someDefault, true) {
-		w.guarded(1, sameDefaultsSQL, []any{t.oid, t.rules.defaults})
-	}
 	w.verify(t, keys, states, versions)
 }
 

@@ -27,7 +27,7 @@ func (t *table) verified(s *schema, err error) error {
 var errOwnTables = errors.New("the framework's own table does not take what it is to hold; compare the rows' versions with their history")
 
 // written translates the error of a write.
-func (s *Store) written(err error) error {
+func (s *edition) written(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	own := ok && pgErr.SchemaName == s.schema.String()
 	switch {

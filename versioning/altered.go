@@ -1,0 +1,131 @@
+package versioning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// This file is about tables that are altered while a store works on them. What a store
+// does rests on what the catalog says of its tables: how values are encoded, which steps
+// reach the table one by one, which records can't be written at all. So each
+// transaction that writes rows, or makes dead letters, fails if the catalog says
+// something else by now. It looks when it holds its locks on the tables: they can't be
+// altered any more before it commits. Then the store reads the catalog again, and judges
+// again.
+
+// errAltered says that a table was altered. Nothing was written.
+var errAltered = errors.New("a table was altered")
+
+// fingerprintSQL tells what the catalog says of relations $1 and types $2 from all that
+// it has said and will say.
+const fingerprintSQL = `
+SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (
+	SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
+	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
+	UNION ALL SELECT 'default ' || oid || ' ' || xmin FROM pg_catalog.pg_attrdef WHERE adrelid = ANY ($1)
+	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
+	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
+	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1)
+	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($1)
+	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)
+	UNION ALL SELECT 'type ' || oid || ' ' || xmin FROM pg_catalog.pg_type WHERE oid = ANY ($2::oid[])
+	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($2)
+	UNION ALL SELECT 'of type ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)
+) AS parts`
+
+// unalteredSQL returns a row if relations $1 and types $2 have the fingerprint $3.
+const unalteredSQL = `SELECT true FROM (` + fingerprintSQL + `) AS now(fingerprint) WHERE fingerprint = $3`
+
+// relationsQuery lists table $1 with its partitions and the tables that inherit from it,
+// and the types of their columns that somebody has made, down to those below domains.
+const relationsQuery = `
+WITH RECURSIVE tree AS (
+	SELECT $1::oid AS oid
+	UNION
+	SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid
+), used AS (
+	SELECT a.atttypid AS oid FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	UNION
+	SELECT t.typbasetype FROM pg_catalog.pg_type AS t JOIN used ON t.oid = used.oid WHERE t.typtype = 'd'
+)
+SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384)`
+
+// A picture is what the catalog said of a table at one time.
+type picture struct {
+	relations, types []uint32
+	fingerprint      string
+}
+
+// takePicture is called before anything else is read about the table: what is altered
+// meanwhile is found to differ.
+func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
+	p := &t.picture
+	if err := conn.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&p.relations, &p.types); err != nil {
+		return err
+	}
+	return conn.QueryRow(ctx, fingerprintSQL, alone, p.relations, p.types).Scan(&p.fingerprint)
+}
+
+// unaltered guards what rests on the catalog: rows that are written, and records that
+// can't be.
+func (w *writer) unaltered(plan *Plan, moves []*Move) {
+	for _, t := range w.store.tables {
+		name := t.Machine.Name()
+		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *Move) bool { return m.Entity.Machine == name }) {
+			w.guarded(1, unalteredSQL, []any{t.picture.relations, t.picture.types, t.picture.fingerprint})
+		}
+	}
+}
+
+// orAltered returns errAltered, with the error, if one of the tables was altered and the
+// error may come of that. Refused data is no sign of it: what becomes of that is guarded.
+func (s *edition) orAltered(ctx context.Context, err error) error {
+	if cause := CauseOf(err); cause != Fatal && !errors.Is(err, errMoved) && (cause == Data || !isRefusal(err)) || errors.Is(err, errAltered) {
+		return err
+	}
+	for _, t := range s.tables {
+		var now string
+		p := &t.picture
+		if s.pool.QueryRow(ctx, fingerprintSQL, alone, p.relations, p.types).Scan(&now) == nil && now != p.fingerprint {
+			return fmt.Errorf("%w: %s: %w", errAltered, t.Name, err)
+		}
+	}
+	return err
+}
+
+// renew has the store work by what the catalog says now, if it still works by an
+// earlier edition.
+func (s *Store) renew(ctx context.Context, old *edition) error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	if s.edition.Load() != old {
+		return nil
+	}
+	return connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
+		e, err := s.inspect(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("%w, and can't be worked with until it is mended: %w", errAltered, err)
+		}
+		s.edition.Store(e)
+		return nil
+	})
+}
+
+// again runs work by one edition after the other, for as long as tables are altered
+// meanwhile.
+func (s *Store) again(ctx context.Context, work func(*edition) error) error {
+	for attempt := 1; ; attempt++ {
+		e := s.edition.Load()
+		err := e.orAltered(ctx, work(e))
+		if !errors.Is(err, errAltered) || attempt == maxAttempts {
+			return err
+		}
+		if err := s.renew(ctx, e); err != nil {
+			return err
+		}
+	}
+}
