@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -20,25 +21,24 @@ import (
 // errAltered says that a table was altered. Nothing was written.
 var errAltered = errors.New("a table was altered")
 
-// fingerprintSQL tells what the catalog says of relations $1 and types $2 from all that
-// it has said and will say.
-const fingerprintSQL = `
-SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (
-	SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
+// fingerprintOfTable, fingerprintOfTree and fingerprintOfTypes list versions of rows of
+// the catalog, for relations $1 and types $2. Whatever matters here changes one of them:
+// a CHECK is counted in pg_class, a foreign key has triggers, a default is noted with its
+// column.
+const (
+	fingerprintOfTable = `
+	SELECT 'class ' || oid || ' ' || xmin AS row FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
 	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
-	UNION ALL SELECT 'default ' || oid || ' ' || xmin FROM pg_catalog.pg_attrdef WHERE adrelid = ANY ($1)
-	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
 	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
-	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1)
-	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($1)
-	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)
+	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
+		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1)`
+	fingerprintOfTree = `
+	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)`
+	fingerprintOfTypes = `
 	UNION ALL SELECT 'type ' || oid || ' ' || xmin FROM pg_catalog.pg_type WHERE oid = ANY ($2::oid[])
 	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($2)
-	UNION ALL SELECT 'of type ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)
-) AS parts`
-
-// unalteredSQL returns a row if relations $1 and types $2 have the fingerprint $3.
-const unalteredSQL = `SELECT true FROM (` + fingerprintSQL + `) AS now(fingerprint) WHERE fingerprint = $3`
+	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)`
+)
 
 // relationsQuery lists table $1 with its partitions and the tables that inherit from it,
 // and the types of their columns that somebody has made, down to those below domains.
@@ -52,22 +52,48 @@ WITH RECURSIVE tree AS (
 	UNION
 	SELECT t.typbasetype FROM pg_catalog.pg_type AS t JOIN used ON t.oid = used.oid WHERE t.typtype = 'd'
 )
-SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384)`
+SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384), (SELECT relhassubclass FROM pg_catalog.pg_class WHERE oid = $1)`
 
 // A picture is what the catalog said of a table at one time.
 type picture struct {
-	relations, types []uint32
-	fingerprint      string
+	sql         string // a query for the fingerprint
+	args        []any  // of that
+	fingerprint string // stands for the versions of all rows of the catalog that are about the table
 }
 
 // takePicture is called before anything else is read about the table: what is altered
 // meanwhile is found to differ.
 func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
-	p := &t.picture
-	if err := conn.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&p.relations, &p.types); err != nil {
+	var relations, types []uint32
+	var hasChildren bool
+	if err := conn.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&relations, &types, &hasChildren); err != nil {
 		return err
 	}
-	return conn.QueryRow(ctx, fingerprintSQL, alone, p.relations, p.types).Scan(&p.fingerprint)
+	rows, args := fingerprintOfTable, []any{relations}
+	if hasChildren {
+		rows += fingerprintOfTree
+	}
+	if len(types) > 0 {
+		rows, args = rows+fingerprintOfTypes, append(args, types)
+	}
+	t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(row, 0)), 0) FROM (` + rows + `) AS rows`, args: args}
+	now, err := t.picture.now(ctx, conn)
+	t.picture.fingerprint = now
+	return err
+}
+
+// now returns what the fingerprint is by now.
+func (p *picture) now(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+},
+) (fingerprint string, err error) {
+	err = db.QueryRow(ctx, p.sql, append([]any{alone}, p.args...)...).Scan(&fingerprint)
+	return fingerprint, err
+}
+
+// guard returns a query for a row if the fingerprint is still the same.
+func (p *picture) guard() (sql string, args []any) {
+	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, p.sql, len(p.args)+1), append(slices.Clone(p.args), p.fingerprint)
 }
 
 // unaltered guards what rests on the catalog: rows that are written, and records that
@@ -76,7 +102,8 @@ func (w *writer) unaltered(plan *Plan, moves []*Move) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
 		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *Move) bool { return m.Entity.Machine == name }) {
-			w.guarded(1, unalteredSQL, []any{t.picture.relations, t.picture.types, t.picture.fingerprint})
+			sql, args := t.picture.guard()
+			w.guarded(1, sql, args)
 		}
 	}
 }
@@ -88,9 +115,7 @@ func (s *edition) orAltered(ctx context.Context, err error) error {
 		return err
 	}
 	for _, t := range s.tables {
-		var now string
-		p := &t.picture
-		if s.pool.QueryRow(ctx, fingerprintSQL, alone, p.relations, p.types).Scan(&now) == nil && now != p.fingerprint {
+		if now, failed := t.picture.now(ctx, s.pool); failed == nil && now != t.picture.fingerprint {
 			return fmt.Errorf("%w: %s: %w", errAltered, t.Name, err)
 		}
 	}
