@@ -105,15 +105,15 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		todo = todo.from(len(result.Outcomes))
 		if len(result.Outcomes) > 0 {
 			r.vitals.wrote()
-			if !r.restsOn(result.Server) {
-				return released, nil // all is read again
-			}
 		}
 		released = append(released, result.Released...)
 		switch {
 		case err == nil:
 			r.log.troubleOver()
 			continue
+		case errors.Is(err, versioning.ErrServerChanged):
+			r.startOver()
+			return released, nil // all is read again
 		case versioning.CauseOf(err) == versioning.Fatal:
 			return released, err
 		}
@@ -160,7 +160,7 @@ func (r *run) split(work context.Context, records []*versioning.Record, n int) (
 func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
 	work, cancel := r.bounded(work)
 	defer cancel()
-	return r.cfg.Store.Apply(work, records)
+	return r.cfg.Store.Apply(work, r.base.server(), records)
 }
 
 // bounded returns a context for one call of the store.

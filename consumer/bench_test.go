@@ -20,12 +20,12 @@ type sink struct{ consumer.SplitByEntity }
 
 func (*sink) Prepare(*versioning.Record) {}
 
-func (*sink) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (*sink) Apply(_ context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	outcomes := make([]versioning.Outcome, len(records))
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
 	}
-	return versioning.Result{Outcomes: outcomes, Server: consumer.FakeServer}, nil
+	return versioning.Result{Outcomes: outcomes}, nil
 }
 
 // BenchmarkRun measures all of it but the store: from a broker in this process,

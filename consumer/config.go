@@ -150,9 +150,10 @@ type Store interface {
 
 	// Apply settles records, in their order, and returns their verdicts once
 	// they are true. After an error the first len(Result.Outcomes) records are
-	// settled, and the rest may be given to Apply again. Result.Server is where they
-	// are settled, in the words of Marks.
-	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
+	// settled, and the rest may be given to Apply again. If the database is not on
+	// the server that Marks has returned any more, nothing is written, and the error
+	// is [versioning.ErrServerChanged].
+	Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error)
 
 	// Marks returns how far the group has settled partitions, of topics with the
 	// given IDs, and the server that says so.

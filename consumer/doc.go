@@ -60,8 +60,9 @@
 // The database loses what it has committed, by a failover to a standby that has not
 // got it, or because a backup is restored: before offsets are committed, the worker
 // notes in the database how far it has come. A partition whose committed offset is
-// beyond its mark begins at the mark, and the log says so. A worker that runs finds
-// that the server was restarted or replaced with its next batch, or after ten seconds,
+// beyond its mark begins at the mark, and the log says so. Nothing is applied on another
+// server than the one that the marks were read from: a worker that runs while the server
+// is restarted or replaced finds that out with its next batch, or after ten seconds,
 // leaves the group and joins it again. What is read twice is a duplicate. A partition
 // whose mark is lost too begins at its start. An offset that no worker has committed is
 // trusted, and the log says that too. So to move a group on purpose, also forward, stop

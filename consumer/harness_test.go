@@ -310,7 +310,7 @@ func (f *fake) on(before func(context.Context, []*versioning.Record) (settled in
 	f.before = before
 }
 
-func (f *fake) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (f *fake) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	f.enter(records)
 	defer f.exit(records)
 	f.mu.Lock()
@@ -329,7 +329,7 @@ func (f *fake) Apply(ctx context.Context, records []*versioning.Record) (version
 func (f *fake) settle(records []*versioning.Record) versioning.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	result := versioning.Result{Outcomes: make([]versioning.Outcome, len(records)), Server: consumer.FakeServer}
+	result := versioning.Result{Outcomes: make([]versioning.Outcome, len(records))}
 	for i, r := range records {
 		result.Outcomes[i].Verdict = versioning.Applied
 		if f.settled[r.Origin] > 0 {

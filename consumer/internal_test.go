@@ -314,12 +314,12 @@ type nothing struct{ SplitByEntity }
 
 func (*nothing) Prepare(*versioning.Record) {}
 
-func (*nothing) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (*nothing) Apply(_ context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	outcomes := make([]versioning.Outcome, len(records))
 	for i := range outcomes {
 		outcomes[i].Verdict = versioning.Applied
 	}
-	return versioning.Result{Outcomes: outcomes, Server: FakeServer}, nil
+	return versioning.Result{Outcomes: outcomes}, nil
 }
 
 // BenchmarkBatch measures what a batch costs beside Kafka and PostgreSQL: gather,

@@ -20,8 +20,8 @@ type refuser struct{ consumer.SplitByEntity }
 
 func (*refuser) Prepare(*versioning.Record) {}
 
-func (*refuser) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
-	result := versioning.Result{Server: consumer.FakeServer}
+func (*refuser) Apply(_ context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	result := versioning.Result{}
 	for _, r := range records {
 		result.Outcomes = append(result.Outcomes, versioning.Outcome{
 			Verdict: versioning.Rejected, Reason: versioning.ReasonIllegal, Detail: "secret detail",

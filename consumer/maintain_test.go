@@ -57,7 +57,7 @@ func TestMaintenance(t *testing.T) {
 		Origin: versioning.Origin{Topic: topic, TopicID: [16]byte{9}, Offset: 7}, Value: []byte("left behind"),
 		Timestamp: time.UnixMilli(1), Err: errors.New("not decoded"),
 	}
-	if _, err := store.Apply(ctx, []*versioning.Record{left}); err != nil {
+	if _, err := store.Apply(ctx, "", []*versioning.Record{left}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := consumer.Config{
@@ -76,7 +76,7 @@ func TestMaintenance(t *testing.T) {
 		Origin: versioning.Origin{Topic: topic, TopicID: [16]byte{9}, Offset: 8}, Value: make([]byte, 999_900),
 		Timestamp: time.UnixMilli(1), Err: errors.New("not decoded"),
 	}
-	if _, err := store.Apply(ctx, []*versioning.Record{large}); err != nil {
+	if _, err := store.Apply(ctx, "", []*versioning.Record{large}); err != nil {
 		t.Fatal(err)
 	}
 	produced := []*kgo.Record{
@@ -323,8 +323,8 @@ type parker struct {
 	sweeps []time.Time
 }
 
-func (p *parker) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
-	result, err := p.fake.Apply(ctx, records)
+func (p *parker) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	result, err := p.fake.Apply(ctx, "", records)
 	for i := range result.Outcomes {
 		result.Outcomes[i] = versioning.Outcome{Verdict: versioning.Early, Reason: versioning.ReasonNoEntity}
 	}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -22,43 +23,49 @@ var errStartOver = errors.New("the database server has changed")
 // a worker that has nothing to settle.
 const lookForServer = 10 * time.Second
 
-// A base is the database server on which the run has settled its records. It is safe
-// for concurrent use.
+// A base is the database server on which the run has begun: the first one that its
+// partitions' marks were read from. It is safe for concurrent use.
 type base struct {
 	mu      sync.Mutex
-	server  versioning.Server // empty: none was met yet
+	now     versioning.Server // empty: none yet
 	changed bool
 }
 
-// restsOn notes on which server something was read or settled. If it is not the one
-// that all the rest is on, the run has to start over, and restsOn returns false.
+// restsOn notes that marks were read from a server. If it is another one than the run has
+// begun on, the run has to start over, and restsOn returns false.
 func (r *run) restsOn(server versioning.Server) bool {
 	r.base.mu.Lock()
+	changed := r.base.now != "" && r.base.now != server
+	r.base.now = cmp.Or(r.base.now, server)
+	r.base.mu.Unlock()
+	if changed {
+		r.startOver()
+	}
+	return !changed
+}
+
+// startOver ends the run because the database is on another server.
+func (r *run) startOver() {
+	r.base.mu.Lock()
 	defer r.base.mu.Unlock()
-	switch {
-	case r.base.changed:
-	case r.base.server == "":
-		r.base.server = server
-	case r.base.server != server:
+	if !r.base.changed {
 		r.base.changed = true
 		r.log.serverChanged()
 		r.end(errStartOver)
 	}
-	return !r.base.changed
 }
 
-// on returns the server that the run rests on: none if it has none, or has changed.
-func (b *base) on() (server versioning.Server, ok bool) {
+func (b *base) server() versioning.Server {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.server, b.server != "" && !b.changed
+	return b.now
 }
 
 // mark notes in the database how far partitions are settled, before it is committed to
 // Kafka. It reports whether it may be committed.
 func (r *run) mark(ctx context.Context, due progress) (ok bool) {
-	server, ok := r.base.on()
-	if !ok {
+	server := r.base.server()
+	if server == "" {
 		return false
 	}
 	marks := make([]versioning.Mark, 0, len(due))
@@ -71,7 +78,7 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 		r.vitals.marked()
 		return true
 	case errors.Is(err, versioning.ErrServerChanged):
-		r.restsOn("") // which no server is
+		r.startOver()
 	case len(marks) > 0:
 		r.vitals.failedToMark(err)
 		r.log.mark(err)

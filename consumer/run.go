@@ -126,9 +126,7 @@ func (r *run) finish(work context.Context, b *batch) error {
 	b.hold = r.owned.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
 	err := r.apply(work, b)
-	if _, ok := r.base.on(); ok {
-		r.commit(b)
-	}
+	r.commit(b)
 	r.vitals.freeHanded()
 	b.hold.end()
 	return errors.Join(err, r.cantGoOn(r.report(b)))

@@ -327,7 +327,7 @@ func (storeFunc) SetMarks(context.Context, string, versioning.Server, []versioni
 	return nil
 }
 
-func (f storeFunc) Apply(_ context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (f storeFunc) Apply(_ context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	return f(records)
 }
 

@@ -83,7 +83,7 @@ func deal(t *testing.T, store *versioning.Store, records []*versioning.Record, s
 		for i, list := range lists {
 			wg.Go(func() {
 				for done := 0; done < len(list); {
-					result, err := store.Apply(t.Context(), list[done:])
+					result, err := store.Apply(t.Context(), "", list[done:])
 					for j, o := range result.Outcomes {
 						outcomes[from+index[i][done+j]] = o
 					}
@@ -270,7 +270,7 @@ func TestAllRefusedIsTrouble(t *testing.T) {
 		records[i] = l.event(key(i), "made", nil)
 	}
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if err == nil || len(result.Outcomes) > 0 {
 		t.Errorf("Apply = %v, %v; want no verdict, and an error", verdicts(result.Outcomes), err)
 	}
@@ -281,7 +281,7 @@ func TestAllRefusedIsTrouble(t *testing.T) {
 	wantVerdicts(t, apply(t, store, records[0]), "rejected constraint")
 	forbidden := []*versioning.Record{l.event("bad", "made", versioning.Columns{"note": "42501"})}
 	prepare(store, forbidden)
-	if result, err := store.Apply(t.Context(), forbidden); versioning.CauseOf(err) != versioning.Fatal {
+	if result, err := store.Apply(t.Context(), "", forbidden); versioning.CauseOf(err) != versioning.Fatal {
 		t.Errorf("Apply = %v, %v; want an error that is fatal", verdicts(result.Outcomes), err)
 	}
 }
@@ -327,7 +327,7 @@ func TestTriggerThatOverwrites(t *testing.T) {
 					records = append(records, l.event("a", "touch", nil))
 				}
 				prepare(store, records)
-				result, err := store.Apply(t.Context(), records)
+				result, err := store.Apply(t.Context(), "", records)
 				if len(result.Outcomes) > 0 || err == nil {
 					t.Fatalf("Apply = %v, %v; want no verdict, and an error", verdicts(result.Outcomes), err)
 				}
@@ -373,7 +373,7 @@ func TestSparseRows(t *testing.T) {
 	logRate(t, n, func() {
 		statements, _ = tr.counted(func() {
 			for batch := range slices.Chunk(records, 5000) {
-				result, err := store.Apply(t.Context(), batch)
+				result, err := store.Apply(t.Context(), "", batch)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -417,7 +417,7 @@ func TestEveryThirdRefused(t *testing.T) {
 		logRate(t, n, func() {
 			_, trips[bad] = tr.counted(func() {
 				for from := 0; from < n; from += 1000 {
-					result, err := store.Apply(t.Context(), records[from:from+1000])
+					result, err := store.Apply(t.Context(), "", records[from:from+1000])
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -496,7 +496,7 @@ CREATE TABLE thing (id text PRIMARY KEY, state text NOT NULL, version bigint NOT
 	}
 	prepare(store, records)
 	for range 3 {
-		result, err := store.Apply(t.Context(), records)
+		result, err := store.Apply(t.Context(), "", records)
 		pgErr, ok := errors.AsType[*pgconn.PgError](err)
 		if !ok || pgErr.Code != "2200H" || versioning.CauseOf(err) == versioning.Data || !strings.Contains(err.Error(), "ten") {
 			t.Errorf("Apply: %v after %v; want trouble that names the sequence", err, count(result.Outcomes))

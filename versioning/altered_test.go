@@ -100,7 +100,7 @@ CREATE POLICY p ON orders USING (true) WITH CHECK (amount > 0 OR id = 'warm')`, 
 				if when == "after" {
 					records = prepared(store, l)
 				}
-				result, err := store.Apply(t.Context(), records)
+				result, err := store.Apply(t.Context(), "", records)
 				if err != nil {
 					t.Fatalf("prepared %s: Apply: %v", when, err)
 				}
@@ -131,7 +131,7 @@ func TestUnfitTable(t *testing.T) {
 			records := []*versioning.Record{l.say("a", "placed"), l.set("b", "placed", versioning.Columns{"nosuch": 1})}
 			prepare(store, records)
 			for range 3 {
-				result, err := store.Apply(t.Context(), records)
+				result, err := store.Apply(t.Context(), "", records)
 				if !errors.Is(err, versioning.ErrTable) || versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
 					t.Fatalf("Apply = %v, %v; want trouble with the table", told(result.Outcomes), err)
 				}
@@ -175,7 +175,7 @@ CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		prepare(store, records)
 		operator.Go(func() { alter(b) })
 		for done := 0; done < len(records); {
-			result, err := store.Apply(t.Context(), records[done:])
+			result, err := store.Apply(t.Context(), "", records[done:])
 			if versioning.CauseOf(err) == versioning.Fatal {
 				t.Fatal(err)
 			}

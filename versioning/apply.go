@@ -17,10 +17,6 @@ type Result struct {
 	// Released holds the records parked before this batch that got their last
 	// verdict by it.
 	Released []Settled
-
-	// Server is where the verdicts are settled, for SetMarks: empty if it was not one
-	// server for all of them.
-	Server Server
 }
 
 // maxAttempts bounds how often a batch is read and folded again because its
@@ -43,15 +39,19 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // that takes longer than statement_timeout, lock_timeout, transaction_timeout or
 // idle_in_transaction_session_timeout let it is split too.
 //
-// An error is one of infrastructure, or a fatal one ([CauseOf] tells): the
+// The server is the one that Marks has returned, for the records' consumer group. If the
+// database is on another one, which may have lost what came before the records, Apply
+// writes nothing and returns [ErrServerChanged]. Empty is any server.
+//
+// Another error is one of infrastructure, or a fatal one ([CauseOf] tells): the
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
-func (s *Store) Apply(ctx context.Context, records []*Record) (Result, error) {
+func (s *Store) Apply(ctx context.Context, on Server, records []*Record) (Result, error) {
 	var all Result
 	err := s.again(ctx, func(e *edition) error {
 		done := len(all.Outcomes)
 		e.renew(records[done:])
-		part, err := e.apply(ctx, records[done:], fewRecords)
+		part, err := e.apply(ctx, on, records[done:], fewRecords)
 		if done > 0 {
 			part = all.and(part, records[:done])
 		}
@@ -70,21 +70,21 @@ const (
 	manyRecords = 512
 )
 
-func (s *edition) apply(ctx context.Context, records []*Record, few int) (Result, error) {
+func (s *edition) apply(ctx context.Context, on Server, records []*Record, few int) (Result, error) {
 	if len(records) == 0 {
 		return Result{}, nil
 	}
 	if areTooLarge(records) {
-		return s.applyParts(ctx, records, few)
+		return s.applyParts(ctx, on, records, few)
 	}
-	plan, server, err := s.settle(ctx, s.decisionOn(records), len(records) <= few)
+	plan, err := s.settle(ctx, on, s.decisionOn(records), len(records) <= few)
 	switch {
 	case err == nil:
-		return Result{Outcomes: plan.Outcomes, Released: plan.Release, Server: server}, nil
+		return Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
 	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
 		return Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
-	return s.applyParts(ctx, records, few)
+	return s.applyParts(ctx, on, records, few)
 }
 
 // maxBatchBytes bounds the records of one transaction: a statement may carry all of
@@ -106,10 +106,10 @@ func areTooLarge(records []*Record) bool {
 // and the more transactions it takes.
 const parts = 8
 
-func (s *edition) applyParts(ctx context.Context, records []*Record, few int) (all Result, err error) {
+func (s *edition) applyParts(ctx context.Context, on Server, records []*Record, few int) (all Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
-		part, err := s.apply(ctx, records[done:min(done+size, len(records))], few)
+		part, err := s.apply(ctx, on, records[done:min(done+size, len(records))], few)
 		all = all.and(part, records[:done])
 		if slices.ContainsFunc(part.Outcomes, func(o Outcome) bool { return o.Reason == ReasonConstraint }) {
 			few = manyRecords
@@ -133,11 +133,6 @@ func fewerMayDo(err error) bool {
 // which was of the given records. Those of them that the later part released
 // were parked in the meantime only: they get the verdict that they ended with.
 func (r Result) and(more Result, records []*Record) Result {
-	if len(r.Outcomes) == 0 {
-		r.Server = more.Server
-	} else if len(more.Outcomes) > 0 && r.Server != more.Server {
-		r.Server = ""
-	}
 	for _, s := range more.Released {
 		parkedNow := false
 		for i, record := range records[:len(r.Outcomes)] {
@@ -171,18 +166,18 @@ func (s *edition) decisionOn(records []*Record) decision {
 	}
 }
 
-// settle makes a decision true. If PostgreSQL refuses something, and the records are few
+// settle makes a decision true, on a server. If PostgreSQL refuses something, and the records are few
 // enough, it finds out what by writing them one by one.
-func (s *edition) settle(ctx context.Context, d decision, few bool) (*Plan, Server, error) {
+func (s *edition) settle(ctx context.Context, on Server, d decision, few bool) (*Plan, error) {
 	locks := make(fateLocks)
-	plan, server, err := s.transact(ctx, d, locks, false)
+	plan, err := s.transact(ctx, on, d, locks, false)
 	if err = s.orAltered(ctx, err); few && (errors.Is(err, errSerial) || isRefusal(err)) {
 		if isRefusal(err) {
 			locks.exclude() // some record is going to be buried
 		}
-		plan, server, err = s.transact(ctx, d, locks, true)
+		plan, err = s.transact(ctx, on, d, locks, true)
 	}
-	return plan, server, s.orAltered(ctx, err)
+	return plan, s.orAltered(ctx, err)
 }
 
 // errSerial says that the rows of a plan are to be written one by one.
@@ -192,7 +187,7 @@ var errSerial = errors.New("constraints can't be kept for a set of rows")
 // rows were moved in between, it is rolled back and run again, with the rows locked.
 // The fate locks come before those of rows, always: with the writes where nothing is
 // locked before, and otherwise at the beginning, which then has to have guessed them.
-func (s *edition) transact(ctx context.Context, d decision, locks fateLocks, oneByOne bool) (plan *Plan, server Server, err error) {
+func (s *edition) transact(ctx context.Context, on Server, d decision, locks fateLocks, oneByOne bool) (plan *Plan, err error) {
 	for attempt := range maxAttempts {
 		var moves []*Move
 		var trial *trial
@@ -205,7 +200,9 @@ func (s *edition) transact(ctx context.Context, d decision, locks fateLocks, one
 			if err != nil {
 				return err
 			}
-			server = tx.server
+			if on != "" && on != tx.server {
+				return ErrServerChanged
+			}
 			judge := func(refused map[*Record]error) *Plan { return d.judge(view, refused) }
 			var rows writing
 			if oneByOne {
@@ -236,8 +233,8 @@ func (s *edition) transact(ctx context.Context, d decision, locks fateLocks, one
 				s.noteWritten(moves)
 				trial.noteRefused()
 			}
-			return plan, server, err
+			return plan, err
 		}
 	}
-	return nil, "", fmt.Errorf("%w (%d attempts)", ErrContended, maxAttempts)
+	return nil, fmt.Errorf("%w (%d attempts)", ErrContended, maxAttempts)
 }

@@ -41,7 +41,7 @@ func BenchmarkApply(b *testing.B) {
 					batch = append(batch, record(placed, "placed"), record(placed-size/2, "paid"))
 				}
 				b.StartTimer()
-				result, err := store.Apply(b.Context(), batch)
+				result, err := store.Apply(b.Context(), "", batch)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -76,7 +76,7 @@ func TestCauseOfRealTrouble(t *testing.T) {
 	try := func(store *versioning.Store) versioning.Cause {
 		r := l.say("a", "placed")
 		store.Prepare(r)
-		result, err := store.Apply(t.Context(), []*versioning.Record{r})
+		result, err := store.Apply(t.Context(), "", []*versioning.Record{r})
 		if err == nil || len(result.Outcomes) > 0 {
 			t.Errorf("Apply = %v, %v; want an error", result, err)
 		}

@@ -21,7 +21,7 @@ import (
 func untilSettled(ctx context.Context, store *versioning.Store, records []*versioning.Record) ([]versioning.Outcome, error) {
 	var outcomes []versioning.Outcome
 	for attempt := 0; len(outcomes) < len(records); attempt++ {
-		result, err := store.Apply(ctx, records[len(outcomes):])
+		result, err := store.Apply(ctx, "", records[len(outcomes):])
 		outcomes = append(outcomes, result.Outcomes...)
 		if err != nil && (attempt > 50 || versioning.CauseOf(err) != versioning.Infrastructure) {
 			return outcomes, err
@@ -175,7 +175,7 @@ func TestMovedAgainAndAgain(t *testing.T) {
 		records = append(records, l.say(key(i), "placed"))
 	}
 	prepare(hooked, records)
-	result, err := hooked.Apply(t.Context(), records)
+	result, err := hooked.Apply(t.Context(), "", records)
 	if !errors.Is(err, versioning.ErrContended) || versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
 		t.Errorf("Apply = %v, %v; want ErrContended", verdicts(result.Outcomes), err)
 	}
@@ -312,7 +312,7 @@ func TestTriggerThatDropsWrites(t *testing.T) {
 CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUTE FUNCTION drop_it()`)
 	records := []*versioning.Record{l.say("b", "captured"), l.say("a", "captured"), l.say("c", "captured"), l.say("c", "nosuch")}
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if !errors.Is(err, versioning.ErrContended) || len(result.Outcomes) > 0 {
 		t.Errorf("Apply = %v, %v; want ErrContended", verdicts(result.Outcomes), err)
 	}
@@ -342,7 +342,7 @@ func TestHeldLock(t *testing.T) {
 			prepare(store, []*versioning.Record{captured})
 			got := make(chan string, 1)
 			go func() {
-				result, err := store.Apply(t.Context(), []*versioning.Record{captured})
+				result, err := store.Apply(t.Context(), "", []*versioning.Record{captured})
 				got <- fmt.Sprint(verdicts(result.Outcomes), err)
 			}()
 			waitForLock(t, pool)
@@ -421,7 +421,7 @@ func TestKilledConnection(t *testing.T) {
 	tr.before(func(ctx context.Context, conn *pgx.Conn) {
 		mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
 	})
-	result, err := hooked.Apply(t.Context(), records)
+	result, err := hooked.Apply(t.Context(), "", records)
 	if versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
 		t.Fatalf("Apply = %v, %v; want an error of infrastructure", verdicts(result.Outcomes), err)
 	}
@@ -433,7 +433,7 @@ func TestKilledConnection(t *testing.T) {
 	// The answer to COMMIT is lost: what was written is found again.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := hooked.Apply(ctx, records); versioning.CauseOf(err) != versioning.Infrastructure {
+	if _, err := hooked.Apply(ctx, "", records); versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Errorf("with a cancelled context: %v", err)
 	}
 	wantVerdicts(t, apply(t, hooked, records...), "duplicate", "early not_yet", "rejected unknown_event", "duplicate")
@@ -458,7 +458,7 @@ func TestLockOrder(t *testing.T) {
 						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"))
 				}
 				prepare(store, records)
-				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {
+				if _, err := store.Apply(t.Context(), "", records); err != nil && !errors.Is(err, versioning.ErrContended) {
 					t.Errorf("worker %d, round %d: %v", w, round, err)
 				}
 			}
@@ -487,7 +487,7 @@ func TestLockOrderOfUnique(t *testing.T) {
 					records = append(records, l.set(key(i), "noted", versioning.Columns{"code": fmt.Sprint(w, "/", round, "/", i)}))
 				}
 				prepare(store, records)
-				if _, err := store.Apply(t.Context(), records); err != nil && !errors.Is(err, versioning.ErrContended) {
+				if _, err := store.Apply(t.Context(), "", records); err != nil && !errors.Is(err, versioning.ErrContended) {
 					t.Errorf("worker %d, round %d: %v", w, round, err)
 				}
 			}

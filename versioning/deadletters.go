@@ -125,7 +125,7 @@ func (s *Store) Parked(ctx context.Context, f Filter) ([]ParkedRecord, error) {
 // or asks for nothing any more. After an error they are those of the first
 // letters, which are settled.
 func (s *Store) Redrive(ctx context.Context, letters []DeadLetter, decode func(*Record) ([]Change, error)) ([]Outcome, error) {
-	result, err := s.Apply(ctx, s.edition.Load().revived(letters, decode))
+	result, err := s.Apply(ctx, "", s.edition.Load().revived(letters, decode))
 	return result.Outcomes, err
 }
 

@@ -72,7 +72,7 @@ func ExampleOpen() { //nolint:testableexamples // it needs a server
 		}},
 	}
 	store.Prepare(r)
-	result, err := store.Apply(ctx, []*versioning.Record{r})
+	result, err := store.Apply(ctx, "", []*versioning.Record{r})
 	if err != nil {
 		fmt.Println(versioning.CauseOf(err), err)
 		return

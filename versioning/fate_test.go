@@ -66,13 +66,13 @@ func TestOneFate(t *testing.T) {
 
 			done := gate.run(t, func() error {
 				first.Prepare(record)
-				_, err := first.Apply(t.Context(), []*versioning.Record{record})
+				_, err := first.Apply(t.Context(), "", []*versioning.Record{record})
 				return err
 			})
 			second.Prepare(&again)
 			verdict := make(chan string, 1)
 			go func() {
-				result, err := second.Apply(t.Context(), []*versioning.Record{&again})
+				result, err := second.Apply(t.Context(), "", []*versioning.Record{&again})
 				verdict <- fmt.Sprint(verdicts(result.Outcomes), err)
 			}()
 			var got string

@@ -284,7 +284,7 @@ func (w world) play(t *rapid.T, records []*versioning.Record, borders []int) ([]
 			m.Prepare(&own)
 			batch = append(batch, &own)
 		}
-		result, err := m.Apply(t.Context(), batch)
+		result, err := m.Apply(t.Context(), "", batch)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -134,7 +134,7 @@ func (l *log) set(key string, event statemachine.Event, set versioning.Columns) 
 func apply(t *testing.T, store versioningtest.Store, records ...*versioning.Record) versioning.Result {
 	t.Helper()
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}

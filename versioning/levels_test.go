@@ -311,7 +311,7 @@ func TestMaxRefused(t *testing.T) {
 			_ = conn.PgConn().Conn().Close()
 		}
 	})
-	if result, err := store.Apply(t.Context(), three); err == nil || errors.Is(err, versioning.ErrAllRefused) {
+	if result, err := store.Apply(t.Context(), "", three); err == nil || errors.Is(err, versioning.ErrAllRefused) {
 		t.Fatalf("Apply = %v, %v; want a broken connection", verdicts(result.Outcomes), err)
 	}
 	tr.before(nil)
@@ -319,7 +319,7 @@ func TestMaxRefused(t *testing.T) {
 	fourth := bad("x")
 	prepare(store, []*versioning.Record{fourth})
 	for range 3 { // trying again does not count
-		if _, err := store.Apply(t.Context(), []*versioning.Record{fourth}); !errors.Is(err, versioning.ErrAllRefused) ||
+		if _, err := store.Apply(t.Context(), "", []*versioning.Record{fourth}); !errors.Is(err, versioning.ErrAllRefused) ||
 			versioning.CauseOf(err) != versioning.Infrastructure {
 			t.Fatalf("Apply = %v, want ErrAllRefused", err)
 		}

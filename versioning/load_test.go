@@ -55,7 +55,7 @@ func TestOneFateUnderLoad(t *testing.T) {
 				records[i] = record(some[i])
 			}
 			for len(records) > 0 {
-				result, err := store.Apply(t.Context(), records)
+				result, err := store.Apply(t.Context(), "", records)
 				records = records[len(result.Outcomes):]
 				if err != nil && versioning.CauseOf(err) != versioning.Infrastructure {
 					t.Errorf("Apply: %v", err)

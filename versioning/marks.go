@@ -86,8 +86,7 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 }
 
 // SetMarks notes how far a group has settled partitions, each of them once. The server
-// is the one that Marks and Apply have returned, from the record at which the caller
-// began up to the mark. If the database is on another one by now, SetMarks writes
+// is the one that Marks has returned, and on which all has been applied since. If the database is on another one by now, SetMarks writes
 // nothing and returns [ErrServerChanged]; without marks, that is all it looks for.
 //
 // It returns once the marks are as durable as what they speak of: it waits for a

@@ -59,7 +59,7 @@ func fail(t *testing.T, pool, stores *pgxpool.Pool, mode pgx.QueryExecMode, othe
 		x, y := fmt.Sprint("x", wait), fmt.Sprint("y", wait)
 		records := []*versioning.Record{l.say(x, "placed"), l.say(y, "placed")}
 		prepare(store, records)
-		_, err := store.Apply(ctx, records)
+		_, err := store.Apply(ctx, "", records)
 		cancel()
 		if err != nil && versioning.CauseOf(err) != versioning.Infrastructure {
 			t.Errorf("after %v: %v", wait, err)

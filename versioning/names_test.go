@@ -144,7 +144,7 @@ CREATE TABLE r2 PARTITION OF r FOR VALUES FROM (10) TO (20)`)
 	mustExec(t, pool, `INSERT INTO heir VALUES ('x', 'pending', 1)`) // the key is not unique over both
 	records := []*versioning.Record{l.say("x", "captured")}
 	prepare(store, records)
-	if result, err := store.Apply(t.Context(), records); err == nil || len(result.Outcomes) > 0 {
+	if result, err := store.Apply(t.Context(), "", records); err == nil || len(result.Outcomes) > 0 {
 		t.Errorf("an entity of two rows: %v, %v; want an error and no verdict", verdicts(result.Outcomes), err)
 	}
 	wantRows(t, pool, `SELECT state FROM t WHERE id = 'x'`, "pending", "pending")

@@ -40,7 +40,7 @@ func BenchmarkPoison(b *testing.B) {
 		for len(all) > 0 {
 			lists, _ := versioning.Split(all[:batch], nil, 4)
 			for _, list := range lists {
-				if _, err := store.Apply(b.Context(), list); err != nil {
+				if _, err := store.Apply(b.Context(), "", list); err != nil {
 					b.Fatal(err)
 				}
 			}

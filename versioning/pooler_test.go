@@ -84,7 +84,7 @@ func use(t *testing.T, pool *pgxpool.Pool, n int) error {
 	if _, _, err := store.Split(t.Context(), records, 2); err != nil {
 		return err
 	}
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func TestConnectionsComeBackClean(t *testing.T) {
 	tr.before(func(context.Context, *pgx.Conn) { cancel() })
 	records := []*versioning.Record{l.say("a", "shipped")}
 	prepare(store, records)
-	if _, err := store.Apply(ctx, records); err == nil {
+	if _, err := store.Apply(ctx, "", records); err == nil {
 		t.Error("a cancelled Apply returned no error")
 	}
 	tr.before(nil)

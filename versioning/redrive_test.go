@@ -118,7 +118,7 @@ func (s *shop) raw(value string) *versioning.Record {
 
 func (s *shop) apply(t *testing.T, records ...*versioning.Record) (verdicts []string) {
 	t.Helper()
-	result, err := s.Apply(t.Context(), records)
+	result, err := s.Apply(t.Context(), "", records)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +518,7 @@ func TestTwoWorkersOfOneTopic(t *testing.T) {
 	give := func(store *versioning.Store, offset int64, change versioning.Change) string {
 		r := &versioning.Record{Origin: versioning.Origin{Topic: "both", Offset: offset}, Changes: []versioning.Change{change}}
 		store.Prepare(r)
-		result, err := store.Apply(t.Context(), []*versioning.Record{r})
+		result, err := store.Apply(t.Context(), "", []*versioning.Record{r})
 		if err != nil {
 			t.Fatal(err)
 		}

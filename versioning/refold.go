@@ -8,7 +8,7 @@ import (
 // refold judges the records that are parked for an entity again, in one transaction.
 func (s *edition) refold(ctx context.Context, e Entity) ([]Settled, error) {
 	probe := []*Record{{Changes: []Change{{Machine: e.Machine, Key: e.Key}}}}
-	plan, _, err := s.settle(ctx, decision{
+	plan, err := s.settle(ctx, "", decision{
 		read: func(ctx context.Context, tx sender, lock bool) (*View, error) {
 			return s.read(ctx, tx, probe, reading{lock: lock, parked: true})
 		},

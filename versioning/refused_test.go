@@ -57,7 +57,7 @@ INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken
 		var result versioning.Result
 		statements, _ := tr.counted(func() {
 			var err error
-			if result, err = store.Apply(t.Context(), records); err != nil {
+			if result, err = store.Apply(t.Context(), "", records); err != nil {
 				t.Fatalf("%v: %v", set, err)
 			}
 		})
@@ -133,7 +133,7 @@ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sle
 CREATE OR REPLACE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`)
 	records = []*versioning.Record{l.say(key(0), "captured"), l.say("late", "placed")}
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if len(result.Outcomes) != 1 || versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Errorf("Apply = %v, %v; want one verdict, and an error of infrastructure", verdicts(result.Outcomes), err)
 	}
@@ -253,7 +253,7 @@ func TestRefusalIsOfOneAttempt(t *testing.T) {
 			mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
 		}
 	})
-	if _, err := hooked.Apply(t.Context(), []*versioning.Record{r}); versioning.CauseOf(err) != versioning.Infrastructure {
+	if _, err := hooked.Apply(t.Context(), "", []*versioning.Record{r}); versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Fatalf("Apply: %v after %d writes, want an error of infrastructure", err, n)
 	}
 	mustExec(t, pool, `ALTER TABLE orders DROP CONSTRAINT small`)

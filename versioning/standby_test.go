@@ -71,7 +71,7 @@ func wantNoVerdict(t *testing.T, store *versioning.Store, records []*versioning.
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	result, err := store.Apply(ctx, records)
+	result, err := store.Apply(ctx, "", records)
 	if err == nil || len(result.Outcomes) > 0 || versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Errorf("Apply of %d records = %v, %v while the standby is silent; want no verdict, and trouble",
 			len(records), verdicts(result.Outcomes), err)

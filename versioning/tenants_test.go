@@ -262,7 +262,7 @@ func TestWhoseErrors(t *testing.T) {
 	mustExec(t, pool, `UPDATE tenant_b.orders SET version = 0`)
 	next := []*versioning.Record{l.say("1", "noted")}
 	prepare(b, next)
-	if _, err := b.Apply(t.Context(), next); err == nil || !strings.Contains(err.Error(), "framework's own table") {
+	if _, err := b.Apply(t.Context(), "", next); err == nil || !strings.Contains(err.Error(), "framework's own table") {
 		t.Errorf("a step that the history has already: %v", err)
 	}
 
@@ -272,7 +272,7 @@ CREATE TRIGGER drop_write BEFORE INSERT ON tenant_a.orders FOR EACH ROW EXECUTE 
 	a := openIn(t, pool, oddSchema, versioning.Table{Machine: order, Name: "tenant_a.orders"})
 	next = []*versioning.Record{l.say("2", "placed")}
 	prepare(a, next)
-	if result, err := a.Apply(t.Context(), next); !errors.Is(err, versioning.ErrContended) {
+	if result, err := a.Apply(t.Context(), "", next); !errors.Is(err, versioning.ErrContended) {
 		t.Errorf("a guard that takes no row: %+v, %v", result, err)
 	}
 	mustExec(t, pool, `DROP TRIGGER drop_write ON tenant_a.orders`)
@@ -284,7 +284,7 @@ CREATE TRIGGER count BEFORE UPDATE ON tenant_a.orders FOR EACH ROW EXECUTE FUNCT
 	wantVerdicts(t, apply(t, a, l.say("2", "placed")), "applied")
 	next = []*versioning.Record{l.say("2", "noted")}
 	prepare(a, next)
-	_, err := a.Apply(t.Context(), next)
+	_, err := a.Apply(t.Context(), "", next)
 	if problem, ok := errors.AsType[*versioning.TableError](err); !ok || problem.Column != "version" {
 		t.Errorf("a trigger that counts versions: %v", err)
 	}

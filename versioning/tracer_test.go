@@ -139,7 +139,7 @@ func TestStatements(t *testing.T) {
 			)},
 		} {
 			statements, trips := tr.counted(func() {
-				if _, err := store.Apply(t.Context(), c.records); err != nil {
+				if _, err := store.Apply(t.Context(), "", c.records); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -74,7 +74,7 @@ func TestPublishedWithoutIdentity(t *testing.T) {
 	mustExec(t, pool, `ALTER TABLE thing REPLICA IDENTITY NOTHING; CREATE PUBLICATION rows FOR TABLE thing`)
 	records := []*versioning.Record{l.event("b", "made", nil), l.event("a", "touch", nil)}
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Errorf("Apply = %v, %v; want trouble", verdicts(result.Outcomes), err)
 	}
@@ -99,7 +99,7 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 					records[i] = l.set(key(i), "placed", versioning.Columns{"note": code})
 				}
 				prepare(store, records)
-				result, err := store.Apply(t.Context(), records)
+				result, err := store.Apply(t.Context(), "", records)
 				if len(result.Outcomes) > 0 || versioning.CauseOf(err) != cause {
 					t.Errorf("Apply of %d = %v, %v; want no verdict, and an error that is %v", n, verdicts(result.Outcomes), err, cause)
 				}
@@ -129,11 +129,11 @@ func TestReadOnlyConnections(t *testing.T) {
 	var l log
 	records := []*versioning.Record{l.say("a", "placed")}
 	prepare(store, records)
-	if _, err := store.Apply(t.Context(), records); versioning.CauseOf(err) != versioning.Infrastructure {
+	if _, err := store.Apply(t.Context(), "", records); versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Fatalf("Apply on a read-only server: %v, want trouble", err)
 	}
 	mustExec(t, pool, `ALTER DATABASE `+database+` RESET default_transaction_read_only`)
-	if _, err := store.Apply(t.Context(), records); err != nil {
+	if _, err := store.Apply(t.Context(), "", records); err != nil {
 		t.Errorf("Apply after the switch: %v", err)
 	}
 }
@@ -168,7 +168,7 @@ func TestLockTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	prepare(store, records)
-	result, err := store.Apply(t.Context(), records)
+	result, err := store.Apply(t.Context(), "", records)
 	if len(result.Outcomes) != last || versioning.CauseOf(err) != versioning.Infrastructure {
 		t.Errorf("%d verdicts, %v; want all but that on the locked row, and trouble", len(result.Outcomes), err)
 	}

@@ -25,7 +25,7 @@ func BenchmarkReplay(b *testing.B) {
 	replay := func(b *testing.B) {
 		b.Helper()
 		for b.Loop() {
-			if _, err := store.Apply(b.Context(), batch); err != nil {
+			if _, err := store.Apply(b.Context(), "", batch); err != nil {
 				b.Fatal(err)
 			}
 		}

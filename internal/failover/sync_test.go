@@ -120,7 +120,7 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 		store.Prepare(r)
 		return r
 	}
-	_, err := store.Apply(t.Context(), []*versioning.Record{
+	_, err := store.Apply(t.Context(), "", []*versioning.Record{
 		record("dead", "made", errors.New("the decoder of the day")), record("waiting", "paid", nil),
 	})
 	if err != nil {

@@ -150,7 +150,7 @@ func (w *world) deliver() {
 }
 
 func (w *world) apply(t *rapid.T, messages []model.Message) {
-	if _, err := w.store.Apply(t.Context(), w.records(messages)); err != nil {
+	if _, err := w.store.Apply(t.Context(), "", w.records(messages)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -170,7 +170,7 @@ func (p *player) batch(ctx context.Context, from, size int) error {
 // list applies records until all of them are settled.
 func (p *player) list(ctx context.Context, list []*versioning.Record, from int, index []int) error {
 	for trouble := 0; len(list) > 0; {
-		result, err := p.store.Apply(ctx, list)
+		result, err := p.store.Apply(ctx, "", list)
 		p.settle(result, from, index)
 		list, index = list[len(result.Outcomes):], index[len(result.Outcomes):]
 		if err == nil {

@@ -132,7 +132,7 @@ func (c *crew) settle(ctx context.Context, messages []model.Message) error {
 	for _, list := range lists {
 		go func() {
 			errs <- retry(ctx, func() error {
-				result, err := c.store.Apply(ctx, list)
+				result, err := c.store.Apply(ctx, "", list)
 				list = list[len(result.Outcomes):]
 				return err
 			})

@@ -92,21 +92,46 @@ func (l *ledger) hasTaken(m *message, part model.Part) bool {
 // record below the offset must have its fate in the store.
 func (w *world) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the form of kfake's controls
 	w.cluster.KeepControl()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var l *ledger
 	for _, t := range request.(*kmsg.OffsetCommitRequest).Topics {
 		for _, p := range t.Partitions {
-			for ; w.checked[p.Partition] < p.Offset; w.checked[p.Partition]++ {
-				if l == nil {
-					l = w.ledger()
-				}
-				at := place{p.Partition, w.checked[p.Partition]}
-				if len(l.fates(at)) == 0 {
-					w.blame("partition %d is being committed up to %d, and %d has no fate", p.Partition, p.Offset, at.offset)
-				}
+			if p.Offset <= max(w.checked[p.Partition], w.marked[p.Partition]) {
+				continue
 			}
+			if l == nil {
+				l = w.ledger()
+			}
+			if at, ok := l.undecided(p.Partition, p.Offset); ok {
+				w.wrong = append(w.wrong, fmt.Sprintf("partition %d is being committed up to %d, and %d has no fate", p.Partition, p.Offset, at.offset))
+			}
+			w.checked[p.Partition] = p.Offset
 		}
 	}
 	return nil, nil, false
+}
+
+// undecided returns a record below an offset that has no fate.
+func (l *ledger) undecided(partition int32, below int64) (at place, ok bool) {
+	for at = (place{partition: partition}); at.offset < below; at.offset++ {
+		if len(l.fates(at)) == 0 {
+			return at, true
+		}
+	}
+	return at, false
+}
+
+// restore has the database lose what was committed since a backup. What was marked by
+// then may still be committed to the broker, by workers that do not know it yet.
+func (w *world) restore(b versioningtest.Backup) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.store.Restore(b) {
+		w.marked[m.Partition] = max(w.marked[m.Partition], m.Offset)
+	}
+	clear(w.checked)
+	w.met["restore"]++
 }
 
 // check judges what the history has left.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -63,7 +64,8 @@ func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) (
 	if h.worker.dead.Load() {
 		return nil, "", errDead
 	}
-	return h.worker.world.store.Marks(ctx, group, topicIDs)
+	marks, server, err := h.worker.world.store.Marks(ctx, group, topicIDs)
+	return marks, h.worker.world.known(server), err
 }
 
 // SetMarks does what the store does.
@@ -71,11 +73,21 @@ func (h *handle) SetMarks(ctx context.Context, group string, server versioning.S
 	if h.worker.dead.Load() {
 		return errDead
 	}
-	return h.worker.world.store.SetMarks(ctx, group, server, marks)
+	w := h.worker.world
+	if w.server != "" {
+		var err error
+		if _, server, err = w.store.Marks(ctx, group, nil); err != nil {
+			return err
+		}
+	}
+	return w.store.SetMarks(ctx, group, server, marks)
 }
 
+// known returns what the workers know of a server.
+func (w *world) known(server versioning.Server) versioning.Server { return cmp.Or(w.server, server) }
+
 // Apply does what the store does, or not.
-func (h *handle) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (h *handle) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	w := h.worker
 	if !w.come(beforeFold) {
 		return versioning.Result{}, errDead
@@ -93,7 +105,10 @@ func (h *handle) Apply(ctx context.Context, records []*versioning.Record) (versi
 		}
 	default:
 	}
-	result, err := w.world.apply(context.WithValue(ctx, callKey{}, c), records)
+	if w.world.server != "" {
+		on = ""
+	}
+	result, err := w.world.apply(context.WithValue(ctx, callKey{}, c), on, records)
 	if !w.come(afterTransaction) {
 		return versioning.Result{}, errDead
 	}

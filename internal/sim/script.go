@@ -109,6 +109,7 @@ const (
 	refuse
 	moveCoordinator
 	moveLeader
+	restore // a backup of the database, taken when the trouble begins
 	kinds
 )
 

@@ -130,7 +130,7 @@ func TestDraw(t *testing.T) {
 // store, a crash at every boundary, and rows that were moved in between.
 func TestHistoriesMeet(t *testing.T) {
 	t.Parallel()
-	want := []string{"duplicate", "applied", "early", "rejected", "diverged", "decided again", "released by a sweep", "freeze"}
+	want := []string{"duplicate", "applied", "early", "rejected", "diverged", "decided again", "freeze", "restore"}
 	for b := range boundaries {
 		want = append(want, fmt.Sprintf("crash at boundary %d", b))
 	}

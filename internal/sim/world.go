@@ -45,16 +45,18 @@ type world struct {
 	calls   atomic.Int64 // of the store that have not returned
 
 	// What a knock-out replaces.
-	apply  func(context.Context, []*versioning.Record) (versioning.Result, error)
+	apply  func(context.Context, versioning.Server, []*versioning.Record) (versioning.Result, error)
 	tamper func(*world, *versioning.Plan)
+	server versioning.Server // all servers; empty: each has its own
 
 	waiting time.Time // since when the group prepares a rebalance, as settle has seen; zero: it does not
-	checked []int64   // by partition: all records below have a fate; the broker's
 
-	mu    sync.Mutex // of what follows
-	wrong []string   // what is wrong with the history
-	met   map[string]int
-	heard map[string]time.Time // of members of the group, by ID
+	mu      sync.Mutex // of what follows
+	checked []int64    // by partition: all records below have a fate
+	marked  []int64    // by partition: how far it was marked on servers that have gone
+	wrong   []string   // what is wrong with the history
+	met     map[string]int
+	heard   map[string]time.Time // of members of the group, by ID
 }
 
 // A tweak changes a world before it begins.
@@ -82,7 +84,7 @@ func newWorld(s *script, handler slog.Handler) *world {
 	rules := versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked}
 	w := &world{
 		script: s, net: new(kfake.VirtualNetwork), store: versioningtest.NewMemory(rules), log: slog.New(handler),
-		checked: make([]int64, len(s.messages)), met: make(map[string]int), heard: make(map[string]time.Time),
+		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), met: make(map[string]int), heard: make(map[string]time.Time),
 	}
 	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
 	w.apply = w.store.Apply
@@ -206,6 +208,9 @@ func (w *world) ofTrouble(t trouble, worker **worker) []event {
 			fault := kfake.Fault{Keys: []kmsg.Key{t.key}, Err: t.err, Count: t.count}
 			w.faults = append(w.faults, w.cluster.Fault(fault))
 		}}}
+	case restore:
+		var backup versioningtest.Backup
+		return []event{{t.at, func() { backup = w.store.Backup() }}, {t.at + t.lasts, func() { w.restore(backup) }}}
 	case kinds:
 	}
 	return nil
@@ -257,6 +262,12 @@ func (w *world) undone() string {
 	for p, messages := range w.script.messages {
 		if committed[p] < int64(len(messages)) {
 			return fmt.Sprintf("partition %d is committed up to %d of %d", p, committed[p], len(messages))
+		}
+	}
+	l := w.ledger()
+	for p := range w.script.messages {
+		if at, ok := l.undecided(int32(p), committed[p]); ok { // it is lost, and no worker has gone back yet
+			return fmt.Sprintf("%v has no fate", at)
 		}
 	}
 	for _, p := range w.store.Parked() {

@@ -48,7 +48,7 @@ func play(t testing.TB, seed uint64, messages int) *played {
 	for left := slices.Clone(p.lanes); ; {
 		lane := random.IntN(testPartitions)
 		n := min(len(left[lane]), 1+random.IntN(50))
-		if _, err := p.store.Apply(t.Context(), left[lane][:n]); err != nil {
+		if _, err := p.store.Apply(t.Context(), "", left[lane][:n]); err != nil {
 			t.Fatal(err)
 		}
 		left[lane] = left[lane][n:]

@@ -40,7 +40,7 @@ func TestHooks(t *testing.T) {
 		}
 		return trouble
 	})
-	if _, err := m.Apply(t.Context(), made); !errors.Is(err, trouble) {
+	if _, err := m.Apply(t.Context(), "", made); !errors.Is(err, trouble) {
 		t.Errorf("Apply = %v, want %v", err, trouble)
 	}
 	if _, ok := m.Row(thing); ok {
@@ -54,17 +54,17 @@ func TestHooks(t *testing.T) {
 		}
 		return trouble
 	})
-	if result, err := m.Apply(t.Context(), made); !errors.Is(err, trouble) || len(result.Outcomes) > 0 {
+	if result, err := m.Apply(t.Context(), "", made); !errors.Is(err, trouble) || len(result.Outcomes) > 0 {
 		t.Errorf("Apply = %v, %v; want %v", result, err, trouble)
 	}
 	m.After(nil)
-	if result, err := m.Apply(t.Context(), made); err != nil || result.Outcomes[0].Verdict != versioning.Duplicate {
+	if result, err := m.Apply(t.Context(), "", made); err != nil || result.Outcomes[0].Verdict != versioning.Duplicate {
 		t.Errorf("Apply = %v, %v; want a duplicate", result, err)
 	}
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.Apply(ended, made); !errors.Is(err, context.Canceled) {
+	if _, err := m.Apply(ended, "", made); !errors.Is(err, context.Canceled) {
 		t.Errorf("Apply with a context that has ended: %v", err)
 	}
 }
@@ -76,7 +76,7 @@ func TestBetween(t *testing.T) {
 	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
 	apply := func(r *versioning.Record) versioning.Verdict {
 		m.Prepare(r)
-		result, err := m.Apply(t.Context(), []*versioning.Record{r})
+		result, err := m.Apply(t.Context(), "", []*versioning.Record{r})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestBetween(t *testing.T) {
 	m.Between(func(context.Context, *versioning.Plan) error { return trouble })
 	lost := record(5, "used")
 	m.Prepare(lost)
-	if _, err := m.Apply(t.Context(), []*versioning.Record{lost}); !errors.Is(err, trouble) || len(m.DeadLetters()) != 1 {
+	if _, err := m.Apply(t.Context(), "", []*versioning.Record{lost}); !errors.Is(err, trouble) || len(m.DeadLetters()) != 1 {
 		t.Errorf("Apply = %v, want %v and nothing written", err, trouble)
 	}
 }
@@ -138,7 +138,7 @@ func TestDecidedInBetween(t *testing.T) {
 			m := versioningtest.NewMemory(versioning.Rules{Machine: machine, MaxParked: 1})
 			apply := func(r *versioning.Record) versioning.Verdict {
 				m.Prepare(r)
-				result, err := m.Apply(t.Context(), []*versioning.Record{r})
+				result, err := m.Apply(t.Context(), "", []*versioning.Record{r})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -172,7 +172,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 50 {
 				r := record(int64(worker*1000+i), "used")
 				m.Prepare(r)
-				if _, err := m.Apply(t.Context(), []*versioning.Record{r}); err != nil {
+				if _, err := m.Apply(t.Context(), "", []*versioning.Record{r}); err != nil {
 					t.Error(err)
 				}
 				m.Rows()
@@ -189,7 +189,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	r := record(9999, "made")
 	m.Prepare(r)
-	result, err := m.Apply(t.Context(), []*versioning.Record{r})
+	result, err := m.Apply(t.Context(), "", []*versioning.Record{r})
 	if err != nil || len(result.Released) != 200 {
 		t.Errorf("%d released, want 200 (%v)", len(result.Released), err)
 	}

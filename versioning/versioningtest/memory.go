@@ -142,7 +142,7 @@ func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int)
 // Apply decides about records and keeps what was decided, all or nothing. Its
 // errors are those of the context and of the functions given to Before, Between
 // and After.
-func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (m *Memory) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	if len(records) == 0 {
 		return versioning.Result{}, nil
 	}
@@ -155,11 +155,11 @@ func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versi
 	if err := ctx.Err(); err != nil {
 		return versioning.Result{}, err
 	}
-	plan, server, err := m.transact(ctx, hooks.between, records)
+	plan, err := m.transact(ctx, on, hooks.between, records)
 	if err != nil {
 		return versioning.Result{}, err
 	}
-	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release, Server: server}
+	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
 	if hooks.after != nil {
 		if err := hooks.after(ctx, result); err != nil {
 			return versioning.Result{}, err
@@ -170,23 +170,26 @@ func (m *Memory) Apply(ctx context.Context, records []*versioning.Record) (versi
 
 // transact reads, decides and writes. The first attempt locks nothing in
 // between; if rows were moved there, the second one does.
-func (m *Memory) transact(ctx context.Context, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, versioning.Server, error) {
+func (m *Memory) transact(ctx context.Context, on versioning.Server, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, error) {
 	plan, server := m.decide(records)
+	if on != "" && on != server {
+		return nil, versioning.ErrServerChanged
+	}
 	if between != nil {
 		if err := between(ctx, plan); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.here() != server {
-		return nil, "", errGone
+		return nil, errGone
 	}
 	if !m.unmoved(plan) {
 		plan = versioning.Fold(m.rules, m.view(records), records)
 	}
 	m.commit(plan)
-	return plan, server, nil
+	return plan, nil
 }
 
 func (m *Memory) decide(records []*versioning.Record) (*versioning.Plan, versioning.Server) {

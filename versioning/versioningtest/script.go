@@ -141,7 +141,7 @@ func (s *script) apply(records []*versioning.Record) versioning.Result {
 	for _, r := range records {
 		s.Prepare(r)
 	}
-	result, err := s.Apply(s.t.Context(), records)
+	result, err := s.Apply(s.t.Context(), "", records)
 	if err != nil {
 		s.t.Fatalf("Apply: %v", err)
 	}

@@ -11,7 +11,7 @@ import (
 type Store interface {
 	Prepare(*versioning.Record)
 	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
-	Apply(context.Context, []*versioning.Record) (versioning.Result, error)
+	Apply(context.Context, versioning.Server, []*versioning.Record) (versioning.Result, error)
 	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
 	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
 }

@@ -104,7 +104,7 @@ func runBorders(t *testing.T, open Open) {
 
 func checkNoRecords(t *testing.T, open Open) {
 	s := newScript(t, open, suiteCase{})
-	result, err := s.Apply(t.Context(), nil)
+	result, err := s.Apply(t.Context(), "", nil)
 	if err != nil || len(result.Outcomes) != 0 || len(result.Released) != 0 {
 		t.Errorf("Apply(nil) = %v, %v; want nothing", result, err)
 	}

@@ -78,8 +78,8 @@ type timedStore struct {
 	meter *meter
 }
 
-func (s timedStore) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
-	result, err := s.Store.Apply(ctx, records)
+func (s timedStore) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	result, err := s.Store.Apply(ctx, on, records)
 	now := time.Now()
 	for _, r := range records[:len(result.Outcomes)] {
 		for _, h := range r.Headers {

@@ -34,7 +34,7 @@ func Preload(ctx context.Context, url string, accounts int) error {
 	for first := 0; first < accounts && ctx.Err() == nil; first += part {
 		last := min(first+part, accounts)
 		group.Go(func() error {
-			_, err := store.Apply(ctx, oldRecords(store, first, last))
+			_, err := store.Apply(ctx, "", oldRecords(store, first, last))
 			return err
 		})
 	}

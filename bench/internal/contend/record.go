@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -103,7 +102,7 @@ type recordingStore struct {
 	recorders []*recorder
 }
 
-func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+func (s *recordingStore) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	n := len(s.recorders)
 	lists, index := make([][]*versioning.Record, n), make([][]int, n)
 	for i, r := range records {
@@ -112,12 +111,10 @@ func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record
 		index[list] = append(index[list], i)
 	}
 	outcomes := make([]versioning.Outcome, len(records))
-	servers := make([]versioning.Server, n)
 	group, ctx := errgroup.WithContext(ctx)
 	for i, r := range s.recorders {
 		group.Go(func() error {
-			result, err := r.store.Apply(ctx, lists[i])
-			servers[i] = result.Server
+			result, err := r.store.Apply(ctx, on, lists[i])
 			for j, outcome := range result.Outcomes {
 				outcomes[index[i][j]] = outcome
 			}
@@ -127,7 +124,5 @@ func (s *recordingStore) Apply(ctx context.Context, records []*versioning.Record
 	if err := group.Wait(); err != nil {
 		return versioning.Result{}, err
 	}
-	// One that has got no records has met no server.
-	servers = slices.DeleteFunc(servers, func(s versioning.Server) bool { return s == "" })
-	return versioning.Result{Outcomes: outcomes, Server: servers[0]}, nil
+	return versioning.Result{Outcomes: outcomes}, nil
 }
