@@ -38,10 +38,10 @@ type process struct {
 	err      error // how it ended
 }
 
-func (n *network) member(name, dir string, postgres, kafka *server) (*member, error) {
+func (n *network) member(name, dir string, database *database, kafka *server) (*member, error) {
 	m := &member{}
 	var err error
-	if m.database, err = n.link(name+"-postgres", postgres.address); err != nil {
+	if m.database, err = n.link(name+"-postgres", database.address()); err != nil {
 		return nil, err
 	}
 	if m.broker, err = n.link(name+"-kafka", kafka.address); err != nil {
@@ -50,7 +50,7 @@ func (n *network) member(name, dir string, postgres, kafka *server) (*member, er
 	if m.log, err = os.Create(filepath.Join(dir, name+".log")); err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}
-	m.job = job{Name: name, Broker: m.broker.Listen, DatabaseURL: databaseURL(m.database.Listen)}
+	m.job = job{Name: name, Broker: m.broker.Listen, DatabaseURL: database.url(m.database.Listen)}
 	return m, nil
 }
 

@@ -11,6 +11,8 @@
 //     wake up as zombies that still believe that they own their partitions;
 //   - kills PostgreSQL (an immediate shutdown: no checkpoint, then recovery) and
 //     the broker (kill -9), and starts them again;
+//   - kills PostgreSQL for good, and has a standby that lacks the last commits take
+//     over, or restores a base backup: the workers have to go back to their marks;
 //   - cuts, slows, chops up and swallows what the workers send and receive;
 //   - takes all connections of a worker's pool, or all of the server's;
 //   - holds locks on rows that the workers want, and on the whole history.

@@ -16,6 +16,8 @@ const (
 	workersFrozen  = "workers frozen"
 	postgresKilled = "PostgreSQL killed"
 	brokerKilled   = "broker killed"
+	failedOver     = "standby promoted"
+	restored       = "backup restored"
 )
 
 // A span is a range of times.
@@ -47,6 +49,8 @@ func (t *torture) faults() []*fault {
 		{name: "workers stopped", every: seconds(15, 40), do: t.stopWorker},
 		{name: workersFrozen, every: seconds(8, 25), do: t.freezeWorker},
 		{name: postgresKilled, every: seconds(20, 45), do: t.killPostgres},
+		{name: failedOver, every: seconds(15, 40), do: t.failOver},
+		{name: restored, every: seconds(20, 50), do: t.restoreBackup},
 		{name: brokerKilled, every: seconds(25, 55), do: t.killBroker},
 		{name: "links poisoned", every: seconds(1, 5), do: t.poisonLink},
 		{name: "links cut", every: seconds(2, 10), do: t.cutLink},
@@ -139,26 +143,77 @@ func (t *torture) freezeWorker(ctx context.Context) error {
 }
 
 func (t *torture) killPostgres(ctx context.Context) error {
-	t.filling.Lock() // the script that starts it needs a connection
-	defer t.filling.Unlock()
-	return t.restart(ctx, t.postgres, seconds(0, 4))
+	t.database.mu.Lock()
+	defer t.database.mu.Unlock()
+	defer t.progress.outage()()
+	if err := t.database.primary.Kill(); err != nil {
+		return err //nolint:wrapcheck // it says it all
+	}
+	sleep(ctx, seconds(0, 4).draw())
+	return t.database.primary.Restart(context.WithoutCancel(ctx)) //nolint:wrapcheck // as above
+}
+
+// failOver replaces PostgreSQL by its standby, which lacks the last commits or has them.
+func (t *torture) failOver(ctx context.Context) error {
+	if rand.IntN(3) > 0 {
+		if err := t.database.cutOff(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+		sleep(ctx, seconds(0.2, 3).draw())
+	}
+	return t.replace(ctx, t.database.failOver)
+}
+
+// restoreBackup replaces PostgreSQL by a backup.
+func (t *torture) restoreBackup(ctx context.Context) error {
+	if err := t.takeBackup(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	sleep(ctx, seconds(1, 10).draw())
+	return t.replace(ctx, t.database.restore)
+}
+
+func (t *torture) takeBackup(ctx context.Context) (err error) {
+	t.database.mu.Lock()
+	defer t.database.mu.Unlock()
+	t.database.backup, err = t.database.primary.Backup(ctx)
+	return err //nolint:wrapcheck // it says it all
+}
+
+// replace replaces PostgreSQL by another server, to which all links lead then, and starts
+// a standby for that.
+func (t *torture) replace(ctx context.Context, by func(context.Context) error) error {
+	t.database.mu.Lock()
+	defer t.database.mu.Unlock()
+	ctx = context.WithoutCancel(ctx)
+	if err := t.switchTo(ctx, by); err != nil {
+		return err
+	}
+	var err error
+	t.database.standby, err = t.database.primary.Standby(ctx)
+	return err //nolint:wrapcheck // it says it all
+}
+
+func (t *torture) switchTo(ctx context.Context, by func(context.Context) error) error {
+	defer t.progress.outage()()
+	if err := by(ctx); err != nil {
+		return err
+	}
+	for _, m := range t.crew {
+		if err := m.database.lead(t.database.address()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *torture) killBroker(ctx context.Context) error {
-	return t.restart(ctx, t.kafka, seconds(0, 3))
-}
-
-func (t *torture) restart(ctx context.Context, s *server, away span) error {
-	began := time.Now()
-	over := t.progress.outage()
-	defer over()
-	if err := s.kill(); err != nil {
+	defer t.progress.outage()()
+	if err := t.kafka.kill(); err != nil {
 		return err
 	}
-	sleep(ctx, away.draw())
-	err := s.start()
-	t.log.Debug("server started again", "script", s.script, "away", time.Since(began))
-	return err
+	sleep(ctx, seconds(0, 3).draw())
+	return t.kafka.start()
 }
 
 // poisons are toxics of toxiproxy, with their attributes.
@@ -198,8 +253,8 @@ func (t *torture) fillPool(ctx context.Context) error {
 
 // fillServer takes all of the server's connections that there are.
 func (t *torture) fillServer(ctx context.Context) error {
-	t.filling.Lock()
-	defer t.filling.Unlock()
+	t.database.mu.Lock()
+	defer t.database.mu.Unlock()
 	var conns []*pgx.Conn
 	defer func() {
 		for _, conn := range conns {
@@ -207,7 +262,7 @@ func (t *torture) fillServer(ctx context.Context) error {
 		}
 	}()
 	for {
-		conn, err := pgx.Connect(ctx, databaseURL(t.postgres.address))
+		conn, err := pgx.Connect(ctx, t.database.url(""))
 		if err != nil { // it is full, or away
 			break
 		}
@@ -229,7 +284,10 @@ func (t *torture) lockHistory(ctx context.Context) error {
 func (t *torture) lock(ctx context.Context, sql string, hold span) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, databaseURL(t.postgres.address))
+	t.database.mu.Lock()
+	url := t.database.url("")
+	t.database.mu.Unlock()
+	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil
 	}

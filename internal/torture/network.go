@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -22,6 +23,8 @@ func newNetwork() *network {
 // A link is a worker's way to a server.
 type link struct {
 	*toxiproxy.Proxy
+
+	mu *sync.Mutex // held while it is down
 }
 
 func (n *network) link(name, server string) (link, error) {
@@ -29,7 +32,7 @@ func (n *network) link(name, server string) (link, error) {
 	if err := n.server.Collection.Add(proxy, true); err != nil {
 		return link{}, fmt.Errorf("proxy %s: %w", name, err)
 	}
-	return link{proxy}, nil
+	return link{proxy, new(sync.Mutex)}, nil
 }
 
 // poison lets something go wrong on the link: a toxic of toxiproxy, with its
@@ -50,8 +53,14 @@ func (l link) poison(kind, attributes string, received bool) error {
 func (l link) heal(ctx context.Context) { l.Toxics.ResetToxics(ctx) }
 
 // cut breaks all the link's connections.
-func (l link) cut() error {
+func (l link) cut() error { return l.lead(l.Upstream) }
+
+// lead has the link lead to another server.
+func (l link) lead(server string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.Stop()
+	l.Upstream = server
 	if err := l.Start(); err != nil {
 		return fmt.Errorf("proxy %s: listen again: %w", l.Name, err)
 	}

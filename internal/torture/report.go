@@ -23,6 +23,8 @@ type summary struct {
 	Freezes        int     `json:"freezes"`
 	PostgresKills  int     `json:"postgres_kills"`
 	BrokerKills    int     `json:"broker_kills"`
+	Failovers      int     `json:"failovers"` // to a standby
+	Restores       int     `json:"restores"`  // of a backup
 	OtherFaults    int     `json:"other_faults"`
 	Redelivered    int     `json:"redelivered"`        // settled again, at least: killed workers do not tell of their last batch
 	SettledIn      float64 `json:"settled_in_seconds"` // after the last fault
@@ -39,6 +41,10 @@ func (s *summary) count(all []*fault) {
 			s.PostgresKills = f.happened
 		case brokerKilled:
 			s.BrokerKills = f.happened
+		case failedOver:
+			s.Failovers = f.happened
+		case restored:
+			s.Restores = f.happened
 		default:
 			s.OtherFaults += f.happened
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +15,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/pawl-go/pawl/migrations"
 )
 
 const (
@@ -35,15 +30,6 @@ type server struct {
 	address string // host:port, once it has started
 	pidFile string
 	signal  syscall.Signal // that kills it
-}
-
-func newPostgres(scripts, dir string) *server {
-	dir = filepath.Join(dir, "postgres")
-	return &server{
-		script: filepath.Join(scripts, "postgres"), dir: dir,
-		pidFile: filepath.Join(dir, "data", "postmaster.pid"),
-		signal:  syscall.SIGQUIT, // an immediate shutdown: kill -9 would leave its children
-	}
 }
 
 func newKafka(scripts, dir string) *server {
@@ -100,37 +86,6 @@ func (s *server) kill() error {
 			return fmt.Errorf("process %d of %s is still there 20 s after it was killed", pid, s.script)
 		}
 		time.Sleep(10 * time.Millisecond)
-	}
-	return nil
-}
-
-// databaseURL is that of the database, at the server or at a proxy for it.
-func databaseURL(address string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword("shop", "shop"), Host: address, Path: "shop", RawQuery: "sslmode=disable"}
-	return u.String()
-}
-
-// prepareDatabase makes the tables, and makes sure that commits last.
-func prepareDatabase(ctx context.Context, postgres *server) error {
-	if err := migrations.Up(ctx, databaseURL(postgres.address)); err != nil {
-		return err //nolint:wrapcheck // it says it all
-	}
-	conn, err := pgx.Connect(ctx, databaseURL(postgres.address))
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
-	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
-		var value string
-		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
-			return fmt.Errorf("look at %s: %w", setting, err)
-		}
-		if value != "on" {
-			return fmt.Errorf("PostgreSQL has %s %s; the promise needs it on", setting, value)
-		}
-	}
-	if _, err := conn.Exec(ctx, schema); err != nil {
-		return fmt.Errorf("make the tables: %w", err)
 	}
 	return nil
 }

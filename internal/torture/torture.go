@@ -33,11 +33,10 @@ type torture struct {
 	cfg      config
 	dir      string
 	log      *slog.Logger
-	postgres *server
+	database *database
 	kafka    *server
 	crew     []*member
 	progress *progress
-	filling  sync.Mutex // held while PostgreSQL has no connections to spare, or none at all
 
 	mu       sync.Mutex
 	failures []error // of workers
@@ -53,16 +52,20 @@ func (t *torture) violation(err error) {
 
 // open starts the servers and the workers.
 func (t *torture) open(ctx context.Context) error {
-	t.postgres, t.kafka = newPostgres(t.cfg.scripts, t.dir), newKafka(t.cfg.scripts, t.dir)
-	if err := errors.Join(t.postgres.start(), t.kafka.start()); err != nil {
+	var err error
+	if t.database, err = startDatabase(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(prepareDatabase(ctx, t.postgres), makeTopic(ctx, t.kafka.address, t.cfg.partitions)); err != nil {
+	t.kafka = newKafka(t.cfg.scripts, t.dir)
+	if err := t.kafka.start(); err != nil {
+		return err
+	}
+	if err := makeTopic(ctx, t.kafka.address, t.cfg.partitions); err != nil {
 		return err
 	}
 	links := newNetwork()
 	for i := range t.cfg.workers {
-		m, err := links.member(fmt.Sprintf("worker-%d", i+1), t.dir, t.postgres, t.kafka)
+		m, err := links.member(fmt.Sprintf("worker-%d", i+1), t.dir, t.database, t.kafka)
 		if err != nil {
 			return err
 		}
@@ -86,7 +89,14 @@ func (t *torture) close() error {
 		}
 		_ = m.log.Close()
 	}
-	return errors.Join(t.kafka.stop(), t.postgres.stop())
+	var err error
+	if t.kafka != nil {
+		err = t.kafka.stop()
+	}
+	if t.database != nil {
+		err = errors.Join(err, t.database.close())
+	}
+	return err
 }
 
 // play lets things go wrong while records are produced, waits until all is
@@ -111,7 +121,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	}
 	s := summary{Records: len(book.entries), Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
 	t.dismiss()
-	e, err := gather(ctx, databaseURL(t.postgres.address))
+	e, err := gather(ctx, t.database.url(""))
 	if err != nil {
 		return false, err
 	}
@@ -153,7 +163,7 @@ func (t *torture) trouble(ctx context.Context, traffic *traffic, faults []*fault
 // settle waits until all is settled, and returns how many records are not.
 func (t *torture) settle(ctx context.Context, book *ledger) (stuck int, err error) {
 	for deadline := time.Now().Add(settleWithin); ; {
-		stuck, err = t.unsettled(ctx, book.parked())
+		stuck, err = t.unsettled(ctx, book)
 		if stuck == 0 && err == nil || ctx.Err() != nil {
 			return stuck, err
 		}
@@ -165,9 +175,9 @@ func (t *torture) settle(ctx context.Context, book *ledger) (stuck int, err erro
 	}
 }
 
-// unsettled returns how many records are not committed, or parked beyond those
-// that have to be.
-func (t *torture) unsettled(ctx context.Context, mayWait int) (int, error) {
+// unsettled returns how many records are not committed, not marked in the database
+// (which has lost them then), or parked beyond those that have to be.
+func (t *torture) unsettled(ctx context.Context, book *ledger) (int, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
 	if err != nil {
 		return 0, fmt.Errorf("look at the group: %w", err)
@@ -182,16 +192,17 @@ func (t *torture) unsettled(ctx context.Context, mayWait int) (int, error) {
 	}
 	stuck := int(lag[group].Lag.Total())
 
-	conn, err := pgx.Connect(ctx, databaseURL(t.postgres.address))
+	conn, err := pgx.Connect(ctx, t.database.url(""))
 	if err != nil {
 		return 0, fmt.Errorf("look at the parked records: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
-	var waiting int
-	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pawl.parked").Scan(&waiting); err != nil {
-		return 0, fmt.Errorf("look at the parked records: %w", err)
+	var waiting, marked int
+	const query = `SELECT (SELECT count(*) FROM pawl.parked), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
+	if err := conn.QueryRow(ctx, query).Scan(&waiting, &marked); err != nil {
+		return 0, fmt.Errorf("look at the parked records and the marks: %w", err)
 	}
-	return stuck + max(0, waiting-mayWait), nil
+	return max(stuck, len(book.entries)-marked) + max(0, waiting-book.parked()), nil
 }
 
 // dismiss stops the workers: each has to end well, at once.

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/migrations"
+)
+
+// A database is a PostgreSQL server, its standby, which is asynchronous, and a base
+// backup. The server is replaced by one of the two now and then.
+type database struct {
+	mu      sync.Mutex // held while one server is replaced by another, or has no connection to spare
+	primary *embedded.Postgres
+	standby *embedded.Postgres
+	backup  *embedded.Postgres // nil: none is kept
+}
+
+func startDatabase(ctx context.Context) (*database, error) {
+	primary, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{Durable: true})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says it all
+	}
+	d := &database{primary: primary}
+	if err := d.prepare(ctx); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	if d.standby, err = primary.Standby(ctx); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *database) close() (err error) {
+	for _, server := range []*embedded.Postgres{d.primary, d.standby, d.backup} {
+		if server != nil {
+			err = errors.Join(err, server.Close())
+		}
+	}
+	return err
+}
+
+// url is the connection string for the primary, or for a proxy of it.
+func (d *database) url(proxy string) string {
+	u, err := url.Parse(d.primary.URL())
+	if err != nil {
+		panic(err) // it is made by package url
+	}
+	if proxy != "" {
+		u.Host = proxy
+	}
+	return u.String()
+}
+
+// address is the primary's host and port.
+func (d *database) address() string {
+	u, err := url.Parse(d.primary.URL())
+	if err != nil {
+		panic(err)
+	}
+	return u.Host
+}
+
+// prepare makes the tables, and makes sure that commits last.
+func (d *database) prepare(ctx context.Context) error {
+	if err := migrations.Up(ctx, d.url("")); err != nil {
+		return err //nolint:wrapcheck // it says it all
+	}
+	conn, err := pgx.Connect(ctx, d.url(""))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		var value string
+		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
+			return fmt.Errorf("look at %s: %w", setting, err)
+		}
+		if value != "on" {
+			return fmt.Errorf("PostgreSQL has %s %s; the promise needs it on", setting, value)
+		}
+	}
+	if _, err := conn.Exec(ctx, schema); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	return nil
+}
+
+func execOn(ctx context.Context, server *embedded.Postgres, statements ...string) error {
+	conn, err := pgx.Connect(ctx, server.URL())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// cutOff keeps from the standby what is committed from now on.
+func (d *database) cutOff(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return execOn(ctx, d.standby, `ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'`, `SELECT pg_reload_conf()`)
+}
+
+// failOver has the standby take over from the primary, which is killed.
+func (d *database) failOver(ctx context.Context) error {
+	if err := d.primary.Kill(); err != nil {
+		return err //nolint:wrapcheck // it says it all
+	}
+	if err := execOn(ctx, d.standby, `SELECT pg_promote()`); err != nil {
+		return err
+	}
+	return d.replace(d.standby)
+}
+
+// restore has the backup take over from the primary, which is killed.
+func (d *database) restore(ctx context.Context) error {
+	if err := errors.Join(d.primary.Kill(), d.backup.Restart(ctx)); err != nil {
+		return err
+	}
+	restored := d.backup
+	d.backup = nil
+	return errors.Join(d.standby.Close(), d.replace(restored))
+}
+
+func (d *database) replace(by *embedded.Postgres) error {
+	former := d.primary
+	d.primary, d.standby = by, nil
+	return former.Close() //nolint:wrapcheck // it says it all
+}
