@@ -65,6 +65,9 @@ func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) (
 		return nil, "", errDead
 	}
 	marks, server, err := h.worker.world.store.Marks(ctx, group, topicIDs)
+	if err == nil {
+		h.worker.on.Store(server)
+	}
 	return marks, h.worker.world.known(server), err
 }
 

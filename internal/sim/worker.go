@@ -32,6 +32,7 @@ type worker struct {
 	mood   *rand.Rand // of the store towards it; belongs to the goroutine of Run
 	been   [boundaries]atomic.Int64
 	dead   atomic.Bool
+	on     atomic.Value // versioning.Server that the worker has read marks from last
 	freeze atomic.Int64 // for how long it is to stand still
 	left   bool         // belongs to the goroutine that plays
 	cancel context.CancelFunc

@@ -238,10 +238,15 @@ func (w *world) endTrouble() {
 // settle waits until all is done.
 func (w *world) settle() {
 	w.log.Info("calm")
-	calmSince := time.Now()
+	calmSince, doneSince := time.Now(), time.Time{}
 	for {
 		undone := w.undone()
-		if undone == "" {
+		switch {
+		case undone != "":
+			doneSince = time.Time{}
+		case doneSince.IsZero():
+			doneSince = time.Now()
+		case time.Since(doneSince) >= w.catchUp():
 			return
 		}
 		if time.Since(calmSince) > patience {
@@ -251,6 +256,15 @@ func (w *world) settle() {
 		w.expel(calmSince)
 		<-time.After(500 * time.Millisecond)
 	}
+}
+
+// catchUp is how long a worker may take, once it has gone back to the marks, until it has
+// settled again what is lost.
+func (w *world) catchUp() time.Duration {
+	if w.wasRestored() {
+		return 15 * time.Second
+	}
+	return 0
 }
 
 // undone says what is still to be done, if anything is.
@@ -264,11 +278,8 @@ func (w *world) undone() string {
 			return fmt.Sprintf("partition %d is committed up to %d of %d", p, committed[p], len(messages))
 		}
 	}
-	l := w.ledger()
-	for p := range w.script.messages {
-		if at, ok := l.undecided(int32(p), committed[p]); ok { // it is lost, and no worker has gone back yet
-			return fmt.Sprintf("%v has no fate", at)
-		}
+	if p, ok := w.behind(); ok {
+		return fmt.Sprintf("partition %d has no worker that knows the server", p)
 	}
 	for _, p := range w.store.Parked() {
 		if row, _ := w.store.Row(p.Entity); row.Version != p.Seen {
@@ -276,6 +287,42 @@ func (w *world) undone() string {
 		}
 	}
 	return ""
+}
+
+// behind returns a partition of which no worker has gone back to the mark, after a
+// backup was restored.
+func (w *world) behind() (partition int32, ok bool) {
+	if !w.wasRestored() {
+		return 0, false
+	}
+	_, here, err := w.store.Marks(context.Background(), group, nil)
+	if err != nil {
+		panic(err) // its context has not ended
+	}
+	owners := make(map[int32]string)
+	if info := w.cluster.GroupInfo(group); info != nil {
+		for _, m := range info.Members {
+			for _, p := range m.Assignment[topic] {
+				owners[p] = m.ClientID
+			}
+		}
+	}
+	for p := range int32(len(w.script.messages)) {
+		knows := slices.ContainsFunc(w.workers, func(worker *worker) bool {
+			on, _ := worker.on.Load().(versioning.Server)
+			return worker.name == owners[p] && on == here && !worker.dead.Load()
+		})
+		if !knows {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+func (w *world) wasRestored() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.met["restore"] > 0
 }
 
 // members says who is in the group.
