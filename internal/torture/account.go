@@ -48,11 +48,6 @@ var transfers = statemachine.MustCompile(statemachine.Definition{
 	Terminal:    statemachine.In(transfer),
 })
 
-const (
-	accountsTable  = "torture.accounts"
-	transfersTable = "torture.transfers"
-)
-
 // The trigger refuses negative amounts, with an SQLSTATE that PostgreSQL does not
 // know, and notes each step that it sees.
 const schema = `
@@ -69,12 +64,13 @@ CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.accounts FOR EACH ROW EXECUTE FUNCTION torture.see('account');
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.transfers FOR EACH ROW EXECUTE FUNCTION torture.see('transfer');`
 
-func tables() []versioning.Table {
+// tablesIn are the tables of a schema.
+func tablesIn(schema string) []versioning.Table {
 	// As many as ever wait for an account while the others' partitions lag.
 	const maxParked = 1_000_000
 	return []versioning.Table{
-		{Machine: account, Name: accountsTable, MaxParked: maxParked},
-		{Machine: transfers, Name: transfersTable, MaxParked: maxParked},
+		{Machine: account, Name: schema + ".accounts", MaxParked: maxParked},
+		{Machine: transfers, Name: schema + ".transfers", MaxParked: maxParked},
 	}
 }
 

@@ -45,29 +45,29 @@ type evidence struct {
 	dead   []place
 }
 
-func gather(ctx context.Context, url string) (e evidence, err error) {
+func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return e, fmt.Errorf("look at the database: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
-	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], `
+	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], t.sql(`
 		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset"
-		FROM pawl.transitions ORDER BY machine, entity, version`); err != nil {
+		FROM pawl.transitions ORDER BY machine, entity, version`)); err != nil {
 		return e, err
 	}
-	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], `
+	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], t.sql(`
 		SELECT 'account', id, state, version FROM torture.accounts
-		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers`); err != nil {
+		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers`)); err != nil {
 		return e, err
 	}
-	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], `SELECT machine, id, state, version FROM torture.seen`); err != nil {
+	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], t.sql(`SELECT machine, id, state, version FROM torture.seen`)); err != nil {
 		return e, err
 	}
-	if e.parked, err = collect(ctx, conn, toPlace, `SELECT partition, "offset" FROM pawl.parked`); err != nil {
+	if e.parked, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.parked`)); err != nil {
 		return e, err
 	}
-	e.dead, err = collect(ctx, conn, toPlace, `SELECT partition, "offset" FROM pawl.dead_letters`)
+	e.dead, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.dead_letters`))
 	return e, err
 }
 

@@ -32,7 +32,7 @@ func play(t testing.TB, seed uint64, messages int) *played {
 	t.Helper()
 	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions)}
 	var rules []versioning.Rules
-	for _, table := range tables() {
+	for _, table := range tablesIn("torture") {
 		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked})
 	}
 	p.store = versioningtest.NewMemory(rules...)
@@ -67,7 +67,7 @@ func (p *played) produce(t testing.TB, all []sending) {
 		}
 		at := place{record.Partition, int64(len(p.lanes[record.Partition]))}
 		p.ledger.add(s, at, nil)
-		r := &versioning.Record{Origin: versioning.Origin{Topic: topic, Partition: at.partition, Offset: at.offset}, Value: record.Value}
+		r := &versioning.Record{Origin: versioning.Origin{Topic: "accounts", Partition: at.partition, Offset: at.offset}, Value: record.Value}
 		r.Changes, r.Err = decode(record)
 		for i := range r.Changes {
 			r.Changes[i].MessageID = s.id

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/embedded"
-	"github.com/pawl-go/pawl/migrations"
 )
 
 // A database is a PostgreSQL server, its standby, which is asynchronous, and a base
@@ -69,8 +68,10 @@ func (d *database) address() string {
 
 // prepare makes the tables, and makes sure that commits last.
 func (d *database) prepare(ctx context.Context) error {
-	if err := migrations.Up(ctx, d.url("")); err != nil {
-		return err //nolint:wrapcheck // it says it all
+	for _, t := range tenants {
+		if err := t.pawl().Up(ctx, d.url("")); err != nil {
+			return err //nolint:wrapcheck // it says it all
+		}
 	}
 	conn, err := pgx.Connect(ctx, d.url(""))
 	if err != nil {
@@ -86,8 +87,10 @@ func (d *database) prepare(ctx context.Context) error {
 			return fmt.Errorf("PostgreSQL has %s %s; the promise needs it on", setting, value)
 		}
 	}
-	if _, err := conn.Exec(ctx, schema); err != nil {
-		return fmt.Errorf("make the tables: %w", err)
+	for _, t := range tenants {
+		if _, err := conn.Exec(ctx, t.sql(schema)); err != nil {
+			return fmt.Errorf("make the tables of tenant %s: %w", t, err)
+		}
 	}
 	return nil
 }

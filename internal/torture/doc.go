@@ -1,10 +1,11 @@
 // Command torture runs Pawl under faults, with real processes, and then checks
 // that the promise was kept: nothing lost, nothing applied twice, nothing stuck.
 //
-// It starts an Apache Kafka broker, a PostgreSQL server and three workers, each a
-// process of its own that reaches both through a proxy of its own, and produces
-// records whose fates it knows beforehand: it writes down in a ledger where the
-// broker has put each. Meanwhile, at random and all at the same time, it
+// It starts an Apache Kafka broker, a PostgreSQL server with a standby, and two workers
+// for each of two tenants, who share the database, with the same keys and message IDs.
+// Each worker is a process of its own that reaches both servers through a proxy of its
+// own. It produces records whose fates it knows beforehand: it writes down in a ledger
+// where the broker has put each. Meanwhile, at random and all at the same time, it
 //
 //   - kills workers (kill -9) or stops them (SIGTERM), and starts others;
 //   - freezes workers for longer than the group waits for them, so that they

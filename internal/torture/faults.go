@@ -145,7 +145,7 @@ func (t *torture) freezeWorker(ctx context.Context) error {
 func (t *torture) killPostgres(ctx context.Context) error {
 	t.database.mu.Lock()
 	defer t.database.mu.Unlock()
-	defer t.progress.outage()()
+	defer t.outage()()
 	if err := t.database.primary.Kill(); err != nil {
 		return err //nolint:wrapcheck // it says it all
 	}
@@ -195,7 +195,7 @@ func (t *torture) replace(ctx context.Context, by func(context.Context) error) e
 }
 
 func (t *torture) switchTo(ctx context.Context, by func(context.Context) error) error {
-	defer t.progress.outage()()
+	defer t.outage()()
 	if err := by(ctx); err != nil {
 		return err
 	}
@@ -208,12 +208,25 @@ func (t *torture) switchTo(ctx context.Context, by func(context.Context) error) 
 }
 
 func (t *torture) killBroker(ctx context.Context) error {
-	defer t.progress.outage()()
+	defer t.outage()()
 	if err := t.kafka.kill(); err != nil {
 		return err
 	}
 	sleep(ctx, seconds(0, 3).draw())
 	return t.kafka.start()
+}
+
+// outage notes that a server has gone; see [progress].
+func (t *torture) outage() (over func()) {
+	var all []func()
+	for _, tenancy := range t.tenancies {
+		all = append(all, tenancy.progress.outage())
+	}
+	return func() {
+		for _, over := range all {
+			over()
+		}
+	}
 }
 
 // poisons are toxics of toxiproxy, with their attributes.
@@ -295,7 +308,7 @@ func (t *torture) lock(ctx context.Context, sql string, hold span) error {
 	if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, sql); err != nil {
+	if _, err := conn.Exec(ctx, tenants[rand.IntN(len(tenants))].sql(sql)); err != nil {
 		return nil
 	}
 	sleep(ctx, hold.draw())

@@ -58,8 +58,8 @@ func parse(args []string) (cfg config, err error) {
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
 	flags.DurationVar(&cfg.duration, "duration", time.Minute, "for how long things go wrong")
 	flags.IntVar(&cfg.rate, "rate", 1000, "records produced a second")
-	flags.IntVar(&cfg.workers, "workers", 3, "worker processes")
-	flags.IntVar(&cfg.partitions, "partitions", 8, "partitions of the topic")
+	flags.IntVar(&cfg.workers, "workers", 2, "worker processes of each of two tenants")
+	flags.IntVar(&cfg.partitions, "partitions", 8, "partitions of each topic")
 	flags.Uint64Var(&cfg.seed, "seed", uint64(time.Now().UnixNano()), "of the traffic; the faults are at random")
 	flags.StringVar(&cfg.scripts, "scripts", ".ci", "folder of the scripts that start Kafka and PostgreSQL")
 	flags.BoolVar(&cfg.verbose, "v", false, "log each fault")
@@ -112,7 +112,10 @@ func run(cfg config) (ok bool, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return false, fmt.Errorf("a folder to work in: %w", err)
 	}
-	t := &torture{cfg: cfg, dir: dir, log: log, progress: newProgress(log)}
+	t := &torture{cfg: cfg, dir: dir, log: log}
+	for _, name := range tenants {
+		t.tenancies = append(t.tenancies, &tenancy{tenant: name, book: newLedger(), progress: newProgress(log.With("tenant", string(name)))})
+	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.open(ctx); err != nil {
 		return false, err

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// produce sends the traffic, so many records a second, until ctx is done. Then it
-// sends what is held back, and waits until the broker has acknowledged all.
-func produce(ctx context.Context, broker string, t *traffic, rate int, p *progress) error {
+// produce sends the traffic to a topic, so many records a second, until ctx is done. Then
+// it sends what is held back, and waits until the broker has acknowledged all.
+func produce(ctx context.Context, broker, topic string, t *traffic, rate int, p *progress) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(broker),
 		kgo.DefaultProduceTopic(topic),

@@ -17,11 +17,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const (
-	topic = "accounts"
-	group = "torture"
-)
-
 // A server is a process that a script of .ci starts and stops, and that can be
 // killed and started again on what it has left.
 type server struct {
@@ -90,14 +85,16 @@ func (s *server) kill() error {
 	return nil
 }
 
-func makeTopic(ctx context.Context, broker string, partitions int) error {
+func makeTopics(ctx context.Context, broker string, partitions int) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {
-		return fmt.Errorf("make the topic: %w", err)
+		return fmt.Errorf("make the topics: %w", err)
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
-		return fmt.Errorf("make the topic: %w", err)
+	for _, t := range tenants {
+		if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, t.topic()); err != nil {
+			return fmt.Errorf("make topic %s: %w", t.topic(), err)
+		}
 	}
 	return nil
 }

@@ -36,7 +36,8 @@ type torture struct {
 	database *database
 	kafka    *server
 	crew     []*member
-	progress *progress
+
+	tenancies []*tenancy
 
 	mu       sync.Mutex
 	failures []error // of workers
@@ -60,21 +61,23 @@ func (t *torture) open(ctx context.Context) error {
 	if err := t.kafka.start(); err != nil {
 		return err
 	}
-	if err := makeTopic(ctx, t.kafka.address, t.cfg.partitions); err != nil {
+	if err := makeTopics(ctx, t.kafka.address, t.cfg.partitions); err != nil {
 		return err
 	}
 	links := newNetwork()
-	for i := range t.cfg.workers {
-		m, err := links.member(fmt.Sprintf("worker-%d", i+1), t.dir, t.database, t.kafka)
-		if err != nil {
-			return err
+	for _, tenancy := range t.tenancies {
+		for i := range t.cfg.workers {
+			m, err := links.member(fmt.Sprintf("worker-%s%d", tenancy.tenant, i+1), t.dir, t.database, t.kafka)
+			if err != nil {
+				return err
+			}
+			m.job.Tenant, m.job.Protocol, m.job.SessionTimeout = tenancy.tenant, t.cfg.protocol, t.cfg.session
+			m.progress, m.exited = tenancy.progress, t.violation
+			if err := m.start(); err != nil {
+				return err
+			}
+			t.crew = append(t.crew, m)
 		}
-		m.job.Protocol, m.job.SessionTimeout = t.cfg.protocol, t.cfg.session
-		m.progress, m.exited = t.progress, t.violation
-		if err := m.start(); err != nil {
-			return err
-		}
-		t.crew = append(t.crew, m)
 	}
 	return nil
 }
@@ -102,68 +105,94 @@ func (t *torture) close() error {
 // play lets things go wrong while records are produced, waits until all is
 // settled, and judges what is left.
 func (t *torture) play(ctx context.Context) (ok bool, err error) {
-	began := time.Now()
-	book, faults := newLedger(), t.faults()
+	began, faults := time.Now(), t.faults()
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	go t.progress.watch(watching)
-
-	if err := t.trouble(ctx, newTraffic(t.cfg.seed, t.cfg.partitions, book), faults); err != nil {
+	for _, tenancy := range t.tenancies {
+		go tenancy.progress.watch(watching)
+	}
+	if err := t.trouble(ctx, faults); err != nil {
 		return false, err
 	}
 	if ctx.Err() != nil {
 		return false, fmt.Errorf("stopped: %w", ctx.Err())
 	}
 	last := time.Now()
-	stuck, err := t.settle(ctx, book)
+	stuck, err := t.settle(ctx)
 	if err != nil {
 		return false, err
 	}
-	s := summary{Records: len(book.entries), Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
+	s := summary{Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
 	t.dismiss()
-	e, err := gather(ctx, t.database.url(""))
-	if err != nil {
-		return false, err
+	var told []string
+	for _, tenancy := range t.tenancies {
+		more, err := tenancy.judge(ctx, t.database.url(""), &s)
+		if err != nil {
+			return false, err
+		}
+		told = append(told, more...)
 	}
-	j := judge(book, e)
-	told := append(append(book.gaps(), j.told...), t.stalls()...)
 	for _, failure := range t.failures {
 		told = append(told, failure.Error())
 	}
-	for _, err := range book.lost {
-		told = append(told, err.Error())
-	}
-	s.Seconds, s.LongestStall = inSeconds(time.Since(began)), inSeconds(t.progress.longest)
-	s.Lost, s.AppliedTwice, s.Wrong, s.WorkerFailures = j.lost, j.twice, j.wrong, len(t.failures)
-	s.Redelivered = max(0, t.progress.records-s.Records)
+	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
 	s.count(faults)
 	s.OK = len(told) == 0 && stuck == 0
 	return s.OK, s.print(os.Stdout, faults, told)
 }
 
-func (t *torture) stalls() []string {
-	if t.progress.longest <= tooLong {
-		return nil
+// judge adds to the summary what became of a tenant's records, and returns what is wrong.
+func (t *tenancy) judge(ctx context.Context, url string, s *summary) (told []string, err error) {
+	e, err := t.gather(ctx, url)
+	if err != nil {
+		return nil, err
 	}
-	return []string{fmt.Sprintf("partition %d did not get on for %v, more than %v", t.progress.where, t.progress.longest.Round(time.Millisecond), tooLong)}
+	j, p := judge(t.book, e), t.progress
+	told = append(t.book.gaps(), j.told...)
+	for _, err := range t.book.lost {
+		told = append(told, err.Error())
+	}
+	if p.longest > tooLong {
+		told = append(told, fmt.Sprintf("partition %d did not get on for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
+	}
+	for i := range told {
+		told[i] = fmt.Sprintf("tenant %s: %s", t.tenant, told[i])
+	}
+	s.Records += len(t.book.entries)
+	s.Redelivered += max(0, p.records-len(t.book.entries))
+	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
+	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
+	return told, nil
 }
 
 // trouble produces records while the faults happen, and returns once they are all
 // mended and the broker has acknowledged the records.
-func (t *torture) trouble(ctx context.Context, traffic *traffic, faults []*fault) error {
+func (t *torture) trouble(ctx context.Context, faults []*fault) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.duration)
 	defer cancel()
-	produced := make(chan error, 1)
-	go func() { produced <- produce(ctx, t.kafka.address, traffic, t.cfg.rate, t.progress) }()
+	produced := make(chan error, len(t.tenancies))
+	for _, tenancy := range t.tenancies { // of one seed: with the same keys and message IDs
+		traffic := newTraffic(t.cfg.seed, t.cfg.partitions, tenancy.book)
+		go func() {
+			produced <- produce(ctx, t.kafka.address, tenancy.topic(), traffic, t.cfg.rate/len(t.tenancies), tenancy.progress)
+		}()
+	}
 	err := t.torment(ctx, faults)
 	cancel()
-	return errors.Join(err, <-produced)
+	for range t.tenancies {
+		err = errors.Join(err, <-produced)
+	}
+	return err
 }
 
 // settle waits until all is settled, and returns how many records are not.
-func (t *torture) settle(ctx context.Context, book *ledger) (stuck int, err error) {
+func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 	for deadline := time.Now().Add(settleWithin); ; {
-		stuck, err = t.unsettled(ctx, book)
+		stuck, err = 0, nil
+		for _, tenancy := range t.tenancies {
+			more, failed := t.unsettled(ctx, tenancy)
+			stuck, err = stuck+more, errors.Join(err, failed)
+		}
 		if stuck == 0 && err == nil || ctx.Err() != nil {
 			return stuck, err
 		}
@@ -177,20 +206,20 @@ func (t *torture) settle(ctx context.Context, book *ledger) (stuck int, err erro
 
 // unsettled returns how many records are not committed, not marked in the database
 // (which has lost them then), or parked beyond those that have to be.
-func (t *torture) unsettled(ctx context.Context, book *ledger) (int, error) {
+func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
 	if err != nil {
 		return 0, fmt.Errorf("look at the group: %w", err)
 	}
 	defer client.Close()
-	lag, err := kadm.NewClient(client).Lag(ctx, group)
+	lag, err := kadm.NewClient(client).Lag(ctx, of.group())
 	if err == nil {
 		err = lag.Error()
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look at the group: %w", err)
 	}
-	stuck := int(lag[group].Lag.Total())
+	stuck := int(lag[of.group()].Lag.Total())
 
 	conn, err := pgx.Connect(ctx, t.database.url(""))
 	if err != nil {
@@ -199,10 +228,10 @@ func (t *torture) unsettled(ctx context.Context, book *ledger) (int, error) {
 	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
 	var waiting, marked int
 	const query = `SELECT (SELECT count(*) FROM pawl.parked), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
-	if err := conn.QueryRow(ctx, query).Scan(&waiting, &marked); err != nil {
+	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked); err != nil {
 		return 0, fmt.Errorf("look at the parked records and the marks: %w", err)
 	}
-	return max(stuck, len(book.entries)-marked) + max(0, waiting-book.parked()), nil
+	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()), nil
 }
 
 // dismiss stops the workers: each has to end well, at once.

@@ -24,6 +24,7 @@ import (
 // A job is what a worker's process is told, by its environment.
 type job struct {
 	Name           string
+	Tenant         tenant
 	Broker         string // a proxy's address
 	DatabaseURL    string
 	Protocol       consumer.Protocol
@@ -75,7 +76,7 @@ func work(description string) error {
 	defer pool.Close()
 	go fillPool(ctx, pool, fill)
 
-	store, err := openStore(ctx, pool, log)
+	store, err := j.openStore(ctx, pool, log)
 	if ctx.Err() != nil {
 		return nil // told to stop before it could begin
 	}
@@ -84,8 +85,8 @@ func work(description string) error {
 	}
 	worker, err := consumer.New(consumer.Config{
 		Client:       j.client(),
-		Group:        group,
-		Topics:       []string{topic},
+		Group:        j.Tenant.group(),
+		Topics:       []string{j.Tenant.topic()},
 		Store:        store,
 		Decode:       decode,
 		Protocol:     j.Protocol,
@@ -104,9 +105,9 @@ func work(description string) error {
 
 // openStore opens the store, however long the database is away: that is what the
 // thing that runs a worker, and starts it again, would do.
-func openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*versioning.Store, error) {
+func (j job) openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*versioning.Store, error) {
 	for {
-		store, err := versioning.Open(ctx, pool, tables()...)
+		store, err := versioning.OpenIn(ctx, pool, j.Tenant.pawl().String(), j.Tenant.tables()...)
 		if err == nil || versioning.CauseOf(err) == versioning.Fatal || ctx.Err() != nil {
 			return store, err //nolint:wrapcheck // it says it all
 		}
