@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,39 +24,64 @@ var errStore = errors.New("the store broke its contract")
 // configuration will help. Records without a verdict are left Undecided.
 func (r *run) apply(work context.Context, b *batch) error {
 	defer stopwatch(&b.took.apply)()
-	connections := min(r.cfg.Connections, len(b.records)/minShare)
+	todo := share{records: b.records, index: make([]int, len(b.records))}
+	for i := range todo.index {
+		todo.index[i] = i
+	}
+	for len(todo.records) > 0 {
+		var err error
+		if todo, err = r.applyShares(work, b, r.shares(work, todo)); err != nil {
+			return r.cantGoOn(err)
+		}
+	}
+	return nil
+}
+
+// shares splits what is to be done into shares that can be settled at the same time.
+func (r *run) shares(work context.Context, todo share) []share {
+	connections := min(r.cfg.Connections, len(todo.records)/minShare)
 	if connections <= 1 {
-		return r.applyWhole(work, b)
+		return []share{todo}
 	}
-	lists, index, err := r.split(work, b.records, connections)
+	lists, index, err := r.split(work, todo.records, connections)
 	if err != nil { // settle will meet the same trouble, and knows what to do
-		return r.applyWhole(work, b)
+		return []share{todo}
 	}
+	shares := make([]share, len(lists))
+	for i, list := range lists {
+		for k, at := range index[i] {
+			index[i][k] = todo.index[at]
+		}
+		shares[i] = share{list, index[i]}
+	}
+	return shares
+}
+
+// applyShares settles shares at the same time. It returns what is to be split again, in
+// the order of the batch.
+func (r *run) applyShares(work context.Context, b *batch, shares []share) (again share, err error) {
 	var mu sync.Mutex // guards b.released
 	var group sync.WaitGroup
-	errs := make([]error, len(lists))
-	for i, list := range lists {
+	errs, left := make([]error, len(shares)), make([]share, len(shares))
+	for i, todo := range shares {
 		errs[i] = errGoexit // unless settle returns
 		group.Go(func() {
-			released, err := r.settle(work, b, share{list, index[i]})
-			errs[i] = err
+			released, rest, err := r.settle(work, b, todo)
+			errs[i], left[i] = err, rest
 			mu.Lock()
 			defer mu.Unlock()
 			b.released = append(b.released, released...)
 		})
 	}
 	group.Wait()
-	return r.cantGoOn(errors.Join(errs...))
-}
-
-// applyWhole settles a batch on one connection.
-func (r *run) applyWhole(work context.Context, b *batch) (err error) {
-	whole := share{records: b.records, index: make([]int, len(b.records))}
-	for i := range whole.index {
-		whole.index[i] = i
+	for _, s := range left {
+		again.index = append(again.index, s.index...)
 	}
-	b.released, err = r.settle(work, b, whole)
-	return r.cantGoOn(err)
+	slices.Sort(again.index)
+	for _, i := range again.index {
+		again.records = append(again.records, b.records[i])
+	}
+	return again, errors.Join(errs...)
 }
 
 func (r *run) cantGoOn(err error) error {
@@ -85,8 +111,8 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 // settle applies a share of the batch until all of it is settled, however long
 // the database is in trouble. It gives up when the work ends, and on records
 // whose partition was taken away before it could begin, or while it had to wait:
-// their new owner settles them.
-func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, err error) {
+// their new owner settles them. It returns what is to be split again.
+func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
 	retry := r.backOff()
 	todo = r.stillOurs(b, todo)
 	most := len(todo.records) // that are given to the store at once
@@ -94,7 +120,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		some := todo.records[:min(most, fitting(todo.records))]
 		result, err := r.attempt(work, some)
 		if err := checkResult(result, err, len(some)); err != nil {
-			return released, err
+			return released, share{}, err
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			most = max(1, len(some)/2) // it may have been too much for the time
@@ -113,23 +139,25 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			continue
 		case errors.Is(err, versioning.ErrServerChanged):
 			r.startOver()
-			return released, nil // all is read again
+			return released, share{}, nil // all is read again
+		case errors.Is(err, versioning.ErrSplitAgain):
+			return released, todo, nil
 		case versioning.CauseOf(err) == versioning.Fatal:
-			return released, err
+			return released, share{}, err
 		}
 		r.vitals.failedToWrite(todo.where(), err)
 		wait := retry.NextBackOff()
 		if work.Err() == nil {
 			if err := r.tellTrouble(b, err, wait); err != nil {
-				return released, err
+				return released, share{}, err
 			}
 		}
 		if !sleep(work, wait) {
-			return released, nil // abandoned: it will be delivered again
+			return released, share{}, nil // abandoned: it will be delivered again
 		}
 		todo = r.stillOurs(b, todo)
 	}
-	return released, nil
+	return released, share{}, nil
 }
 
 // maxApplyBytes bounds what is given to the store at once. The store's statements hold

@@ -385,3 +385,28 @@ func (h *hooks) OnBatch(b consumer.Batch) {
 		h.records.Add(int64(len(b.Records)))
 	}
 }
+
+// Records that a store wants to be split again are, and all are settled once.
+func TestSplitAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 2)
+		for p := range int32(2) {
+			b.produce("orders", p, keys(1000)...)
+		}
+		store := newFake()
+		var calls atomic.Int64
+		store.on(func(_ context.Context, records []*versioning.Record) (int, error) {
+			if calls.Add(1)%2 == 0 {
+				return len(records) / 2, versioning.ErrSplitAgain
+			}
+			return -1, nil
+		})
+		w := start(t, b.config(protocol, store, "orders"))
+		store.awaitCount(t, "orders", 2000)
+		b.awaitCommitted("orders", 0, 1000)
+		b.awaitCommitted("orders", 1, 1000)
+		w.stop()
+	})
+}

@@ -21,6 +21,11 @@ import (
 // errAltered says that a table was altered. Nothing was written.
 var errAltered = errors.New("a table was altered")
 
+// ErrSplitAgain says that a table was altered since [Store.Split] dealt records out to
+// several lists: what is in different lists may be tied together by now. The records
+// without a verdict are to be dealt out again, once no other list is being applied.
+var ErrSplitAgain = errors.New("a table was altered since the records were split; split them again")
+
 // fingerprintOfTable, fingerprintOfTree and fingerprintOfTypes list versions of rows of
 // the catalog, for relations $1 and types $2. Whatever matters here changes one of them:
 // a CHECK is counted in pg_class, a foreign key has triggers, a default is noted with its
@@ -29,7 +34,7 @@ const (
 	fingerprintOfTable = `
 	SELECT 'class ' || oid || ' ' || xmin AS row FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
 	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
-	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
+	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
 	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
 		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1)`
 	fingerprintOfTree = `

@@ -194,3 +194,37 @@ CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		t.Error("no batch has met the trigger")
 	}
 }
+
+// TestSplitAgain alters a table after records were split: they are split again, for what
+// is in different lists is tied together then.
+func TestSplitAgain(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	const n = 100
+	l := &log{}
+	var records []*versioning.Record
+	for i := range n {
+		parent := fmt.Sprint("parent-", i)
+		records = append(records, l.say(parent, "placed"), l.set(fmt.Sprint("child-", i), "placed", versioning.Columns{"note": parent}))
+	}
+	prepare(store, records)
+	lists, _, err := store.Split(t.Context(), records, 4)
+	if err != nil || len(lists) != 4 {
+		t.Fatalf("Split = %d lists, %v; want 4", len(lists), err)
+	}
+	mustExec(t, pool, `ALTER TABLE orders ADD FOREIGN KEY (note) REFERENCES orders`)
+	for _, list := range lists {
+		result, err := store.Apply(t.Context(), "", list)
+		if !errors.Is(err, versioning.ErrSplitAgain) || versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
+			t.Errorf("Apply = %v, %v; want ErrSplitAgain", told(result.Outcomes), err)
+		}
+	}
+	if lists, _, err = store.Split(t.Context(), records, 4); err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		if len(list) > 0 {
+			wantVerdicts(t, apply(t, store, list...), repeat("applied", len(list))...)
+		}
+	}
+}

@@ -43,6 +43,9 @@ var ErrContended = errors.New("rows keep being moved by someone else")
 // database is on another one, which may have lost what came before the records, Apply
 // writes nothing and returns [ErrServerChanged]. Empty is any server.
 //
+// Records that were split, and whose tables were altered since, are not settled any
+// further: the error is [ErrSplitAgain].
+//
 // Another error is one of infrastructure, or a fatal one ([CauseOf] tells): the
 // records from len(Result.Outcomes) on are not settled, and may be given to
 // Apply again. Records must have been through Prepare.
@@ -50,6 +53,9 @@ func (s *Store) Apply(ctx context.Context, on Server, records []*Record) (Result
 	var all Result
 	err := s.again(ctx, func(e *edition) error {
 		done := len(all.Outcomes)
+		if e.mustSplit(records[done:]) {
+			return ErrSplitAgain
+		}
 		e.renew(records[done:])
 		part, err := e.apply(ctx, on, records[done:], fewRecords)
 		if done > 0 {

@@ -3,6 +3,7 @@ package versioning
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -118,6 +119,15 @@ func (s *edition) check(r *Record) error {
 		}
 	}
 	return checkBounds(r) // with the columns
+}
+
+// mustSplit reports, once, that records were dealt out to lists by another edition.
+func (s *edition) mustSplit(records []*Record) bool {
+	must := slices.ContainsFunc(records, func(r *Record) bool { return r.split && r.readyFor != s && r.readyFor != nil })
+	for _, r := range records {
+		r.split = r.split && !must
+	}
+	return must
 }
 
 // renew makes those of records ready that are ready for another edition.

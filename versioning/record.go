@@ -34,6 +34,7 @@ type Record struct {
 	columns  [][]column // by change: Set in the text form of its PostgreSQL type
 	digests  []Digest   // by change, where there are columns: see Record.digest
 	readyFor *edition   // of the store that has prepared it; nil: none has
+	split    bool       // is in one of several lists
 	unfit    bool       // Err is that of its preparation
 	redrive  bool       // read back from pawl.dead_letters, to be judged again
 	kept     *string    // its scope, if it was read back from the database: see Store.scope

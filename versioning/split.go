@@ -61,6 +61,9 @@ func (s *Store) Split(ctx context.Context, records []*Record, n int) (lists [][]
 		}
 	}
 	lists, index = Split(records, ties, n)
+	for _, r := range records {
+		r.split = len(lists) > 1
+	}
 	return lists, index, nil
 }
 
