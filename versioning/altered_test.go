@@ -90,18 +90,31 @@ CREATE POLICY p ON orders USING (true) WITH CHECK (amount > 0 OR id = 'warm')`, 
 			}
 			want := ended(pool, verdicts)
 
-			for _, when := range []string{"before", "after"} {
+			for _, when := range []string{"before", "after", "meanwhile"} {
 				pool, store, l := opened()
 				var records []*versioning.Record
-				if when == "before" {
+				if when != "after" {
 					records = prepared(store, l)
 				}
-				mustExec(t, pool, test.ddl)
+				tx, err := pool.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.Exec(t.Context(), test.ddl); err != nil {
+					t.Fatal(err)
+				}
+				var committed sync.WaitGroup
+				if commit := func() error { return tx.Commit(t.Context()) }; when != "meanwhile" || name == "enum" || name == "new column" { // nothing waits for these
+					err = commit()
+				} else {
+					committed.Go(func() { err = commitOnceAwaited(t, pool, commit) })
+				}
 				if when == "after" {
 					records = prepared(store, l)
 				}
-				result, err := store.Apply(t.Context(), "", records)
-				if err != nil {
+				result, failed := store.Apply(t.Context(), "", records)
+				committed.Wait()
+				if err = errors.Join(err, failed); err != nil {
 					t.Fatalf("prepared %s: Apply: %v", when, err)
 				}
 				if diff := cmp.Diff(want, ended(pool, told(result.Outcomes))); diff != "" {
@@ -110,6 +123,18 @@ CREATE POLICY p ON orders USING (true) WITH CHECK (amount > 0 OR id = 'warm')`, 
 			}
 		})
 	}
+}
+
+// commitOnceAwaited commits when a session waits for a lock, or, for a change that takes
+// none, after a moment.
+func commitOnceAwaited(t *testing.T, pool *pgxpool.Pool, commit func() error) error {
+	t.Helper()
+	for range 200 {
+		if n := query(t, pool, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`); n[0] != "0" {
+			break
+		}
+	}
+	return commit()
 }
 
 // TestUnfitTable alters a table so that the machine can't work with it, and mends it.
