@@ -177,13 +177,13 @@ func (s *edition) decisionOn(records []*Record) decision {
 func (s *edition) settle(ctx context.Context, on Server, d decision, few bool) (*Plan, error) {
 	locks := make(fateLocks)
 	plan, err := s.transact(ctx, on, d, locks, false)
-	if err = s.orAltered(ctx, err); few && (errors.Is(err, errSerial) || isRefusal(err)) {
+	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
 		if isRefusal(err) {
 			locks.exclude() // some record is going to be buried
 		}
 		plan, err = s.transact(ctx, on, d, locks, true)
 	}
-	return plan, s.orAltered(ctx, err)
+	return plan, err
 }
 
 // errSerial says that the rows of a plan are to be written one by one.

@@ -43,7 +43,7 @@ var kinds = []kind{
 	{name: "unique deferrable", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE`, whole: true},
 	{name: "unique deferred", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE INITIALLY DEFERRED`, whole: true},
 	{name: "unique with check", ddl: `ALTER TABLE $t ADD UNIQUE (x), ADD CHECK (y > 0)`, whole: true},
-	{name: "unique generated", ddl: `ALTER TABLE $t ADD g int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, whole: true},
+	{name: "unique generated", ddl: `ALTER TABLE $t ADD u int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, whole: true},
 	{name: "unique by a trigger", whole: true, ddl: `
 ALTER TABLE $t ADD UNIQUE (y);
 CREATE TRIGGER sum_unique BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
