@@ -432,7 +432,7 @@ func isRefusal(err error) bool {
 		return true
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || errors.Is(err, errOwnTables) || len(pgErr.Code) != 5 {
+	if !ok || errors.Is(err, errOwnTables) || errors.Is(err, errAltered) || len(pgErr.Code) != 5 {
 		return false
 	}
 	switch pgErr.Code[:2] {
