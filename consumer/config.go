@@ -152,11 +152,12 @@ type Store interface {
 	// they are true. After an error the first len(Result.Outcomes) records are
 	// settled, and the rest may be given to Apply again. If the database is not on
 	// the server that Marks has returned any more, nothing is written, and the error
-	// is [versioning.ErrServerChanged].
+	// is [versioning.ErrServerChanged]. After a [versioning.ErrSplitAgain] the rest is
+	// split again before that.
 	Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error)
 
 	// Marks returns how far the group has settled partitions, of topics with the
-	// given IDs, and the server that says so.
+	// given IDs, and the server that says so, which must have a name.
 	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
 
 	// SetMarks notes how far the group has settled partitions, if the server is

@@ -38,8 +38,8 @@
 //
 // The database is in trouble: the worker waits and tries again, for as long as it
 // takes. It commits nothing and dead-letters nothing meanwhile, and stays a
-// member of its group. What no attempt can mend, such as a missing right, ends
-// Run with the error.
+// member of its group. What no attempt can mend, such as a missing right on the
+// framework's tables, ends Run with the error.
 //
 // A rebalance that takes partitions away: it waits for the batch in hand, for
 // Config.RebalanceHold at most, and not at all while the database is in trouble, and

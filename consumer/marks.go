@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -87,9 +88,9 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 	return false
 }
 
-// endFatal ends the run for an error of the database that no retry can mend.
+// endFatal ends the run for an error of the store that no retry can mend.
 func (r *run) endFatal(err error) {
-	if versioning.CauseOf(err) == versioning.Fatal {
+	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
 		r.end(r.cantGoOn(err))
 	}
 }
@@ -221,6 +222,9 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 	marks, server, err := r.cfg.Store.Marks(ctx, r.cfg.Group, ids)
 	if err != nil {
 		return nil, err
+	}
+	if server == "" {
+		return nil, fmt.Errorf("%w: Marks names no server", errStore)
 	}
 	if !r.restsOn(server) {
 		return nil, errStartOver

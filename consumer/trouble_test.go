@@ -386,27 +386,63 @@ func (h *hooks) OnBatch(b consumer.Batch) {
 	}
 }
 
-// Records that a store wants to be split again are, and all are settled once.
+// A dealer counts how often records were split.
+type dealer struct {
+	*fake
+
+	splits atomic.Int64
+}
+
+func (d *dealer) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	d.splits.Add(1)
+	return d.fake.Split(ctx, records, n)
+}
+
+// Records that a store wants to be split again are, without a word of trouble, and all
+// are settled once.
 func TestSplitAgain(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
-		b.topic("orders", 2)
-		for p := range int32(2) {
-			b.produce("orders", p, keys(1000)...)
-		}
-		store := newFake()
+		b.topic("orders", 1)
+		b.produce("orders", 0, keys(2000)...)
+		store := &dealer{fake: newFake()}
 		var calls atomic.Int64
 		store.on(func(_ context.Context, records []*versioning.Record) (int, error) {
-			if calls.Add(1)%2 == 0 {
+			if calls.Add(1) <= 4 { // the lists of the first split
 				return len(records) / 2, versioning.ErrSplitAgain
 			}
 			return -1, nil
 		})
 		w := start(t, b.config(protocol, store, "orders"))
 		store.awaitCount(t, "orders", 2000)
-		b.awaitCommitted("orders", 0, 1000)
-		b.awaitCommitted("orders", 1, 1000)
+		b.awaitCommitted("orders", 0, 2000)
 		w.stop()
+		if n := store.splits.Load(); n != 2 {
+			t.Errorf("the records were split %d times, want 2", n)
+		}
+		if got := w.logs.matching("database in trouble"); len(got) > 0 {
+			t.Errorf("trouble: %v", got)
+		}
+	})
+}
+
+// A nameless is a store that does not say on which server it is.
+type nameless struct{ *fake }
+
+func (nameless) Marks(context.Context, string, [][16]byte) ([]versioning.Mark, versioning.Server, error) {
+	return nil, "", nil
+}
+
+// Without the server's name nothing could ever be committed: that ends Run.
+func TestServerWithoutName(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		w := start(t, b.config(protocol, nameless{newFake()}, "orders"))
+		if err := w.wait(); err == nil || !strings.Contains(err.Error(), "contract") {
+			t.Errorf("Run = %v, want an error about the store's contract", err)
+		}
 	})
 }

@@ -37,7 +37,7 @@ func New(cfg Config) (*Worker, error) {
 //
 // Trouble with the broker or the database does not end Run: it is logged and
 // retried for as long as it takes, and no offset is committed meanwhile. What no
-// retry can mend does: a missing right, a missing schema, a refused login. So does a
+// retry can mend does: a missing right on the framework's tables, a refused login. So does a
 // panic of a Hook or of the Logger, a [PanicError]. A worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {

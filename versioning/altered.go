@@ -32,7 +32,7 @@ var ErrSplitAgain = errors.New("a table was altered since the records were split
 // column.
 const (
 	fingerprintOfTable = `
-	SELECT 'class ' || oid || ' ' || xmin AS row FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
+	SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
 	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
 	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
 	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
@@ -74,14 +74,14 @@ func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
 	if err := conn.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&relations, &types, &hasChildren); err != nil {
 		return err
 	}
-	rows, args := fingerprintOfTable, []any{relations}
+	parts, args := fingerprintOfTable, []any{relations}
 	if hasChildren {
-		rows += fingerprintOfTree
+		parts += fingerprintOfTree
 	}
 	if len(types) > 0 {
-		rows, args = rows+fingerprintOfTypes, append(args, types)
+		parts, args = parts+fingerprintOfTypes, append(args, types)
 	}
-	t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(row, 0)), 0) FROM (` + rows + `) AS rows`, args: args}
+	t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
 	now, err := t.picture.now(ctx, conn)
 	t.picture.fingerprint = now
 	return err
