@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // A Result is what became of a batch.
@@ -57,23 +56,40 @@ func (s *Store) Apply(ctx context.Context, on Server, records []*Record) (Result
 			return ErrSplitAgain
 		}
 		e.renew(records[done:])
-		part, err := e.apply(ctx, on, records[done:], fewRecords)
+		few := fewRecords
+		if s.refusing.Load() {
+			few = manyRecords
+		}
+		part, err := e.apply(ctx, on, records[done:], few)
 		if done > 0 {
 			part = all.and(part, records[:done])
 		}
 		all = part
 		return err
 	})
+	if n := len(all.Outcomes); n > 0 {
+		s.refusing.Store(refusedOf(all.Outcomes) > n/fewRecords)
+	}
 	return all, err
+}
+
+// refusedOf returns how many records PostgreSQL refused.
+func refusedOf(outcomes []Outcome) (n int) {
+	for i := range outcomes {
+		if outcomes[i].Reason == ReasonConstraint {
+			n++
+		}
+	}
+	return n
 }
 
 // fewRecords and manyRecords bound the records whose rows are written one by one in one
 // transaction, to find out which of them PostgreSQL refuses: few where that is rare, for
 // all others are written as a set then, and many where one part of a batch after the
-// other has such records.
+// other, or the last batch, has such records.
 const (
 	fewRecords  = 64
-	manyRecords = 512
+	manyRecords = 2048
 )
 
 func (s *edition) apply(ctx context.Context, on Server, records []*Record, few int) (Result, error) {
@@ -117,7 +133,7 @@ func (s *edition) applyParts(ctx context.Context, on Server, records []*Record, 
 	for done := 0; done < len(records); done += size {
 		part, err := s.apply(ctx, on, records[done:min(done+size, len(records))], few)
 		all = all.and(part, records[:done])
-		if slices.ContainsFunc(part.Outcomes, func(o Outcome) bool { return o.Reason == ReasonConstraint }) {
+		if refusedOf(part.Outcomes) > 0 {
 			few = manyRecords
 		}
 		if err != nil {

@@ -23,6 +23,8 @@ type Store struct {
 
 	renewing sync.Mutex
 	edition  atomic.Pointer[edition]
+
+	refusing atomic.Bool // PostgreSQL refused a good part of the last batch
 }
 
 // An edition is what a store works by: its tables as the catalog says they are. When
