@@ -2,8 +2,11 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +127,70 @@ func TestTopicIsRecreated(t *testing.T) {
 		}
 		if len(ids) != 2 {
 			t.Errorf("records of %d topic IDs, want 2", len(ids))
+		}
+	})
+}
+
+// A topic that is deleted and made again while a batch of the old one is being applied:
+// no commit is about the new one before its own records are settled, and each of those is
+// settled once.
+func TestTopicIsRecreatedInTheMiddleOfABatch(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		for _, first := range []error{nil, errors.New("down")} {
+			b := startBroker(t)
+			b.topic("orders", 1)
+			b.topic("payments", 1)
+			store := newFake()
+			reached, release := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			store.on(func(_ context.Context, records []*versioning.Record) (settled int, err error) {
+				if records[0].Origin.Topic == "orders" {
+					once.Do(func() {
+						close(reached)
+						<-release
+						err = first
+					})
+				}
+				if err == nil {
+					settled = -1
+				}
+				return settled, err
+			})
+			w := start(t, b.config(protocol, store, "orders", "payments"))
+			b.produce("orders", 0, keys(20)...)
+			<-reached
+			if err := b.DeleteTopic("orders"); err != nil {
+				t.Fatal(err)
+			}
+			b.topic("orders", 1)
+			b.produceAnew("orders", 0, keys(8)...) // fewer than the old one had
+			pass(5 * time.Second)
+			close(release)
+			b.awaitCommitted("orders", 0, 8)
+			b.produceAnew("orders", 0, "more")
+			b.awaitCommitted("orders", 0, 9)
+			w.stop()
+			for _, c := range b.seenCommits() {
+				if c.topic == "orders" && c.offset > 9 {
+					t.Errorf("offset %d, of the old topic, was committed for the new one", c.offset)
+				}
+			}
+			settled := make(map[[16]byte]int)
+			for origin, times := range store.settled {
+				settled[origin.TopicID]++
+				if times != 1 {
+					t.Errorf("%v was settled %d times", origin, times)
+				}
+			}
+			var counts []int
+			for _, n := range settled {
+				counts = append(counts, n)
+			}
+			slices.Sort(counts)
+			if first == nil && !slices.Equal(counts, []int{9, 20}) || !slices.Contains(counts, 9) {
+				t.Errorf("settled %v records of the topics, want 9 of the new one", counts)
+			}
 		}
 	})
 }
