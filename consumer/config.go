@@ -161,8 +161,8 @@ type Store interface {
 	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
 
 	// SetMarks notes how far the group has settled partitions, if the server is
-	// the given one still; if not, it returns [versioning.ErrServerChanged].
-	// Offsets are committed after that.
+	// the given one still, and has none of the marks behind its Last; if not, it returns
+	// [versioning.ErrServerChanged]. Offsets are committed after that.
 	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
 }
 

@@ -81,7 +81,7 @@ func (l *logger) mark(err error) {
 
 // serverChanged tells of a run that starts over.
 func (l *logger) serverChanged() {
-	l.limited(slog.LevelWarn, "database server was restarted or replaced, and may have lost commits; going back to its marks", "")
+	l.limited(slog.LevelWarn, "database server was restarted or replaced, or the database restored, and may have lost commits; going back to its marks", "")
 }
 
 // back tells of a partition of which the database has lost what was committed. An

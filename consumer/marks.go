@@ -15,6 +15,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
+// errNoTopicID says that the broker does not tell of a topic just now. A mark is of a
+// topic with its ID, so none can be looked for.
+var errNoTopicID = errors.New("the broker does not tell the topic's ID")
+
 // errStartOver ends a run that has to go back to the marks: the database server is
 // another one than the one that has settled the records of this run, and may lack some.
 // The next run is a new member of the group, which asks for the marks.
@@ -30,6 +34,30 @@ type base struct {
 	mu      sync.Mutex
 	now     versioning.Server // empty: none yet
 	changed bool
+	last    map[markOf]int64 // what the marks were when they were last read or written
+}
+
+// markOf names a mark of the group's.
+type markOf struct {
+	topicID   [16]byte
+	partition int32
+}
+
+// set notes what a mark is.
+func (b *base) set(of markOf, offset int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last == nil {
+		b.last = make(map[markOf]int64)
+	}
+	b.last[of] = offset
+}
+
+// was returns what a mark was; 0 if there was none.
+func (b *base) was(of markOf) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[of]
 }
 
 // restsOn notes that marks were read from a server. If it is another one than the run has
@@ -71,11 +99,15 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 	}
 	marks := make([]versioning.Mark, 0, len(due))
 	for at, m := range due {
-		marks = append(marks, versioning.Mark{Topic: at.topic, TopicID: m.topicID, Partition: at.id, Offset: m.next.Offset})
+		last := r.base.was(markOf{m.topicID, at.id})
+		marks = append(marks, versioning.Mark{Topic: at.topic, TopicID: m.topicID, Partition: at.id, Offset: m.next.Offset, Last: last})
 	}
 	err := r.cfg.Store.SetMarks(ctx, r.cfg.Group, server, marks)
 	switch {
 	case err == nil:
+		for _, m := range marks {
+			r.base.set(markOf{m.TopicID, m.Partition}, m.Offset)
+		}
 		r.vitals.marked()
 		return true
 	case errors.Is(err, versioning.ErrServerChanged):
@@ -214,10 +246,12 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 		return nil, err
 	}
 	var ids [][16]byte
-	for topic, id := range names {
-		if _, ok := of[topic]; ok {
-			ids = append(ids, id, topicID(topic, [16]byte{})) // the broker may have given none before
+	for topic := range of {
+		id, ok := names[topic]
+		if !ok {
+			return nil, fmt.Errorf("%w: %s", errNoTopicID, topic)
 		}
+		ids = append(ids, id, topicID(topic, [16]byte{})) // the broker may have given none before
 	}
 	marks, server, err := r.cfg.Store.Marks(ctx, r.cfg.Group, ids)
 	if err != nil {
@@ -229,8 +263,14 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 	if !r.restsOn(server) {
 		return nil, errStartOver
 	}
+	for topic, partitions := range of {
+		for id := range partitions {
+			r.base.set(markOf{names[topic], id}, 0)
+		}
+	}
 	found := make(map[partition]int64, len(marks))
 	for _, m := range marks {
+		r.base.set(markOf{m.TopicID, m.Partition}, m.Offset)
 		for topic, id := range names {
 			at := partition{topic, m.Partition}
 			if _, ok := found[at]; id == m.TopicID || !ok && m.TopicID == topicID(topic, [16]byte{}) {

@@ -1,12 +1,16 @@
 package consumer_test
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
@@ -186,5 +190,92 @@ func TestMarkWithoutOffset(t *testing.T) {
 		worker = start(t, cfg)
 		awaitRows(t, store, 4)
 		worker.stop()
+	})
+}
+
+// A worker finds that a mark is behind what it was, on the same server: the table was
+// restored under it.
+func TestMarkSetBack(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		store := backed()
+		worker := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 5)...)
+		b.awaitCommitted("t", 0, 5)
+		ids, err := b.admin.ListTopics(t.Context(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, server, err := store.Marks(t.Context(), group, nil)
+		if err == nil {
+			err = store.SetMarks(t.Context(), group, server, []versioning.Mark{{Topic: "t", TopicID: ids["t"].ID, Offset: 2, Last: 5}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.produce("t", 0, span(5, 6)...)
+		await(t, time.Minute, func() error {
+			if len(worker.logs.matching(goesBack, "topic=t partition=0 committed=5 offset=2")) == 0 {
+				return errors.New("the worker has not gone back")
+			}
+			return nil
+		})
+		awaitRows(t, store, 6)
+		b.awaitCommitted("t", 0, 6)
+		worker.stop()
+	})
+}
+
+// A broker that does not tell of a topic for a while, as while it looks for a leader,
+// gives no ID to look for marks by: none may be taken for lost.
+func TestTopicIDComesLate(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		store := backed()
+		worker := start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(0, 5)...)
+		b.awaitCommitted("t", 0, 5)
+		worker.stop()
+		var mu sync.Mutex
+		asked, answers := false, 3 // those without the topic, after the offsets were fetched
+		b.ControlKey(int16(kmsg.OffsetFetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+			b.KeepControl()
+			mu.Lock()
+			defer mu.Unlock()
+			asked = true
+			return nil, nil, false
+		})
+		b.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			b.KeepControl()
+			mu.Lock()
+			defer mu.Unlock()
+			if !asked || answers == 0 {
+				return nil, nil, false
+			}
+			answers--
+			response := request.ResponseKind().(*kmsg.MetadataResponse)
+			broker := kmsg.NewMetadataResponseBroker()
+			broker.Host, broker.Port = "localhost", 9092
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic, topic.ErrorCode = new("t"), kerr.LeaderNotAvailable.Code
+			response.Brokers, response.Topics = append(response.Brokers, broker), append(response.Topics, topic)
+			return response, nil, true
+		})
+		worker = start(t, b.config(protocol, store, "t"))
+		b.produce("t", 0, span(5, 6)...)
+		awaitRows(t, store, 6)
+		b.awaitCommitted("t", 0, 6)
+		worker.stop()
+		if mu.Lock(); answers > 0 {
+			t.Errorf("%d answers without the topic were not asked for", answers)
+		}
+		mu.Unlock()
+		if got := worker.logs.matching(goesBack); len(got) > 0 {
+			t.Errorf("the worker takes a mark for lost:\n%s", worker.logs)
+		}
 	})
 }

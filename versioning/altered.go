@@ -26,79 +26,95 @@ var errAltered = errors.New("a table was altered")
 // without a verdict are to be dealt out again, once no other list is being applied.
 var ErrSplitAgain = errors.New("a table was altered since the records were split; split them again")
 
-// fingerprintOfTable, fingerprintOfTree and fingerprintOfTypes list versions of rows of
-// the catalog, for relations $1 and types $2. Whatever matters here changes one of them:
-// a CHECK is counted in pg_class, a foreign key has triggers, a default is noted with its
-// column.
-const (
-	fingerprintOfTable = `
-	SELECT 'class ' || oid || ' ' || xmin AS part FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
+// fingerprintSQL stands for the versions of all rows of the catalog that a store rests
+// on: those about relations $1, a table with its partitions, about types $2 and
+// collations $3, and about which table is called $4. Whatever matters here changes one of
+// them. Some of it is not in a row of its own: a CHECK is counted in pg_class, and a
+// default is noted with its column.
+//
+// The triggers of foreign keys are left out: those keys that matter are constraints of
+// the table itself, and one of another table to this one may be made by a trigger, in
+// the middle of a transaction.
+const fingerprintSQL = `
+SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (
+	SELECT 'name ' || pg_catalog.to_regclass($4)::oid AS part
+	UNION ALL SELECT 'class ' || oid || ' ' || xmin || pg_catalog.row_security_active(oid) FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
+	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)
 	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
 	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
+	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
+	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($1)
 	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
-		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1)`
-	fingerprintOfTree = `
-	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)`
-	fingerprintOfTypes = `
-	UNION ALL SELECT 'type ' || oid || ' ' || xmin FROM pg_catalog.pg_type WHERE oid = ANY ($2::oid[])
+		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1) AND NOT t.tgisinternal
+	UNION ALL SELECT 'function ' || p.oid || ' ' || p.xmin FROM (
+			SELECT 'pg_catalog.pg_attrdef'::regclass AS of, oid FROM pg_catalog.pg_attrdef WHERE adrelid = ANY ($1)
+			UNION ALL SELECT 'pg_catalog.pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
+			UNION ALL SELECT 'pg_catalog.pg_class'::regclass, indexrelid FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
+		) AS user_
+		JOIN pg_catalog.pg_depend AS d ON d.classid = user_.of AND d.objid = user_.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+		JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
+	UNION ALL SELECT 'type ' || t.oid || ' ' || t.xmin || ' ' || n.xmin FROM pg_catalog.pg_type AS t
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = ANY ($2::oid[])
 	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($2)
-	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)`
-)
+	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)
+	UNION ALL SELECT 'collation ' || c.oid || ' ' || c.xmin || ' ' || n.xmin FROM pg_catalog.pg_collation AS c
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = ANY ($3::oid[])
+) AS parts`
 
 // relationsQuery lists table $1 with its partitions and the tables that inherit from it,
-// and the types of their columns that somebody has made, down to those below domains.
+// and the types and collations of its columns that somebody has made, the types down to
+// those below domains and to the elements of arrays.
 const relationsQuery = `
 WITH RECURSIVE tree AS (
 	SELECT $1::oid AS oid
 	UNION
 	SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid
+), columns AS (
+	SELECT atttypid, attcollation FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
 ), used AS (
-	SELECT a.atttypid AS oid FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	SELECT atttypid AS oid FROM columns
 	UNION
-	SELECT t.typbasetype FROM pg_catalog.pg_type AS t JOIN used ON t.oid = used.oid WHERE t.typtype = 'd'
+	SELECT CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
+	FROM pg_catalog.pg_type AS t JOIN used ON t.oid = used.oid WHERE t.typtype = 'd' OR t.typcategory = 'A'
 )
-SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384), (SELECT relhassubclass FROM pg_catalog.pg_class WHERE oid = $1)`
+SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384),
+       ARRAY(SELECT DISTINCT attcollation FROM columns WHERE attcollation >= 16384)`
 
 // A picture is what the catalog said of a table at one time.
 type picture struct {
-	sql         string // a query for the fingerprint
-	args        []any  // of that
-	fingerprint string // stands for the versions of all rows of the catalog that are about the table
+	args        []any  // of fingerprintSQL
+	fingerprint string // what it returned
 }
 
 // takePicture is called before anything else is read about the table: what is altered
 // meanwhile is found to differ.
 func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
-	var relations, types []uint32
-	var hasChildren bool
-	if err := conn.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&relations, &types, &hasChildren); err != nil {
+	return pgx.BeginTxFunc(ctx, conn, atOnce, func(tx pgx.Tx) (err error) {
+		var relations, types, collations []uint32
+		if err := tx.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&relations, &types, &collations); err != nil {
+			return err
+		}
+		t.picture.args = []any{relations, types, collations, t.ident}
+		t.picture.fingerprint, err = t.picture.now(ctx, tx)
 		return err
-	}
-	parts, args := fingerprintOfTable, []any{relations}
-	if hasChildren {
-		parts += fingerprintOfTree
-	}
-	if len(types) > 0 {
-		parts, args = parts+fingerprintOfTypes, append(args, types)
-	}
-	t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
-	now, err := t.picture.now(ctx, conn)
-	t.picture.fingerprint = now
-	return err
+	})
 }
+
+// atOnce are the options of a transaction whose queries see the database at one time.
+var atOnce = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
 // now returns what the fingerprint is by now.
 func (p *picture) now(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
 ) (fingerprint string, err error) {
-	err = db.QueryRow(ctx, p.sql, append([]any{alone}, p.args...)...).Scan(&fingerprint)
+	err = db.QueryRow(ctx, fingerprintSQL, append([]any{alone}, p.args...)...).Scan(&fingerprint)
 	return fingerprint, err
 }
 
 // guard returns a query for a row if the fingerprint is still the same.
 func (p *picture) guard() (sql string, args []any) {
-	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, p.sql, len(p.args)+1), append(slices.Clone(p.args), p.fingerprint)
+	return `SELECT true FROM (` + fingerprintSQL + `) AS now(fingerprint) WHERE fingerprint = $5`, append(slices.Clone(p.args), p.fingerprint)
 }
 
 // unaltered guards what rests on the catalog: rows that are written, and records that
@@ -114,9 +130,9 @@ func (w *writer) unaltered(plan *Plan, moves []*Move) {
 }
 
 // orAltered returns errAltered, with the error, if one of the tables was altered and the
-// error may come of that. Refused data is no sign of it: what becomes of that is guarded.
+// error may come of that.
 func (s *edition) orAltered(ctx context.Context, err error) error {
-	if cause := CauseOf(err); cause != Fatal && !errors.Is(err, errMoved) && (cause == Data || !isRefusal(err)) || errors.Is(err, errAltered) {
+	if !mayComeOfAltering(err) {
 		return err
 	}
 	for _, t := range s.tables {
@@ -125,6 +141,24 @@ func (s *edition) orAltered(ctx context.Context, err error) error {
 		}
 	}
 	return err
+}
+
+// mayComeOfAltering reports whether an error is a sign that a table may have been
+// altered. Data that PostgreSQL refuses is none where it is written: what becomes of that
+// is guarded.
+func mayComeOfAltering(err error) bool {
+	if errors.Is(err, errAltered) {
+		return false // it is known
+	}
+	switch CauseOf(err) {
+	case NoCause:
+		return false
+	case Fatal:
+		return true
+	case Data:
+		return errors.Is(err, errRead)
+	}
+	return isRefusal(err) || errors.Is(err, errMoved) || errors.Is(err, ErrAllRefused)
 }
 
 // renew has the store work by what the catalog says now, if it still works by an
@@ -139,6 +173,11 @@ func (s *Store) renew(ctx context.Context, old *edition) error {
 		e, err := s.inspect(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("%w, and can't be worked with until it is mended: %w", errAltered, err)
+		}
+		for _, t := range e.tables {
+			if before := old.byMachine[t.Machine.Name()]; before != nil {
+				t.refusals.goOn(&before.refusals)
+			}
 		}
 		s.edition.Store(e)
 		return nil

@@ -101,6 +101,40 @@ func (t *types) text(c *tableColumn, value any) (text string, null bool, err err
 	return text, false, nil
 }
 
+// plain returns what a value is by itself, whatever column it is for: the text of the
+// type that its Go type stands for, or what it says to SQL, or JSON. What is none of
+// these is its text in the column's type, which is encoded.
+func (t *types) plain(value any, encoded string) (text string, null bool) {
+	switch v := value.(type) {
+	case nil:
+		return "", true
+	case string:
+		return v, false
+	case int:
+		return strconv.Itoa(v), false
+	case int64:
+		return strconv.FormatInt(v, 10), false
+	case bool:
+		return strconv.FormatBool(v), false
+	}
+	t.mu.Lock()
+	typ, known := t.typ.TypeForValue(value)
+	t.mu.Unlock()
+	oids := []uint32{pgtype.TextOID, pgtype.JSONOID}
+	if known {
+		oids = []uint32{typ.OID}
+	}
+	for _, oid := range oids {
+		if buf, err := t.encodeText(oid, value); err == nil {
+			return string(buf), buf == nil
+		}
+	}
+	if encoded != "" {
+		return encoded, false
+	}
+	return fmt.Sprint(value), false
+}
+
 // encodeText calls methods of the value, which may panic.
 func (t *types) encodeText(oid uint32, value any) (buf []byte, err error) {
 	t.mu.Lock()

@@ -32,12 +32,21 @@ func (r *Record) digest(change int) Digest {
 // Digest returns the digest of the change that made the step.
 func (s *Step) Digest() Digest { return s.Record.digest(s.Change) }
 
-// digestOfColumns returns the digest of a change that sets encoded columns, which are
-// in the order of their names.
-func (t *table) digestOfColumns(event statemachine.Event, columns []column) Digest {
-	d := digestOf(event)
-	for i := range columns {
-		d.column(t.columns[columns[i].at].name, columns[i].text, columns[i].null)
+// digest returns the digest of a change of a table. Values count as they are by
+// themselves, not as what their columns make of them: the table may be altered before
+// the message comes again. Columns are the encoded ones, or nil if they don't fit.
+func (t *types) digest(table *table, c *Change, columns []column) Digest {
+	d := digestOf(c.Event)
+	for i := range columns { // which are in the order of their names
+		name := table.columns[columns[i].at].name
+		text, null := t.plain(c.Set[name], columns[i].text)
+		d.column(name, text, null)
+	}
+	if columns == nil {
+		for _, name := range slices.Sorted(maps.Keys(c.Set)) {
+			text, null := t.plain(c.Set[name], "")
+			d.column(name, text, null)
+		}
 	}
 	return d.sum()
 }

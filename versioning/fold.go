@@ -220,6 +220,10 @@ func (f *folder) try(r *Record) Outcome {
 			worst = outcome
 		}
 	}
+	if r.misfit != nil && (worst.Verdict == Applied || worst.Verdict == Early) {
+		f.undo()
+		return rejection(r, r.misfit)
+	}
 	if worst.Verdict > Applied {
 		f.undo()
 		return worst

@@ -17,43 +17,63 @@ type Mark struct {
 	TopicID   [16]byte // as in [Origin]
 	Partition int32
 	Offset    int64 // of the next record
+
+	// Last is for SetMarks: the offset that the caller has last read from, or written to,
+	// this mark; 0 if there was none. A database that has less has lost commits.
+	Last int64
 }
 
-// A Server is one run of a PostgreSQL server, from its start to its end. Two values
-// differ where a server was restarted, or restored from a backup, or where its standby
-// has taken over: what was committed before may be lost. Empty is none, or several.
+// A Server is one run of a PostgreSQL server, from its start to its end, with one
+// database and its table of marks. Two values differ where a server was restarted, where
+// its standby has taken over, or where the database, or the framework's tables in it,
+// were restored from a backup: what was committed before may be lost. Empty is none, or
+// several.
 type Server string
 
-// ErrServerChanged says that the database is not on the server that has settled the
-// records, which may have taken them along. Nothing was written: read the marks, and
-// consume from there.
-var ErrServerChanged = errors.New("the database server was restarted or replaced, and may have lost commits; go on from its marks")
+// ErrServerChanged says that the database is not the one that has settled the records, or
+// has lost some of that, and may have taken more along. Nothing was written: read the
+// marks, and consume from there.
+var ErrServerChanged = errors.New("the database server was restarted or replaced, or the database restored, and may have lost commits; go on from its marks")
 
-// serverSQL is a Server. The time at which the server started is the best that any
-// role may ask for, through any pooler.
-const serverSQL = `extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text`
+// serverSQL is a Server, for a table of marks called $1. The time at which the server
+// started is the best that any role may ask for, through any pooler.
+const serverSQL = `extract(epoch FROM pg_catalog.pg_postmaster_start_time()) || ' ' ||
+       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) || ' ' || coalesce(pg_catalog.to_regclass($1)::oid, 0)`
 
-// marksSQL reads the marks of group $1 on topics with the IDs $2, with the server in
+// marksTable is the name of the table of marks, for serverSQL.
+func (s *schema) marksTable() string { return s.quoted + ".marks" }
+
+// marksSQL reads the marks of group $2 on topics with the IDs $3, with the server in
 // each row, and in one if there is no mark.
 const marksSQL pawlSQL = `
 SELECT s.server, m.topic, m.topic_id, m.partition, m."offset"
 FROM (SELECT ` + serverSQL + ` AS server) AS s
-LEFT JOIN pawl.marks AS m ON m."group" = $1 AND m.topic_id = ANY ($2::uuid[])`
+LEFT JOIN pawl.marks AS m ON m."group" = $2 AND m.topic_id = ANY ($3::uuid[])`
 
-// setMarksSQL writes marks of group $1 if the server is $2, and returns which it is.
+// setMarksSQL writes marks of group $2 if the server is $3 and none of them is behind
+// what it was last, and returns which server it is and whether one is behind. A mark that
+// is further on than it was last is never set back: another worker, which has taken over
+// the partition or had it before, has settled what is below it.
+//
 // It is one statement, and so one transaction: COMMIT waits for a synchronous standby.
 const setMarksSQL pawlSQL = `
 WITH here AS MATERIALIZED (
 	SELECT ` + serverSQL + ` AS server
+), given AS MATERIALIZED (
+	SELECT * FROM unnest($4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::bigint[]) AS u(topic, topic_id, partition, "offset", last)
+), locked AS MATERIALIZED (
+	SELECT m.topic_id, m.partition, m."offset" FROM pawl.marks AS m JOIN given AS g ON m.topic_id = g.topic_id AND m.partition = g.partition
+	WHERE m."group" = $2 ORDER BY m.topic_id, m.partition FOR UPDATE OF m
+), found AS MATERIALIZED (
+	SELECT g.*, coalesce(l."offset", 0) AS now FROM given AS g LEFT JOIN locked AS l ON l.topic_id = g.topic_id AND l.partition = g.partition
 ), written AS (
 	INSERT INTO pawl.marks ("group", topic, topic_id, partition, "offset")
-	SELECT $1, u.topic, u.topic_id, u.partition, u."offset"
-	FROM here CROSS JOIN unnest($3::text[], $4::uuid[], $5::integer[], $6::bigint[]) AS u(topic, topic_id, partition, "offset")
-	WHERE here.server = $2
-	ORDER BY u.topic_id, u.partition
+	SELECT $2, topic, topic_id, partition, CASE WHEN now > last THEN greatest(now, "offset") ELSE "offset" END
+	FROM here CROSS JOIN found WHERE here.server = $3 AND NOT EXISTS (SELECT FROM found WHERE now < last)
+	ORDER BY topic_id, partition
 	ON CONFLICT ("group", topic_id, partition) DO UPDATE SET "offset" = excluded."offset", topic = excluded.topic, at = now()
 )
-SELECT server FROM here`
+SELECT server, EXISTS (SELECT FROM found WHERE now < last) FROM here`
 
 // Marks returns the marks of a consumer group on the topics with the given IDs, and the
 // server that they were read from. A partition that has none is left out.
@@ -63,7 +83,7 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 		ids[i] = pgtype.UUID{Bytes: id, Valid: true}
 	}
 	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, s.schema.sql(marksSQL), alone, group, ids)
+		rows, err := conn.Query(ctx, s.schema.sql(marksSQL), alone, s.schema.marksTable(), group, ids)
 		if err != nil {
 			return err
 		}
@@ -73,7 +93,7 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 		var offset pgtype.Int8
 		_, err = pgx.ForEachRow(rows, []any{&server, &topic, &id, &partition, &offset}, func() error {
 			if topic.Valid {
-				marks = append(marks, Mark{topic.String, id.Bytes, partition.Int32, offset.Int64})
+				marks = append(marks, Mark{Topic: topic.String, TopicID: id.Bytes, Partition: partition.Int32, Offset: offset.Int64})
 			}
 			return nil
 		})
@@ -86,29 +106,32 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 }
 
 // SetMarks notes how far a group has settled partitions, each of them once. The server
-// is the one that Marks has returned, and on which all has been applied since. If the database is on another one by now, SetMarks writes
-// nothing and returns [ErrServerChanged]; without marks, that is all it looks for.
+// is the one that Marks has returned, and on which all has been applied since. If the
+// database is on another one by now, or has less in one of the marks than their Last,
+// SetMarks writes nothing and returns [ErrServerChanged]; without marks, it looks for the
+// server alone.
 //
 // It returns once the marks are as durable as what they speak of: it waits for a
 // synchronous standby, if there is one. Only after that may the offsets be committed to
 // Kafka. Then they are never ahead of the marks, unless the database has lost some.
 func (s *Store) SetMarks(ctx context.Context, group string, server Server, marks []Mark) error {
 	topics, ids := make([]string, len(marks)), make([]pgtype.UUID, len(marks))
-	partitions, offsets := make([]int32, len(marks)), make([]int64, len(marks))
+	partitions, offsets, last := make([]int32, len(marks)), make([]int64, len(marks)), make([]int64, len(marks))
 	for i, m := range marks {
 		topics[i], ids[i] = m.Topic, pgtype.UUID{Bytes: m.TopicID, Valid: true}
-		partitions[i], offsets[i] = m.Partition, m.Offset
+		partitions[i], offsets[i], last[i] = m.Partition, m.Offset, m.Last
 	}
 	var now Server
+	var behind bool
 	err := connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
 		return conn.QueryRow(ctx, s.schema.sql(setMarksSQL), alone,
-			group, string(server), topics, ids, partitions, offsets).Scan(&now)
+			s.schema.marksTable(), group, string(server), topics, ids, partitions, offsets, last).Scan(&now, &behind)
 	})
 	switch {
 	case err != nil:
 	case ctx.Err() != nil:
 		err = ctx.Err() // see transaction.finish
-	case now != server:
+	case now != server, behind:
 		err = ErrServerChanged
 	}
 	if err != nil {

@@ -414,6 +414,14 @@ func (t *trial) anyOf(reason string) error {
 	return nil
 }
 
+// goOn counts on from what was refused before the table was altered. Whether a record
+// gets through now has to be seen.
+func (r *refusals) goOn(before *refusals) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	r.reason, r.count = before.reason, before.count
+}
+
 // noteWritten notes for which tables PostgreSQL took records.
 func (s *edition) noteWritten(moves []*Move) {
 	var last *table

@@ -1,6 +1,7 @@
 package versioning
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +90,9 @@ func storableText(s string) bool {
 
 // Prepare makes a record ready for Apply: it does what [Prepare] does, brings
 // keys into the one spelling that equal keys share, and encodes the columns to
-// set. What can't be written becomes the record's Err, and so its verdict;
+// set. A key that is none becomes the record's Err, and so its verdict. Columns that
+// can't be written are the verdict of a record that would be applied; one that has been
+// applied before, when the table was another, is a duplicate all the same.
 // Prepare itself does not fail. It does no I/O and is safe for concurrent use
 // on different records.
 func (s *Store) Prepare(r *Record) { s.edition.Load().ready(r) }
@@ -102,7 +105,8 @@ func (s *edition) ready(r *Record) {
 	if r.readyFor != s && r.readyFor != nil {
 		r.columns, r.digests = nil, nil
 	}
-	if r.readyFor, r.unfit = s, false; r.Err == nil {
+	r.readyFor, r.unfit, r.misfit = s, false, nil
+	if r.Err == nil {
 		r.Err = s.check(r)
 		r.unfit = r.Err != nil
 	}
@@ -151,14 +155,12 @@ func (s *edition) prepare(r *Record, i int) error {
 	if len(c.Set) == 0 {
 		return nil
 	}
-	columns, err := s.types.encode(t, c.Set)
-	if err != nil {
-		return err
-	}
 	if r.columns == nil {
 		r.columns, r.digests = make([][]column, len(r.Changes)), make([]Digest, len(r.Changes))
 	}
-	r.columns[i], r.digests[i] = columns, t.digestOfColumns(c.Event, columns)
+	columns, err := s.types.encode(t, c.Set)
+	r.columns[i], r.digests[i] = columns, s.types.digest(t, c, columns)
+	r.misfit = cmp.Or(r.misfit, err)
 	return nil
 }
 

@@ -29,6 +29,9 @@ const maxParkedBytes = 32 << 20
 // errTooMuchParked asks for a smaller batch.
 var errTooMuchParked = errors.New("too much is parked for the entities of one batch")
 
+// errRead marks an error of reading.
+var errRead = errors.New("read")
+
 // A reader reads the view of one batch.
 type reader struct {
 	store       *edition
@@ -50,13 +53,13 @@ func (s *edition) read(ctx context.Context, tx sender, records []*Record, how re
 	batch := &pgx.Batch{}
 	r.readDead(batch, records)
 	if err := r.readEntities(ctx, batch, records); err != nil {
-		return nil, fmt.Errorf("read rows: %w", err)
+		return nil, fmt.Errorf("%w rows: %w", errRead, err)
 	}
 	if err := r.readPast(ctx, records); err != nil {
-		return nil, fmt.Errorf("read history: %w", err)
+		return nil, fmt.Errorf("%w history: %w", errRead, err)
 	}
 	if err := r.readSenders(ctx, records); err != nil {
-		return nil, fmt.Errorf("read history: %w", err)
+		return nil, fmt.Errorf("%w history: %w", errRead, err)
 	}
 	return r.view, nil
 }

@@ -26,7 +26,7 @@ type Record struct {
 	Changes []Change
 
 	// Err says why the record has no usable changes: it could not be decoded,
-	// or [Store.Prepare] found a change that can't be written. A record with
+	// or [Store.Prepare] found a key or a message ID that can't be stored. A record with
 	// an Err is rejected. A [*Refusal] names the reason; any other error
 	// counts as [ReasonUndecodable].
 	Err error
@@ -36,6 +36,7 @@ type Record struct {
 	readyFor *edition   // of the store that has prepared it; nil: none has
 	split    bool       // is in one of several lists
 	unfit    bool       // Err is that of its preparation
+	misfit   error      // columns can't be written: says why it is refused, if it has not been applied before
 	redrive  bool       // read back from pawl.dead_letters, to be judged again
 	kept     *string    // its scope, if it was read back from the database: see Store.scope
 }

@@ -3,6 +3,8 @@ package versioning
 import (
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // The statements. Values are parameters, always; what varies in the text are
@@ -315,15 +317,32 @@ ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // movedSQL finds the entities of machine $1 that have moved since a record that
 // is parked for them was judged: the version of the row is another one. It returns
-// the first $2 of them after key $4, by key. A row
+// the first $2 of them after key $4, by key. Texts that are no keys, since the type of
+// the key was another one when they were parked, are left to wait. A row
 // that has not moved counts too if the record waits only because its state was
 // unknown, and it is one of the states $3 now. An index on the key is of use only
 // to a comparison under the key's collation, which pawl.parked does not have.
 func (t *table) movedSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT DISTINCT p.entity FROM %[7]s.parked AS p
-JOIN %[1]s AS t ON t.%[2]s = p.entity::%[4]s%[5]s
+JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
 WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
 	AND p.entity > $4
-ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.cast, t.key.collate(), t.state.sqlName(), s.quoted)
+ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
+}
+
+// castOrNull returns an expression for a text as a value of the column, which is NULL
+// where the text is no canonical one.
+func (c *tableColumn) castOrNull(text string) string {
+	var is string
+	switch c.base {
+	case pgtype.UUIDOID:
+		is = text + ` ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'`
+	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
+		most := int64(1)<<(intBits(c.base)-1) - 1
+		is = fmt.Sprintf(`CASE WHEN %s ~ '^-?[0-9]{1,19}$' THEN %s::numeric BETWEEN %d AND %d END`, text, text, -most-1, most)
+	default:
+		return fmt.Sprintf("%s::%s", text, c.cast)
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s::%s END", is, text, c.cast)
 }

@@ -30,9 +30,7 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('en
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
        set_config('enable_material', 'off', true), set_config('jit', 'off', true),
        set_config('idle_in_transaction_session_timeout',
-                  coalesce(nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true),
-       ` + serverSQL + `
-`
+                  coalesce(nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
 )
 
 // pgxTransaction are the options of a transaction of pgx's own that begins like the
@@ -66,7 +64,7 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
-		first.Queue(settingsSQL).QueryRow(func(row pgx.Row) error {
+		first.Queue(settingsSQL+", "+serverSQL, t.store.schema.marksTable()).QueryRow(func(row pgx.Row) error {
 			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)

@@ -1,6 +1,7 @@
 package versioning
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -160,6 +161,7 @@ type storedChange struct {
 	Event     string             `json:"event"`
 	MessageID string             `json:"message_id"`
 	FormerID  string             `json:"former_id,omitempty"`
+	Digest    Digest             `json:"digest,omitempty"`
 	Expected  *int64             `json:"expected_version,omitempty"`
 	Set       map[string]*string `json:"set,omitempty"`
 }
@@ -174,7 +176,7 @@ func (s *edition) encodeChanges(r *Record) string {
 			stored[i].Expected = &v
 		}
 		if r.columns != nil {
-			stored[i].Set = s.byMachine[c.Machine].textOf(r.columns[i])
+			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(r.columns[i]), r.digests[i]
 		}
 	}
 	return mustJSON(stored)
@@ -205,8 +207,7 @@ func (s *edition) decodeChanges(r *Record, data []byte) error {
 		if c.Expected != nil {
 			r.Changes[i].Expected = At(*c.Expected)
 		}
-		t, ok := s.byMachine[c.Machine]
-		if !ok {
+		if s.byMachine[c.Machine] == nil {
 			continue
 		}
 		set := make(Columns, len(c.Set))
@@ -217,11 +218,10 @@ func (s *edition) decodeChanges(r *Record, data []byte) error {
 			}
 		}
 		r.Changes[i].Set = set
-		columns, err := s.types.encode(t, set)
-		if err != nil && r.Err == nil {
+		if err := s.prepare(r, i); err != nil && r.Err == nil {
 			r.Err = err // the table has changed since; the record's verdict says how
 		}
-		r.columns[i], r.digests[i] = columns, t.digestOfColumns(r.Changes[i].Event, columns)
+		r.digests[i] = cmp.Or(c.Digest, r.digests[i])
 	}
 	return nil
 }

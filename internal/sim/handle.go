@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -81,6 +82,10 @@ func (h *handle) SetMarks(ctx context.Context, group string, server versioning.S
 		var err error
 		if _, server, err = w.store.Marks(ctx, group, nil); err != nil {
 			return err
+		}
+		marks = slices.Clone(marks)
+		for i := range marks {
+			marks[i].Last = 0
 		}
 	}
 	return w.store.SetMarks(ctx, group, server, marks)

@@ -23,6 +23,8 @@ type marked struct {
 	partition int32
 }
 
+func markedBy(group string, m versioning.Mark) marked { return marked{group, m.TopicID, m.Partition} }
+
 // here returns the server that the store plays.
 func (m *Memory) here() versioning.Server {
 	return versioning.Server("memory " + strconv.Itoa(m.server))
@@ -54,7 +56,16 @@ func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.S
 		return versioning.ErrServerChanged
 	}
 	for _, mark := range marks {
-		m.marks[marked{group, mark.TopicID, mark.Partition}] = mark
+		if m.marks[markedBy(group, mark)].Offset < mark.Last {
+			return versioning.ErrServerChanged
+		}
+	}
+	for _, mark := range marks {
+		if now := m.marks[markedBy(group, mark)].Offset; now > mark.Last {
+			mark.Offset = max(mark.Offset, now)
+		}
+		mark.Last = 0
+		m.marks[markedBy(group, mark)] = mark
 	}
 	return nil
 }
@@ -118,10 +129,24 @@ func checkMarks(t *testing.T, open Open) {
 		}
 	}
 	server := read("g")
+	after := func(m versioning.Mark, last int64) versioning.Mark {
+		m.Last = last
+		return m
+	}
 	write("g", server, mark(orders, 1, 20), mark(orders, 0, 10))
-	write("g", server, mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1))
+	write("g", server, after(mark(orders, 0, 5), 10), after(mark(orders, 1, 21), 20), mark(again, 2, 1))
 	write("g", server)
 	write("other", server, mark(orders, 0, 7))
+	// One that does not know of the last mark, as it has lost the partition, sets nothing back.
+	write("g", server, after(mark(orders, 1, 15), 10), mark(again, 2, 0))
+	// One that knows of more than there is has found that the database has lost it.
+	lost := []versioning.Mark{after(mark(orders, 1, 30), 21), after(mark(orders, 0, 8), 6)}
+	if err := store.SetMarks(t.Context(), "g", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
+		t.Errorf("SetMarks where there is less than there was last = %v, want ErrServerChanged", err)
+	}
+	if err := store.SetMarks(t.Context(), "new", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
+		t.Errorf("SetMarks where there is none any more = %v, want ErrServerChanged", err)
+	}
 	want := []versioning.Mark{mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1)}
 	read("g", want...)
 	for _, marks := range [][]versioning.Mark{{mark(orders, 0, 99)}, nil} {
