@@ -26,49 +26,52 @@ var errAltered = errors.New("a table was altered")
 // without a verdict are to be dealt out again, once no other list is being applied.
 var ErrSplitAgain = errors.New("a table was altered since the records were split; split them again")
 
-// fingerprintSQL stands for the versions of all rows of the catalog that a store rests
-// on: those about relations $1, a table with its partitions, about types $2 and
-// collations $3, and about which table is called $4. Whatever matters here changes one of
-// them. Some of it is not in a row of its own: a CHECK is counted in pg_class, and a
-// default is noted with its column.
+// The parts of a fingerprint are versions of rows of the catalog. Whatever matters here
+// changes one of them, although not all of it is in a row of its own: a CHECK is counted
+// in pg_class, and a default is noted with its column.
 //
 // The triggers of foreign keys are left out: those keys that matter are constraints of
 // the table itself, and one of another table to this one may be made by a trigger, in
 // the middle of a transaction.
-const fingerprintSQL = `
-SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (
-	SELECT 'name ' || pg_catalog.to_regclass($4)::oid AS part
-	UNION ALL SELECT 'class ' || oid || ' ' || xmin || pg_catalog.row_security_active(oid) FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])
-	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($1)
-	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0
-	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
-	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
-	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($1)
+const (
+	// $1 is the table's name, $2 the table with its partitions.
+	fingerprintOfTable = `
+	SELECT 'name ' || pg_catalog.to_regclass($1)::oid AS part
+	UNION ALL SELECT 'class ' || oid || ' ' || xmin || pg_catalog.row_security_active(oid) FROM pg_catalog.pg_class WHERE oid = ANY ($2::oid[])
+	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($2) AND attnum > 0
+	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($2)
+	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($2)
+	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($2)
 	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
-		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($1) AND NOT t.tgisinternal
-	UNION ALL SELECT 'function ' || p.oid || ' ' || p.xmin FROM (
-			SELECT 'pg_catalog.pg_attrdef'::regclass AS of, oid FROM pg_catalog.pg_attrdef WHERE adrelid = ANY ($1)
-			UNION ALL SELECT 'pg_catalog.pg_constraint'::regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($1)
-			UNION ALL SELECT 'pg_catalog.pg_class'::regclass, indexrelid FROM pg_catalog.pg_index WHERE indrelid = ANY ($1)
-		) AS user_
-		JOIN pg_catalog.pg_depend AS d ON d.classid = user_.of AND d.objid = user_.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-		JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
+		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($2) AND NOT t.tgisinternal`
+	// These are only where there are such objects.
+	fingerprintOfParents = `
+	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($%d::oid[])`
+	fingerprintOfFunctions = `
+	UNION ALL SELECT 'function ' || oid || ' ' || xmin FROM pg_catalog.pg_proc WHERE oid = ANY ($%d::oid[])`
+	fingerprintOfTypes = `
 	UNION ALL SELECT 'type ' || t.oid || ' ' || t.xmin || ' ' || n.xmin FROM pg_catalog.pg_type AS t
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = ANY ($2::oid[])
-	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($2)
-	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($2)
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = ANY ($%[1]d::oid[])
+	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($%[1]d)
+	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($%[1]d)`
+	fingerprintOfCollations = `
 	UNION ALL SELECT 'collation ' || c.oid || ' ' || c.xmin || ' ' || n.xmin FROM pg_catalog.pg_collation AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = ANY ($3::oid[])
-) AS parts`
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = ANY ($%d::oid[])`
+)
 
-// relationsQuery lists table $1 with its partitions and the tables that inherit from it,
-// and the types and collations of its columns that somebody has made, the types down to
-// those below domains and to the elements of arrays.
-const relationsQuery = `
+// objectsQuery lists table $1 with its partitions and the tables that inherit from it,
+// those of them that have some, the functions that defaults, constraints and indexes
+// call, and the types and collations of the columns that somebody has made, the types
+// down to those below domains and to the elements of arrays.
+const objectsQuery = `
 WITH RECURSIVE tree AS (
 	SELECT $1::oid AS oid
 	UNION
 	SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.oid
+), callers AS (
+	SELECT 'pg_catalog.pg_attrdef'::regclass AS class, d.oid FROM pg_catalog.pg_attrdef AS d JOIN tree ON d.adrelid = tree.oid
+	UNION ALL SELECT 'pg_catalog.pg_constraint'::regclass, c.oid FROM pg_catalog.pg_constraint AS c JOIN tree ON c.conrelid = tree.oid
+	UNION ALL SELECT 'pg_catalog.pg_class'::regclass, i.indexrelid FROM pg_catalog.pg_index AS i JOIN tree ON i.indrelid = tree.oid
 ), columns AS (
 	SELECT atttypid, attcollation FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
 ), used AS (
@@ -77,24 +80,40 @@ WITH RECURSIVE tree AS (
 	SELECT CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
 	FROM pg_catalog.pg_type AS t JOIN used ON t.oid = used.oid WHERE t.typtype = 'd' OR t.typcategory = 'A'
 )
-SELECT ARRAY(SELECT oid FROM tree), ARRAY(SELECT oid FROM used WHERE oid >= 16384),
+SELECT ARRAY(SELECT oid FROM tree),
+       ARRAY(SELECT c.oid FROM pg_catalog.pg_class AS c JOIN tree ON c.oid = tree.oid WHERE c.relhassubclass),
+       ARRAY(SELECT DISTINCT d.refobjid FROM callers AS c JOIN pg_catalog.pg_depend AS d
+             ON d.classid = c.class AND d.objid = c.oid AND d.refclassid = 'pg_catalog.pg_proc'::regclass),
+       ARRAY(SELECT oid FROM used WHERE oid >= 16384),
        ARRAY(SELECT DISTINCT attcollation FROM columns WHERE attcollation >= 16384)`
 
 // A picture is what the catalog said of a table at one time.
 type picture struct {
-	args        []any  // of fingerprintSQL
-	fingerprint string // what it returned
+	sql         string // a query for the fingerprint
+	args        []any  // of that
+	fingerprint string // stands for the versions of all rows of the catalog that are about the table
 }
 
 // takePicture is called before anything else is read about the table: what is altered
 // meanwhile is found to differ.
 func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
 	return pgx.BeginTxFunc(ctx, conn, atOnce, func(tx pgx.Tx) (err error) {
-		var relations, types, collations []uint32
-		if err := tx.QueryRow(ctx, relationsQuery, alone, t.oid).Scan(&relations, &types, &collations); err != nil {
+		var tables, parents, functions, types, collations []uint32
+		if err := tx.QueryRow(ctx, objectsQuery, alone, t.oid).Scan(&tables, &parents, &functions, &types, &collations); err != nil {
 			return err
 		}
-		t.picture.args = []any{relations, types, collations, t.ident}
+		parts, args := fingerprintOfTable, []any{t.ident, tables}
+		add := func(part string, of []uint32) {
+			if len(of) > 0 {
+				args = append(args, of)
+				parts += fmt.Sprintf(part, len(args))
+			}
+		}
+		add(fingerprintOfParents, parents)
+		add(fingerprintOfFunctions, functions)
+		add(fingerprintOfTypes, types)
+		add(fingerprintOfCollations, collations)
+		t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
 		t.picture.fingerprint, err = t.picture.now(ctx, tx)
 		return err
 	})
@@ -108,13 +127,13 @@ func (p *picture) now(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
 ) (fingerprint string, err error) {
-	err = db.QueryRow(ctx, fingerprintSQL, append([]any{alone}, p.args...)...).Scan(&fingerprint)
+	err = db.QueryRow(ctx, p.sql, append([]any{alone}, p.args...)...).Scan(&fingerprint)
 	return fingerprint, err
 }
 
 // guard returns a query for a row if the fingerprint is still the same.
 func (p *picture) guard() (sql string, args []any) {
-	return `SELECT true FROM (` + fingerprintSQL + `) AS now(fingerprint) WHERE fingerprint = $5`, append(slices.Clone(p.args), p.fingerprint)
+	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, p.sql, len(p.args)+1), append(slices.Clone(p.args), p.fingerprint)
 }
 
 // unaltered guards what rests on the catalog: rows that are written, and records that

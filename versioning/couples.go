@@ -44,10 +44,7 @@ type taking struct {
 
 func (c *couples) add(t *table, r *Record, change int, in map[Entity]bool, taken map[taking]Entity) {
 	self, event := entityOf(r, change), r.Changes[change].Event
-	var set []column
-	if r.columns != nil {
-		set = r.columns[change]
-	}
+	set := r.set(change)
 	create, update := t.creates[event], t.updates[event]
 	for i := range t.rules.unique {
 		index := &t.rules.unique[i]

@@ -15,8 +15,8 @@ type Digest int64
 
 // digest returns the digest of a change.
 func (r *Record) digest(change int) Digest {
-	if change < len(r.digests) && r.digests[change] != 0 {
-		return r.digests[change]
+	if change < len(r.encoded) && r.encoded[change].digest != 0 {
+		return r.encoded[change].digest
 	}
 	c := &r.Changes[change]
 	d := digestOf(c.Event)

@@ -35,45 +35,48 @@ type Server string
 // marks, and consume from there.
 var ErrServerChanged = errors.New("the database server was restarted or replaced, or the database restored, and may have lost commits; go on from its marks")
 
-// serverSQL is a Server, for a table of marks called $1. The time at which the server
-// started is the best that any role may ask for, through any pooler.
-const serverSQL = `extract(epoch FROM pg_catalog.pg_postmaster_start_time()) || ' ' ||
-       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) || ' ' || coalesce(pg_catalog.to_regclass($1)::oid, 0)`
+// serverFormat makes an expression for a Server of the quoted name of the framework's
+// schema. The time at which the server started is the best that any role may ask for,
+// through any pooler. The name is no parameter: each transaction asks, and a statement
+// without parameters is planned once.
+const serverFormat = `extract(epoch FROM pg_catalog.pg_postmaster_start_time()) || ' ' ||
+       (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) || ' ' || coalesce(pg_catalog.to_regclass('%s.marks')::oid, 0)`
 
-// marksTable is the name of the table of marks, for serverSQL.
-func (s *schema) marksTable() string { return s.quoted + ".marks" }
-
-// marksSQL reads the marks of group $2 on topics with the IDs $3, with the server in
+// marksSQL reads the marks of group $1 on topics with the IDs $2, with the server in
 // each row, and in one if there is no mark.
-const marksSQL pawlSQL = `
+func (s *schema) marksSQL() string {
+	return fmt.Sprintf(`
 SELECT s.server, m.topic, m.topic_id, m.partition, m."offset"
-FROM (SELECT ` + serverSQL + ` AS server) AS s
-LEFT JOIN pawl.marks AS m ON m."group" = $2 AND m.topic_id = ANY ($3::uuid[])`
+FROM (SELECT %s AS server) AS s
+LEFT JOIN %s.marks AS m ON m."group" = $1 AND m.topic_id = ANY ($2::uuid[])`, s.serverSQL, s.quoted)
+}
 
-// setMarksSQL writes marks of group $2 if the server is $3 and none of them is behind
+// setMarksSQL writes marks of group $1 if the server is $2 and none of them is behind
 // what it was last, and returns which server it is and whether one is behind. A mark that
 // is further on than it was last is never set back: another worker, which has taken over
 // the partition or had it before, has settled what is below it.
 //
 // It is one statement, and so one transaction: COMMIT waits for a synchronous standby.
-const setMarksSQL pawlSQL = `
+func (s *schema) setMarksSQL() string {
+	return fmt.Sprintf(`
 WITH here AS MATERIALIZED (
-	SELECT ` + serverSQL + ` AS server
+	SELECT %[1]s AS server
 ), given AS MATERIALIZED (
-	SELECT * FROM unnest($4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::bigint[]) AS u(topic, topic_id, partition, "offset", last)
+	SELECT * FROM unnest($3::text[], $4::uuid[], $5::integer[], $6::bigint[], $7::bigint[]) AS u(topic, topic_id, partition, "offset", last)
 ), locked AS MATERIALIZED (
-	SELECT m.topic_id, m.partition, m."offset" FROM pawl.marks AS m JOIN given AS g ON m.topic_id = g.topic_id AND m.partition = g.partition
-	WHERE m."group" = $2 ORDER BY m.topic_id, m.partition FOR UPDATE OF m
+	SELECT m.topic_id, m.partition, m."offset" FROM %[2]s.marks AS m JOIN given AS g ON m.topic_id = g.topic_id AND m.partition = g.partition
+	WHERE m."group" = $1 ORDER BY m.topic_id, m.partition FOR UPDATE OF m
 ), found AS MATERIALIZED (
 	SELECT g.*, coalesce(l."offset", 0) AS now FROM given AS g LEFT JOIN locked AS l ON l.topic_id = g.topic_id AND l.partition = g.partition
 ), written AS (
-	INSERT INTO pawl.marks ("group", topic, topic_id, partition, "offset")
-	SELECT $2, topic, topic_id, partition, CASE WHEN now > last THEN greatest(now, "offset") ELSE "offset" END
-	FROM here CROSS JOIN found WHERE here.server = $3 AND NOT EXISTS (SELECT FROM found WHERE now < last)
+	INSERT INTO %[2]s.marks ("group", topic, topic_id, partition, "offset")
+	SELECT $1, topic, topic_id, partition, CASE WHEN now > last THEN greatest(now, "offset") ELSE "offset" END
+	FROM here CROSS JOIN found WHERE here.server = $2 AND NOT EXISTS (SELECT FROM found WHERE now < last)
 	ORDER BY topic_id, partition
 	ON CONFLICT ("group", topic_id, partition) DO UPDATE SET "offset" = excluded."offset", topic = excluded.topic, at = now()
 )
-SELECT server, EXISTS (SELECT FROM found WHERE now < last) FROM here`
+SELECT server, EXISTS (SELECT FROM found WHERE now < last) FROM here`, s.serverSQL, s.quoted)
+}
 
 // Marks returns the marks of a consumer group on the topics with the given IDs, and the
 // server that they were read from. A partition that has none is left out.
@@ -83,7 +86,7 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 		ids[i] = pgtype.UUID{Bytes: id, Valid: true}
 	}
 	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, s.schema.sql(marksSQL), alone, s.schema.marksTable(), group, ids)
+		rows, err := conn.Query(ctx, s.schema.marksSQL(), alone, group, ids)
 		if err != nil {
 			return err
 		}
@@ -124,8 +127,8 @@ func (s *Store) SetMarks(ctx context.Context, group string, server Server, marks
 	var now Server
 	var behind bool
 	err := connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, s.schema.sql(setMarksSQL), alone,
-			s.schema.marksTable(), group, string(server), topics, ids, partitions, offsets, last).Scan(&now, &behind)
+		return conn.QueryRow(ctx, s.schema.setMarksSQL(), alone,
+			group, string(server), topics, ids, partitions, offsets, last).Scan(&now, &behind)
 	})
 	switch {
 	case err != nil:

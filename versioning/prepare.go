@@ -103,7 +103,7 @@ func (s *edition) ready(r *Record) {
 		r.Err = nil
 	}
 	if r.readyFor != s && r.readyFor != nil {
-		r.columns, r.digests = nil, nil
+		r.encoded = nil
 	}
 	r.readyFor, r.unfit, r.misfit = s, false, nil
 	if r.Err == nil {
@@ -155,19 +155,14 @@ func (s *edition) prepare(r *Record, i int) error {
 	if len(c.Set) == 0 {
 		return nil
 	}
-	if r.columns == nil {
-		r.columns, r.digests = make([][]column, len(r.Changes)), make([]Digest, len(r.Changes))
+	if r.encoded == nil {
+		r.encoded = make([]encoded, len(r.Changes))
 	}
 	columns, err := s.types.encode(t, c.Set)
-	r.columns[i], r.digests[i] = columns, s.types.digest(t, c, columns)
+	r.encoded[i] = encoded{columns, s.types.digest(t, c, columns)}
 	r.misfit = cmp.Or(r.misfit, err)
 	return nil
 }
 
 // set returns the columns that a step sets.
-func (s *Step) set() []column {
-	if s.Record.columns == nil {
-		return nil
-	}
-	return s.Record.columns[s.Change]
-}
+func (s *Step) set() []column { return s.Record.set(s.Change) }

@@ -31,8 +31,7 @@ type Record struct {
 	// counts as [ReasonUndecodable].
 	Err error
 
-	columns  [][]column // by change: Set in the text form of its PostgreSQL type
-	digests  []Digest   // by change, where there are columns: see Record.digest
+	encoded  []encoded  // by change; nil if none sets columns
 	readyFor *edition   // of the store that has prepared it; nil: none has
 	split    bool       // is in one of several lists
 	unfit    bool       // Err is that of its preparation
@@ -47,12 +46,26 @@ func (r *Record) size() int {
 	for _, h := range r.Headers {
 		n += len(h.Key) + len(h.Value)
 	}
-	for _, columns := range r.columns {
-		for _, c := range columns {
+	for _, e := range r.encoded {
+		for _, c := range e.columns {
 			n += len(c.text)
 		}
 	}
 	return n
+}
+
+// encoded is what a table makes of a change's Set.
+type encoded struct {
+	columns []column // in the text form of their PostgreSQL types
+	digest  Digest   // of the change; 0: see Record.digest
+}
+
+// set returns the columns that a change sets.
+func (r *Record) set(change int) []column {
+	if r.encoded == nil {
+		return nil
+	}
+	return r.encoded[change].columns
 }
 
 // changes returns the changes that are to be judged.

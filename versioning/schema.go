@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -22,13 +23,15 @@ type pawlSQL string
 type schema struct {
 	migrations.Schema
 
-	quoted  string
-	written sync.Map // pawlSQL to string: the statements for another schema than pawl
+	quoted    string
+	serverSQL string   // an expression for the Server
+	written   sync.Map // pawlSQL to string: the statements for another schema than pawl
 }
 
 func newSchema(name string) *schema {
 	s := &schema{Schema: migrations.Schema(name)}
 	s.quoted = s.Quoted()
+	s.serverSQL = fmt.Sprintf(serverFormat, strings.ReplaceAll(s.quoted, "'", "''"))
 	return s
 }
 

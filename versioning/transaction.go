@@ -64,7 +64,7 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
-		first.Queue(settingsSQL+", "+serverSQL, t.store.schema.marksTable()).QueryRow(func(row pgx.Row) error {
+		first.Queue(settingsSQL + ", " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
 			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)

@@ -175,8 +175,8 @@ func (s *edition) encodeChanges(r *Record) string {
 		if v, ok := c.Expected.Version(); ok {
 			stored[i].Expected = &v
 		}
-		if r.columns != nil {
-			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(r.columns[i]), r.digests[i]
+		if r.encoded != nil {
+			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(r.encoded[i].columns), r.encoded[i].digest
 		}
 	}
 	return mustJSON(stored)
@@ -201,7 +201,7 @@ func (s *edition) decodeChanges(r *Record, data []byte) error {
 		return fmt.Errorf("stored changes: %w", err)
 	}
 	r.Changes = make([]Change, len(stored))
-	r.columns, r.digests = make([][]column, len(stored)), make([]Digest, len(stored))
+	r.encoded = make([]encoded, len(stored))
 	for i, c := range stored {
 		r.Changes[i] = Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
 		if c.Expected != nil {
@@ -221,7 +221,7 @@ func (s *edition) decodeChanges(r *Record, data []byte) error {
 		if err := s.prepare(r, i); err != nil && r.Err == nil {
 			r.Err = err // the table has changed since; the record's verdict says how
 		}
-		r.digests[i] = cmp.Or(c.Digest, r.digests[i])
+		r.encoded[i].digest = cmp.Or(c.Digest, r.encoded[i].digest)
 	}
 	return nil
 }
