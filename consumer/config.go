@@ -42,7 +42,7 @@ type Config struct {
 	// Topics are the topics to consume.
 	Topics []string
 
-	// Store keeps the entities; usually a *versioning.Store. A Store that stands for
+	// Store keeps the entities; usually a *postgres.Store. A Store that stands for
 	// others has to pass on what they do beyond the interface: New refuses one that is
 	// no [Sweeper], unless SweepEvery is negative, or no [DeadLetterCopier] where
 	// DeadLetterTopic is set.
@@ -134,7 +134,7 @@ type Config struct {
 	Hooks []Hook
 }
 
-// Store keeps entities and decides about records. *versioning.Store is one, and
+// Store keeps entities and decides about records. *postgres.Store is one, and
 // versioningtest has one in memory. It must be safe for concurrent use.
 type Store interface {
 	// Prepare makes a record ready for Apply. What is wrong with the record
@@ -234,7 +234,7 @@ func (c Config) validate() error {
 	for i, topic := range c.Topics {
 		require(topic != "", "Topics[%d] is empty", i)
 	}
-	require(c.Store != nil, "Store is nil; open one with versioning.Open")
+	require(c.Store != nil, "Store is nil; open one with postgres.Open")
 	require(c.Decode != nil, "Decode is nil; write one, or use consumer.JSON")
 	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
 	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)

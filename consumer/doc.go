@@ -6,7 +6,7 @@
 //		Client: []kgo.Opt{kgo.SeedBrokers("localhost:9092")},
 //		Group:  "order-workers",
 //		Topics: []string{"orders"},
-//		Store:  store, // from versioning.Open
+//		Store:  store, // from postgres.Open
 //		Decode: consumer.DecodeMessage,
 //	})
 //	...

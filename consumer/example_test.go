@@ -41,7 +41,7 @@ func Example() {
 		},
 		Terminal: statemachine.In("shipped"),
 	})
-	store := versioningtest.NewMemory(versioning.Rules{Machine: order}) // or versioning.Open
+	store := versioningtest.NewMemory(versioning.Rules{Machine: order}) // or postgres.Open
 
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -338,7 +337,7 @@ func TestHealthAfterAFatalError(t *testing.T) {
 		b.produce("orders", 0, "a")
 		store := newFake()
 		store.on(func(context.Context, []*versioning.Record) (int, error) {
-			return 0, &pgconn.PgError{Code: "42P01", Message: "relation does not exist"}
+			return 0, &versioning.Error{Cause: versioning.Fatal, Err: errors.New("relation does not exist")}
 		})
 		w := start(t, b.config(consumer.Classic, store, "orders"))
 		if err := w.wait(); err == nil {

@@ -132,7 +132,7 @@ func (l *logger) stepwise(store Store) {
 		return
 	}
 	for _, t := range s.Stepwise() {
-		l.log.Info("steps reach the table one by one: its constraints or triggers could tell (see versioning.Table.FoldSteps)",
+		l.log.Info("steps reach the table one by one: its constraints or triggers could tell (see postgres.Table.FoldSteps)",
 			"machine", t.Machine, "table", t.Table, "always", t.Always, "sometimes", t.Sometimes)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Sweeper is a Store that looks after its parked records: *versioning.Store is
+// A Sweeper is a Store that looks after its parked records: *postgres.Store is
 // one. The worker calls Sweep every Config.SweepEvery, from one goroutine, and tells it
 // how far its partitions are read.
 type Sweeper interface {
@@ -23,7 +23,7 @@ type Sweeper interface {
 }
 
 // A DeadLetterCopier is a Store whose dead letters can be copied to a topic:
-// *versioning.Store is one. Config.DeadLetterTopic needs it.
+// *postgres.Store is one. Config.DeadLetterTopic needs it.
 type DeadLetterCopier interface {
 	// CopyDeadLetters hands up to limit dead letters of the topics' partitions that
 	// were not copied yet to copyTo, and notes as copied those whose IDs that returns.

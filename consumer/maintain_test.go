@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var doors = testenv.Template("doors", func(ctx context.Context, url string) error {
@@ -48,7 +49,7 @@ var door = statemachine.MustCompile(statemachine.Definition{
 func TestMaintenance(t *testing.T) {
 	ctx := t.Context()
 	pool := testenv.Pool(t, doors)
-	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: door, Name: "doors"})
+	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: door, Name: "doors"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,9 +154,9 @@ func exactlyOne(ctx context.Context, db interface {
 }
 
 // testRedecode checks that a redriven letter is decoded as it was at first.
-func testRedecode(t *testing.T, cfg consumer.Config, store *versioning.Store) {
+func testRedecode(t *testing.T, cfg consumer.Config, store *postgres.Store) {
 	t.Helper()
-	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
+	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ CREATE FUNCTION build() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION build()`); err != nil {
 		t.Fatal(err)
 	}
-	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	store, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: door, Name: "doors"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +221,7 @@ CREATE TRIGGER build AFTER INSERT ON pawl.parked FOR EACH ROW EXECUTE FUNCTION b
 
 // A counted store counts its sweeps, and closes enough after five.
 type counted struct {
-	*versioning.Store
+	*postgres.Store
 
 	sweeps atomic.Int64
 	enough chan struct{}
@@ -240,7 +241,7 @@ func (c *counted) Sweep(ctx context.Context, read versioning.Reading) (versionin
 func TestParkedOverAWeekend(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, doors)
-	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	store, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: door, Name: "doors"})
 	if err != nil {
 		t.Fatal(err)
 	}

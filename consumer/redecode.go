@@ -6,7 +6,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Redecode returns what [versioning.Store.Redrive] needs: a function that says
+// Redecode returns what [postgres.Store.Redrive] needs: a function that says
 // again what a kept record asks for, as a worker of this configuration would.
 func (c Config) Redecode() func(*versioning.Record) ([]versioning.Change, error) {
 	return func(kept *versioning.Record) ([]versioning.Change, error) {

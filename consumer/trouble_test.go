@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -254,7 +252,7 @@ func TestFatalStoreError(t *testing.T) {
 		b := startBroker(t)
 		b.topic("orders", 1)
 		b.produce("orders", 0, keys(10)...)
-		noTable := &pgconn.PgError{Code: "42P01", Message: "relation does not exist"}
+		noTable := &versioning.Error{Cause: versioning.Fatal, Err: errors.New("relation does not exist")}
 		store := newFake()
 		store.on(func(context.Context, []*versioning.Record) (int, error) { return 3, fmt.Errorf("apply: %w", noTable) })
 		b.guardCommits("orders", store)

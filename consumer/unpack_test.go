@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 const megabyte = 1 << 20
@@ -36,7 +37,7 @@ func TestSqueezed(t *testing.T) { //nolint:paralleltest // it measures the memor
 		n = more
 	}
 	pool := testenv.Pool(t, doors)
-	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: door, Name: "doors"})
+	store, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: door, Name: "doors"})
 	if err != nil {
 		t.Fatal(err)
 	}

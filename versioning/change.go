@@ -50,8 +50,8 @@ type Change struct {
 	Set Columns
 }
 
-// messageIDs returns the IDs that the history may know the change's message by.
-func (c *Change) messageIDs() []string {
+// MessageIDs returns the IDs that the history may know the change's message by.
+func (c *Change) MessageIDs() []string {
 	if c.FormerID == "" || c.FormerID == c.MessageID {
 		return []string{c.MessageID}
 	}

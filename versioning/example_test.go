@@ -8,6 +8,7 @@ import (
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var light = statemachine.MustCompile(statemachine.Definition{
@@ -59,7 +60,7 @@ func ExampleOpen() { //nolint:testableexamples // it needs a server
 	}
 	defer pool.Close()
 
-	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: light, Name: "orders"})
+	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: light, Name: "orders"})
 	if err != nil {
 		fmt.Println(err) // all that does not fit, at once
 		return

@@ -18,13 +18,7 @@ import (
 //
 // Each Change must name its machine and message ID, as [Prepare] leaves them.
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
-	return foldWithout(rules, view, records, nil)
-}
-
-// foldWithout is Fold, where PostgreSQL is known to refuse some of the records.
-func foldWithout(rules map[string]Rules, view *View, records []*Record, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, len(records))
-	f.refuse(refused)
 	for i, r := range records {
 		f.plan.Outcomes[i] = f.record(i, r)
 	}
@@ -35,12 +29,7 @@ func foldWithout(rules map[string]Rules, view *View, records []*Record, refused 
 // Refold judges the parked records of a view again, as Fold does after a record
 // that moved their entity, and decides about nothing else.
 func Refold(rules map[string]Rules, view *View) *Plan {
-	return refoldWithout(rules, view, nil)
-}
-
-func refoldWithout(rules map[string]Rules, view *View, refused map[*Record]error) *Plan {
 	f := newFolder(rules, view, 0)
-	f.refuse(refused)
 	f.wake(f.order)
 	return f.finish()
 }
@@ -57,11 +46,10 @@ type folder struct {
 	trail    []*entity          // the entities of the steps that the record in hand has made so far
 	plan     *Plan
 
-	refused map[*Record]error // what PostgreSQL did not take, when it was tried
-	seq     int               // the number of steps, taken back ones included
+	seq int // the number of steps, taken back ones included
 
 	spareSteps slab[Step]
-	spareIDs   slab[message]
+	spareIDs   slab[Message]
 }
 
 // An entity is one entity as the fold moves it along.
@@ -87,10 +75,13 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		order:    make([]*entity, 0, len(view.Entities)),
 		waiting:  make(map[Origin]*waiting, len(view.Parked)),
 		dead:     make(map[Origin]Outcome),
-		plan:     &Plan{Outcomes: make([]Outcome, records), letters: view.letters},
+		plan:     &Plan{Outcomes: make([]Outcome, records)},
 
 		spareSteps: newSlab[Step](records),
-		spareIDs:   newSlab[message](records),
+		spareIDs:   newSlab[Message](records),
+	}
+	if len(view.Refused) > 0 {
+		f.plan.Refused = make(map[*Record]int, len(view.Refused))
 	}
 	for rank, p := range view.Parked {
 		if f.knows(p.Record) {
@@ -98,13 +89,6 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		}
 	}
 	return f
-}
-
-// refuse tells the folder which records PostgreSQL is known to refuse.
-func (f *folder) refuse(refused map[*Record]error) {
-	if len(refused) > 0 {
-		f.refused, f.plan.refused = refused, make(map[*Record]int, len(refused))
-	}
 }
 
 // entity returns the fold's state of an entity, or nil if no such machine is
@@ -142,7 +126,7 @@ func (f *folder) entity(name Entity) *entity {
 func (f *folder) record(index int, r *Record) Outcome {
 	dead, isDead := f.view.Dead[r.Origin]
 	switch {
-	case r.redrive && !isDead:
+	case r.Redrive && !isDead:
 		return Outcome{Verdict: Ignored} // somebody else has redriven it
 	case isDead && !revives(r, dead):
 		return dead
@@ -184,7 +168,7 @@ func (f *folder) bury(r *Record, o Outcome) {
 // revives reports whether a record that is a dead letter is judged again: it is redriven,
 // or it could not be decoded when it died and can be by now.
 func revives(r *Record, dead Outcome) bool {
-	return r.redrive || dead.Reason == ReasonUndecodable && r.Err == nil
+	return r.Redrive || dead.Reason == ReasonUndecodable && r.Err == nil
 }
 
 // revive notes which of the batch's dead letters are none any more.
@@ -211,7 +195,7 @@ func (f *folder) try(r *Record) Outcome {
 	}
 	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
-		e := f.entity(entityOf(r, i))
+		e := f.entity(r.Entity(i))
 		outcome, to := e.judge(r, i, worst.Verdict <= Applied)
 		if outcome.Verdict == Applied {
 			f.step(e, r, i, to)
@@ -220,17 +204,17 @@ func (f *folder) try(r *Record) Outcome {
 			worst = outcome
 		}
 	}
-	if r.misfit != nil && (worst.Verdict == Applied || worst.Verdict == Early) {
+	if r.Unfit != nil && (worst.Verdict == Applied || worst.Verdict == Early) {
 		f.undo()
-		return rejection(r, r.misfit)
+		return rejection(r, r.Unfit)
 	}
 	if worst.Verdict > Applied {
 		f.undo()
 		return worst
 	}
-	if err, ok := f.refused[r]; ok && worst.Verdict == Applied {
+	if err, ok := f.view.Refused[r]; ok && worst.Verdict == Applied {
 		f.undo()
-		f.plan.refused[r] = f.seq
+		f.plan.Refused[r] = f.seq
 		return rejection(r, &Refusal{ReasonConstraint, err})
 	}
 	for _, e := range f.trail {
@@ -245,7 +229,7 @@ func (f *folder) step(e *entity, r *Record, change int, to statemachine.State) {
 	e.version++
 	f.seq++
 	e.steps = append(e.steps, Step{
-		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change, seq: f.seq,
+		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change, Seq: f.seq,
 	})
 	e.state = to
 	f.trail = append(f.trail, e)

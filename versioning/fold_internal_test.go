@@ -59,7 +59,7 @@ func drawID(t *rapid.T) string { return fmt.Sprint(rapid.IntRange(0, 80).Draw(t,
 func drawViews(t *rapid.T) (numbered, plain *View) {
 	numbered = &View{Entities: make(map[Entity]*Known)}
 	plain = &View{Entities: make(map[Entity]*Known)}
-	var ids []message // of all entities, as scanRows has them
+	var ids []Message // of all entities, as scanRows has them
 	for _, machine := range []string{"a", "b"} {
 		for key := range rapid.IntRange(0, 4).Draw(t, "entities") {
 			name := Entity{machine, fmt.Sprint(key)}
@@ -68,9 +68,9 @@ func drawViews(t *rapid.T) (numbered, plain *View) {
 				k.Row = Row{State: "pending", Version: int64(rapid.IntRange(1, 10).Draw(t, "version"))}
 				first := len(ids)
 				for range rapid.IntRange(0, 17).Draw(t, "messages") {
-					ids = append(ids, message{drawID(t), 1})
-					k.Messages.few = ids[first:len(ids):len(ids)]
-					p.Messages.Add(ids[len(ids)-1].id, ids[len(ids)-1].digest)
+					ids = append(ids, Message{drawID(t), 1})
+					k.Messages = MessagesOf(ids[first:len(ids):len(ids)])
+					p.Messages.Add(ids[len(ids)-1].ID, ids[len(ids)-1].Digest)
 				}
 				for range rapid.IntRange(0, 3).Draw(t, "later messages") {
 					id := drawID(t)

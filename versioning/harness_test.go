@@ -1,19 +1,10 @@
 package versioning_test
 
 import (
-	"context"
 	"fmt"
-	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
-	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
 // order is the machine of most tests.
@@ -30,84 +21,16 @@ var order = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("delivered", "cancelled"),
 })
 
-// migrated is a database with schema pawl.
-var migrated = testenv.Template("pawl", migrations.Up)
-
-// withOrders is a database with schema pawl and a table orders.
-var withOrders = testenv.Template("orders", createOrders)
-
-func createOrders(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
-		return err
-	}
-	return execute(ctx, url, `CREATE TABLE orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
-		note text, amount numeric CHECK (amount < 1000), code text UNIQUE)`)
-}
-
-func execute(ctx context.Context, url, ddl string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, ddl)
-	return err
-}
-
-func mustExec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
-	t.Helper()
-	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// query returns one text a row.
-func query(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) []string {
-	t.Helper()
-	rows, err := pool.Query(t.Context(), sql, args...)
-	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+// verdicts returns "verdict reason" of outcomes.
+func verdicts(outcomes []versioning.Outcome) []string {
+	all := make([]string, len(outcomes))
+	for i, o := range outcomes {
+		all[i] = o.Verdict.String()
+		if o.Reason != "" {
+			all[i] += " " + string(o.Reason)
+		}
 	}
 	return all
-}
-
-func wantRows(t *testing.T, pool *pgxpool.Pool, sql string, want ...string) {
-	t.Helper()
-	if diff := cmp.Diff(want, append([]string(nil), query(t, pool, sql)...)); diff != "" {
-		t.Errorf("%s (-want, +got):\n%s", sql, diff)
-	}
-}
-
-func open(t *testing.T, pool *pgxpool.Pool, tables ...versioning.Table) *versioning.Store {
-	t.Helper()
-	store, err := versioning.Open(t.Context(), pool, tables...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-func openIn(t *testing.T, pool *pgxpool.Pool, schema string, tables ...versioning.Table) *versioning.Store {
-	t.Helper()
-	store, err := versioning.OpenIn(t.Context(), pool, schema, tables...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-// in returns a statement about schema pawl for another one.
-func in(schema, sql string) string { return migrations.Schema(schema).SQL(sql) }
-
-// openOrders opens a store on the table orders of a database of its own.
-func openOrders(t *testing.T) (*pgxpool.Pool, *versioning.Store) {
-	t.Helper()
-	pool := testenv.Pool(t, withOrders)
-	return pool, open(t, pool, versioning.Table{Machine: order, Name: "orders"})
 }
 
 // A log numbers records as a partition does.
@@ -128,54 +51,6 @@ func (l *log) say(key string, event statemachine.Event) *versioning.Record {
 
 func (l *log) set(key string, event statemachine.Event, set versioning.Columns) *versioning.Record {
 	return l.record(versioning.Change{Machine: "order", Key: key, Event: event, Set: set})
-}
-
-// apply prepares and applies records, and fails the test on an error.
-func apply(t *testing.T, store versioningtest.Store, records ...*versioning.Record) versioning.Result {
-	t.Helper()
-	prepare(store, records)
-	result, err := store.Apply(t.Context(), "", records)
-	if err != nil {
-		t.Fatalf("Apply: %v", err)
-	}
-	return result
-}
-
-func prepare(store versioningtest.Store, records []*versioning.Record) {
-	for _, r := range records {
-		store.Prepare(r)
-	}
-}
-
-// verdicts returns "verdict reason" of outcomes.
-func verdicts(outcomes []versioning.Outcome) []string {
-	all := make([]string, len(outcomes))
-	for i, o := range outcomes {
-		all[i] = o.Verdict.String()
-		if o.Reason != "" {
-			all[i] += " " + string(o.Reason)
-		}
-	}
-	return all
-}
-
-func wantVerdicts(t *testing.T, result versioning.Result, want ...string) {
-	t.Helper()
-	if diff := cmp.Diff(want, verdicts(result.Outcomes)); diff != "" {
-		t.Errorf("verdicts (-want, +got):\n%s", diff)
-		for _, o := range result.Outcomes {
-			t.Logf("%s: %s", o.Verdict, o.Detail)
-		}
-	}
-}
-
-// repeat returns n times a word.
-func repeat(word string, n int) []string {
-	words := make([]string, n)
-	for i := range words {
-		words[i] = word
-	}
-	return words
 }
 
 func key(i int) string { return fmt.Sprintf("k%04d", i) }

@@ -86,7 +86,7 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 // where the ID is new.
 func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
 	c := &r.Changes[change]
-	for _, id := range c.messageIDs() {
+	for _, id := range c.MessageIDs() {
 		if !e.Messages.Has(id) && !e.taken.Has(id) {
 			continue
 		}
@@ -107,7 +107,7 @@ func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
 // stepBy returns a step that a message with an ID has made, and whether it was the
 // change that made it. The steps that the record itself has made just now are none.
 func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same bool) {
-	if digest := r.digest(change); e.Messages.Asked(id, digest) || e.taken.Asked(id, digest) {
+	if digest := r.Digest(change); e.Messages.Asked(id, digest) || e.taken.Asked(id, digest) {
 		return step, true
 	}
 	for _, step = range e.ByMessage[id] {
@@ -141,7 +141,7 @@ func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Out
 	case step.Event != c.Event:
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, step.Event, c.Event)
 	case e.rules.Identity != ByVersion && isOwn(c.MessageID, r.Origin) && isOwn(step.MessageID, step.Origin) &&
-		(!slices.Contains(c.messageIDs(), step.MessageID) || !step.isOf(r, change)):
+		(!slices.Contains(c.MessageIDs(), step.MessageID) || !step.isOf(r, change)):
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q from %s",
 			version, step.Event, step.MessageID, step.Origin)
 	}

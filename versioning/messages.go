@@ -3,15 +3,21 @@ package versioning
 // MessageIDs is a set of messages: those that have moved an entity, each with a digest
 // of what it asked for. As a rule they are few. The zero value is an empty one.
 type MessageIDs struct {
-	few  []message
+	few  []Message
 	more map[string]Digest // those beyond
 }
 
-// A message is a message ID and what its message asked for.
-type message struct {
-	id     string
-	digest Digest
+// A Message is a message ID, and the digest of what its message asked for.
+type Message struct {
+	ID     string
+	Digest Digest
 }
+
+// MessagesOf returns the set of some messages, which it keeps.
+func MessagesOf(messages []Message) MessageIDs { return MessageIDs{few: messages} }
+
+// IsEmpty reports whether the set holds no message.
+func (m *MessageIDs) IsEmpty() bool { return len(m.few) == 0 && len(m.more) == 0 }
 
 // manyMessages is how many are looked through faster than a map.
 const manyMessages = 16
@@ -20,7 +26,7 @@ const manyMessages = 16
 // it may keep one digest only.
 func (m *MessageIDs) Add(id string, digest Digest) {
 	if len(m.few) < manyMessages {
-		m.few = append(m.few, message{id, digest})
+		m.few = append(m.few, Message{id, digest})
 		return
 	}
 	if m.more == nil {
@@ -32,7 +38,7 @@ func (m *MessageIDs) Add(id string, digest Digest) {
 // Has reports whether the set holds an ID.
 func (m *MessageIDs) Has(id string) bool {
 	for i := range m.few {
-		if m.few[i].id == id {
+		if m.few[i].ID == id {
 			return true
 		}
 	}
@@ -43,7 +49,7 @@ func (m *MessageIDs) Has(id string) bool {
 // Asked reports whether a message with an ID is known to have made a step with a digest.
 func (m *MessageIDs) Asked(id string, digest Digest) bool {
 	for i := range m.few {
-		if m.few[i].digest == digest && m.few[i].id == id {
+		if m.few[i].Digest == digest && m.few[i].ID == id {
 			return true
 		}
 	}

@@ -57,7 +57,7 @@ func (f *folder) wakeAll(r *Record) {
 		return
 	}
 	for i := range r.Changes {
-		e := f.entity(entityOf(r, i))
+		e := f.entity(r.Entity(i))
 		if e == nil || e.woken {
 			continue
 		}
@@ -115,7 +115,7 @@ func (f *folder) release(e *entity) (moved bool) {
 // the machine that judged the record last.
 func (w *waiting) upToDate(e *entity) bool {
 	knownByNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
-	if w.Seen != e.version || w.Record.Err != nil || w.Record.misfit != nil || knownByNow {
+	if w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownByNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })

@@ -15,7 +15,29 @@ type View struct {
 	// Dead holds the records of the batch that are dead letters.
 	Dead map[Origin]Outcome
 
-	letters map[Origin]string // the scopes of these in the database
+	// Refused holds the records that the database is known to refuse, each with its
+	// error. Those of them that would be applied are rejected.
+	Refused map[*Record]error
+
+	spare slab[Known]
+}
+
+// NewView returns an empty view, with room for what is known of n entities.
+func NewView(n int) *View {
+	return &View{Entities: make(map[Entity]*Known, n), Dead: make(map[Origin]Outcome), spare: newSlab[Known](n)}
+}
+
+// Add returns what is known of an entity, for one more change of it, and whether that is
+// new to the view. A view that is made by Add folds faster.
+func (v *View) Add(e Entity) (k *Known, isNew bool) {
+	k, seen := v.Entities[e]
+	if !seen {
+		k = v.spare.next()
+		v.Entities[e] = k
+		k.n = len(v.Entities)
+	}
+	k.changes++
+	return k, !seen
 }
 
 // Known is what a store knew about an entity. The zero value is that of one that
@@ -36,11 +58,13 @@ type Known struct {
 	// Messages has with other digests than theirs.
 	ByMessage map[string][]PastStep
 
-	n        int  // its number in the view, from 1 on; 0: it has none
-	changes  int  // how many the batch asks of it, to make room for
-	hasFirst bool // Messages has those of all of its first steps
-	goesOn   bool // its history goes on beyond these
+	n       int // its number in the view, from 1 on; 0: it has none
+	changes int // how many the batch asks of it, to make room for
 }
+
+// Number returns the entity's number in a view that was made by [View.Add]: they count
+// from 1 on. It is 0 in any other view.
+func (k *Known) Number() int { return k.n }
 
 // A Row is an entity's row. If Gone, the row was removed from its table, and
 // State and Version are the last ones that the history knows.
@@ -62,7 +86,7 @@ type PastStep struct {
 // ID the step is: the record is the same one, whatever was decoded from it then, or its
 // message asked for the same.
 func (s *PastStep) isOf(r *Record, change int) bool {
-	return s.Origin.same(r.Origin) || s.Digest == r.digest(change) || s.Digest == 0 && s.Event == r.Changes[change].Event
+	return s.Origin.same(r.Origin) || s.Digest == r.Digest(change) || s.Digest == 0 && s.Event == r.Changes[change].Event
 }
 
 // isOwn reports whether a message ID is more than the record's origin: the same message
@@ -77,8 +101,6 @@ type Parked struct {
 
 	// Seen is the version that the entity had when the record was last judged.
 	Seen int64
-
-	seq int64 // its place in the order of parking, in the database
 }
 
 // A Plan is what a fold decided: all that one transaction has to write, and
@@ -102,11 +124,9 @@ type Plan struct {
 	Dead   []Settled
 	Revive []Settled
 
-	letters map[Origin]string // those of the view
-
-	// refused holds, of the records that PostgreSQL is known to refuse, those that would
-	// have been applied, and when they had their turn: after so many steps of the plan.
-	refused map[*Record]int
+	// Refused holds, of those in View.Refused, the records that would have been applied,
+	// and when they had their turn: after the step with this Seq.
+	Refused map[*Record]int
 }
 
 // A Move takes one entity's row from one version to a later one, in one write.
@@ -130,8 +150,7 @@ type Step struct {
 	Version  int64 // the row's version after the step
 	Record   *Record
 	Change   int // the index of the change in Record.Changes
-
-	seq int // its place among all steps of the plan: the order in which they were decided
+	Seq      int // its place among all steps of the plan: the order in which they were decided
 }
 
 // change returns the change that made the step.

@@ -31,49 +31,35 @@ type Record struct {
 	// counts as [ReasonUndecodable].
 	Err error
 
-	encoded  []encoded  // by change; nil if none sets columns
-	readyFor *edition   // of the store that has prepared it; nil: none has
-	split    bool       // is in one of several lists
-	unfit    bool       // Err is that of its preparation
-	misfit   error      // columns can't be written: says why it is refused, if it has not been applied before
-	redrive  bool       // read back from pawl.dead_letters, to be judged again
-	kept     *string    // its scope, if it was read back from the database: see Store.scope
+	// Unfit says that columns can't be written, and why; nil if they can. A record
+	// that would be applied or parked is rejected with it. One that has been applied
+	// before, when the table was another, is a duplicate all the same. It is a
+	// [*Refusal]; a store's Prepare sets it.
+	Unfit error
+
+	// Digests holds the digests of the changes, as a store's Prepare computes them. Fold
+	// computes those that are missing or 0 itself.
+	Digests []Digest
+
+	// Redrive marks a dead letter that a redrive judges again.
+	Redrive bool
+
+	// Prepared belongs to the store that has prepared the record.
+	Prepared any
 }
 
-// size returns about how much memory the record's content takes.
-func (r *Record) size() int {
+// Size returns about how many bytes of memory the record's content takes.
+func (r *Record) Size() int {
 	n := len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		n += len(h.Key) + len(h.Value)
 	}
-	for _, e := range r.encoded {
-		for _, c := range e.columns {
-			n += len(c.text)
-		}
-	}
 	return n
 }
 
-// encoded is what a table makes of a change's Set.
-type encoded struct {
-	columns []column // in the text form of their PostgreSQL types
-	digest  Digest   // of the change; 0: see Record.digest
-}
-
-// set returns the columns that a change sets.
-func (r *Record) set(change int) []column {
-	if r.encoded == nil {
-		return nil
-	}
-	return r.encoded[change].columns
-}
-
-// changes returns the changes that are to be judged.
-func (r *Record) changes() []Change {
-	if r.Err != nil {
-		return nil
-	}
-	return r.Changes
+// Entity returns the entity that a change is about.
+func (r *Record) Entity(change int) Entity {
+	return Entity{r.Changes[change].Machine, r.Changes[change].Key}
 }
 
 // A Header is one header of a message.

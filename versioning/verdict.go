@@ -52,7 +52,8 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-func parseVerdict(s string) Verdict {
+// ParseVerdict returns the verdict with a name that String returns, or Undecided.
+func ParseVerdict(s string) Verdict {
 	for i, name := range verdictNames {
 		if name == s {
 			return Verdict(i)
@@ -109,7 +110,8 @@ func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Err.Error(
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-func refuse(reason Reason, format string, args ...any) *Refusal {
+// Refuse returns a [*Refusal], for Decode functions and stores.
+func Refuse(reason Reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: reason, Err: fmt.Errorf(format, args...)}
 }
 
@@ -139,7 +141,7 @@ func rejection(r *Record, err error) Outcome {
 		o.Reason = refusal.Reason
 	}
 	if len(r.Changes) > 0 {
-		o.Entity, o.Event = entityOf(r, 0), r.Changes[0].Event
+		o.Entity, o.Event = r.Entity(0), r.Changes[0].Event
 	}
 	return o
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // deadLettersCommand and parkedCommand look after the records that are kept
@@ -27,12 +28,12 @@ func parkedCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{Use: "parked", Short: "List the records that wait for their order to move", Args: cobra.NoArgs}
 	var f filterFlags
 	list := s.onStore("list", "List parked records, in the order in which they were parked", cobra.NoArgs,
-		func(ctx context.Context, out io.Writer, store *versioning.Store, _ []string) error {
+		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
 				return err
 			}
-			parked, err := store.Parked(ctx, filter)
+			parked, err := store.Parked(ctx, parkedFilter(filter))
 			if err != nil {
 				return err
 			}
@@ -50,7 +51,7 @@ func parkedCommand(s *settings) *cobra.Command {
 func listDeadLetters(s *settings) *cobra.Command {
 	var f filterFlags
 	cmd := s.onStore("list", "List dead letters, the oldest first", cobra.NoArgs,
-		func(ctx context.Context, out io.Writer, store *versioning.Store, _ []string) error {
+		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
 				return err
@@ -72,12 +73,12 @@ func listDeadLetters(s *settings) *cobra.Command {
 
 func showDeadLetter(s *settings) *cobra.Command {
 	return s.onStore("show ID", "Show a dead letter whole", cobra.ExactArgs(1),
-		func(ctx context.Context, out io.Writer, store *versioning.Store, args []string) error {
+		func(ctx context.Context, out io.Writer, store *postgres.Store, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
 				return fmt.Errorf("ID of a dead letter: %w", err)
 			}
-			letters, err := store.DeadLetters(ctx, versioning.Filter{IDs: []int64{id}})
+			letters, err := store.DeadLetters(ctx, postgres.DeadLetterFilter{IDs: []int64{id}})
 			if err != nil {
 				return err
 			}
@@ -107,7 +108,7 @@ func redriveDeadLetters(s *settings) *cobra.Command {
 	var f filterFlags
 	var apply, all bool
 	cmd := s.onStore("redrive", "Say what would become of dead letters now; with --apply, do it", cobra.NoArgs,
-		func(ctx context.Context, out io.Writer, store *versioning.Store, _ []string) error {
+		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
 				return err
@@ -125,7 +126,7 @@ func redriveDeadLetters(s *settings) *cobra.Command {
 }
 
 // redrive goes through the dead letters that match, a page at a time.
-func redrive(ctx context.Context, out io.Writer, store *versioning.Store, filter versioning.Filter, apply bool) error {
+func redrive(ctx context.Context, out io.Writer, store *postgres.Store, filter postgres.DeadLetterFilter, apply bool) error {
 	judge := store.DryRedrive
 	if apply {
 		judge = store.Redrive
@@ -163,7 +164,7 @@ func redrive(ctx context.Context, out io.Writer, store *versioning.Store, filter
 
 // filterFlags are the flags that choose records.
 type filterFlags struct {
-	f        versioning.Filter
+	f        postgres.DeadLetterFilter
 	reason   string
 	from, to string
 }
@@ -182,7 +183,7 @@ func (f *filterFlags) chooses() bool {
 	return len(f.f.IDs) > 0 || f.reason != "" || f.f.Key != "" || f.from != "" || f.to != ""
 }
 
-func (f *filterFlags) filter() (filter versioning.Filter, err error) {
+func (f *filterFlags) filter() (filter postgres.DeadLetterFilter, err error) {
 	filter = f.f
 	filter.Reason = versioning.Reason(f.reason)
 	for _, t := range []struct {
@@ -199,9 +200,14 @@ func (f *filterFlags) filter() (filter versioning.Filter, err error) {
 	return filter, nil
 }
 
+// parkedFilter returns the filter for parked records with the same flags.
+func parkedFilter(f postgres.DeadLetterFilter) postgres.ParkedFilter {
+	return postgres.ParkedFilter{Reason: f.Reason, Key: f.Key, From: f.From, To: f.To, Limit: f.Limit}
+}
+
 // onStore makes a command that works on the database alone.
 func (s *settings) onStore(use, short string, args cobra.PositionalArgs,
-	do func(ctx context.Context, out io.Writer, store *versioning.Store, args []string) error,
+	do func(ctx context.Context, out io.Writer, store *postgres.Store, args []string) error,
 ) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		if err := s.need(false, true); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/consumer"
-	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // ordersTable is the worker's own table: see the folder migrations.
@@ -68,12 +68,12 @@ func work(ctx context.Context, cfg workerConfig) error {
 }
 
 // openStore opens the store of the orders. Close it when it is done with.
-func openStore(ctx context.Context, databaseURL string) (store *versioning.Store, closeStore func(), err error) {
+func openStore(ctx context.Context, databaseURL string) (store *postgres.Store, closeStore func(), err error) {
 	pool, err := pgxpool.New(ctx, databaseURL)
 	if err != nil {
 		return nil, nil, fmt.Errorf("database URL: %w", err)
 	}
-	store, err = versioning.Open(ctx, pool, versioning.Table{Machine: Order, Name: ordersTable})
+	store, err = postgres.Open(ctx, pool, postgres.Table{Machine: Order, Name: ordersTable})
 	if err != nil {
 		pool.Close()
 		return nil, nil, err

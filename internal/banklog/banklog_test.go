@@ -23,6 +23,7 @@ import (
 	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
@@ -123,7 +124,7 @@ func readBank(t *testing.T) *banklog.Log {
 // A bank is one topic and one database.
 type bank struct {
 	pool     *pgxpool.Pool
-	store    *versioning.Store
+	store    *postgres.Store
 	topic    string
 	identity versioning.Identity
 	produced int
@@ -133,7 +134,7 @@ type bank struct {
 func newBank(t *testing.T, machine *statemachine.Machine, identity versioning.Identity) *bank {
 	t.Helper()
 	pool := testenv.Pool(t, cases)
-	store, err := versioning.Open(t.Context(), pool, versioning.Table{Machine: machine, Name: "cases", Identity: identity})
+	store, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: machine, Name: "cases", Identity: identity})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func (b *bank) checkCases(t *testing.T, log *banklog.Log) {
 func (b *bank) checkModel(t *testing.T, machine *statemachine.Machine, lanes [][]banklog.Message) {
 	t.Helper()
 	world := model.New(machine.Definition(), versioning.ByMessage)
-	world.MaxParked = 100 // the default of versioning.Table
+	world.MaxParked = 100 // the default of postgres.Table
 	undecodable := 0
 	for p, lane := range lanes {
 		for offset, m := range lane {

@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // waiting counts the backends whose COMMIT waits for the standby.
@@ -127,7 +128,7 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.exec(w.server, `INSERT INTO things VALUES ('waiting', 'new', 1)`) // by another application
-	letters, err := store.DeadLetters(t.Context(), versioning.Filter{})
+	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
 	if err != nil || len(letters) != 1 {
 		t.Fatalf("%d dead letters, %v; want 1", len(letters), err)
 	}

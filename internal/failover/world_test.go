@@ -29,7 +29,7 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
-	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
@@ -263,9 +263,9 @@ func (w *world) poolBy(way *way) *pgxpool.Pool {
 	return w.pool(w.server.URL(), func(cfg *pgxpool.Config) { cfg.ConnConfig.DialFunc = way.dial })
 }
 
-func (w *world) open(pool *pgxpool.Pool) *versioning.Store {
+func (w *world) open(pool *pgxpool.Pool) *postgres.Store {
 	w.t.Helper()
-	store, err := versioning.Open(w.t.Context(), pool, versioning.Table{Machine: thing, Name: "things"})
+	store, err := postgres.Open(w.t.Context(), pool, postgres.Table{Machine: thing, Name: "things"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ type worker struct {
 // OnTrouble counts the attempts that failed.
 func (w *worker) OnTrouble(error, time.Duration) { w.troubles.Add(1) }
 
-func (w *world) config(store *versioning.Store) consumer.Config {
+func (w *world) config(store *postgres.Store) consumer.Config {
 	return consumer.Config{
 		Client: []kgo.Opt{kgo.SeedBrokers(w.brokers...)}, Group: group, Topics: []string{topic},
 		Store: store, Decode: consumer.DecodeMessage, RetryMax: 500 * time.Millisecond,

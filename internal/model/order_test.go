@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var withFunctions = testenv.Template("order", func(ctx context.Context, url string) error {
@@ -117,12 +118,12 @@ func (s scenario) play(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, batc
 	mustExec(ctx, t, pool, `DELETE FROM audit; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters;`+
 		`TRUNCATE `+strings.Join(s.tables, ", ")) // which may refer to each other
 	p := player{connections: connections}
-	var tables []versioning.Table
+	var tables []postgres.Table
 	for _, name := range s.tables {
-		tables = append(tables, versioning.Table{Machine: machineOf(name), Name: name, Identity: s.identity, MaxParked: s.maxParked})
+		tables = append(tables, postgres.Table{Machine: machineOf(name), Name: name, Identity: s.identity, MaxParked: s.maxParked})
 	}
 	var err error
-	if p.store, err = versioning.Open(ctx, pool, tables...); err != nil {
+	if p.store, err = postgres.Open(ctx, pool, tables...); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range s.messages {
@@ -143,7 +144,7 @@ func (s scenario) play(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, batc
 
 // A player plays one scenario once.
 type player struct {
-	store       *versioning.Store
+	store       *postgres.Store
 	connections int
 	records     []*versioning.Record
 

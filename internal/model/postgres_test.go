@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-go/pawl/migrations"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var schema = testenv.Template("model", func(ctx context.Context, url string) error {
@@ -64,8 +65,8 @@ func fewer(t *testing.T, by uint64) {
 	t.Cleanup(func() { set(n) })
 }
 
-type postgres struct {
-	*versioning.Store
+type inPostgres struct {
+	*postgres.Store
 
 	pool *pgxpool.Pool
 }
@@ -74,16 +75,16 @@ func openPostgres(t *rapid.T, pool *pgxpool.Pool, rules versioning.Rules) store 
 	if _, err := pool.Exec(t.Context(), `TRUNCATE things, pawl.transitions, pawl.parked, pawl.dead_letters`); err != nil {
 		t.Fatal(err)
 	}
-	s, err := versioning.Open(t.Context(), pool, versioning.Table{
+	s, err := postgres.Open(t.Context(), pool, postgres.Table{
 		Machine: rules.Machine, Name: "things", Identity: rules.Identity, MaxParked: rules.MaxParked,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return postgres{s, pool}
+	return inPostgres{s, pool}
 }
 
-func (p postgres) look(t *rapid.T) found {
+func (p inPostgres) look(t *rapid.T) found {
 	f := newFound()
 	var key, state, event, id, verdict, reason string
 	var at place
@@ -110,7 +111,7 @@ func (p postgres) look(t *rapid.T) found {
 	return f
 }
 
-func (p postgres) each(t *rapid.T, query string, into []any, do func()) {
+func (p inPostgres) each(t *rapid.T, query string, into []any, do func()) {
 	rows, err := p.pool.Query(t.Context(), query)
 	if err == nil {
 		_, err = pgx.ForEachRow(rows, into, func() error { do(); return nil })

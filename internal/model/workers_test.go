@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-go/pawl/internal/model"
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // TestWorkers is TestPostgres with two workers on every partition at the same
@@ -47,7 +48,7 @@ type crew struct {
 	*world
 
 	pool  *pgxpool.Pool // whose connections are not cut
-	store *versioning.Store
+	store *postgres.Store
 	seed  uint64
 }
 
@@ -66,7 +67,7 @@ func newCrewPool(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
 
 func (c *crew) open(t *rapid.T, pool *pgxpool.Pool, identity versioning.Identity) {
 	pool.Reset() // some of its connections were cut in the case before
-	store, err := versioning.Open(t.Context(), pool, versioning.Table{
+	store, err := postgres.Open(t.Context(), pool, postgres.Table{
 		Machine: c.machine, Name: "things", Identity: identity, MaxParked: 10_000,
 	})
 	if err != nil {

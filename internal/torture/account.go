@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 const (
@@ -65,10 +66,10 @@ CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.accounts FOR EACH ROW EXECU
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.transfers FOR EACH ROW EXECUTE FUNCTION torture.see('transfer');`
 
 // tablesIn are the tables of a schema.
-func tablesIn(schema string) []versioning.Table {
+func tablesIn(schema string) []postgres.Table {
 	// As many as ever wait for an account while the others' partitions lag.
 	const maxParked = 1_000_000
-	return []versioning.Table{
+	return []postgres.Table{
 		{Machine: account, Name: schema + ".accounts", MaxParked: maxParked},
 		{Machine: transfers, Name: schema + ".transfers", MaxParked: maxParked},
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/pawl-go/pawl/migrations"
-	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // A tenant names one of several who share the database, the machines, the keys and the
@@ -13,11 +13,11 @@ type tenant string
 
 var tenants = []tenant{"a", "b"}
 
-func (t tenant) topic() string              { return "accounts_" + string(t) }
-func (t tenant) group() string              { return "torture_" + string(t) }
-func (t tenant) pawl() migrations.Schema    { return migrations.Schema("pawl_" + string(t)) }
-func (t tenant) schema() string             { return "torture_" + string(t) }
-func (t tenant) tables() []versioning.Table { return tablesIn(t.schema()) }
+func (t tenant) topic() string            { return "accounts_" + string(t) }
+func (t tenant) group() string            { return "torture_" + string(t) }
+func (t tenant) pawl() migrations.Schema  { return migrations.Schema("pawl_" + string(t)) }
+func (t tenant) schema() string           { return "torture_" + string(t) }
+func (t tenant) tables() []postgres.Table { return tablesIn(t.schema()) }
 
 // sql makes a statement about schemas torture and pawl one about the tenant's.
 func (t tenant) sql(statement string) string {

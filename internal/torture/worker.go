@@ -19,6 +19,7 @@ import (
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // A job is what a worker's process is told, by its environment.
@@ -105,9 +106,9 @@ func work(description string) error {
 
 // openStore opens the store, however long the database is away: that is what the
 // thing that runs a worker, and starts it again, would do.
-func (j job) openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*versioning.Store, error) {
+func (j job) openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*postgres.Store, error) {
 	for {
-		store, err := versioning.OpenIn(ctx, pool, j.Tenant.pawl().String(), j.Tenant.tables()...)
+		store, err := postgres.OpenIn(ctx, pool, j.Tenant.pawl().String(), j.Tenant.tables()...)
 		if err == nil || versioning.CauseOf(err) == versioning.Fatal || ctx.Err() != nil {
 			return store, err //nolint:wrapcheck // it says it all
 		}

@@ -30,7 +30,7 @@ func (m *Memory) here() versioning.Server {
 	return versioning.Server("memory " + strconv.Itoa(m.server))
 }
 
-// Marks returns a group's marks; see [versioning.Store.Marks].
+// Marks returns a group's marks; see [postgres.Store.Marks].
 func (m *Memory) Marks(ctx context.Context, group string, topicIDs [][16]byte) (marks []versioning.Mark, server versioning.Server, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
@@ -45,7 +45,7 @@ func (m *Memory) Marks(ctx context.Context, group string, topicIDs [][16]byte) (
 	return marks, m.here(), nil
 }
 
-// SetMarks notes how far partitions are settled; see [versioning.Store.SetMarks].
+// SetMarks notes how far partitions are settled; see [postgres.Store.SetMarks].
 func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
 	if err := ctx.Err(); err != nil {
 		return err

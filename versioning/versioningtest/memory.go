@@ -120,7 +120,7 @@ func (m *Memory) currentHooks() hooks {
 func (m *Memory) Prepare(r *versioning.Record) { versioning.Prepare(m.rules, r) }
 
 // Split deals records out to lists that can be applied at the same time; see
-// [versioning.Store.Split].
+// [postgres.Store.Split].
 func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err

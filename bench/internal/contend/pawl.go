@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // table is the entity table of all contenders.
@@ -26,7 +27,7 @@ func runPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *met
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer pool.Close()
-	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: machine, Name: table})
+	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: machine, Name: table})
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (b batches) OnBatch(batch consumer.Batch) {
 
 // A timedStore notes when a transaction has committed.
 type timedStore struct {
-	*versioning.Store
+	*postgres.Store
 	meter *meter
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-go/pawl/bench/internal/traffic"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // Preload fills the tables with old accounts, through the store.
@@ -24,7 +25,7 @@ func Preload(ctx context.Context, url string, accounts int) error {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer pool.Close()
-	store, err := versioning.Open(ctx, pool, versioning.Table{Machine: traffic.Account, Name: table})
+	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: traffic.Account, Name: table})
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func Preload(ctx context.Context, url string, accounts int) error {
 	return group.Wait()
 }
 
-func oldRecords(store *versioning.Store, first, last int) []*versioning.Record {
+func oldRecords(store *postgres.Store, first, last int) []*versioning.Record {
 	var records []*versioning.Record
 	for event := range traffic.OldAccounts(first, last) {
 		r := &versioning.Record{

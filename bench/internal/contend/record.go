@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // connections is the number that a worker spreads a batch over by default.
@@ -54,7 +55,7 @@ func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *
 // A recorder is a store on one connection that is written down.
 type recorder struct {
 	pool  *pgxpool.Pool
-	store *versioning.Store
+	store *postgres.Store
 	on    atomic.Bool
 	file  *os.File
 	lines *bufio.Writer
@@ -81,7 +82,7 @@ func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i 
 	if r.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	if r.store, err = versioning.Open(ctx, r.pool, versioning.Table{Machine: machine, Name: table}); err != nil {
+	if r.store, err = postgres.Open(ctx, r.pool, postgres.Table{Machine: machine, Name: table}); err != nil {
 		return nil, err
 	}
 	r.on.Store(true)
@@ -96,7 +97,7 @@ func (r *recorder) close() error {
 
 // A recordingStore deals the records of a batch to its recorders, by entity.
 type recordingStore struct {
-	*versioning.Store // prepares
+	*postgres.Store // prepares
 
 	seed      maphash.Seed
 	recorders []*recorder

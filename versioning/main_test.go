@@ -1,9 +1,0 @@
-package versioning_test
-
-import (
-	"testing"
-
-	"github.com/pawl-go/pawl/internal/testenv"
-)
-
-func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }

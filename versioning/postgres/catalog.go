@@ -1,0 +1,259 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// ErrTable is what every [*TableError] is.
+var ErrTable = errors.New("table does not fit its machine")
+
+// A TableError is one thing about a table, or about the role's rights on it,
+// that keeps the framework from working on it.
+type TableError struct {
+	Table   string
+	Column  string // empty where it is about the table as a whole
+	Problem string // what is wrong and what to do about it
+}
+
+func (e *TableError) Error() string {
+	if e.Column == "" {
+		return fmt.Sprintf("table %s: %s", e.Table, e.Problem)
+	}
+	return fmt.Sprintf("table %s, column %s: %s", e.Table, e.Column, e.Problem)
+}
+
+// Is reports whether target is [ErrTable].
+func (e *TableError) Is(target error) bool { return target == ErrTable }
+
+// inspect reads a table from the catalog and checks it. Its error joins one
+// *TableError for each mismatch.
+func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
+	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
+	t.creates, t.updates = eventsOf(t.Machine)
+	t.states = make(map[string]statemachine.State)
+	for _, state := range t.Machine.States() {
+		t.states[string(state)] = state
+	}
+	if err := t.relation(ctx, conn); err != nil {
+		return nil, err
+	}
+	if err := t.takePicture(ctx, conn); err != nil {
+		return nil, fmt.Errorf("read table %s from the catalog: %w", t.Name, err)
+	}
+	if err := t.readColumns(ctx, conn); err != nil {
+		return nil, fmt.Errorf("read the columns of table %s from the catalog: %w", t.Name, err)
+	}
+	if err := errors.Join(t.checkKey(), t.checkState(), t.checkVersion(), t.checkDistinct()); err != nil {
+		return nil, err
+	}
+	if err := t.readRules(ctx, conn); err != nil {
+		if errors.Is(err, ErrTable) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("read the constraints and triggers of table %s from the catalog: %w", t.Name, err)
+	}
+	return t, nil
+}
+
+// checkDistinct checks that the managed columns are three.
+func (t *table) checkDistinct() error {
+	switch {
+	case t.key != nil && t.key == t.state:
+		return t.problem(t.Key, "is both the key and the state; set Table.Key or Table.State to another column")
+	case t.key != nil && t.key == t.version:
+		return t.problem(t.Key, "is both the key and the version; set Table.Key or Table.Version to another column")
+	}
+	return nil // no type suits both the state and the version
+}
+
+func (t *table) problem(column, format string, args ...any) error {
+	return &TableError{Table: t.Name, Column: column, Problem: fmt.Sprintf(format, args...)}
+}
+
+// relation finds the table, and checks what it is and what the role may do.
+func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) error {
+	const query = `
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
+       array_remove(ARRAY[
+           CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
+           CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+           CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END], NULL)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
+	var schema, name, kind, persistence, user string
+	var missing []string
+	err := conn.QueryRow(ctx, query, alone, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
+	case isCode(err, insufficientPrivilege):
+		return t.problem("", "the role may not look into its schema; GRANT USAGE on it")
+	case err != nil:
+		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
+	case kind != "r" && kind != "p":
+		return t.problem("", "is not a table (relkind %q)", kind)
+	case persistence == "t":
+		return t.problem("", "is a temporary table, which other connections do not see; create another one, or name its schema")
+	case persistence == "u":
+		return t.problem("", "is unlogged, so a crash empties it; ALTER TABLE ... SET LOGGED")
+	case len(missing) > 0:
+		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
+	}
+	t.ident = pgx.Identifier{schema, name}.Sanitize() // whatever the search_path of a connection
+	return nil
+}
+
+// columnsQuery describes the columns of table $1. Where the type of one is a
+// domain, the rows of base go down to the type below, and gather what the
+// domains add on the way. They come in the order of their names: so do the columns of
+// a change, which a digest is made of.
+const columnsQuery = `
+WITH RECURSIVE base AS (
+	SELECT a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default
+	FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
+	SELECT b.attnum, d.typbasetype, d.typtypmod, b.not_null OR d.typnotnull, b.has_default OR d.typdefault IS NOT NULL
+	FROM base AS b JOIN pg_type AS d ON d.oid = b.oid AND d.typtype = 'd'
+), keys AS ( -- columns that are alone in a unique index which ON CONFLICT can use
+	SELECT i.indkey[0] AS attnum, i.indisprimary, coalesce(co.collisdeterministic, true) AS exact
+	FROM pg_index AS i LEFT JOIN pg_collation AS co ON co.oid = i.indcollation[0]
+	WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL
+)
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), n.nspname::text, t.typname::text, b.oid, t.typcategory = 'A',
+       b.not_null, b.has_default, a.attidentity::text, a.attgenerated <> '',
+       coalesce((SELECT array_agg(enumlabel::text) FROM pg_enum WHERE enumtypid = b.oid), '{}'),
+       EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum),
+       EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND keys.indisprimary),
+       coalesce(quote_ident(cn.nspname) || '.' || quote_ident(co.collname), ''), coalesce(co.collisdeterministic, true)
+           AND NOT EXISTS (SELECT FROM keys WHERE keys.attnum = a.attnum AND NOT keys.exact),
+       CASE WHEN b.oid = 'varchar'::regtype AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END, b.typmod, b.oid <> a.atttypid
+FROM pg_attribute AS a
+JOIN base AS b ON b.attnum = a.attnum
+JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd'
+JOIN pg_namespace AS n ON n.oid = t.typnamespace
+LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
+LEFT JOIN pg_namespace AS cn ON cn.oid = co.collnamespace
+WHERE a.attrelid = $1
+ORDER BY a.attname COLLATE "C"`
+
+func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn) error {
+	rows, err := conn.Query(ctx, columnsQuery, alone, t.oid)
+	if err != nil {
+		return err
+	}
+	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c tableColumn, err error) {
+		var schema, base string
+		err = row.Scan(&c.name, &c.typeName, &schema, &base, &c.base, &c.array, &c.notNull, &c.hasDefault, &c.identity,
+			&c.generated, &c.labels, &c.unique, &c.primary, &c.collation, &c.exactText, &c.maxLength, &c.modifier, &c.domain)
+		c.cast = pgx.Identifier{schema, base}.Sanitize()
+		return c, err
+	})
+	t.byName = make(map[string]int, len(t.columns))
+	for i := range t.columns {
+		t.byName[t.columns[i].name] = i
+	}
+	return err
+}
+
+func (t *table) find(name string) *tableColumn {
+	if i, ok := t.byName[name]; ok {
+		return &t.columns[i]
+	}
+	return nil
+}
+
+var keyTypes = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.UUIDOID, pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID}
+
+func (t *table) checkKey() error {
+	if t.Key == "" {
+		i := slices.IndexFunc(t.columns, func(c tableColumn) bool { return c.primary })
+		if i < 0 {
+			return t.problem("", "has no primary key of one column; add one, or set Table.Key to a unique column")
+		}
+		t.Key = t.columns[i].name
+	}
+	t.key = t.find(t.Key)
+	if t.key == nil {
+		return t.problem(t.Key, "does not exist; add it, or set Table.Key to the column of the entity's key")
+	}
+	var problems []error
+	if !slices.Contains(keyTypes, t.key.base) {
+		problems = append(problems, t.problem(t.Key, "is a %s; a key is a text, varchar, uuid, bigint, integer or smallint", t.key.typeName))
+	}
+	if !t.key.unique {
+		problems = append(problems, t.problem(t.Key, "is not unique; add a primary key or a unique index on it alone (not partial, not deferrable)"))
+	}
+	if !t.key.exactText {
+		problems = append(problems, t.problem(t.Key, "has a nondeterministic collation, or a unique index under one, for which different keys are equal; use a deterministic one"))
+	}
+	if t.key.generated || t.key.identity == "a" {
+		problems = append(problems, t.problem(t.Key, "is generated always; the key comes from the message"))
+	}
+	return errors.Join(problems...)
+}
+
+func (t *table) checkState() error {
+	t.state = t.find(t.State)
+	if t.state == nil {
+		return t.problem(t.State, "does not exist; add it as text NOT NULL, or set Table.State")
+	}
+	problems := t.checkManaged(t.state)
+	switch {
+	case len(t.state.labels) > 0:
+		if missing := t.missingLabels(); len(missing) > 0 {
+			problems = append(problems, t.problem(t.State, "enum %s lacks the states %s; ALTER TYPE ... ADD VALUE",
+				t.state.typeName, strings.Join(missing, ", ")))
+		}
+	case t.state.base != pgtype.TextOID && t.state.base != pgtype.VarcharOID:
+		problems = append(problems, t.problem(t.State, "is a %s; a state is a text, varchar or enum", t.state.typeName))
+	case t.state.maxLength > 0:
+		for _, s := range t.Machine.States() {
+			if utf8.RuneCountInString(string(s)) > t.state.maxLength {
+				problems = append(problems, t.problem(t.State, "state %q is longer than its %d characters", s, t.state.maxLength))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (t *table) missingLabels() (missing []string) {
+	for _, s := range t.Machine.States() {
+		if s != statemachine.None && !slices.Contains(t.state.labels, string(s)) {
+			missing = append(missing, string(s))
+		}
+	}
+	return missing
+}
+
+func (t *table) checkVersion() error {
+	t.version = t.find(t.Version)
+	if t.version == nil {
+		return t.problem(t.Version, "does not exist; add it as bigint NOT NULL, or set Table.Version")
+	}
+	problems := t.checkManaged(t.version)
+	if t.version.base != pgtype.Int8OID && t.version.base != pgtype.Int4OID {
+		problems = append(problems, t.problem(t.Version, "is a %s; a version is a bigint or an integer", t.version.typeName))
+	}
+	return errors.Join(problems...)
+}
+
+// checkManaged checks what the state and the version column have in common.
+func (t *table) checkManaged(c *tableColumn) (problems []error) {
+	if !c.notNull {
+		problems = append(problems, t.problem(c.name, "may be NULL; make it NOT NULL"))
+	}
+	if c.generated || c.identity == "a" {
+		problems = append(problems, t.problem(c.name, "is generated; the framework writes it"))
+	}
+	return problems
+}

@@ -1,0 +1,170 @@
+package postgres
+
+import (
+	"github.com/pawl-go/pawl/versioning"
+
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// A column is a value of Change.Set, in the text form of its PostgreSQL type.
+// Text is what every type has: one array of text for each column carries the
+// values of a whole batch, arrays and composites included.
+type column struct {
+	at   int // index in table.columns
+	text string
+	null bool
+}
+
+// types encodes Go values as the text of a PostgreSQL type.
+type types struct {
+	mu  sync.Mutex // pgtype.Map caches plans and is not safe for concurrent use
+	typ *pgtype.Map
+}
+
+// learn registers the types of a table's columns that pgx does not know from
+// the start, such as composites and ranges. What can't be loaded, enums and
+// arrays of them among it, takes its values, or elements, as text.
+func (t *types) learn(ctx context.Context, conn *pgxpool.Conn, table *table) {
+	for i := range table.columns {
+		c := &table.columns[i]
+		if _, known := t.typ.TypeForOID(c.base); known {
+			continue
+		}
+		typ, err := conn.Conn().LoadType(ctx, c.cast)
+		if err != nil {
+			typ = &pgtype.Type{Name: c.typeName, OID: c.base, Codec: textCodec(c.array)}
+		}
+		t.typ.RegisterType(typ)
+	}
+}
+
+func textCodec(array bool) pgtype.Codec {
+	if !array {
+		return pgtype.TextCodec{}
+	}
+	return &pgtype.ArrayCodec{ElementType: &pgtype.Type{Name: "text", OID: pgtype.TextOID, Codec: pgtype.TextCodec{}}}
+}
+
+func byColumn(a, b column) int { return a.at - b.at }
+
+// encode returns the columns that a change sets, in order.
+func (t *types) encode(table *table, set versioning.Columns) ([]column, error) {
+	columns := make([]column, 0, len(set))
+	for name, value := range set {
+		i, ok := table.byName[name]
+		if !ok {
+			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "table %s has no column %q", table.Name, name)
+		}
+		c := &table.columns[i]
+		if c == table.key || c == table.state || c == table.version {
+			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s is the framework's to write", name, table.Name)
+		}
+		if c.generated || c.identity == "a" {
+			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s is generated", name, table.Name)
+		}
+		text, null, err := t.text(c, value)
+		if err != nil {
+			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s: %w", name, table.Name, err)
+		}
+		columns = append(columns, column{at: i, text: text, null: null})
+	}
+	slices.SortFunc(columns, byColumn)
+	return columns, nil
+}
+
+func (t *types) text(c *tableColumn, value any) (text string, null bool, err error) {
+	switch v := value.(type) {
+	case nil:
+		return "", true, nil
+	case string:
+		text = v
+	default:
+		if f := reflect.ValueOf(v); f.CanFloat() && c.isInteger() {
+			text = strconv.FormatFloat(f.Float(), 'f', -1, 64) // pgx would cut the fraction off
+			break
+		}
+		buf, err := t.encodeText(c.base, v)
+		if err != nil || buf == nil {
+			return "", buf == nil, err
+		}
+		text = string(buf)
+	}
+	if !versioning.StorableText(text) {
+		return "", false, fmt.Errorf("the value is %w", versioning.ErrText)
+	}
+	return text, false, nil
+}
+
+// plain returns what a value is by itself, whatever column it is for: the text of the
+// type that its Go type stands for, or what it says to SQL, or JSON. What is none of
+// these is its text in the column's type, which is encoded.
+func (t *types) plain(value any, encoded string) (text string, null bool) {
+	switch v := value.(type) {
+	case nil:
+		return "", true
+	case string:
+		return v, false
+	case int:
+		return strconv.Itoa(v), false
+	case int64:
+		return strconv.FormatInt(v, 10), false
+	case bool:
+		return strconv.FormatBool(v), false
+	}
+	t.mu.Lock()
+	typ, known := t.typ.TypeForValue(value)
+	t.mu.Unlock()
+	oids := []uint32{pgtype.TextOID, pgtype.JSONOID}
+	if known {
+		oids = []uint32{typ.OID}
+	}
+	for _, oid := range oids {
+		if buf, err := t.encodeText(oid, value); err == nil {
+			return string(buf), buf == nil
+		}
+	}
+	if encoded != "" {
+		return encoded, false
+	}
+	return fmt.Sprint(value), false
+}
+
+// encodeText calls methods of the value, which may panic.
+func (t *types) encodeText(oid uint32, value any) (buf []byte, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			buf, err = nil, fmt.Errorf("encode a %T: panic: %v", value, p)
+		}
+	}()
+	return t.typ.Encode(oid, pgtype.TextFormatCode, value, nil)
+}
+
+// digest returns the digest of a change of a table. Values count as they are by
+// themselves, not as what their columns make of them: the table may be altered before
+// the message comes again. Columns are the encoded ones, or nil if they don't fit.
+func (t *types) digest(table *table, c *versioning.Change, columns []column) versioning.Digest {
+	d := versioning.NewDigester(c.Event)
+	for i := range columns { // which are in the order of their names
+		name := table.columns[columns[i].at].name
+		text, null := t.plain(c.Set[name], columns[i].text)
+		d.Column(name, text, null)
+	}
+	if columns == nil {
+		for _, name := range slices.Sorted(maps.Keys(c.Set)) {
+			text, null := t.plain(c.Set[name], "")
+			d.Column(name, text, null)
+		}
+	}
+	return d.Sum()
+}

@@ -1,0 +1,142 @@
+package postgres_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, migrated)
+	conform(t, pool, pool, migrations.DefaultSchema)
+}
+
+// TestConformanceInAnotherSchema is TestConformance in a database that has no schema
+// pawl.
+func TestConformanceInAnotherSchema(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, inOddSchema)
+	conform(t, pool, pool, oddSchema)
+}
+
+// oddSchema is a name that does not do without quotes, in SQL and for goose.
+const oddSchema = `my "odd" pawl.schema; --'%d`
+
+var inOddSchema = testenv.Template("odd", migrations.Schema(oddSchema).Up)
+
+// conform runs the suite on stores of one pool, and looks into the database by another.
+func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
+	t.Helper()
+	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
+		t.Helper()
+		mustExec(t, pool, in(schema, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters, pawl.marks RESTART IDENTITY`))
+		var tables []postgres.Table
+		for _, r := range rules {
+			name := pgx.Identifier{r.Machine.Name()}.Sanitize()
+			mustExec(t, pool, `CREATE TABLE IF NOT EXISTS `+name+
+				` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text)`)
+			mustExec(t, pool, `TRUNCATE `+name)
+			tables = append(tables, postgres.Table{
+				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
+			})
+		}
+		store := openIn(t, stores, schema, tables...)
+		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
+	})
+}
+
+// database looks into PostgreSQL for the suite.
+type database struct {
+	t     *testing.T
+	pool  *pgxpool.Pool
+	store *postgres.Store
+	in    string // the framework's schema
+}
+
+func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
+	d.t.Helper()
+	var note, place *string
+	err := d.pool.QueryRow(d.t.Context(), `SELECT state, version, note, place FROM `+
+		pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key).Scan(&row.State, &row.Version, &note, &place)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, false
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for name, value := range map[string]*string{"note": note, "place": place} {
+		if value != nil {
+			if row.Columns == nil {
+				row.Columns = make(versioning.Columns)
+			}
+			row.Columns[name] = *value
+		}
+	}
+	return row, true
+}
+
+func (d *database) History(e versioning.Entity) []versioningtest.Transition {
+	d.t.Helper()
+	rows, err := d.pool.Query(d.t.Context(), in(d.in, `
+SELECT version, event, from_state, to_state, message_id, topic, topic_id, partition, "offset", definition_version
+FROM pawl.transitions WHERE machine = $1 AND entity = $2 ORDER BY version`), e.Machine, e.Key)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	steps, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s versioningtest.Transition, err error) {
+		return s, row.Scan(&s.Version, &s.Event, &s.From, &s.To, &s.MessageID, &s.Origin.Topic, &s.Origin.TopicID,
+			&s.Origin.Partition, &s.Origin.Offset, &s.Definition)
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return steps
+}
+
+func (d *database) Parked() (all []versioningtest.Parked) {
+	d.t.Helper()
+	parked, err := d.store.Parked(d.t.Context(), postgres.ParkedFilter{Limit: 1000})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, p := range parked {
+		all = append(all, versioningtest.Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen})
+	}
+	return all
+}
+
+func (d *database) DeadLetters() (all []versioningtest.DeadLetter) {
+	d.t.Helper()
+	letters, err := d.store.DeadLetters(d.t.Context(), postgres.DeadLetterFilter{Limit: 1000})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, l := range letters {
+		r := l.Record
+		all = append(all, versioningtest.DeadLetter{
+			Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers,
+			Timestamp: r.Timestamp.UnixMilli(), Outcome: l.Outcome,
+		})
+	}
+	return all
+}
+
+func (d *database) Put(e versioning.Entity, row versioningtest.Row) {
+	d.t.Helper()
+	mustExec(d.t, d.pool, `INSERT INTO `+pgx.Identifier{e.Machine}.Sanitize()+` VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, version = excluded.version`, e.Key, row.State, row.Version)
+}
+
+func (d *database) Delete(e versioning.Entity) {
+	d.t.Helper()
+	mustExec(d.t, d.pool, `DELETE FROM `+pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key)
+}

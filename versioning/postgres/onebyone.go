@@ -1,0 +1,459 @@
+package postgres
+
+import (
+	"github.com/pawl-go/pawl/versioning"
+
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrAllRefused is what every [*AllRefusedError] is.
+var ErrAllRefused = errors.New("PostgreSQL refuses all records for one reason")
+
+// An AllRefusedError says that PostgreSQL has refused more records in a row for one
+// reason than [Table.MaxRefused], and took none in between. Nothing was written: what
+// is wrong is hardly the records. It is one of infrastructure ([CauseOf]): once the
+// database takes records again, the work goes on.
+type AllRefusedError struct {
+	Table    string
+	Refused  int   // records in a row
+	LastSeen error // what PostgreSQL said of the last one
+}
+
+func (e *AllRefusedError) Error() string {
+	return fmt.Sprintf("table %s: PostgreSQL refused %d records in a row for one reason, which is hardly theirs; "+
+		"look at the table, or raise Table.MaxRefused to have them become dead letters: %v", e.Table, e.Refused, e.LastSeen)
+}
+
+// Is reports whether target is [ErrAllRefused].
+func (e *AllRefusedError) Is(target error) bool { return target == ErrAllRefused }
+
+// errNobodyPassed marks an error that is no record's, since all records meet it.
+var errNobodyPassed = errors.New("no record of the table gets through")
+
+// refusals count the records of a table that were refused in a row for one reason.
+type refusals struct {
+	mu     sync.Mutex
+	reason string
+	count  int
+	passed bool // a record has been written, some time
+}
+
+// pass notes that a record was written.
+func (r *refusals) pass() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reason, r.count, r.passed = "", 0, true
+}
+
+func (r *refusals) hasPassed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.passed
+}
+
+// with returns how many are refused in a row with n more.
+func (r *refusals) with(reason string, n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reason != reason {
+		return n
+	}
+	return r.count + n
+}
+
+// refuse notes that n more were refused.
+func (r *refusals) refuse(reason string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reason != reason {
+		r.reason, r.count = reason, 0
+	}
+	r.count += n
+}
+
+// A trial writes the rows of a plan record by record, in the order in which they were
+// decided, so that PostgreSQL's word on each is its word after all before it. It makes
+// a new plan without those that are refused.
+type trial struct {
+	store   *edition
+	line    *line
+	judge   func(refused map[*versioning.Record]error) *plan
+	plan    *plan
+	moves   []*versioning.Move
+	refused map[*versioning.Record]error
+	passed  map[*table]bool
+	reasons map[*table]map[string]int // of those refused
+}
+
+// oneByOne writes the rows of a plan one by one, and returns the plan that holds
+// without the records that PostgreSQL refuses. The rows of it are written then.
+//
+// Many records go in one round trip. Where one of them is refused, what was planned
+// for those behind it may not hold any more: they are judged anew, and what was
+// written is kept only if it is what the new plan has next.
+func (s *edition) oneByOne(ctx context.Context, tx *transaction, judge func(map[*versioning.Record]error) *plan) (*trial, error) {
+	t := &trial{
+		store: s, line: newLine(tx.conn.Conn()), judge: judge, refused: make(map[*versioning.Record]error),
+		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
+	}
+	defer t.line.close(ctx)
+	if slices.ContainsFunc(s.tables, func(table *table) bool { return len(table.rules.deferred) > 0 }) {
+		if _, err := tx.conn.Exec(ctx, checkNowSQL); err != nil {
+			return nil, err
+		}
+	}
+	t.decide()
+	size := minTries
+	for done := 0; ; {
+		left := t.tries()[done:]
+		if len(left) == 0 {
+			err := t.doubt()
+			return t, err
+		}
+		some := left[:min(size, len(left))]
+		kept, wasted, err := t.round(ctx, some, done)
+		if err != nil {
+			return nil, err
+		}
+		done += kept
+		if size = min(2*size, maxTries); wasted > 0 {
+			size = max(minTries, min(2*(len(some)-wasted), size))
+		}
+	}
+}
+
+// minTries and maxTries bound the records of one round trip: those behind a refused one
+// may have to be sent again, and each takes a savepoint.
+const (
+	minTries = 8
+	maxTries = 128
+)
+
+func (t *trial) decide() {
+	t.plan = t.judge(t.refused)
+	t.moves = inOrder(t.plan.Moves)
+}
+
+// A try is what one record writes to the rows.
+type try struct {
+	record *versioning.Record
+	units  []*unit
+}
+
+// tries returns what the plan's records write, in the order in which they were decided.
+func (t *trial) tries() []try { return t.store.tries(t.moves) }
+
+func (s *edition) tries(moves []*versioning.Move) []try {
+	var units []*unit
+	for _, m := range moves {
+		table := s.byMachine[m.Entity.Machine]
+		var prev *unit
+		for i := range m.Steps {
+			s := &m.Steps[i]
+			u := &unit{table: table, move: m, steps: m.Steps[i : i+1], set: setBy(s), seq: s.Seq, prev: prev}
+			units, prev = append(units, u), u
+		}
+	}
+	slices.SortFunc(units, byLog)
+	var tries []try
+	for _, u := range units {
+		r := u.steps[0].Record
+		if n := len(tries); n > 0 && tries[n-1].record == r {
+			tries[n-1].units = append(tries[n-1].units, u)
+			continue
+		}
+		tries = append(tries, try{r, []*unit{u}})
+	}
+	return tries
+}
+
+// round writes some records' rows, the next after those that are done. It returns how
+// many of the tries that the plan has by then are done with it, and how many were in
+// vain.
+func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted int, err error) {
+	results, err := t.write(ctx, tries)
+	if err != nil {
+		return 0, 0, err
+	}
+	taken, refused, err := sift(tries, results)
+	if err != nil || len(refused) == 0 {
+		return len(taken), 0, err
+	}
+	for _, i := range refused {
+		t.refuse(tries[i], results[i])
+	}
+	t.decide()
+	kept = t.agrees(tries, taken, done)
+	inTurn := t.inTurn(tries, taken, kept, refused, done)
+	if inTurn < len(refused) { // the others will be tried again, behind what comes before them now
+		for _, i := range refused[inTurn:] {
+			t.unrefuse(tries[i], results[i])
+		}
+		t.decide()
+		kept = t.agrees(tries, taken[:kept], done)
+	}
+	wasted = len(tries) - kept - inTurn
+	if kept == len(taken) {
+		return kept, wasted, nil
+	}
+	return kept, wasted, t.again(ctx, t.tries()[done:done+kept])
+}
+
+// inTurn returns how many of the tries that were refused, from the first one on, were
+// made behind exactly those that the plan has before them. Behind anything else they may
+// be taken: a refused record changes what becomes of those behind it.
+func (t *trial) inTurn(tries []try, taken []int, kept int, refused []int, done int) int {
+	next := t.tries()[done:]
+	for n, i := range refused {
+		before, _ := slices.BinarySearch(taken, i)
+		turn, ok := t.plan.Refused[tries[i].record]
+		if before > kept || !ok || before < len(next) && next[before].units[0].seq < turn {
+			return n
+		}
+	}
+	return len(refused)
+}
+
+// sift tells which tries were taken, and which ones were refused for what they bring
+// themselves. Others build on the entity of one that was not taken.
+func sift(tries []try, results []error) (taken, refused []int, err error) {
+	lost := make(map[versioning.Entity]bool)
+	for i, try := range tries {
+		err := results[i]
+		if err == nil {
+			taken = append(taken, i)
+			continue
+		}
+		onLost := slices.ContainsFunc(try.record.Changes, func(c versioning.Change) bool { return lost[versioning.Entity{Machine: c.Machine, Key: c.Key}] })
+		for c := range try.record.Changes {
+			lost[try.record.Entity(c)] = true
+		}
+		switch {
+		case onLost && (isRefusal(err) || errors.Is(err, errMoved)):
+		case isRefusal(err):
+			refused = append(refused, i)
+		default:
+			return nil, nil, err
+		}
+	}
+	return taken, refused, nil
+}
+
+// agrees returns how many of the tries that were taken, from the first one on, the plan
+// has in the same places.
+func (t *trial) agrees(tries []try, taken []int, done int) int {
+	next := t.tries()[done:]
+	for n, i := range taken {
+		if n == len(next) || !next[n].equal(tries[i]) {
+			return n
+		}
+	}
+	return len(taken)
+}
+
+func (t try) equal(other try) bool {
+	return t.record == other.record && slices.EqualFunc(t.units, other.units, func(a, b *unit) bool {
+		x, y := a.steps[0], b.steps[0]
+		return a.move.Entity == b.move.Entity && x.Version == y.Version && x.From == y.From && x.To == y.To && x.Change == y.Change
+	})
+}
+
+// again undoes the last round, and repeats what is to be kept of it.
+func (t *trial) again(ctx context.Context, tries []try) error {
+	if err := t.line.undo(ctx); err != nil || len(tries) == 0 {
+		return err
+	}
+	results, err := t.write(ctx, tries)
+	return errors.Join(err, errors.Join(results...))
+}
+
+// write writes some records' rows in one round trip, and returns what became of each.
+func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
+	statements := make([][]*pgx.QueuedQuery, len(tries))
+	for i, try := range tries {
+		w := &writer{store: t.store, batch: &pgx.Batch{}}
+		w.one(try)
+		statements[i] = w.batch.QueuedQueries
+	}
+	results, err := t.line.try(ctx, statements)
+	for i, err := range results {
+		for _, u := range tries[i].units {
+			if len(u.table.rules.triggers) > 0 {
+				err = u.table.verified(t.store.schema, err)
+			}
+			if err == nil {
+				t.passed[u.table] = true
+			}
+		}
+		results[i] = t.store.written(err)
+	}
+	return results, err
+}
+
+// one queues the writes of one record. Constraints are checked at its end.
+func (w *writer) one(try try) {
+	var deferred []string
+	if len(try.units) > 1 {
+		for _, u := range try.units {
+			deferred = append(deferred, u.table.rules.deferred...)
+		}
+	}
+	if len(deferred) > 0 {
+		slices.Sort(deferred)
+		w.batch.Queue("SET CONSTRAINTS " + strings.Join(slices.Compact(deferred), ", ") + " DEFERRED")
+	}
+	for _, u := range try.units {
+		if u.create() {
+			w.insert(u.table, []*unit{u})
+		} else {
+			w.update(u.table, []*unit{u})
+		}
+	}
+	if len(deferred) > 0 {
+		w.batch.Queue(checkNowSQL)
+	}
+}
+
+// refuse notes that PostgreSQL refused a record.
+func (t *trial) refuse(try try, err error) {
+	t.refused[try.record] = err
+	t.count(try, err, 1)
+}
+
+// unrefuse takes back a refuse.
+func (t *trial) unrefuse(try try, err error) {
+	delete(t.refused, try.record)
+	t.count(try, err, -1)
+}
+
+func (t *trial) count(try try, err error, n int) {
+	counted := make(map[*table]bool)
+	for _, u := range try.units {
+		if counted[u.table] {
+			continue
+		}
+		counted[u.table] = true
+		reasons := t.reasons[u.table]
+		if reasons == nil {
+			reasons = make(map[string]int)
+			t.reasons[u.table] = reasons
+		}
+		if reasons[reasonOf(err)] += n; reasons[reasonOf(err)] == 0 {
+			delete(reasons, reasonOf(err))
+		}
+	}
+}
+
+// reasonOf names what PostgreSQL refused something for.
+func reasonOf(err error) string {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	if pgErr == nil {
+		return ""
+	}
+	return pgErr.Code + " " + pgErr.ConstraintName
+}
+
+// doubt returns an error if it is hardly the records that were refused.
+func (t *trial) doubt() error {
+	for record, err := range t.refused {
+		if causeOf(err) == versioning.Data {
+			continue
+		}
+		for _, c := range record.Changes { // an error that is not about data is a record's if others do not meet it
+			table := t.store.byMachine[c.Machine]
+			if table != nil && !t.passed[table] && (causeOf(err) == versioning.Fatal || !table.refusals.hasPassed()) {
+				return fmt.Errorf("%w (table %s): %w", errNobodyPassed, table.Name, err)
+			}
+		}
+	}
+	for table, reason := range t.onlyReasons() {
+		if count := table.refusals.with(reason, t.reasons[table][reason]); table.MaxRefused >= 0 && count > table.MaxRefused {
+			return &AllRefusedError{Table: table.Name, Refused: count, LastSeen: t.anyOf(reason)}
+		}
+	}
+	return nil
+}
+
+// onlyReasons returns, of the tables of which all records were refused for one reason,
+// that reason.
+func (t *trial) onlyReasons() map[*table]string {
+	only := make(map[*table]string)
+	for table, reasons := range t.reasons {
+		for reason := range reasons {
+			if len(reasons) == 1 && !t.passed[table] {
+				only[table] = reason
+			}
+		}
+	}
+	return only
+}
+
+// noteRefused notes what was refused, once that is settled: what is tried again after an
+// error does not count twice.
+func (t *trial) noteRefused() {
+	if t == nil {
+		return // nothing was tried
+	}
+	for table, reason := range t.onlyReasons() {
+		table.refusals.refuse(reason, t.reasons[table][reason])
+	}
+}
+
+func (t *trial) anyOf(reason string) error {
+	for _, err := range t.refused {
+		if reasonOf(err) == reason {
+			return err
+		}
+	}
+	return nil
+}
+
+// goOn counts on from what was refused before the table was altered. Whether a record
+// gets through now has to be seen.
+func (r *refusals) goOn(before *refusals) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	r.reason, r.count = before.reason, before.count
+}
+
+// noteWritten notes for which tables PostgreSQL took records.
+func (s *edition) noteWritten(moves []*versioning.Move) {
+	var last *table
+	for _, m := range moves {
+		if t := s.byMachine[m.Entity.Machine]; t != last {
+			t.refusals.pass()
+			last = t
+		}
+	}
+}
+
+// isRefusal reports whether an error may be about the record that met it: it is not one
+// about the connection, concurrency, resources, or what the whole batch needs.
+func isRefusal(err error) bool {
+	if causeOf(err) == versioning.Data {
+		return true
+	}
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || errors.Is(err, errOwnTables) || errors.Is(err, errAltered) || len(pgErr.Code) != 5 {
+		return false
+	}
+	switch pgErr.Code[:2] {
+	case "03", "0A", "0L", "0P", "0Z", "10", "24", "2B", "2D", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
+	}
+	switch pgErr.Code {
+	case objectNotReady: // the same, but where no update of a published table can be told
+		return pgErr.Routine != "CheckCmdReplicaIdentity"
+	case activeTransaction, objectInUse, internalError:
+		return true
+	}
+	return false
+}

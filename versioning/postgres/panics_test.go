@@ -1,0 +1,78 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+var errBug = errors.New("a bug")
+
+// TestPanicInGuard checks that the panic of a guard is about its record alone, in a
+// batch and out of parking, and that the dead letter names the guard.
+func TestPanicInGuard(t *testing.T) {
+	t.Parallel()
+	guarded := statemachine.MustCompile(statemachine.Definition{
+		Name: "order", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "placed", To: "pending"},
+			{Event: "captured", From: statemachine.In("pending"), To: "paid", Guard: func(a statemachine.Attempt) error {
+				if strings.HasPrefix(a.Key, "bad") {
+					panic(errBug)
+				}
+				return nil
+			}},
+		},
+		Terminal: statemachine.In("paid"),
+	})
+	pool := testenv.Pool(t, withOrders)
+	store := open(t, pool, postgres.Table{Machine: guarded, Name: "orders"})
+	var l log
+	wantVerdicts(t, apply(t, store, l.say("bad parked", "captured")), "early no_entity")
+	wantVerdicts(t, apply(t, store,
+		l.say("bad", "placed"), l.say("good", "placed"), l.say("bad parked", "placed"), l.say("bad", "captured"), l.say("good", "captured")),
+		"applied", "applied", "applied", "rejected guard", "applied")
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "bad pending", "bad parked pending", "good paid")
+	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters WHERE detail LIKE 'guard of "captured" in state "pending": panic: a bug%' ORDER BY id`,
+		"bad parked", "bad")
+}
+
+// TestPanicsOfOperators checks that a function of the caller's that panics leaves the
+// dead letters as they were, and no connection behind.
+func TestPanicsOfOperators(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	wantVerdicts(t, apply(t, store, l.say("a", "nosuch")), "rejected unknown_event")
+	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode := func(*versioning.Record) ([]versioning.Change, error) { panic(errBug) }
+	for name, call := range map[string]func(){
+		"Redrive":    func() { _, _ = store.Redrive(t.Context(), letters, decode) },
+		"DryRedrive": func() { _, _ = store.DryRedrive(t.Context(), letters, decode) },
+		"CopyDeadLetters": func() {
+			_, _ = store.CopyDeadLetters(t.Context(), map[string][]int32{"orders": {0}}, 10, func(context.Context, []versioning.DeadLetter) ([]int64, error) { panic(errBug) })
+		},
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p != errBug { //nolint:errorlint // the very value
+					t.Errorf("%s: the caller recovers %v, want its own panic", name, p)
+				}
+			}()
+			call()
+		}()
+	}
+	wantRows(t, pool, `SELECT entity || attempts FROM pawl.dead_letters WHERE copied_at IS NULL`, "a1")
+	if n := pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d connections are still in use", n)
+	}
+}

@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// A MachineError says that a machine already belongs to another table of the
+// database. History, parked records and dead letters know an entity by its machine
+// and key, so two tables with one machine would take each other's: the second one is
+// refused. It is an [ErrTable].
+type MachineError struct {
+	Machine string
+	Table   string // that was to be opened, with its schema, quoted
+	Other   string // that the machine belongs to, likewise
+	Schema  string // the framework's, which holds the table "tables" that says so
+}
+
+func (e *MachineError) Error() string {
+	return fmt.Sprintf("table %s: machine %q belongs to table %s already, by %s.tables; "+
+		"give the machine of one of them another name, or give one a framework schema of its own "+
+		"(pawl-migrate up --schema NAME, and versioning.OpenIn); if %[2]q has moved to this table for good, "+
+		"drop or rename the other table, or DELETE the row of %[4]s.tables",
+		e.Table, e.Machine, e.Other, pgx.Identifier{e.Schema}.Sanitize())
+}
+
+// Is reports whether target is [ErrTable].
+func (e *MachineError) Is(target error) bool { return target == ErrTable }
+
+// register notes which table holds each machine, where that is not known yet. A table
+// that is not there any more was renamed or replaced, and gives its machine up.
+func (s *edition) register(ctx context.Context, conn *pgxpool.Conn) error {
+	var machines, tables []string
+	for _, t := range s.tables {
+		machines, tables = append(machines, t.Machine.Name()), append(tables, t.ident)
+	}
+	elsewhere, err := s.elsewhere(ctx, conn, machines, tables)
+	if err == nil && len(elsewhere) > 0 {
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, s.schema.sql(registerSQL), machines, tables); err != nil {
+				return err
+			}
+			if elsewhere, err = s.elsewhere(ctx, tx, machines, tables); err != nil {
+				return err
+			}
+			return errors.Join(elsewhere...)
+		})
+	}
+	if err != nil && !errors.Is(err, ErrTable) {
+		return fmt.Errorf("note in %s.tables which table holds which machine: %w", s.schema, err)
+	}
+	return err
+}
+
+// elsewhere returns an error for each machine that is not noted with its table.
+func (s *edition) elsewhere(ctx context.Context, db interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, machines, tables []string,
+) (problems []error, err error) {
+	rows, err := db.Query(ctx, s.schema.sql(elsewhereSQL), alone, machines, tables)
+	if err != nil {
+		return nil, err
+	}
+	var machine, table, schema, name string
+	_, err = pgx.ForEachRow(rows, []any{&machine, &table, &schema, &name}, func() error {
+		problems = append(problems, &MachineError{machine, table, pgx.Identifier{schema, name}.Sanitize(), s.schema.String()})
+		return nil
+	})
+	return problems, err
+}
+
+// registerSQL notes the tables $2 of the machines $1, in an order that keeps two that
+// do so at the same time from waiting for each other.
+const registerSQL pawlSQL = `
+INSERT INTO pawl.tables AS r (machine, schema, name)
+SELECT u.machine, n.nspname, c.relname
+FROM unnest($1::text[], $2::text[]) AS u(machine, ident)
+JOIN pg_class AS c ON c.oid = to_regclass(u.ident) JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY u.machine
+ON CONFLICT (machine) DO UPDATE SET schema = excluded.schema, name = excluded.name, at = now()
+WHERE NOT EXISTS (
+	SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE n.nspname = r.schema AND c.relname = r.name AND c.relkind IN ('r', 'p')
+)`
+
+const elsewhereSQL pawlSQL = `
+SELECT u.machine, u.ident, coalesce(r.schema, ''), coalesce(r.name, '')
+FROM unnest($1::text[], $2::text[]) AS u(machine, ident)
+JOIN pg_class AS c ON c.oid = to_regclass(u.ident) JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pawl.tables AS r ON r.machine = u.machine
+WHERE (r.schema, r.name) IS DISTINCT FROM (n.nspname::text, c.relname::text)`

@@ -1,0 +1,168 @@
+package postgres
+
+import (
+	"github.com/pawl-go/pawl/versioning"
+
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/migrations"
+)
+
+// A Store keeps the entities of one or more machines in PostgreSQL. It is safe
+// for concurrent use, by several workers in any number of processes.
+type Store struct {
+	pool    *pgxpool.Pool
+	schema  *schema
+	configs []Table
+
+	renewing sync.Mutex
+	edition  atomic.Pointer[edition]
+
+	refusing atomic.Bool // PostgreSQL refused a good part of the last batch
+}
+
+// An edition is what a store works by: its tables as the catalog says they are. When
+// they are altered the store gets another one.
+type edition struct {
+	pool      *pgxpool.Pool
+	schema    *schema
+	tables    []*table
+	byMachine map[string]*table
+	rules     map[string]versioning.Rules
+	types     *types
+
+	plain, dealt *prepared // of records that need no more; dealt ones are in one of several lists
+}
+
+// Open is [OpenIn] for the schema pawl.
+func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, error) {
+	return OpenIn(ctx, pool, migrations.DefaultSchema, tables...)
+}
+
+// OpenIn returns a store of tables whose history, parked records and dead letters are
+// in the framework's tables of a schema, such as one that each tenant has. Empty means
+// pawl. The name is taken as it stands in the catalog, like [Table.Name].
+//
+// It checks that the database fits: that the schema has the version that this build
+// needs ([migrations.SchemaError]), that each table has a key, a state and a version
+// column that its machine can work with ([TableError]), and that no other table has
+// the same machine in this schema ([MachineError]). All that does not fit is reported
+// at once. The pool stays the caller's: the store does not close it.
+//
+// The role needs SELECT, INSERT and UPDATE on the tables, USAGE on the schema, SELECT
+// on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT,
+// UPDATE and DELETE on its parked and dead_letters, and SELECT, INSERT and UPDATE on its
+// marks, caught_up and tables.
+//
+// The tables may be altered while the store is open: it reads them from the catalog
+// again, and judges again what was under way. While a table does not fit its machine,
+// nothing is settled, and the errors, which are infrastructure trouble, say what is
+// wrong with it.
+func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Table) (*Store, error) {
+	if pool == nil {
+		return nil, errors.New("open store: the pool is nil")
+	}
+	in := newSchema(schema)
+	if err := errors.Join(in.Validate(), validate(tables)); err != nil {
+		return nil, withCause(fmt.Errorf("open store: %w", err))
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL: %w", err))
+	}
+	defer conn.Release()
+	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
+	e, err := s.inspect(ctx, conn)
+	if err = errors.Join(in.check(ctx, conn), err); err != nil {
+		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(err)))
+	}
+	s.edition.Store(e)
+	return s, nil
+}
+
+// inspect reads from the catalog what the store works by. Its error joins all that does
+// not fit.
+func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*edition, error) {
+	e := &edition{
+		pool:      s.pool,
+		schema:    s.schema,
+		byMachine: make(map[string]*table, len(s.configs)),
+		rules:     make(map[string]versioning.Rules, len(s.configs)),
+		types:     &types{typ: pgtype.NewMap()},
+	}
+	e.plain, e.dealt = &prepared{by: e}, &prepared{by: e, split: true}
+	var problems []error
+	for _, config := range s.configs {
+		problems = append(problems, e.add(ctx, conn, config))
+	}
+	err := errors.Join(problems...)
+	if err == nil {
+		err = e.register(ctx, conn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.link()
+	return e, nil
+}
+
+// validate checks what can be checked without the database.
+func validate(tables []Table) error {
+	if len(tables) == 0 {
+		return errors.New("no table; give at least one versioning.Table")
+	}
+	var problems []error
+	machines := make(map[string]bool)
+	for i, t := range tables {
+		if t.Machine == nil {
+			problems = append(problems, fmt.Errorf("table %d (%q) has no Machine", i, t.Name))
+			continue
+		}
+		name := t.Machine.Name()
+		if t.Name == "" {
+			problems = append(problems, fmt.Errorf("the table of machine %q has no Name", name))
+		}
+		if machines[name] {
+			problems = append(problems, fmt.Errorf("machine %q has two tables", name))
+		}
+		machines[name] = true
+		if t.MaxParked < 0 {
+			problems = append(problems, fmt.Errorf("machine %q: MaxParked is %d; it must not be negative", name, t.MaxParked))
+		}
+		if t.Identity == versioning.ByState {
+			if err := t.Machine.ProveStateIdentity(); err != nil {
+				problems = append(problems, fmt.Errorf("machine %q can't tell duplicates by state: %w", name, err))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// machines returns the names of the store's machines.
+func (s *edition) machines() []string {
+	names := make([]string, len(s.tables))
+	for i, t := range s.tables {
+		names[i] = t.Machine.Name()
+	}
+	return names
+}
+
+func (s *edition) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
+	t, err := inspect(ctx, conn, config)
+	if err != nil {
+		return err
+	}
+	s.types.learn(ctx, conn, t)
+	s.tables = append(s.tables, t)
+	s.byMachine[config.Machine.Name()] = t
+	s.rules[config.Machine.Name()] = versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked}
+	return nil
+}

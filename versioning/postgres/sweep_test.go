@@ -1,0 +1,231 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+// newerOrder has a state that order does not know.
+var newerOrder = statemachine.MustCompile(statemachine.Definition{
+	Name: "order", Version: 2,
+	Transitions: []statemachine.Transition{
+		{Event: "placed", To: "pending"},
+		{Event: "held", From: statemachine.In("pending"), To: "held"},
+		{Event: "captured", From: statemachine.In("pending", "held"), To: "paid"},
+		{Event: "noted", From: statemachine.In("pending"), To: "pending"},
+		{Event: "shipped", From: statemachine.In("paid"), To: "shipped"},
+		{Event: "delivered", From: statemachine.In("shipped"), To: "delivered"},
+		{Event: "cancelled", From: statemachine.In("pending", "paid"), To: "cancelled"},
+	},
+	Terminal: statemachine.In("delivered", "cancelled"),
+})
+
+// TestUnknownState runs an old and a new worker side by side, as a deployment
+// does: what the old one can't judge waits, and the new one's sweep finds it.
+func TestUnknownState(t *testing.T) {
+	t.Parallel()
+	pool, old := openOrders(t)
+	newer := open(t, pool, postgres.Table{Machine: newerOrder, Name: "orders"})
+	var l log
+	for _, key := range []string{"a", "b", "c"} {
+		apply(t, newer, l.say(key, "placed"), l.say(key, "held"))
+	}
+	result := apply(t, old,
+		l.say("a", "captured"),
+		l.record(versioning.Change{Key: "b", Event: "captured", Expected: versioning.At(2)}),
+		l.record(versioning.Change{Key: "c", Event: "captured"}, versioning.Change{Key: "d", Event: "placed"}))
+	wantVerdicts(t, result, "early unknown_state", "early unknown_state", "early unknown_state")
+	for _, store := range []*postgres.Store{old, newer} {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
+			t.Fatal(err)
+		}
+		if store == old {
+			wantRows(t, pool, `SELECT DISTINCT state FROM orders`, "held")
+		}
+	}
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a paid", "b paid", "c paid", "d pending")
+	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+}
+
+// TestSweepUsesTheKey checks that a sweep looks entities up by an index, however
+// large their table and whatever the collation of its key.
+func TestSweepUsesTheKey(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{
+		`text`, `text COLLATE "C"`, `text COLLATE "POSIX"`, `varchar(20)`, `varchar(20) COLLATE "C"`, `bigint`, `uuid`,
+	} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			pool := testenv.Pool(t, migrated)
+			mustExec(t, pool, `CREATE TABLE orders (id `+key+` PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`)
+			recorder := &recorder{}
+			config := pool.Config()
+			config.ConnConfig.Tracer = recorder
+			recorded, err := pgxpool.NewWithConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(recorded.Close)
+			store := open(t, recorded, postgres.Table{Machine: order, Name: "orders"})
+			if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
+				t.Fatal(err)
+			}
+			sql, args := recorder.find(t, "SELECT DISTINCT p.entity")
+			if plan := explain(t, pool, sql, args); strings.Contains(plan, "Seq Scan on orders") {
+				t.Errorf("the sweep reads all of the table:\n%s", plan)
+			}
+		})
+	}
+}
+
+// explain returns the plan of a statement where reading whole tables is the last
+// resort.
+func explain(t *testing.T, pool *pgxpool.Pool, sql string, args []any) string {
+	t.Helper()
+	var plan []string
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SET LOCAL enable_seqscan = off`); err != nil {
+			return err
+		}
+		rows, err := tx.Query(t.Context(), `EXPLAIN `+sql, args...)
+		if err == nil {
+			plan, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(plan, "\n")
+}
+
+// A recorder remembers the statements of a pool.
+type recorder struct {
+	mu  sync.Mutex
+	all []pgx.TraceQueryStartData
+}
+
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, data)
+	return ctx
+}
+
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (r *recorder) find(t *testing.T, prefix string) (sql string, args []any) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, data := range r.all {
+		if strings.HasPrefix(strings.TrimSpace(data.SQL), prefix) {
+			return data.SQL, data.Args
+		}
+	}
+	t.Fatalf("no statement that begins with %q was sent", prefix)
+	return "", nil
+}
+
+// TestSweepGoesOn checks that an entity which can't be moved keeps nothing else
+// from being looked after.
+func TestSweepGoesOn(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	for _, key := range []string{"a", "b"} {
+		apply(t, store, l.say(key, "placed"), l.say(key, "shipped"))
+	}
+	apply(t, store, l.say("c", "shipped"))
+	mustExec(t, pool, `UPDATE orders SET state = 'paid', version = 2;
+UPDATE pawl.parked SET parked_at = now() - interval '25 hours' WHERE entity = 'c';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0);
+CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUTE FUNCTION drop_it()`)
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
+	if !errors.Is(err, versioning.ErrContended) || len(swept.Released) != 1 || swept.Expired != 1 {
+		t.Errorf("Sweep = %+v, %v; want one released, one expired and ErrContended", swept, err)
+	}
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a paid", "b shipped")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`, "a")
+}
+
+// TestSweepTakesAll sweeps more entities than one statement of a sweep takes.
+func TestSweepTakesAll(t *testing.T) {
+	t.Parallel()
+	const n = 1200
+	pool, store := openOrders(t)
+	var l log
+	records := make([]*versioning.Record, n)
+	for i := range records {
+		records[i] = l.say(key(i), "captured")
+	}
+	wantVerdicts(t, apply(t, store, records...), repeat("early no_entity", n)...)
+	mustExec(t, pool, `INSERT INTO orders (id, state, version) SELECT entity, 'pending', 1 FROM pawl.parked`)
+	swept, err := store.Sweep(t.Context(), versioning.Reading{})
+	if err != nil || len(swept.Released) != n {
+		t.Errorf("Sweep released %d records, %v; want %d", len(swept.Released), err, n)
+	}
+	wantRows(t, pool, `SELECT DISTINCT state FROM orders`, "paid")
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+}
+
+// TestExpiredInBetween lets a parked record expire between the reading and the
+// writing of the batch that frees it: it is a dead letter, and not applied too.
+func TestExpiredInBetween(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	hooked, tr := traced(t, pool)
+	var l log
+	apply(t, store, l.say("a", "captured"))
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = now() - interval '25 hours';
+INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_random_uuid(), 0)`)
+	tr.before(first(1, func() {
+		if swept, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil || swept.Expired != 1 {
+			t.Errorf("Sweep = %+v, %v; want one expired", swept, err)
+		}
+	}))
+	result := apply(t, hooked, l.say("a", "placed"))
+	wantVerdicts(t, result, "applied")
+	if len(result.Released) != 0 {
+		t.Errorf("released %+v", result.Released)
+	}
+	wantRows(t, pool, `SELECT state FROM orders`, "pending")
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, "parked_too_long")
+}
+
+// TestTiedInAChain frees parked records that hang together over many entities:
+// as far as one transaction looks at once, and the rest by sweeps.
+func TestTiedInAChain(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	const links = 8
+	var l log
+	for i := range links {
+		wantVerdicts(t, apply(t, store, l.record(
+			versioning.Change{Key: key(i), Event: "captured"}, versioning.Change{Key: key(i + 1), Event: "placed"},
+		)), "early no_entity")
+	}
+	const paid = `SELECT count(*)::text FROM orders WHERE state = 'paid'`
+	wantVerdicts(t, apply(t, store, l.say(key(0), "placed")), "applied")
+	wantRows(t, pool, paid, "3")
+	for range 2 {
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRows(t, pool, paid, fmt.Sprint(links))
+	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
+}

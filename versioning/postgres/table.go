@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"github.com/pawl-go/pawl/versioning"
+
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// A Table says where the entities of a machine live: in a table of the
+// application's own, one row an entity.
+type Table struct {
+	// Machine is the state machine of the entities. Required.
+	Machine *statemachine.Machine
+
+	// Name is the table's name, "orders" or "shop.orders"; each part is taken
+	// as it stands in the catalog, upper and lower case included. Required.
+	Name string
+
+	// Key, State and Version name the columns. Key defaults to the table's
+	// primary key, where that is one column; State to "state"; Version to
+	// "version".
+	Key     string
+	State   string
+	Version string
+
+	// Identity says what proves a duplicate. The zero value, ByMessage, suits
+	// every machine.
+	Identity versioning.Identity
+
+	// ParkFor bounds how long a record may wait for its entity before it becomes
+	// a dead letter. Only time counts in which all partitions were read as they came:
+	// see [Store.Sweep]. 0 means 24 hours; negative means without a bound.
+	ParkFor time.Duration
+
+	// FoldSteps writes all steps that one batch brings an entity in one write, also
+	// where the table could tell: where it has triggers or row security, or where a
+	// CHECK, a unique index or a foreign key is on columns that several of the
+	// steps set. That is faster, the more so the more steps of one entity come
+	// together. It gives up that constraints and triggers see each step: a value
+	// that a later record of the batch overwrites is not checked, a trigger does not
+	// fire for it, and so what becomes of a record depends on where a batch ends.
+	// [Store.Stepwise] tells for which tables it would make a difference.
+	FoldSteps bool
+
+	// MaxRefused bounds how many records in a row PostgreSQL may refuse for one and
+	// the same reason, with no other record of the machine written in between,
+	// before the store stops making dead letters of them and returns
+	// [ErrAllRefused]: it is hardly the records then. 0 means 1,000; negative
+	// means without a bound.
+	MaxRefused int
+
+	// MaxParked bounds how many records may wait for one entity; one more
+	// becomes a dead letter. 0 means 100.
+	MaxParked int
+}
+
+const (
+	defaultParkFor   = 24 * time.Hour
+	defaultMaxParked = 100
+
+	defaultMaxRefused = 1000
+)
+
+func (t Table) withDefaults() Table {
+	if t.State == "" {
+		t.State = "state"
+	}
+	if t.Version == "" {
+		t.Version = "version"
+	}
+	if t.ParkFor == 0 {
+		t.ParkFor = defaultParkFor
+	}
+	if t.MaxParked == 0 {
+		t.MaxParked = defaultMaxParked
+	}
+	if t.MaxRefused == 0 {
+		t.MaxRefused = defaultMaxRefused
+	}
+	return t
+}
+
+// table is a Table with what the catalog says of it.
+type table struct {
+	Table
+	oid     uint32
+	ident   string // the table's quoted name
+	picture picture
+	rules   rulebook
+
+	required []int // columns that a new row has to set
+	creates  map[statemachine.Event]bool
+	updates  map[statemachine.Event]bool
+	columns  []tableColumn
+	byName   map[string]int
+	key      *tableColumn
+	state    *tableColumn
+	version  *tableColumn
+	states   map[string]statemachine.State // of the machine, by name
+
+	refusals refusals
+}
+
+// A tableColumn is one column of a table in the catalog.
+type tableColumn struct {
+	name       string
+	typeName   string // as a reader knows it
+	base       uint32 // the type, that below a domain
+	cast       string // its quoted name. A cast to it does not truncate, as one to varchar(3), character or a domain does
+	array      bool
+	notNull    bool
+	hasDefault bool
+	identity   string // of pg_attribute.attidentity: 'a' is ALWAYS
+	generated  bool
+	labels     []string // of an enum
+	unique     bool     // alone in a unique index that ON CONFLICT can use
+	primary    bool     // alone in the primary key
+	collation  string   // its quoted name; empty where the type has none
+	exactText  bool     // equal strings only are equal keys: the collations of the column and its unique indexes are deterministic
+	maxLength  int      // of a varchar; 0 is none
+	modifier   int      // of the type: of a numeric, its precision and scale; -1 is none
+	domain     bool
+	defaultSQL string // the default as an expression; empty where there is none, or it is not the column's own
+}
+
+// sqlName returns the column's quoted name.
+func (c *tableColumn) sqlName() string { return pgx.Identifier{c.name}.Sanitize() }
+
+// collate returns what makes a comparison one under the column's collation.
+func (c *tableColumn) collate() string {
+	if c.collation == "" {
+		return ""
+	}
+	return " COLLATE " + c.collation
+}
+
+// canonicalKey returns the one spelling of a key that equal keys share.
+func (t *table) canonicalKey(key string) (string, error) {
+	key, err := t.key.canonical(key)
+	if err != nil {
+		return "", fmt.Errorf("key %w", err)
+	}
+	return key, nil
+}
+
+// canonical returns the one spelling of a value that equal values share, for the types
+// that a key may have.
+func (c *tableColumn) canonical(value string) (string, error) {
+	if c.maxLength > 0 && utf8.RuneCountInString(value) > c.maxLength { // PostgreSQL takes it if it ends in blanks, without them
+		return "", fmt.Errorf("is longer than the column's %d characters", c.maxLength)
+	}
+	switch c.base {
+	case pgtype.UUIDOID:
+		id, ok := parseUUID(value)
+		if !ok {
+			return "", fmt.Errorf("%q is no UUID", value)
+		}
+		return pgtype.UUID{Bytes: id, Valid: true}.String(), nil
+	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
+		n, err := strconv.ParseInt(value, 10, intBits(c.base))
+		if err != nil {
+			return "", fmt.Errorf("is no %s: %w", c.typeName, err)
+		}
+		return strconv.FormatInt(n, 10), nil
+	}
+	return value, nil
+}
+
+// parseUUID reads the spellings that PostgreSQL reads: upper and lower case,
+// with and without braces, hyphens after any group of four digits.
+func parseUUID(s string) (id [16]byte, ok bool) {
+	if len(s) > 1 && s[0] == '{' && s[len(s)-1] == '}' {
+		s = s[1 : len(s)-1]
+	}
+	for i := range id {
+		if i > 0 && i%2 == 0 && len(s) > 0 && s[0] == '-' {
+			s = s[1:]
+		}
+		if len(s) < 2 {
+			return id, false
+		}
+		if _, err := hex.Decode(id[i:i+1], []byte(s[:2])); err != nil {
+			return id, false
+		}
+		s = s[2:]
+	}
+	return id, s == ""
+}
+
+func (c *tableColumn) isInteger() bool {
+	return c.base == pgtype.Int8OID || c.base == pgtype.Int4OID || c.base == pgtype.Int2OID
+}
+
+func intBits(oid uint32) int {
+	switch oid {
+	case pgtype.Int2OID:
+		return 16
+	case pgtype.Int4OID:
+		return 32
+	}
+	return 64
+}

@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"github.com/pawl-go/pawl/versioning"
+
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// undecided queues the guards of what a plan keeps whole. A record is delivered
+// to two workers at once where one of them has lost its partition and does not
+// know: what the one decides while the other is between reading and writing must
+// stay the record's only verdict, whatever rows have moved or not.
+//
+// The first attempt alone asks whether a record has made a step: one that has seen
+// the step, and parks or rejects the record all the same, does so for a machine or a
+// decoder that is another one by now.
+func (w *writer) undecided(plan *plan, attempt int) {
+	w.notBuried(plan.Moves)
+	if attempt == 0 {
+		var dead []*versioning.Record
+		for _, d := range plan.Dead {
+			dead = append(dead, d.Record)
+		}
+		w.notApplied(dead)
+	}
+}
+
+// notDecided queues the guards of what a plan parks, behind the statement that parks
+// it: that one has waited for whoever was removing the same record from pawl.parked.
+func (w *writer) notDecided(plan *plan, attempt int) {
+	w.notDead(plan.Park)
+	if attempt == 0 {
+		var parked []*versioning.Record
+		for _, p := range plan.Park {
+			parked = append(parked, p.Record)
+		}
+		w.notApplied(parked)
+	}
+}
+
+// notDead guards records to be parked: none is a dead letter.
+func (w *writer) notDead(parked []versioning.Parked) {
+	var at keptAt
+	for _, p := range parked {
+		if _, isDead := w.letters[p.Record.Origin]; !isDead { // otherwise, it will be none
+			at.add(p.Record, w.store.scope(p.Record))
+		}
+	}
+	if n := len(at.scopes); n > 0 {
+		w.guarded(n, w.store.schema.sql(notDeadSQL), []any{at.ids, at.partitions, at.offsets, at.scopes, w.store.allMachines()})
+	}
+}
+
+// notBuried guards the records of the batch that made steps: none is a dead letter.
+// Where one of two workers buries a record, the row that the other one moves for it
+// stays as it was.
+func (w *writer) notBuried(moves []versioning.Move) {
+	alive := w.made(moves)
+	if len(alive) == 0 {
+		return
+	}
+	st := w.store.stretches(alive)
+	offsets := make(bigints, len(alive))
+	for i, r := range alive {
+		offsets[i] = r.Origin.Offset
+	}
+	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
+}
+
+// made returns the records that made the steps of moves, in the order of the log.
+// Those that were kept in the database are not among them: a dead letter that is judged
+// again is one until the plan is written, and guards of their own cover parked ones.
+func (w *writer) made(moves []versioning.Move) []*versioning.Record {
+	records := make([]*versioning.Record, 0, len(moves))
+	for i := range moves {
+		for j := range moves[i].Steps {
+			r := moves[i].Steps[j].Record
+			if _, isDead := w.letters[r.Origin]; preparedOf(r).kept == nil && !isDead {
+				records = append(records, r)
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b *versioning.Record) int {
+		if c := cmp.Compare(a.Origin.Partition, b.Origin.Partition); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.Origin.Offset, b.Origin.Offset); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:])
+	})
+	return slices.Compact(records)
+}
+
+// notApplied guards records to be parked or buried: none has made a step.
+func (w *writer) notApplied(records []*versioning.Record) {
+	var machines, keys, messages []string
+	var at origins
+	for _, r := range records {
+		if r.Redrive || r.Err != nil {
+			continue
+		}
+		for _, c := range r.Changes {
+			for _, id := range c.MessageIDs() {
+				machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, id)
+				at.add(r.Origin)
+			}
+		}
+	}
+	if n := len(keys); n > 0 {
+		w.guarded(n, w.store.schema.sql(notAppliedSQL), []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
+	}
+}
+
+const notDeadSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE (SELECT true FROM pawl.dead_letters AS d
+       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
+       LIMIT 1) IS NULL`
+
+// notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
+// $7 of the stretches with the numbers $6, and have their scope or $8.
+const notBuriedSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
+	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
+CROSS JOIN LATERAL (
+	SELECT d."offset" FROM pawl.dead_letters AS d
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
+	OFFSET 0
+) AS d
+WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
+
+const notAppliedSQL pawlSQL = `
+SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])
+	AS u(machine, entity, message_id, topic_id, partition, "offset")
+WHERE coalesce(
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version <= 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1),
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version > 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1)) IS NULL`
