@@ -1,14 +1,10 @@
 package versioning_test
 
 import (
-	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
-	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var light = statemachine.MustCompile(statemachine.Definition{
@@ -49,36 +45,6 @@ func ExampleFold() {
 	// placed: applied
 	// cancelled: rejected
 	// order/42 paid 2
-}
-
-func ExampleOpen() { //nolint:testableexamples // it needs a server
-	ctx := context.Background()
-	pool, err := pgxpool.New(ctx, "postgres://localhost/shop")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-
-	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: light, Name: "orders"})
-	if err != nil {
-		fmt.Println(err) // all that does not fit, at once
-		return
-	}
-
-	r := &versioning.Record{
-		Origin: versioning.Origin{Topic: "orders", Offset: 1},
-		Changes: []versioning.Change{{
-			Key: "42", Event: "placed", Set: versioning.Columns{"total": "12.50"},
-		}},
-	}
-	store.Prepare(r)
-	result, err := store.Apply(ctx, "", []*versioning.Record{r})
-	if err != nil {
-		fmt.Println(versioning.CauseOf(err), err)
-		return
-	}
-	fmt.Println(result.Outcomes[0].Verdict)
 }
 
 func ExampleSplit() {

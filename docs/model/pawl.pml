@@ -175,14 +175,14 @@ inline foldMessage(m) {
  * The transaction reads at READ COMMITTED: each statement sees what the others
  * have committed until then. The fold is in memory.
  *
- * code: versioning/apply.go transact
- * code: versioning/read.go read
+ * code: versioning/postgres/apply.go transact
+ * code: versioning/postgres/read.go read
  */
 inline readAndFold() {
-	/* code: versioning/read.go readDead */
-	/* code: versioning/read.go readRows */
+	/* code: versioning/postgres/dead_letters.go readDead */
+	/* code: versioning/postgres/rows_read.go readRows */
 	d_step { died = dead; from = version[e]; stored = (e == 1 -> parked : 0) };
-	/* code: versioning/read.go readPast */
+	/* code: versioning/postgres/history.go readPast */
 	d_step {
 		taken = 0;
 		for (i : 0 .. MSGS - 1) {
@@ -209,10 +209,10 @@ inline readAndFold() {
  * All that was decided is written and committed at once: the guarded writes lock
  * the rows that they take until the transaction ends.
  *
- * code: versioning/write.go writes
- * code: versioning/write.go guarded
- * code: versioning/sql.go updateSQL
- * code: versioning/waiting.go remove
+ * code: versioning/postgres/write.go writes
+ * code: versioning/postgres/write.go guarded
+ * code: versioning/postgres/rows_write.go updateSQL
+ * code: versioning/postgres/kept.go remove
  */
 #ifdef NO_GUARD
 #define guardHolds true
@@ -490,9 +490,9 @@ proctype Group() {
  * Parked messages whose entity moved without having seen them are judged again.
  *
  * code: consumer/maintain.go sweep
- * code: versioning/sweep.go Sweep
- * code: versioning/sweep.go wakeMoved
- * code: versioning/refold.go refold
+ * code: versioning/postgres/sweep.go Sweep
+ * code: versioning/postgres/sweep.go wakeMoved
+ * code: versioning/postgres/sweep.go refold
  * code: versioning/fold.go Refold
  */
 proctype Sweeper() {

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // This file is about tables that are altered while a store works on them. What a store

@@ -1,11 +1,11 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // maxAttempts bounds how often a batch is read and folded again because its

@@ -45,26 +45,38 @@ func (e *integerElement) Int64Value() (pgtype.Int8, error) {
 
 // The methods of [pgtype.ArrayGetter] and [driver.Valuer].
 
-func (a texts) Dimensions() []pgtype.ArrayDimension     { return oneDimension(len(a)) }
-func (a bigints) Dimensions() []pgtype.ArrayDimension   { return oneDimension(len(a)) }
-func (a integers) Dimensions() []pgtype.ArrayDimension  { return oneDimension(len(a)) }
+func (a texts) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
+
+func (a bigints) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
+
+func (a integers) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
+
 func (a nullTexts) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
 
 func oneDimension(n int) []pgtype.ArrayDimension {
 	return []pgtype.ArrayDimension{{Length: int32(n), LowerBound: 1}}
 }
 
-func (a texts) Index(i int) any     { return (*textElement)(&a[i]) }
-func (a bigints) Index(i int) any   { return (*bigintElement)(&a[i]) }
-func (a integers) Index(i int) any  { return (*integerElement)(&a[i]) }
+func (a texts) Index(i int) any { return (*textElement)(&a[i]) }
+
+func (a bigints) Index(i int) any { return (*bigintElement)(&a[i]) }
+
+func (a integers) Index(i int) any { return (*integerElement)(&a[i]) }
+
 func (a nullTexts) Index(i int) any { return &a[i] }
 
-func (a texts) IndexType() any     { return (*textElement)(nil) }
-func (a bigints) IndexType() any   { return (*bigintElement)(nil) }
-func (a integers) IndexType() any  { return (*integerElement)(nil) }
+func (a texts) IndexType() any { return (*textElement)(nil) }
+
+func (a bigints) IndexType() any { return (*bigintElement)(nil) }
+
+func (a integers) IndexType() any { return (*integerElement)(nil) }
+
 func (a nullTexts) IndexType() any { return (*pgtype.Text)(nil) }
 
-func (a texts) Value() (driver.Value, error)     { return []string(a), nil }
-func (a bigints) Value() (driver.Value, error)   { return []int64(a), nil }
-func (a integers) Value() (driver.Value, error)  { return []int32(a), nil }
+func (a texts) Value() (driver.Value, error) { return []string(a), nil }
+
+func (a bigints) Value() (driver.Value, error) { return []int64(a), nil }
+
+func (a integers) Value() (driver.Value, error) { return []int32(a), nil }
+
 func (a nullTexts) Value() (driver.Value, error) { return []pgtype.Text(a), nil }

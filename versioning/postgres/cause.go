@@ -1,13 +1,13 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // causes decides by the class of the SQLSTATE, its first two characters: all classes

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"fmt"
 	"maps"
@@ -13,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // A column is a value of Change.Set, in the text form of its PostgreSQL type.

@@ -1,12 +1,12 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // markTimeout bounds how long it may take to note which dead letters were copied.
@@ -56,3 +56,10 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 	}
 	return len(copied), err
 }
+
+// $1 topics, $2 their partitions, $3 limit
+const readUncopiedSQL pawlSQL = deadColumns + `
+WHERE d.copied_at IS NULL AND (d.topic, d.partition) IN (SELECT * FROM unnest($1::text[], $2::integer[]))
+ORDER BY d.id LIMIT $3`
+
+const markCopiedSQL pawlSQL = `UPDATE pawl.dead_letters SET copied_at = now() WHERE id = ANY ($1::bigint[])`

@@ -1,12 +1,11 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"slices"
 	"strings"
 
 	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // couples are the entities of a batch that constraints of their tables tie together.

@@ -1,14 +1,14 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"encoding/binary"
 	"hash/fnv"
 	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // This file keeps one fate for each record where two transactions settle it at the

@@ -48,9 +48,6 @@ func (s *schema) sql(statement pawlSQL) string {
 	return sql
 }
 
-// ownTables are the framework's tables.
-var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables"}
-
 // check checks the version of the schema, and the role's rights on it.
 func (s *schema) check(ctx context.Context, conn *pgxpool.Conn) error {
 	if err := s.Check(ctx, conn); err != nil {

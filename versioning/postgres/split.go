@@ -1,14 +1,14 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // Split deals records out as [versioning.Split] does, with the database in mind.

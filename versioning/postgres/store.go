@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // A Store keeps the entities of one or more machines in PostgreSQL. It is safe

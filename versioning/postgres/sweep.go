@@ -1,13 +1,13 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // sweepLimit bounds the rows that one statement of a sweep takes.
@@ -112,6 +112,40 @@ func (s *edition) moved(ctx context.Context, t *table, after string) (keys []str
 	return keys, err
 }
 
+// movedSQL finds the entities of machine $1 that have moved since a record that
+// is parked for them was judged: the version of the row is another one. It returns
+// the first $2 of them after key $4, by key. Texts that are no keys, since the type of
+// the key was another one when they were parked, are left to wait. A row
+// that has not moved counts too if the record waits only because its state was
+// unknown, and it is one of the states $3 now. An index on the key is of use only
+// to a comparison under the key's collation, which pawl.parked does not have.
+func (t *table) movedSQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT DISTINCT p.entity FROM %[7]s.parked AS p
+JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
+WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
+	AND p.entity > $4
+ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
+}
+
+// refold judges the records that are parked for an entity again, in one transaction.
+func (s *edition) refold(ctx context.Context, e versioning.Entity) ([]versioning.Settled, error) {
+	probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: e.Machine, Key: e.Key}}}}
+	plan, err := s.settle(ctx, "", decision{
+		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
+			return s.read(ctx, tx, probe, reading{lock: lock, parked: true})
+		},
+		judge: func(view *view, refused map[*versioning.Record]error) *plan {
+			view.Refused = refused
+			return &plan{Plan: versioning.Refold(s.rules, &view.View)}
+		},
+	}, true)
+	if err != nil {
+		return nil, fmt.Errorf("judge what is parked for %s again: %w", e, err)
+	}
+	return plan.Release, nil
+}
+
 // expire makes dead letters of the records that have waited too long.
 func (s *edition) expire(ctx context.Context, t *table) (expired int, err error) {
 	if t.ParkFor < 0 {
@@ -128,3 +162,29 @@ func (s *edition) expire(ctx context.Context, t *table) (expired int, err error)
 		}
 	}
 }
+
+// expireSQL moves parked records to the dead letters: $1 machine, $2 the time
+// that they may wait by the machine's clock, $3 limit, $4 partitionGone. Where no
+// partition is known there is no clock, and none expires. Rows that another
+// transaction is at are left to it.
+const expireSQL pawlSQL = `
+WITH expired AS (
+	DELETE FROM pawl.parked AS p USING (
+		SELECT topic_id, partition, "offset", scope FROM pawl.parked
+		WHERE machine = $1 AND parked_at < (
+			SELECT min(at) FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $4::interval
+		) - $2::interval
+		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
+	) AS old
+	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
+		AND p.scope = old.scope
+	RETURNING p.*
+)
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
+                               machine, entity, event, key, value, headers, "timestamp")
+SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
+       format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
+              $2::interval, reason, seen_version),
+       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
+FROM expired
+ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // A Table says where the entities of a machine live: in a table of the
@@ -173,6 +172,22 @@ func (c *tableColumn) canonical(value string) (string, error) {
 		return strconv.FormatInt(n, 10), nil
 	}
 	return value, nil
+}
+
+// castOrNull returns an expression for a text as a value of the column, which is NULL
+// where the text is no canonical one.
+func (c *tableColumn) castOrNull(text string) string {
+	var is string
+	switch c.base {
+	case pgtype.UUIDOID:
+		is = text + ` ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'`
+	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
+		most := int64(1)<<(intBits(c.base)-1) - 1
+		is = fmt.Sprintf(`CASE WHEN %s ~ '^-?[0-9]{1,19}$' THEN %s::numeric BETWEEN %d AND %d END`, text, text, -most-1, most)
+	default:
+		return fmt.Sprintf("%s::%s", text, c.cast)
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s::%s END", is, text, c.cast)
 }
 
 // parseUUID reads the spellings that PostgreSQL reads: upper and lower case,

@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // beginSQL and settingsSQL begin each transaction of the store, with the planner

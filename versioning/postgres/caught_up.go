@@ -1,13 +1,13 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // partitionGone is after how long a partition that nobody reports as read stops

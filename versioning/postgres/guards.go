@@ -1,11 +1,11 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"bytes"
 	"cmp"
 	"slices"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // undecided queues the guards of what a plan keeps whole. A record is delivered
@@ -53,6 +53,12 @@ func (w *writer) notDead(parked []versioning.Parked) {
 	}
 }
 
+const notDeadSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE (SELECT true FROM pawl.dead_letters AS d
+       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
+       LIMIT 1) IS NULL`
+
 // notBuried guards the records of the batch that made steps: none is a dead letter.
 // Where one of two workers buries a record, the row that the other one moves for it
 // stays as it was.
@@ -68,6 +74,18 @@ func (w *writer) notBuried(moves []versioning.Move) {
 	}
 	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
 }
+
+// notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
+// $7 of the stretches with the numbers $6, and have their scope or $8.
+const notBuriedSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
+	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
+CROSS JOIN LATERAL (
+	SELECT d."offset" FROM pawl.dead_letters AS d
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
+	OFFSET 0
+) AS d
+WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
 
 // made returns the records that made the steps of moves, in the order of the log.
 // Those that were kept in the database are not among them: a dead letter that is judged
@@ -113,24 +131,6 @@ func (w *writer) notApplied(records []*versioning.Record) {
 		w.guarded(n, w.store.schema.sql(notAppliedSQL), []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
 	}
 }
-
-const notDeadSQL pawlSQL = `
-SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
-WHERE (SELECT true FROM pawl.dead_letters AS d
-       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
-       LIMIT 1) IS NULL`
-
-// notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
-// $7 of the stretches with the numbers $6, and have their scope or $8.
-const notBuriedSQL pawlSQL = `
-SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
-	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
-CROSS JOIN LATERAL (
-	SELECT d."offset" FROM pawl.dead_letters AS d
-	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
-	OFFSET 0
-) AS d
-WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
 
 const notAppliedSQL pawlSQL = `
 SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// storedChange is a Change as JSON, with its columns as text: a worker that
+// knows nothing of the topic's messages can apply it.
+type storedChange struct {
+	Machine   string             `json:"machine"`
+	Key       string             `json:"key"`
+	Event     string             `json:"event"`
+	MessageID string             `json:"message_id"`
+	FormerID  string             `json:"former_id,omitempty"`
+	Digest    versioning.Digest  `json:"digest,omitempty"`
+	Expected  *int64             `json:"expected_version,omitempty"`
+	Set       map[string]*string `json:"set,omitempty"`
+}
+
+// encodeChanges returns the changes of a prepared record.
+func (s *edition) encodeChanges(r *versioning.Record) string {
+	stored := make([]storedChange, len(r.Changes))
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
+		if v, ok := c.Expected.Version(); ok {
+			stored[i].Expected = &v
+		}
+		if columns := setOf(r, i); columns != nil {
+			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(columns), r.Digests[i]
+		}
+	}
+	return mustJSON(stored)
+}
+
+func (t *table) textOf(columns []column) map[string]*string {
+	set := make(map[string]*string, len(columns))
+	for _, c := range columns {
+		set[t.columns[c.at].name] = nil
+		if !c.null {
+			set[t.columns[c.at].name] = &c.text
+		}
+	}
+	return set
+}
+
+// decodeChanges gives a parked record its changes back. Those of machines that
+// this store does not have are left unprepared: the fold leaves them waiting.
+func (s *edition) decodeChanges(r *versioning.Record, data []byte) error {
+	var stored []storedChange
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return fmt.Errorf("stored changes: %w", err)
+	}
+	r.Changes = make([]versioning.Change, len(stored))
+	r.Digests = make([]versioning.Digest, len(stored))
+	for i, c := range stored {
+		r.Changes[i] = versioning.Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
+		if c.Expected != nil {
+			r.Changes[i].Expected = versioning.At(*c.Expected)
+		}
+		if s.byMachine[c.Machine] == nil {
+			continue
+		}
+		set := make(versioning.Columns, len(c.Set))
+		for name, text := range c.Set {
+			set[name] = nil
+			if text != nil {
+				set[name] = *text
+			}
+		}
+		r.Changes[i].Set = set
+		if err := s.prepare(r, i); err != nil && r.Err == nil {
+			r.Err = err // the table has changed since; the record's verdict says how
+		}
+		r.Digests[i] = cmp.Or(c.Digest, r.Digests[i])
+	}
+	return nil
+}
+
+// mustJSON encodes values of this file's own types, which always can be.
+func mustJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}

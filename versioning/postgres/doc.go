@@ -1,0 +1,75 @@
+// Package postgres keeps the entities of state machines in PostgreSQL tables and applies
+// records to them, once, whatever is delivered again, out of order or by two workers at
+// a time.
+//
+// [Open] checks a database and returns a [Store]. [Store.Prepare] makes a record ready,
+// [Store.Apply] settles a batch of them: it reads the rows of their entities, has
+// [versioning.Fold] decide, and writes the plan in one transaction. When it returns,
+// every record has a verdict that is true, and its offset may be committed. A batch
+// usually takes two round trips: a guarded statement that takes fewer rows than it has
+// to fails in the server, so the COMMIT goes out together with the writes.
+//
+// If another writer moves rows between reading and writing, that is neither an error nor
+// a duplicate: Apply reads the rows again and folds the batch again. If PostgreSQL
+// refuses a record (a constraint, a trigger, a value out of range), Apply writes the
+// rows record by record, in their order, each behind a savepoint, and rejects that
+// record alone.
+//
+// Several steps of one entity reach its row in one write, unless the table could tell:
+// if it has triggers or row security, or if several of the steps set columns that a
+// CHECK, a unique index or a foreign key covers, the steps are written one after the
+// other, those of different entities together. [Store.Stepwise] says which tables have
+// such things. So constraints and triggers see what they would see of one record a
+// transaction; only a trigger that looks at other rows can tell that there are batches.
+//
+// A verdict is as durable as the user asked for: on a server with synchronous standbys,
+// the transaction of every batch waits for them, even if it writes nothing, because the
+// rows that prove a duplicate may not have reached them yet.
+//
+// A worker that parks a record and another that moves its entity at the same moment do
+// not see each other. [Store.Sweep], or the next record of the entity, finds what was
+// left behind.
+//
+// # Tables and rights
+//
+// The entity table is the application's: [Table] says what it needs. History, parked
+// records and dead letters are in schema pawl, which package migrations creates. The
+// role of a worker needs no more than
+//
+//	GRANT SELECT, INSERT, UPDATE ON orders TO worker;
+//	GRANT USAGE ON SCHEMA pawl TO worker;
+//	GRANT SELECT ON pawl.goose_db_version TO worker;
+//	GRANT SELECT, INSERT ON pawl.transitions TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables TO worker;
+//
+// A machine's name stands for its table: an entity is known by its machine and key.
+// So a machine has one table in a database, which pawl.tables remembers, and Open
+// refuses a second one ([MachineError]). If several tables have the same machine, such
+// as those of tenants that have a schema each, give each of them a framework schema
+// too: [migrations.Schema] names it and [OpenIn] uses it, with the same rights. Such
+// schemas share nothing.
+//
+// Parked records and dead letters are known by their origin and the machine of
+// their first change, so workers may consume the same topic for different
+// machines of one database without taking each other's verdicts for their own. A record
+// that can't be decoded belongs to all machines of the store. When it is delivered again
+// and can be decoded, that redrives it.
+//
+// One record has one fate, even if two workers settle it at the same moment: a worker
+// that makes a dead letter of it holds an advisory lock of its partition exclusively,
+// which all others share, until the end of the transaction.
+//
+// # Statements
+//
+// Values are always parameters. Identifiers and type names in the text of a statement
+// come from the catalog, quoted. Functions that take arrays of any type are qualified: a
+// function in the application's search_path that takes text[] would be a better match.
+// (unnest of several arrays is syntax, not a name.) The search_path itself stays, for the
+// triggers of the application's tables.
+//
+// What is read for each element of a batch is read by a subquery that PostgreSQL can't
+// turn into a join: a scalar one, or a lateral one with OFFSET 0. It looks into the index
+// once for each element, by all columns. A join that is planned while the tables are
+// empty may look for the machine alone, and read all of its rows for each element.
+package postgres

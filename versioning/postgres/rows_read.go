@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// readRows queues what reads the rows of entities.
+func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
+	if r.how.lock {
+		r.lockRows(batch, unseen)
+	}
+	for _, t := range r.store.tables {
+		f := unseen[t]
+		if f == nil {
+			continue
+		}
+		machine := t.Machine.Name()
+		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
+			return r.scanRows(rows, t, f)
+		})
+		if r.how.parked {
+			batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
+		}
+	}
+}
+
+// readSQL reads the rows of $1, and for keys without one the last step that the
+// history of machine $2 knows. With $3, each comes once for every one of its first
+// steps, one after the other, and for one more that tells that there are steps beyond;
+// or once. It is one statement so that the messages are those of the row that is read:
+// older ones would let a message that has just moved it pass for a new one.
+func (t *table) readSQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
+       first.message_id, first.version, coalesce(first.digest, 0)
+FROM (SELECT pg_catalog.unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
+LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
+LEFT JOIN LATERAL (
+	SELECT h.to_state, h.version FROM %[6]s.transitions AS h
+	WHERE t.%[2]s IS NULL AND h.entity = u.key AND h.machine = $2
+	ORDER BY h.version DESC LIMIT 1
+) AS gone ON true
+LEFT JOIN LATERAL (
+	SELECT h.message_id, h.version, h.digest FROM %[6]s.transitions AS h
+	WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
+	ORDER BY h.version LIMIT 17
+) AS first ON true
+WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
+}
+
+// lockRows queues statements of their own because PostgreSQL locks no row of the
+// nullable side of an outer join, which reading needs.
+func (r *reader) lockRows(batch *pgx.Batch, unseen map[*table]*fresh) {
+	for _, t := range r.store.tables {
+		if f := unseen[t]; f != nil {
+			batch.Queue(t.lockSQL(), f.keys)
+		}
+	}
+}
+
+// lockSQL locks the rows of $1, in its order.
+func (t *table) lockSQL() string {
+	return fmt.Sprintf(`
+SELECT FROM %[1]s AS t JOIN pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
+ORDER BY u.n FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
+}
+
+// A text is a column of text as it arrived. It is valid until the next row.
+type text []byte
+
+// ScanBytes implements [pgtype.BytesScanner].
+func (t *text) ScanBytes(b []byte) error { *t = b; return nil }
+
+// errDisorder says that rows of one entity did not come one after the other.
+var errDisorder = errors.New("rows came in disorder")
+
+// scanRows notes the rows, and the messages of their first steps: a row comes once
+// for each of them.
+func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
+	var n int32
+	var version int64
+	var state, id text
+	var step pgtype.Int8
+	var digest versioning.Digest
+	var gone bool
+	var ids []versioning.Message // of all entities, one after the other
+	var letters strings.Builder  // of all IDs: an allocation for many of them
+	last, first := int32(0), 0
+	for _, k := range f.entities {
+		r.past(k).hasFirst = f.messages
+	}
+	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}, func() error {
+		k := f.entities[n-1]
+		switch {
+		case n < last:
+			return errDisorder
+		case n > last:
+			last, first = n, len(ids)
+			k.Exists, k.Row = !gone, versioning.Row{State: t.stateOf(state), Version: version, Gone: gone}
+		}
+		if !step.Valid {
+			return nil
+		}
+		at := letters.Len()
+		letters.Write(id)
+		ids = append(ids, versioning.Message{ID: letters.String()[at:], Digest: digest})
+		k.Messages = versioning.MessagesOf(ids[first:len(ids):len(ids)])
+		if step.Int64 > firstSteps {
+			r.past(k).goesOn, r.askHistory = true, true
+		} else if len(ids)-first > firstSteps { // there were versions below 1
+			*r.past(k), r.askHistory = past{goesOn: true}, true
+		}
+		return nil
+	})
+	return err
+}
+
+// stateOf returns a state by its name.
+func (t *table) stateOf(name []byte) statemachine.State {
+	if state, ok := t.states[string(name)]; ok { // which allocates nothing
+		return state
+	}
+	return statemachine.State(name)
+}

@@ -1,0 +1,254 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// rows queues the writes of units of one table.
+func (w *writer) rows(t *table, units []*unit) {
+	w.deferNothing(t)
+	updates := make([]*unit, 0, len(units))
+	inserts := make([]*unit, 0, len(units))
+	inOrder := false
+	for _, u := range units {
+		if u.create() {
+			inserts = append(inserts, u)
+		} else {
+			updates = append(updates, u)
+			inOrder = inOrder || u.inOrder
+		}
+	}
+	if inOrder {
+		slices.SortFunc(updates, byLog)
+	}
+	for _, units := range t.byShape(updates, t.updateShape) {
+		w.update(t, units)
+	}
+	for _, units := range t.byShape(inserts, t.insertShape) {
+		w.insert(t, units)
+	}
+}
+
+// deferNothing has the constraints of a table checked with each statement. With one
+// change a record, that is when the COMMIT of the record alone would check them.
+func (w *writer) deferNothing(t *table) {
+	if len(t.rules.deferred) > 0 && !w.immediate {
+		w.immediate = true
+		w.batch.Queue(checkNowSQL)
+	}
+}
+
+// checkNowSQL has all constraints checked with each statement from now on.
+const checkNowSQL = `SET CONSTRAINTS ALL IMMEDIATE`
+
+// byShape deals units out to those that can share a statement, in the order of the
+// shapes.
+func (t *table) byShape(units []*unit, shapeOf func(*unit) string) [][]*unit {
+	if len(units) == 0 {
+		return nil
+	}
+	shapes := make(map[string][]*unit)
+	for _, u := range units {
+		shape := shapeOf(u)
+		shapes[shape] = append(shapes[shape], u)
+	}
+	all := make([][]*unit, 0, len(shapes))
+	for _, shape := range slices.Sorted(maps.Keys(shapes)) {
+		all = append(all, shapes[shape])
+	}
+	return all
+}
+
+// updateShape tells updates apart that can't share a statement: a trigger may be for
+// updates that set certain columns.
+func (t *table) updateShape(u *unit) string {
+	if !t.rules.ofColumns {
+		return ""
+	}
+	return shapeOf(u.set, func(column) bool { return true })
+}
+
+// insertShape tells inserts apart that can't share a statement, because SQL has no way
+// to say DEFAULT for some rows of a set. Where a default is known as an expression,
+// that can stand for it. A column without one is NULL where a row does not set it.
+func (t *table) insertShape(u *unit) string {
+	return shapeOf(u.set, func(c column) bool {
+		column := &t.columns[c.at]
+		return column.identity != "" || column.hasDefault && column.defaultSQL == ""
+	})
+}
+
+func shapeOf(set []column, counts func(column) bool) string {
+	var shape []byte
+	for _, c := range set {
+		if counts(c) {
+			shape = append(shape, byte(c.at>>8), byte(c.at))
+		}
+	}
+	return string(shape)
+}
+
+func (w *writer) update(t *table, units []*unit) {
+	n := len(units)
+	keys, from, fromVersion := make(texts, n), make(texts, n), make(bigints, n)
+	to, toVersion := make(texts, n), make(bigints, n)
+	for i, u := range units {
+		keys[i] = u.move.Entity.Key
+		from[i], fromVersion[i] = u.from()
+		to[i], toVersion[i] = u.to()
+	}
+	columns := columnsOf(units)
+	args := []any{keys, from, fromVersion, to, toVersion}
+	for _, at := range columns {
+		values, set := valuesOf(units, at)
+		args = append(args, values, set)
+	}
+	w.guarded(n, t.updateSQL(columns), args)
+	w.verify(t, keys, to, toVersion)
+}
+
+// updateSQL is the optimistic update: $1 key, $2 and $3 the state and version
+// that the row must have, $4 and $5 those that it gets; then for each column
+// its values and whether the row sets it.
+func (t *table) updateSQL(columns []int) string {
+	var set, params, names strings.Builder
+	for i, at := range columns {
+		c := &t.columns[at]
+		fmt.Fprintf(&set, ", %s = CASE WHEN u.set%d THEN u.val%d::%s ELSE t.%s END",
+			c.sqlName(), i, i, c.cast, c.sqlName())
+		fmt.Fprintf(&params, ", $%d::text[], $%d::boolean[]", 6+2*i, 7+2*i)
+		fmt.Fprintf(&names, ", val%d, set%d", i, i)
+	}
+	return fmt.Sprintf(`
+UPDATE %[1]s AS t SET %[3]s = u.to_state::%[6]s, %[4]s = u.to_version%[7]s
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]%[8]s)
+	AS u(key, from_state, from_version, to_state, to_version%[9]s)
+WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version
+RETURNING true`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
+		set.String(), params.String(), names.String())
+}
+
+func (w *writer) insert(t *table, units []*unit) {
+	n := len(units)
+	keys, states, versions := make(texts, n), make(texts, n), make(bigints, n)
+	for i, u := range units {
+		keys[i] = u.move.Entity.Key
+		states[i], versions[i] = u.to()
+	}
+	columns := columnsOf(units)
+	args := []any{keys, states, versions}
+	someDefault := make([]bool, len(columns)) // some rows have the column's default
+	for i, at := range columns {
+		values, set := valuesOf(units, at)
+		args = append(args, values)
+		if t.columns[at].defaultSQL != "" && slices.Contains(set, false) {
+			someDefault[i] = true
+			args = append(args, set)
+		}
+	}
+	w.guarded(n, t.insertSQL(columns, someDefault), args)
+	w.verify(t, keys, states, versions)
+}
+
+// insertSQL makes new rows: $1 key, $2 state, $3 version; then for each column
+// its values, and, where some rows have its default, whether the row sets it. A
+// key that is there already is left alone, and so counts as moved
+// by someone else; any other conflict is an error of the row's data.
+func (t *table) insertSQL(columns []int, someDefault []bool) string {
+	var into, values, params, names strings.Builder
+	param := 3
+	for i, at := range columns {
+		c := &t.columns[at]
+		param++
+		fmt.Fprintf(&into, ", %s", c.sqlName())
+		fmt.Fprintf(&params, ", $%d::text[]", param)
+		fmt.Fprintf(&names, ", val%d", i)
+		if !someDefault[i] {
+			fmt.Fprintf(&values, ", u.val%d::%s", i, c.cast)
+			continue
+		}
+		param++
+		fmt.Fprintf(&values, ", CASE WHEN u.set%d THEN u.val%d::%s ELSE %s END", i, i, c.cast, c.defaultSQL)
+		fmt.Fprintf(&params, ", $%d::boolean[]", param)
+		fmt.Fprintf(&names, ", set%d", i)
+	}
+	return fmt.Sprintf(`
+INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
+SELECT u.key::%[5]s, u.state::%[6]s, u.version%[8]s
+FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)
+ON CONFLICT (%[2]s) DO NOTHING
+RETURNING true`,
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
+		into.String(), values.String(), params.String(), names.String())
+}
+
+// columnsOf returns the columns that any of the units sets, in order.
+func columnsOf(units []*unit) (columns []int) {
+	seen := make(map[int]bool)
+	for _, u := range units {
+		for _, c := range u.set {
+			if !seen[c.at] {
+				seen[c.at] = true
+				columns = append(columns, c.at)
+			}
+		}
+	}
+	slices.Sort(columns)
+	return columns
+}
+
+// valuesOf returns one column's values, and which of the units set it.
+func valuesOf(units []*unit, at int) (nullTexts, []bool) {
+	values, set := make(nullTexts, len(units)), make([]bool, len(units))
+	for i, u := range units {
+		if j, ok := slices.BinarySearchFunc(u.set, at, func(c column, at int) int { return c.at - at }); ok {
+			values[i] = pgtype.Text{String: u.set[j].text, Valid: !u.set[j].null}
+			set[i] = true
+		}
+	}
+	return values, set
+}
+
+// verify queues a check that rows are what was written, where triggers could have made
+// something else of them.
+func (w *writer) verify(t *table, keys, states texts, versions bigints) {
+	if len(t.rules.triggers) > 0 {
+		w.batch.Queue(t.verifySQL(w.store.schema), keys, states, versions).Query(func(rows pgx.Rows) error {
+			rows.Close()
+			return t.verified(w.store.schema, rows.Err())
+		})
+	}
+}
+
+// verifySQL fails, with the name of a column, if a row is not what was written: $1 key,
+// $2 state, $3 version.
+func (t *table) verifySQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT coalesce(min(CASE WHEN w.is_there IS NULL THEN 'key' WHEN w.state <> u.state THEN 'state' WHEN w.version <> u.version THEN 'version' END),
+                '')::%[6]s.written
+FROM (SELECT pg_catalog.unnest($1::text[]) AS key, pg_catalog.unnest($2::text[]) AS state, pg_catalog.unnest($3::bigint[]) AS version OFFSET 0) AS u
+LEFT JOIN LATERAL (
+	SELECT true AS is_there, t.%[3]s::text AS state, t.%[4]s AS version FROM %[1]s AS t WHERE t.%[2]s = u.key::%[5]s OFFSET 0
+) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
+}
+
+// verified translates the error of a verifySQL: a trigger has changed what is the
+// framework's to write. No attempt will do better before it leaves the column alone.
+func (t *table) verified(s *schema, err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.SchemaName != s.String() || pgErr.DataTypeName != "written" {
+		return err
+	}
+	column := map[string]string{"written_key": t.Key, "written_state": t.State, "written_version": t.Version}[pgErr.ConstraintName]
+	return t.problem(column, "the row does not hold what was written to it, so a trigger has changed it; "+
+		"take the column out of the trigger (the table has: %s)", strings.Join(t.rules.triggers, ", "))
+}
