@@ -49,8 +49,4 @@ func (l *log) say(key string, event statemachine.Event) *versioning.Record {
 	return l.record(versioning.Change{Machine: "order", Key: key, Event: event})
 }
 
-func (l *log) set(key string, event statemachine.Event, set versioning.Columns) *versioning.Record {
-	return l.record(versioning.Change{Machine: "order", Key: key, Event: event, Set: set})
-}
-
 func key(i int) string { return fmt.Sprintf("k%04d", i) }

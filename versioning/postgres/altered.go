@@ -173,6 +173,7 @@ func mayComeOfAltering(err error) bool {
 		return true
 	case versioning.Data:
 		return errors.Is(err, errRead)
+	case versioning.Infrastructure:
 	}
 	return isRefusal(err) || errors.Is(err, errMoved) || errors.Is(err, ErrAllRefused)
 }

@@ -1,12 +1,12 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"fmt"
 	"hash/fnv"
 	"strings"
 	"testing"
+
+	"github.com/pawl-go/pawl/versioning"
 
 	"github.com/jackc/pgx/v5/pgtype"
 

@@ -50,3 +50,23 @@ func ExampleOpen() { //nolint:testableexamples // it needs a server
 	}
 	fmt.Println(result.Outcomes[0].Verdict)
 }
+
+// Open reports everything that is wrong with its tables at once, before it connects.
+func ExampleOpen_problems() {
+	pool, err := pgxpool.New(context.Background(), "postgres://localhost/shop")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
+
+	_, err = postgres.Open(context.Background(), pool,
+		postgres.Table{Machine: light},
+		postgres.Table{Machine: light, Name: "orders", MaxParked: -1},
+	)
+	fmt.Println(err)
+	// Output:
+	// open store: the table of machine "order" has no Name
+	// machine "order" has two tables
+	// machine "order": MaxParked is -1; it must not be negative
+}

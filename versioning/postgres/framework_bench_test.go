@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"github.com/pawl-go/pawl/versioning"
-
 	"fmt"
 	"testing"
+
+	"github.com/pawl-go/pawl/versioning"
 
 	"github.com/jackc/pgx/v5"
 
