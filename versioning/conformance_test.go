@@ -1,6 +1,7 @@
 package versioning_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
@@ -30,7 +32,9 @@ func TestConformanceInAnotherSchema(t *testing.T) {
 // oddSchema is a name that does not do without quotes, in SQL and for goose.
 const oddSchema = `my "odd" pawl.schema; --'%d`
 
-var inOddSchema = testenv.Template("odd", migrations.Schema(oddSchema).Up)
+var inOddSchema = testenv.Template("odd", func(ctx context.Context, url string) error {
+	return migrate.UpIn(ctx, url, oddSchema)
+})
 
 // conform runs the suite on stores of one pool, and looks into the database by another.
 func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {

@@ -83,7 +83,7 @@
 //
 // The entity table is the application's: see [Table] for what it has to have.
 // History, parked records and dead letters are in schema pawl, which package
-// migrations makes. The role of a worker needs no more than
+// migrations/migrate creates. The role of a worker needs no more than
 //
 //	GRANT SELECT, INSERT, UPDATE ON orders TO worker;
 //	GRANT USAGE ON SCHEMA pawl TO worker;
@@ -96,7 +96,7 @@
 // So a machine has one table in a database, which pawl.tables remembers, and Open
 // refuses a second one ([MachineError]). Where several tables have the same machine,
 // such as those of tenants that have a schema each, give each of them a schema of the
-// framework's too: [migrations.Schema] makes it, [OpenIn] uses it, and the rights are
+// framework's too: migrate.UpIn creates it, [OpenIn] uses it, and the rights are
 // the same ones there. Such schemas share nothing.
 //
 // Parked records and dead letters are known by their origin and the machine of

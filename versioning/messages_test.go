@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -35,7 +35,7 @@ func redelivered(r *versioning.Record, event statemachine.Event, id, former stri
 // migration's own file says.
 func withoutMigration3(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	text, err := os.ReadFile("../migrations/sql/00003_marks_tables_digest.sql")
+	text, err := os.ReadFile("../migrations/migrate/sql/00003_marks_tables_digest.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestExistingDatabase(t *testing.T) {
 	if _, err := versioning.Open(t.Context(), pool, table); err == nil {
 		t.Fatal("a schema of version 2 is taken")
 	}
-	if err := migrations.Up(t.Context(), url); err != nil {
+	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 	store := open(t, pool, table)

@@ -1,4 +1,4 @@
-package migrations_test
+package migrate_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv" //nolint:depguard // tests run against a server, migrations do not need it
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
@@ -75,7 +76,7 @@ func TestUpDownUp(t *testing.T) {
 	wantVersion(t, pool, 0, "pawl-migrate up")
 	for range 2 {
 		for range 2 {
-			if err := migrations.Up(t.Context(), url); err != nil {
+			if err := migrate.Up(t.Context(), url); err != nil {
 				t.Fatal(err)
 			}
 			wantVersion(t, pool, migrations.Version, "")
@@ -89,7 +90,7 @@ func TestUpDownUp(t *testing.T) {
 			t.Errorf("%d rows of history after a second Up, want 2 (%v)", n, err)
 		}
 		for range 2 {
-			if err := migrations.Down(t.Context(), url); err != nil {
+			if err := migrate.Down(t.Context(), url); err != nil {
 				t.Fatal(err)
 			}
 			wantVersion(t, pool, 0, "pawl-migrate up")
@@ -108,7 +109,7 @@ func TestConcurrentUps(t *testing.T) {
 	for range 4 {
 		for _, name := range []migrations.Schema{"", "other"} {
 			wait.Go(func() {
-				if err := name.Up(t.Context(), url); err != nil {
+				if err := migrate.UpIn(t.Context(), url, name); err != nil {
 					t.Error(err)
 				}
 			})
@@ -126,12 +127,12 @@ func TestOtherVersions(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	pool := connect(t, url)
-	if err := migrations.Up(t.Context(), url); err != nil {
+	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 	exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(migrations.Version+1)+`, true)`)
 	wantVersion(t, pool, migrations.Version+1, "as new as the schema")
-	err := migrations.Up(t.Context(), url)
+	err := migrate.Up(t.Context(), url)
 	if schema, ok := errors.AsType[*migrations.SchemaError](err); !ok || schema.Have != migrations.Version+1 {
 		t.Errorf("Up on a newer schema: %v", err)
 	}
@@ -170,7 +171,7 @@ func TestCheckOnlyLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := migrations.Up(t.Context(), url); err != nil {
+	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 	role := pgx.Identifier{"check_" + pool.Config().ConnConfig.Database}.Sanitize()
@@ -210,7 +211,7 @@ func TestCheckOnlyLooks(t *testing.T) {
 func TestNoDatabase(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"://", "postgres://127.0.0.1:1/nosuch?connect_timeout=1"} {
-		if err := migrations.Up(t.Context(), url); err == nil {
+		if err := migrate.Up(t.Context(), url); err == nil {
 			t.Errorf("Up(%q) succeeds", url)
 		}
 	}
@@ -237,7 +238,7 @@ func TestSchemas(t *testing.T) {
 			t.Errorf("%q before Up: %v", name, missing)
 		}
 		for range 2 {
-			if err := name.Up(t.Context(), url); err != nil {
+			if err := migrate.UpIn(t.Context(), url, name); err != nil {
 				t.Fatalf("%q: %v", name, err)
 			}
 		}
@@ -246,7 +247,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	for i, name := range names {
-		if err := name.Down(t.Context(), url); err != nil {
+		if err := migrate.DownIn(t.Context(), url, name); err != nil {
 			t.Fatal(err)
 		}
 		if !errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) || count() != 2*len(names)-i-1 {
@@ -254,7 +255,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	for _, name := range []migrations.Schema{"pg_x", "information_schema", "a\nb", "a\xff", migrations.Schema(strings.Repeat("é", 32))} {
-		if err := errors.Join(name.Up(t.Context(), url), name.Down(t.Context(), url)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
+		if err := errors.Join(migrate.UpIn(t.Context(), url, name), migrate.DownIn(t.Context(), url, name)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
 			t.Errorf("%q is taken for a name: %v", name, err)
 		}
 	}
@@ -281,7 +282,7 @@ func TestUpThroughPgBouncer(t *testing.T) {
 	var wait sync.WaitGroup
 	for range 4 {
 		wait.Go(func() {
-			if err := migrations.Up(t.Context(), url); err != nil {
+			if err := migrate.Up(t.Context(), url); err != nil {
 				t.Error(err)
 			}
 		})
