@@ -15,7 +15,8 @@ type Querier interface {
 // Check is [Schema.Check] for the [DefaultSchema].
 func Check(ctx context.Context, db Querier) error { return Schema("").Check(ctx, db) }
 
-// Check returns a [*SchemaError] unless the schema is there, at [Version]. Any other error
+// Check returns a [*SchemaError] if the schema is missing or older than [Oldest], and nil
+// if this build works with it, also if the schema is newer than [Version]. Any other error
 // says that the schema's name is not valid, that the database could not be reached, or
 // that the role lacks a right: it needs USAGE on the schema and SELECT on its table
 // goose_db_version, no more.
@@ -45,8 +46,8 @@ SELECT coalesce(max(version_id), 0) FROM (
 	if err != nil {
 		return fmt.Errorf("read the version of schema %s, which needs USAGE on it and SELECT on %s: %w", s, table, err)
 	}
-	if have != Version {
-		return &SchemaError{Schema: s, Have: have, Want: Version}
+	if have < Oldest {
+		return &SchemaError{Schema: s, Have: have, Want: Oldest}
 	}
 	return nil
 }

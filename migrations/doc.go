@@ -8,4 +8,17 @@
 // migrations need. The command pawl-migrate does the same from a shell:
 //
 //	go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up
+//
+// # Versions
+//
+// Migrations have numbers, and the number of the last one that ran is the version of the
+// schema. A build of the framework names two versions: [Oldest], the oldest that it works
+// with, and [Version], the newest that it ships. It works with every version from Oldest
+// up, also with those that only newer builds know.
+//
+// That holds because migrations first expand and then contract. A migration adds what new
+// code needs, and leaves what older builds use. A later release drops what its code no
+// longer uses, and its changelog names the oldest build that still works. So upgrade the
+// schema first, then replace the workers one by one. To go back to the older build,
+// replace the workers again and leave the schema as it is.
 package migrations

@@ -22,7 +22,7 @@ func ExampleCheck() { //nolint:testableexamples // it needs a server
 
 	err = migrations.Check(ctx, conn)
 	if schema, ok := errors.AsType[*migrations.SchemaError](err); ok {
-		fmt.Printf("the schema is at version %d, and has to be at %d\n", schema.Have, schema.Want)
+		fmt.Printf("the schema is at version %d, and has to be at %d at least\n", schema.Have, schema.Want)
 	} else if err != nil {
 		fmt.Println(err) // the database could not be asked
 	}

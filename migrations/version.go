@@ -6,28 +6,34 @@ import (
 	"strings"
 )
 
-// Version is the version of the schema that this build of the framework needs.
-const Version = 3
+const (
+	// Oldest is the oldest version of the schema that this build of the framework works
+	// with. It works with all newer versions too, also with those above [Version].
+	Oldest = 3
 
-// ErrSchema is what every [*SchemaError] is.
+	// Version is the newest version of the schema that this build ships, and the one
+	// that package migrate upgrades a schema to. It is never less than [Oldest].
+	Version = 3
+)
+
+// ErrSchema matches every [*SchemaError], by [errors.Is].
 var ErrSchema = errors.New("the framework's schema does not fit this build")
 
-// A SchemaError says that the framework's schema in a database is not at [Version].
+// A SchemaError says that a database does not have the framework's schema, or has a
+// version of it that is older than [Oldest]. Its text includes the command that
+// creates or upgrades the schema. A schema that is newer than this build is no error.
 type SchemaError struct {
 	Schema Schema
-	Have   int64 // 0: there is no such schema
-	Want   int64
+	Have   int64 // the version in the database; 0 means that there is no such schema
+	Want   int64 // the oldest version that the build works with
 }
 
 func (e *SchemaError) Error() string {
-	switch {
-	case e.Have == 0:
-		return fmt.Sprintf("there is no schema %s in this database; make it with: %s", e.Schema, e.Schema.fix())
-	case e.Have < e.Want:
-		return fmt.Sprintf("schema %s is at version %d, this build needs %d; bring it up with: %s", e.Schema, e.Have, e.Want, e.Schema.fix())
+	if e.Have == 0 {
+		return fmt.Sprintf("there is no schema %s in this database; create it with: %s", e.Schema, e.Schema.fix())
 	}
-	return fmt.Sprintf("schema %s is at version %d, this build knows only %d: "+
-		"run a build that is as new as the schema, or, with the newer build, take the schema down", e.Schema, e.Have, e.Want)
+	return fmt.Sprintf("schema %s is at version %d, this build needs version %d or newer; upgrade it with: %s",
+		e.Schema, e.Have, e.Want, e.Schema.fix())
 }
 
 // Is reports whether target is [ErrSchema].

@@ -3,6 +3,7 @@ package versioning_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -15,17 +16,26 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
+// TestConformance runs the suite on each version of the schema that this build ships and
+// works with.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pool := testenv.Pool(t, migrated)
-	conform(t, pool, pool, migrations.DefaultSchema)
+	for version := migrations.Oldest; version <= migrations.Version; version++ {
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
+			t.Parallel()
+			pool := testenv.Pool(t, migrated)
+			downTo(t, pool, version)
+			conform(t, pool, pool, migrations.DefaultSchema)
+		})
+	}
 }
 
-// TestConformanceInAnotherSchema is TestConformance in a database that has no schema
-// pawl.
+// TestConformanceInAnotherSchema runs the suite in a database that has no schema pawl, and
+// whose schema is newer than this build. The suite takes long, so one run checks both.
 func TestConformanceInAnotherSchema(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, inOddSchema)
+	mustExec(t, pool, in(oddSchema, expand))
 	conform(t, pool, pool, oddSchema)
 }
 

@@ -3,7 +3,6 @@ package versioning_test
 import (
 	"context"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 
@@ -31,18 +30,6 @@ func redelivered(r *versioning.Record, event statemachine.Event, id, former stri
 	return again
 }
 
-// withoutMigration3 takes a database back to version 2 of the schema, by what the
-// migration's own file says.
-func withoutMigration3(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	text, err := os.ReadFile("../migrations/migrate/sql/00003_marks_tables_digest.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, down, _ := strings.Cut(string(text), "-- +goose Down\n")
-	mustExec(t, pool, down+`; DELETE FROM pawl.goose_db_version WHERE version_id = 3`)
-}
-
 // TestExistingDatabase checks that an upgrade makes nothing happen twice: the history of
 // a database of version 2 knows messages by the ID without its source, and nothing of
 // what they asked for.
@@ -66,7 +53,7 @@ func TestExistingDatabase(t *testing.T) {
 	gone := l.sent("gone", "placed", "g", "", nil)
 	apply(t, old, append(long, placed, waiting, noted, gone)...)
 	mustExec(t, pool, `DELETE FROM orders WHERE id = 'gone'`)
-	withoutMigration3(t, pool)
+	downTo(t, pool, 2)
 	if _, err := versioning.Open(t.Context(), pool, table); err == nil {
 		t.Fatal("a schema of version 2 is taken")
 	}

@@ -17,7 +17,9 @@ import (
 func Up(ctx context.Context, databaseURL string) error { return UpIn(ctx, databaseURL, "") }
 
 // UpIn creates the schema, or upgrades it to [migrations.Version]. It leaves a schema of
-// that version as it is; a newer one is a [*migrations.SchemaError]. Each migration is one transaction, so after an error the schema is at the last
+// that version as it is, and a newer one too, and returns nil: this build works with it,
+// and the migration step of an older release must not fail when that release is deployed
+// again. Each migration is one transaction, so after an error the schema is at the last
 // version that was reached, and the next call goes on from there.
 //
 // databaseURL is a PostgreSQL connection string. The role needs CREATE on the database.
@@ -27,11 +29,8 @@ func Up(ctx context.Context, databaseURL string) error { return UpIn(ctx, databa
 func UpIn(ctx context.Context, databaseURL string, schema migrations.Schema) error {
 	return run(ctx, databaseURL, schema, func(p *goose.Provider) error {
 		have, err := p.GetDBVersion(ctx)
-		if err != nil {
+		if err != nil || have > migrations.Version {
 			return err
-		}
-		if have > migrations.Version {
-			return &migrations.SchemaError{Schema: schema, Have: have, Want: migrations.Version}
 		}
 		_, err = p.Up(ctx)
 		return err
@@ -43,11 +42,20 @@ func Down(ctx context.Context, databaseURL string) error { return DownIn(ctx, da
 
 // DownIn drops the schema's tables, and with them all history, parked records and dead
 // letters. It does not touch the entity tables. A schema that does not exist, or has no
-// tables, is no error. Its arguments are those of
+// tables, is no error. A schema that is newer than [migrations.Version] is an error, and
+// DownIn drops nothing: only a build that is as new knows how. Its arguments are those of
 // [UpIn].
 func DownIn(ctx context.Context, databaseURL string, schema migrations.Schema) error {
 	return run(ctx, databaseURL, schema, func(p *goose.Provider) error {
-		_, err := p.DownTo(ctx, 0)
+		have, err := p.GetDBVersion(ctx)
+		if err != nil {
+			return err
+		}
+		if have > migrations.Version {
+			return fmt.Errorf("the schema is at version %d, and this build can drop only versions up to %d: "+
+				"run pawl-migrate down of a build that is as new as the schema", have, migrations.Version)
+		}
+		_, err = p.DownTo(ctx, 0)
 		return err
 	})
 }
