@@ -16,14 +16,14 @@ import (
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var doors = testenv.Template("doors", func(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
+	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, url)

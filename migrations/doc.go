@@ -1,14 +1,24 @@
-// Package migrations brings the framework's schema in a database to the version
-// that this build needs: the history of transitions, the parked records and the
-// dead letters. The schema is called pawl unless a [Schema] gives it another name.
+// Package migrations names the framework's schema in a database, and checks its
+// version. The schema holds the history of transitions, the parked records and the
+// dead letters. It is called pawl unless a [Schema] gives it another name.
 //
-// The migrations are goose migrations, embedded in the binary, and their
-// versions are kept in the schema's table goose_db_version, apart from those of the
-// application. [Up] and [Down] run them, under a lock, so that several
-// processes may call Up at the same time. [Check] only looks, and needs no
-// right to create anything: workers call it when they start.
-//
-// The command pawl-migrate in this folder does the same from a shell:
+// [Check] only reads, and needs no right to create anything: workers call it when they
+// start. Package [github.com/pawl-go/pawl/migrations/migrate] creates the schema and
+// upgrades it. It is a package by itself so that workers do not link what only
+// migrations need. The command pawl-migrate does the same from a shell:
 //
 //	go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up
+//
+// # Versions
+//
+// Migrations have numbers, and the number of the last one that ran is the version of the
+// schema. A build of the framework names two versions: [Oldest], the oldest that it works
+// with, and [Version], the newest that it ships. It works with every version from Oldest
+// up, also with those that only newer builds know.
+//
+// That holds because migrations first expand and then contract. A migration adds what new
+// code needs, and leaves what older builds use. A later release drops what its code no
+// longer uses, and its changelog names the oldest build that still works. So upgrade the
+// schema first, then replace the workers one by one. To go back to the older build,
+// replace the workers again and leave the schema as it is.
 package migrations

@@ -2,7 +2,6 @@ package migrations
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -57,14 +56,4 @@ func (s Schema) SQL(statement string) string {
 		return statement
 	}
 	return strings.ReplaceAll(statement, DefaultSchema+".", s.Quoted()+".")
-}
-
-// lockID is the advisory lock that keeps two migrations of one schema apart.
-func (s Schema) lockID() int64 {
-	if s.String() == DefaultSchema {
-		return 0x7061776c // "pawl" in ASCII
-	}
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(s.String())) // a hash takes all
-	return int64(h.Sum64())
 }

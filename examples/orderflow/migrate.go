@@ -11,17 +11,17 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrateUp brings the database to what this build needs: the framework's
+// migrateUp creates or upgrades what this build needs in the database: the framework's
 // schema pawl, and the worker's own schema orderflow. Each has its own table of
 // versions, so neither minds the other's migrations, or yours.
 func migrateUp(ctx context.Context, databaseURL string) error {
-	if err := migrations.Up(ctx, databaseURL); err != nil {
+	if err := migrate.Up(ctx, databaseURL); err != nil {
 		return err
 	}
 	return migrateOwn(ctx, databaseURL, func(p *goose.Provider) error {
@@ -39,11 +39,11 @@ func migrateDown(ctx context.Context, databaseURL string) error {
 	if err != nil {
 		return err
 	}
-	return migrations.Down(ctx, databaseURL)
+	return migrate.Down(ctx, databaseURL)
 }
 
 // migrateOwn runs the worker's own migrations. The driver "pgx" is registered by
-// package migrations.
+// package migrate.
 func migrateOwn(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {

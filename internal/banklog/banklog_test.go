@@ -20,7 +20,7 @@ import (
 	"github.com/pawl-go/pawl/internal/banklog"
 	"github.com/pawl-go/pawl/internal/model"
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
 
 var cases = testenv.Template("banklog", func(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
+	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, url)

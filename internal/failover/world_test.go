@@ -27,7 +27,7 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/internal/embedded"
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
@@ -82,7 +82,7 @@ func newWorld(t testing.TB, durable bool) *world {
 	t.Cleanup(w.client.Close)
 	w.admin = kadm.NewClient(w.client)
 	w.server = w.postgres(embedded.StartPostgres(t.Context(), embedded.PostgresConfig{Durable: durable}))
-	if err := migrations.Up(t.Context(), w.server.URL()); err != nil {
+	if err := migrate.Up(t.Context(), w.server.URL()); err != nil {
 		t.Fatal(err)
 	}
 	w.exec(w.server, schema)

@@ -16,13 +16,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 var withFunctions = testenv.Template("order", func(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
+	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, url)

@@ -2,7 +2,7 @@
 //
 //	func TestMain(m *testing.M) { testenv.Main(m) }
 //
-//	var schema = testenv.Template("pawl", migrations.Up)
+//	var schema = testenv.Template("pawl", migrate.Up)
 //
 //	func TestStore(t *testing.T) {
 //		pool := testenv.Pool(t, schema) // a clean database, all its own

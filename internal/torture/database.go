@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
 // A database is a PostgreSQL server, its standby, which is asynchronous, and a base
@@ -69,7 +70,7 @@ func (d *database) address() string {
 // prepare makes the tables, and makes sure that commits last.
 func (d *database) prepare(ctx context.Context) error {
 	for _, t := range tenants {
-		if err := t.pawl().Up(ctx, d.url("")); err != nil {
+		if err := migrate.UpIn(ctx, d.url(""), t.pawl()); err != nil {
 			return err //nolint:wrapcheck // it says it all
 		}
 	}

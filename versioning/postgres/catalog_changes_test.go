@@ -70,29 +70,29 @@ func TestSchemaOfTableRenamed(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
 	mustExec(t, pool, `
-CREATE SCHEMA shop; CREATE TABLE shop.orders (LIKE orders INCLUDING ALL);
+CREATE SCHEMA market; CREATE TABLE market.orders (LIKE orders INCLUDING ALL);
 CREATE SCHEMA next; CREATE TABLE next.orders (LIKE orders INCLUDING ALL);
 CREATE TABLE audit (entity text, version bigint);
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	INSERT INTO audit VALUES (new.id, new.version); RETURN NULL; END $$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE ON next.orders FOR EACH ROW EXECUTE FUNCTION audit();`)
-	store := open(t, pool, postgres.Table{Machine: order, Name: "shop.orders"})
+	store := open(t, pool, postgres.Table{Machine: order, Name: "market.orders"})
 	l := &log{}
 	wantVerdicts(t, apply(t, store, l.say("warm", "placed")), "applied")
 
-	mustExec(t, pool, `ALTER SCHEMA shop RENAME TO former`)
+	mustExec(t, pool, `ALTER SCHEMA market RENAME TO former`)
 	records := []*versioning.Record{l.say("a", "placed"), l.say("a", "noted")}
 	prepare(store, records)
 	if result, err := store.Apply(t.Context(), "", records); !errors.Is(err, postgres.ErrTable) || versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
 		t.Errorf("Apply without the schema = %v, %v; want trouble with the table", told(result.Outcomes), err)
 	}
-	mustExec(t, pool, `ALTER SCHEMA next RENAME TO shop`)
+	mustExec(t, pool, `ALTER SCHEMA next RENAME TO market`)
 	wantVerdicts(t, apply(t, store, records...), "applied", "applied")
 	wantRows(t, pool, `SELECT entity || version FROM audit ORDER BY version`, "a1", "a2")
 
-	mustExec(t, pool, `ALTER SCHEMA shop RENAME TO next; ALTER SCHEMA former RENAME TO shop`)
+	mustExec(t, pool, `ALTER SCHEMA market RENAME TO next; ALTER SCHEMA former RENAME TO market`)
 	wantVerdicts(t, apply(t, store, l.say("b", "placed"), l.say("b", "noted")), "applied", "applied")
-	wantRows(t, pool, `SELECT id || version FROM shop.orders ORDER BY id`, "b2", "warm1")
+	wantRows(t, pool, `SELECT id || version FROM market.orders ORDER BY id`, "b2", "warm1")
 	wantRows(t, pool, `SELECT id || version FROM next.orders ORDER BY id`, "a2")
 }
 

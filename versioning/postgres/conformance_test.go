@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -9,29 +11,41 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
+// TestConformance runs the suite on each version of the schema that this build ships and
+// works with.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pool := testenv.Pool(t, migrated)
-	conform(t, pool, pool, migrations.DefaultSchema)
+	for version := migrations.Oldest; version <= migrations.Version; version++ {
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
+			t.Parallel()
+			pool := testenv.Pool(t, migrated)
+			downTo(t, pool, version)
+			conform(t, pool, pool, migrations.DefaultSchema)
+		})
+	}
 }
 
-// TestConformanceInAnotherSchema is TestConformance in a database that has no schema
-// pawl.
+// TestConformanceInAnotherSchema runs the suite in a database that has no schema pawl, and
+// whose schema is newer than this build. The suite takes long, so one run checks both.
 func TestConformanceInAnotherSchema(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, inOddSchema)
+	mustExec(t, pool, in(oddSchema, expand))
 	conform(t, pool, pool, oddSchema)
 }
 
 // oddSchema is a name that does not do without quotes, in SQL and for goose.
 const oddSchema = `my "odd" pawl.schema; --'%d`
 
-var inOddSchema = testenv.Template("odd", migrations.Schema(oddSchema).Up)
+var inOddSchema = testenv.Template("odd", func(ctx context.Context, url string) error {
+	return migrate.UpIn(ctx, url, oddSchema)
+})
 
 // conform runs the suite on stores of one pool, and looks into the database by another.
 func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {

@@ -33,7 +33,7 @@
 // # Tables and rights
 //
 // The entity table is the application's: [Table] says what it needs. History, parked
-// records and dead letters are in schema pawl, which package migrations creates. The
+// records and dead letters are in schema pawl, which package migrations/migrate creates. The
 // role of a worker needs no more than
 //
 //	GRANT SELECT, INSERT, UPDATE ON orders TO worker;
@@ -47,7 +47,7 @@
 // So a machine has one table in a database, which pawl.tables remembers, and Open
 // refuses a second one ([MachineError]). If several tables have the same machine, such
 // as those of tenants that have a schema each, give each of them a framework schema
-// too: [migrations.Schema] names it and [OpenIn] uses it, with the same rights. Such
+// too: migrate.UpIn creates it and [OpenIn] uses it, with the same rights. Such
 // schemas share nothing.
 //
 // Parked records and dead letters are known by their origin and the machine of

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -32,13 +33,13 @@ var order = statemachine.MustCompile(statemachine.Definition{
 })
 
 // migrated is a database with schema pawl.
-var migrated = testenv.Template("pawl", migrations.Up)
+var migrated = testenv.Template("pawl", migrate.Up)
 
 // withOrders is a database with schema pawl and a table orders.
 var withOrders = testenv.Template("orders", createOrders)
 
 func createOrders(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
+	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
 	return execute(ctx, url, `CREATE TABLE orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,

@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -30,18 +29,6 @@ func redelivered(r *versioning.Record, event statemachine.Event, id, former stri
 		Set: versioning.Columns{"note": "decoded otherwise"},
 	}}
 	return again
-}
-
-// withoutMigration3 takes a database back to version 2 of the schema, by what the
-// migration's own file says.
-func withoutMigration3(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	text, err := os.ReadFile("../migrations/sql/00003_marks_tables_digest.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, down, _ := strings.Cut(string(text), "-- +goose Down\n")
-	mustExec(t, pool, down+`; DELETE FROM pawl.goose_db_version WHERE version_id = 3`)
 }
 
 // TestExistingDatabase checks that an upgrade makes nothing happen twice: the history of
@@ -67,11 +54,11 @@ func TestExistingDatabase(t *testing.T) {
 	gone := l.sent("gone", "placed", "g", "", nil)
 	apply(t, old, append(long, placed, waiting, noted, gone)...)
 	mustExec(t, pool, `DELETE FROM orders WHERE id = 'gone'`)
-	withoutMigration3(t, pool)
+	downTo(t, pool, 2)
 	if _, err := postgres.Open(t.Context(), pool, table); err == nil {
 		t.Fatal("a schema of version 2 is taken")
 	}
-	if err := migrations.Up(t.Context(), url); err != nil {
+	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 	store := open(t, pool, table)

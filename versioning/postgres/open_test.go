@@ -156,7 +156,6 @@ func TestOpenChecksTheSchema(t *testing.T) {
 		have int64
 		says string
 	}{
-		{`INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (999, true)`, 999, "as new as the schema"},
 		{`DELETE FROM pawl.goose_db_version WHERE version_id > 0`, 0, "pawl-migrate up"},
 		{`DROP SCHEMA pawl CASCADE`, 0, "pawl-migrate up"},
 	} {

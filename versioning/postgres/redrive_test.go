@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -22,7 +22,7 @@ import (
 // shop is a database with two machines, for what is kept whole: parked records
 // and dead letters.
 var shopTemplate = testenv.Template("shop", func(ctx context.Context, url string) error {
-	if err := migrations.Up(ctx, url); err != nil {
+	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, url)

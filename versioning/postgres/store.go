@@ -50,8 +50,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 // in the framework's tables of a schema, such as one that each tenant has. Empty means
 // pawl. The name is taken as it stands in the catalog, like [Table.Name].
 //
-// It checks that the database fits: that the schema has the version that this build
-// needs ([migrations.SchemaError]), that each table has a key, a state and a version
+// It checks that the database fits: that the schema has a version that this build works
+// with ([migrations.SchemaError]), that each table has a key, a state and a version
 // column that its machine can work with ([TableError]), and that no other table has
 // the same machine in this schema ([MachineError]). All that does not fit is reported
 // at once. The pool stays the caller's: the store does not close it.

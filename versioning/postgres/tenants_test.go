@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -25,8 +26,8 @@ const orderColumns = `(id text PRIMARY KEY, state text NOT NULL, version bigint 
 var tenants = testenv.Template("tenants", func(ctx context.Context, url string) error {
 	ddl := `CREATE SCHEMA tenant_a; CREATE TABLE tenant_a.orders ` + orderColumns + `;
 		CREATE SCHEMA tenant_b; CREATE TABLE tenant_b.orders ` + orderColumns
-	return errors.Join(migrations.Up(ctx, url), migrations.Schema(oddSchema).Up(ctx, url),
-		execute(ctx, url, ddl), migrations.Schema("tenant_b").Up(ctx, url))
+	return errors.Join(migrate.Up(ctx, url), migrate.UpIn(ctx, url, oddSchema),
+		execute(ctx, url, ddl), migrate.UpIn(ctx, url, "tenant_b"))
 })
 
 // TestTenants checks that two tables of one machine in one database know nothing of

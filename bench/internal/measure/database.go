@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
 // tables are those of the application. All contenders write orders; those
@@ -86,7 +86,7 @@ func (s *server) empty(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return migrations.Up(ctx, s.urlOf(name))
+	return migrate.Up(ctx, s.urlOf(name))
 }
 
 func (s *server) drop(ctx context.Context, name string) error {

@@ -1,18 +1,18 @@
-package migrations_test
+package migrate_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv" //nolint:depguard // tests run against a server, migrations do not need it
 	"github.com/pawl-go/pawl/migrations"
+	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
@@ -46,22 +46,19 @@ func tables(t *testing.T, pool *pgxpool.Pool) string {
 	return strings.Join(names, " ")
 }
 
-// wantVersion checks what Check says of a database at a version.
-func wantVersion(t *testing.T, db migrations.Querier, have int64, says string) {
+// wantVersion checks that Check finds a version. 0 means that there is no schema.
+func wantVersion(t *testing.T, db migrations.Querier, have int64) {
 	t.Helper()
 	err := migrations.Check(t.Context(), db)
-	if have == migrations.Version {
+	if have >= migrations.Oldest {
 		if err != nil {
 			t.Errorf("Check: %v", err)
 		}
 		return
 	}
 	schema, ok := errors.AsType[*migrations.SchemaError](err)
-	if !ok || *schema != (migrations.SchemaError{Have: have, Want: migrations.Version}) {
+	if !ok || *schema != (migrations.SchemaError{Have: have, Want: migrations.Oldest}) {
 		t.Errorf("Check: %v, want a SchemaError of version %d", err, have)
-	}
-	if !errors.Is(err, migrations.ErrSchema) || !strings.Contains(fmt.Sprint(err), says) {
-		t.Errorf("Check: %v, want an ErrSchema that says %q", err, says)
 	}
 }
 
@@ -72,13 +69,13 @@ func TestUpDownUp(t *testing.T) {
 	url := testenv.Postgres(t)
 	pool := connect(t, url)
 	exec(t, pool, `CREATE TABLE goose_db_version (mine int)`) // the application's own
-	wantVersion(t, pool, 0, "pawl-migrate up")
+	wantVersion(t, pool, 0)
 	for range 2 {
 		for range 2 {
-			if err := migrations.Up(t.Context(), url); err != nil {
+			if err := migrate.Up(t.Context(), url); err != nil {
 				t.Fatal(err)
 			}
-			wantVersion(t, pool, migrations.Version, "")
+			wantVersion(t, pool, migrations.Version)
 			if got := tables(t, pool); got != all {
 				t.Errorf("tables after Up: %s", got)
 			}
@@ -89,10 +86,10 @@ func TestUpDownUp(t *testing.T) {
 			t.Errorf("%d rows of history after a second Up, want 2 (%v)", n, err)
 		}
 		for range 2 {
-			if err := migrations.Down(t.Context(), url); err != nil {
+			if err := migrate.Down(t.Context(), url); err != nil {
 				t.Fatal(err)
 			}
-			wantVersion(t, pool, 0, "pawl-migrate up")
+			wantVersion(t, pool, 0)
 			if got := tables(t, pool); got != "" {
 				t.Errorf("tables after Down: %s", got)
 			}
@@ -108,7 +105,7 @@ func TestConcurrentUps(t *testing.T) {
 	for range 4 {
 		for _, name := range []migrations.Schema{"", "other"} {
 			wait.Go(func() {
-				if err := name.Up(t.Context(), url); err != nil {
+				if err := migrate.UpIn(t.Context(), url, name); err != nil {
 					t.Error(err)
 				}
 			})
@@ -116,101 +113,65 @@ func TestConcurrentUps(t *testing.T) {
 	}
 	wait.Wait()
 	pool := connect(t, url)
-	wantVersion(t, pool, migrations.Version, "")
+	wantVersion(t, pool, migrations.Version)
 	if got := tables(t, pool); got != all {
 		t.Errorf("tables: %s", got)
 	}
 }
 
-func TestOtherVersions(t *testing.T) {
+// TestNewerSchema checks that Up and Down leave a schema alone that a newer build has
+// upgraded.
+func TestNewerSchema(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	pool := connect(t, url)
-	if err := migrations.Up(t.Context(), url); err != nil {
+	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(migrations.Version+1)+`, true)`)
-	wantVersion(t, pool, migrations.Version+1, "as new as the schema")
-	err := migrations.Up(t.Context(), url)
-	if schema, ok := errors.AsType[*migrations.SchemaError](err); !ok || schema.Have != migrations.Version+1 {
-		t.Errorf("Up on a newer schema: %v", err)
-	}
-	if got := tables(t, pool); got != all {
-		t.Errorf("tables: %s", got)
-	}
-
-	// A version that was taken back counts no more.
-	exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(migrations.Version+1)+`, false)`)
-	wantVersion(t, pool, migrations.Version, "")
-	exec(t, pool, `DELETE FROM pawl.goose_db_version`)
-	wantVersion(t, pool, 0, "pawl-migrate up")
-
-	old := migrations.SchemaError{Have: 1, Want: 2}
-	if !strings.Contains(old.Error(), "pawl-migrate up") {
-		t.Errorf("an old schema: %v", &old)
+	const newer = migrations.Version + 1
+	exec(t, pool, `
+CREATE TABLE pawl.zones (zone text PRIMARY KEY);
+INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (`+fmt.Sprint(newer)+`, true)`)
+	for range 2 {
+		if err := migrate.Up(t.Context(), url); err != nil {
+			t.Errorf("Up on a newer schema: %v", err)
+		}
+		err := migrate.Down(t.Context(), url)
+		if err == nil || !strings.Contains(err.Error(), "as new as the schema") {
+			t.Errorf("Down on a newer schema: %v", err)
+		}
+		wantVersion(t, pool, newer)
+		if got := tables(t, pool); got != all+" zones" {
+			t.Errorf("tables: %s", got)
+		}
 	}
 }
 
-// TestCheckOnlyLooks checks that Check leaves a transaction usable, and needs
-// few rights.
-func TestCheckOnlyLooks(t *testing.T) {
+// TestVersions checks that the migrations are numbered from 1 to Version, that each has
+// two directions, and that Oldest is one of them.
+func TestVersions(t *testing.T) {
 	t.Parallel()
-	url := testenv.Postgres(t)
-	pool := connect(t, url)
-	tx, err := pool.Begin(t.Context())
+	names, err := filepath.Glob("sql/*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tx.Rollback(context.Background()) }()
-	wantVersion(t, tx, 0, "there is no schema pawl")
-	if _, err := tx.Exec(t.Context(), `SELECT 1`); err != nil {
-		t.Errorf("the transaction is of no use after Check: %v", err)
-	}
-	if err := tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-
-	if err := migrations.Up(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	role := pgx.Identifier{"check_" + pool.Config().ConnConfig.Database}.Sanitize()
-	exec(t, pool, `CREATE ROLE `+role)
-	t.Cleanup(func() {
-		if _, err := pool.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role); err != nil {
-			t.Error(err)
+	for i, name := range names {
+		if want := fmt.Sprintf("sql/%05d_", i+1); !strings.HasPrefix(filepath.ToSlash(name), want) {
+			t.Errorf("%s stands where %s is due", name, want)
 		}
-	})
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	for _, step := range []struct {
-		sql string
-		ok  bool
-	}{
-		{`REVOKE CREATE ON SCHEMA public FROM PUBLIC`, false},
-		{`GRANT USAGE ON SCHEMA pawl TO ` + role, false},
-		{`GRANT SELECT ON pawl.goose_db_version TO ` + role, true},
-	} {
-		exec(t, pool, step.sql)
-		if _, err := conn.Exec(t.Context(), `SET ROLE `+role); err != nil {
-			t.Fatal(err)
-		}
-		err := migrations.Check(t.Context(), conn)
-		if (err == nil) != step.ok {
-			t.Errorf("after %s: Check = %v", step.sql, err)
-		}
-		if err != nil && errors.Is(err, migrations.ErrSchema) {
-			t.Errorf("after %s: lacking rights pass for a lacking schema: %v", step.sql, err)
-		}
+	if len(names) != migrations.Version {
+		t.Errorf("there are %d migrations, and Version is %d", len(names), migrations.Version)
+	}
+	if migrations.Oldest < 1 || migrations.Oldest > migrations.Version {
+		t.Errorf("Oldest is %d, want 1 to %d", migrations.Oldest, migrations.Version)
 	}
 }
 
 func TestNoDatabase(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"://", "postgres://127.0.0.1:1/nosuch?connect_timeout=1"} {
-		if err := migrations.Up(t.Context(), url); err == nil {
+		if err := migrate.Up(t.Context(), url); err == nil {
 			t.Errorf("Up(%q) succeeds", url)
 		}
 	}
@@ -237,7 +198,7 @@ func TestSchemas(t *testing.T) {
 			t.Errorf("%q before Up: %v", name, missing)
 		}
 		for range 2 {
-			if err := name.Up(t.Context(), url); err != nil {
+			if err := migrate.UpIn(t.Context(), url, name); err != nil {
 				t.Fatalf("%q: %v", name, err)
 			}
 		}
@@ -246,7 +207,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	for i, name := range names {
-		if err := name.Down(t.Context(), url); err != nil {
+		if err := migrate.DownIn(t.Context(), url, name); err != nil {
 			t.Fatal(err)
 		}
 		if !errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) || count() != 2*len(names)-i-1 {
@@ -254,21 +215,9 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	for _, name := range []migrations.Schema{"pg_x", "information_schema", "a\nb", "a\xff", migrations.Schema(strings.Repeat("é", 32))} {
-		if err := errors.Join(name.Up(t.Context(), url), name.Down(t.Context(), url)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
+		if err := errors.Join(migrate.UpIn(t.Context(), url, name), migrate.DownIn(t.Context(), url, name)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
 			t.Errorf("%q is taken for a name: %v", name, err)
 		}
-	}
-}
-
-// TestFixIsForTheShell checks that what an error says to run names the schema.
-func TestFixIsForTheShell(t *testing.T) {
-	t.Parallel()
-	err := &migrations.SchemaError{Schema: "o'dd one", Want: migrations.Version}
-	if want := `--schema 'o'\''dd one'`; !strings.Contains(err.Error(), want) {
-		t.Errorf("%v does not say %s", err, want)
-	}
-	if err.Schema = ""; strings.Contains(err.Error(), "--schema") {
-		t.Errorf("%v names the schema pawl", err)
 	}
 }
 
@@ -281,14 +230,14 @@ func TestUpThroughPgBouncer(t *testing.T) {
 	var wait sync.WaitGroup
 	for range 4 {
 		wait.Go(func() {
-			if err := migrations.Up(t.Context(), url); err != nil {
+			if err := migrate.Up(t.Context(), url); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wait.Wait()
 	pool := connect(t, direct)
-	wantVersion(t, pool, migrations.Version, "")
+	wantVersion(t, pool, migrations.Version)
 	var locks int
 	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
 		WHERE locktype = 'advisory' AND datname = current_database()`).Scan(&locks); err != nil || locks != 0 {

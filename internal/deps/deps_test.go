@@ -1,0 +1,100 @@
+// Package deps checks what a user's program links with Pawl's packages.
+package deps
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	// go test runs this test again when what it imports changes, and knows nothing of
+	// what go list reads.
+	_ "github.com/pawl-go/pawl/consumer"
+	_ "github.com/pawl-go/pawl/migrations"
+	_ "github.com/pawl-go/pawl/statemachine"
+	_ "github.com/pawl-go/pawl/versioning"
+	_ "github.com/pawl-go/pawl/versioning/postgres"
+)
+
+const pawl = "github.com/pawl-go/pawl"
+
+// What each client needs. The lists are exact, so that a module that is gone goes from
+// here too.
+var (
+	pgx = []string{ // a connection
+		"github.com/jackc/pgpassfile",
+		"github.com/jackc/pgservicefile",
+		"github.com/jackc/pgx/v5",
+		"golang.org/x/text", // SCRAM normalizes passwords
+	}
+	pgxpool = append([]string{
+		"github.com/jackc/puddle/v2",
+		"golang.org/x/sync",
+	}, pgx...)
+	franz = []string{
+		"github.com/klauspost/compress", // zstd, snappy, gzip
+		"github.com/pierrec/lz4/v4",
+		"github.com/twmb/franz-go",
+		"github.com/twmb/franz-go/pkg/kmsg",
+	}
+	looplab = []string{"github.com/looplab/fsm"}
+)
+
+// modules are the third-party modules that the packages which workers import may link.
+var modules = map[string][]string{
+	"statemachine":        looplab,
+	"migrations":          pgx,
+	"versioning":          looplab,
+	"versioning/postgres": slices.Concat(pgxpool, looplab),
+	"consumer": slices.Concat(looplab, franz, []string{
+		"github.com/cenkalti/backoff/v5",
+		"github.com/go-json-experiment/json",
+	}),
+}
+
+// TestWorkersLinkFewModules checks that a module gets into workers only if someone has
+// decided so here. Tests, migrations and examples may use more.
+func TestWorkersLinkFewModules(t *testing.T) {
+	t.Parallel()
+	for name, want := range modules {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for pkg, module := range linked(t, name) {
+				if module != "" && module != pawl {
+					got = append(got, module)
+				}
+				if strings.HasPrefix(pkg, pawl+"/migrations/") {
+					t.Errorf("%s links %s, which is for migrations only", name, pkg)
+				}
+				if pkg == "github.com/jackc/pgx/v5/stdlib" {
+					t.Errorf("%s links %s: workers use pgx without database/sql's pool", name, pkg)
+				}
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Compact(got)); diff != "" {
+				t.Errorf("%s links other modules than this test lists (-want, +got):\n%s", name, diff)
+			}
+		})
+	}
+}
+
+// linked returns the packages that a package of Pawl links, itself included, and the
+// module of each: none for the standard library.
+func linked(t *testing.T, name string) map[string]string {
+	t.Helper()
+	const format = `{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}`
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, pawl+"/"+name)
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", list, err)
+	}
+	all := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		pkg, module, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		all[pkg] = module
+	}
+	return all
+}

@@ -1,0 +1,53 @@
+package migrations
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Querier is what [Check] needs: a pgx pool, connection or transaction.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Check is [Schema.Check] for the [DefaultSchema].
+func Check(ctx context.Context, db Querier) error { return Schema("").Check(ctx, db) }
+
+// Check returns a [*SchemaError] if the schema is missing or older than [Oldest], and nil
+// if this build works with it, also if the schema is newer than [Version]. Any other error
+// says that the schema's name is not valid, that the database could not be reached, or
+// that the role lacks a right: it needs USAGE on the schema and SELECT on its table
+// goose_db_version, no more.
+//
+// Check writes nothing, and leaves a transaction usable. It is safe for concurrent use if
+// db is.
+func (s Schema) Check(ctx context.Context, db Querier) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	// The table is looked up first, because a query of a table that does not exist is an
+	// error, and would abort the caller's transaction. Each query is sent in one message:
+	// behind a pooler, the second of two messages could reach another session.
+	const exists = `SELECT to_regclass($1) IS NOT NULL`
+	latest := s.SQL(`
+SELECT coalesce(max(version_id), 0) FROM (
+	SELECT DISTINCT ON (version_id) version_id, is_applied
+	FROM pawl.goose_db_version ORDER BY version_id, id DESC
+) AS v WHERE is_applied`)
+	table := s.SQL("pawl.goose_db_version")
+	var have int64
+	var isThere bool
+	err := db.QueryRow(ctx, exists, pgx.QueryExecModeExec, table).Scan(&isThere)
+	if err == nil && isThere {
+		err = db.QueryRow(ctx, latest, pgx.QueryExecModeExec).Scan(&have)
+	}
+	if err != nil {
+		return fmt.Errorf("read the version of schema %s, which needs USAGE on it and SELECT on %s: %w", s, table, err)
+	}
+	if have < Oldest {
+		return &SchemaError{Schema: s, Have: have, Want: Oldest}
+	}
+	return nil
+}
