@@ -18,7 +18,7 @@ type Event string
 // Limits of a definition. They keep the compiled table small (8 bytes per pair
 // of state and event) and make every name fit an indexed text column.
 const (
-	MaxNameBytes = 255  // of the machine name, of each state and of each event
+	MaxNameBytes = 255  // of the machine name, each state and each event, in bytes
 	MaxStates    = 1000 // not counting None
 	MaxEvents    = 1000
 )

@@ -17,7 +17,7 @@ var (
 	ErrNoTerminal          = errors.New("no terminal state is declared")
 	ErrEmptyEvent          = errors.New("a transition has no event")
 	ErrEmptyTarget         = errors.New("a transition has no target")
-	ErrNoneListed          = errors.New("None is listed as a state")
+	ErrNoneListed          = errors.New("the state None is listed")
 	ErrBadName             = errors.New("a name cannot be stored in a text column")
 	ErrTooLarge            = errors.New("the machine is too large")
 	ErrTwoTargets          = errors.New("one event in one state has two targets")

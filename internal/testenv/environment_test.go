@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// newTestEnvironment returns an environment of its own, without Docker.
+// newTestEnvironment returns a separate environment without Docker.
 func newTestEnvironment(t *testing.T, variables map[string]string) (*environment, *bytes.Buffer) {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -49,7 +49,7 @@ func TestContainerThatDoesNotStartIsReplaced(t *testing.T) {
 	if err != nil || b.kind != kindEmbedded {
 		t.Fatalf("%+v, %v, want the embedded kind", b, err)
 	}
-	if want := "testenv: kafka is embedded instead: container: broken\n"; stderr.String() != want {
+	if want := "testenv: using embedded kafka instead: container: broken\n"; stderr.String() != want {
 		t.Errorf("stderr says %q, want %q", stderr, want)
 	}
 }
@@ -63,7 +63,7 @@ func TestForcedContainerThatDoesNotStartFails(t *testing.T) {
 		kindContainer: broken, kindEmbedded: working("small", &events),
 	}})
 	if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "containers") {
-		t.Errorf("%v, want it broken and the mode named", err)
+		t.Errorf("%v, want errBroken and the name of the mode", err)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestEmbeddedKafkaIsSharedAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second, _ := e.kafka(); second != first {
-		t.Error("two clusters for one process")
+		t.Error("the process started two clusters")
 	}
 	if want := "testenv: kafka=kfake (embedded) postgres=unused"; e.summary() != want {
 		t.Errorf("summary %q, want %q", e.summary(), want)
@@ -117,7 +117,7 @@ func TestNamedServersAreUsed(t *testing.T) {
 	})
 	for name, get := range map[string]func() (*backend, error){"postgres": e.postgres, "kafka": e.kafka} {
 		if b, err := get(); err != nil || b.kind != kindServer {
-			t.Errorf("%s: %+v, %v, want the server that is named", name, b, err)
+			t.Errorf("%s: %+v, %v, want the named server", name, b, err)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func TestDatabasesOfATemplateAreApart(t *testing.T) {
 			t.Parallel()
 			pool := Pool(t, numbers)
 			if _, err := pool.Exec(t.Context(), "INSERT INTO numbers VALUES (1)"); err != nil {
-				t.Fatal(err) // the other's row is in the way
+				t.Fatal(err) // would conflict with the other database's row
 			}
 			var n int
 			if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM numbers").Scan(&n); err != nil || n != 2 {
@@ -61,7 +61,7 @@ func TestDatabaseIsDroppedInUse(t *testing.T) {
 		}
 	})
 	if err := conn.Ping(t.Context()); err == nil {
-		t.Error("the database is there after the test that had it")
+		t.Error("the database still exists after its test")
 	}
 	_ = conn.Close(t.Context()) // it is broken
 }
@@ -72,7 +72,7 @@ func TestTemplateThatCannotBePrepared(t *testing.T) {
 	Template("failing", func(context.Context, string) error { return errBroken })(failing)
 	for range 2 {
 		if _, err := failing.template.database(); !errors.Is(err, errBroken) {
-			t.Errorf("%v, want what the preparation said", err)
+			t.Errorf("%v, want the error of prepare", err)
 		}
 	}
 }
