@@ -17,9 +17,10 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrateUp brings the database to what this build needs: the framework's
-// schema pawl, and the worker's own schema orderflow. Each has its own table of
-// versions, so neither minds the other's migrations, or yours.
+// migrateUp migrates the database to the version that this build needs: the
+// framework's schema pawl and the worker's schema orderflow. Each has its own
+// version table, so they do not interfere with each other or with your
+// migrations.
 func migrateUp(ctx context.Context, databaseURL string) error {
 	if err := migrations.Up(ctx, databaseURL); err != nil {
 		return err
@@ -30,7 +31,7 @@ func migrateUp(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// migrateDown drops all orders, and all that the framework remembers of them.
+// migrateDown drops all orders and everything the framework stores about them.
 func migrateDown(ctx context.Context, databaseURL string) error {
 	err := migrateOwn(ctx, databaseURL, func(p *goose.Provider) error {
 		_, err := p.DownTo(ctx, 0)
@@ -42,8 +43,8 @@ func migrateDown(ctx context.Context, databaseURL string) error {
 	return migrations.Down(ctx, databaseURL)
 }
 
-// migrateOwn runs the worker's own migrations. The driver "pgx" is registered by
-// package migrations.
+// migrateOwn runs the worker's migrations. Package migrations registers the
+// driver "pgx".
 func migrateOwn(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {

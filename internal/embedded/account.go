@@ -30,7 +30,7 @@ func serverAccount() (*account, error) {
 		}
 		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("PostgreSQL refuses to run as root and there is no other account;  "+
+	return nil, fmt.Errorf("PostgreSQL refuses to run as root and there is no other account; "+
 		"create one (useradd postgres) or run as another user: %w", errors.Join(errs...))
 }
 

@@ -16,13 +16,12 @@ const (
 	Cancelled = "order.cancelled"
 )
 
-// An order is one order with the records that tell of it, in the order in which
-// they are sent.
+// An order is one order with its records, in the order in which they are sent.
 type order struct {
 	id      string
 	rng     *rand.Rand
 	now     time.Time
-	ids     int // messages that were given an ID
+	ids     int // number of message IDs used
 	records []Record
 }
 
@@ -36,8 +35,8 @@ func newOrder(prefix string, n int, rng *rand.Rand) *order {
 	}
 }
 
-// live fills in what happens to the order when nothing goes wrong: most are on
-// their way or delivered, some are cancelled.
+// live sets what happens to the order without faults: most orders are open or
+// delivered, some are cancelled.
 func (o *order) live() {
 	switch p := o.rng.Float64(); {
 	case p < 0.08:
@@ -52,7 +51,7 @@ func (o *order) live() {
 	}
 }
 
-// tell makes these events all that happens to the order.
+// tell makes these events the whole story of the order.
 func (o *order) tell(events ...string) {
 	o.records = nil
 	for _, event := range events {
@@ -60,7 +59,7 @@ func (o *order) tell(events ...string) {
 	}
 }
 
-// record makes a new message about the order.
+// record returns a new message about the order.
 func (o *order) record(event string) Record {
 	o.ids++
 	o.now = o.now.Add(time.Duration(1+o.rng.IntN(240)) * time.Minute)
