@@ -46,7 +46,7 @@ func TestPercentile(t *testing.T) {
 		}
 	}
 	if got := Percentile([]float64{4}, 0.999); got != 4 {
-		t.Errorf("Percentile of one value = %v, want it", got)
+		t.Errorf("Percentile of one value = %v, want that value", got)
 	}
 	if got := Percentile(nil, 0.5); !math.IsNaN(got) {
 		t.Errorf("Percentile of nothing = %v, want NaN", got)
