@@ -11,24 +11,24 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A kind is something about a table that can tell which steps reach it, and in
-// which order. Its statements follow CREATE TABLE. $t is the table, $o the other
-// one, or the same where there is only one, $code an SQLSTATE.
+// A kind is a property of a table that can observe which steps reach it, and in
+// which order. Its statements run after CREATE TABLE. $t is the table, $o the
+// other table (or the same if there is only one), $code an SQLSTATE.
 type kind struct {
 	name string
 	ddl  string
 
-	whole bool // PostgreSQL takes it for no partitioned table
-	oops  bool // messages bring values that are none of the column's type
+	whole bool // not possible with a partitioned table
+	oops  bool // messages contain values that are not of the column's type
 }
 
-// partitioned is the kind that CREATE TABLE itself has to know of.
+// partitioned is a kind that changes CREATE TABLE itself.
 const partitioned = "partitions"
 
 var kinds = []kind{
 	{name: "plain"},
 	{name: partitioned},
-	{name: "values of no number", oops: true},
+	{name: "values that are not numbers", oops: true},
 	{name: "check", ddl: `ALTER TABLE $t ADD CHECK (x > 0)`},
 	{name: "check of two columns", ddl: `ALTER TABLE $t ADD CHECK (x <= y)`},
 	{name: "check of state", ddl: `ALTER TABLE $t ADD CHECK (state <> 'open' OR x > 0)`},
@@ -80,10 +80,10 @@ CREATE CONSTRAINT TRIGGER raise_late AFTER INSERT OR UPDATE ON $t DEFERRABLE INI
 FOR EACH ROW WHEN (new.x % 4 = 1) EXECUTE FUNCTION refuse('$code')`},
 }
 
-// codes are SQLSTATEs that refuse the data of a row.
+// codes are SQLSTATEs that reject a row's data.
 var codes = []string{"P0001", "ORD01", "45000", "22003", "23503", "23505", "23514", "38001", "44000"}
 
-// functions are those that kinds use, and what all cases share.
+// functions are used by kinds or shared by all cases.
 const functions = `
 CREATE DOMAIN positive AS int CHECK (value > 0);
 CREATE TABLE audit (n bigint GENERATED ALWAYS AS IDENTITY, name text, id text, op text, state text, version bigint, x int, y int, z text);
@@ -101,18 +101,18 @@ CREATE FUNCTION add_x_to_y() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	RAISE 'no' USING ERRCODE = tg_argv[0]; END $$`
 
-// A scenario is tables and what is done to them.
+// A scenario is tables and the messages for them.
 type scenario struct {
-	tables      []string // their names, which are those of their machines
+	tables      []string // also the names of their machines
 	ddl         string
 	identity    versioning.Identity
 	maxParked   int
 	messages    []message
-	batches     []int // how many messages each takes
+	batches     []int // sizes, in messages
 	connections int
 }
 
-// A message is one record, or the same one again.
+// A message is one record. It may be a redelivery.
 type message struct {
 	offset  int64
 	id      string
@@ -126,7 +126,7 @@ type change struct {
 	set        versioning.Columns
 }
 
-// thing is the definition of the machines of both tables.
+// thing is the definition of both tables' machines.
 var thing = statemachine.Definition{
 	Version: 1,
 	Transitions: []statemachine.Transition{
@@ -148,8 +148,8 @@ func machineOf(table string) *statemachine.Machine {
 	return statemachine.MustCompile(d)
 }
 
-// scenarios draws tables of the given kinds, the first table at least, or of a few
-// random ones, and messages for them.
+// scenarios draws tables and messages for them. The tables have the given
+// kinds, at least the first table, or a few random kinds.
 func scenarios(only ...kind) *rapid.Generator[scenario] {
 	return rapid.Custom(func(t *rapid.T) scenario {
 		s := scenario{tables: []string{"thing", "other"}[:rapid.IntRange(1, 2).Draw(t, "tables")]}
@@ -162,7 +162,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			chosen[i] = only
 			if len(only) == 0 {
 				few := rapid.SliceOfNDistinct(rapid.IntRange(0, len(kinds)-1), 0, 4, rapid.ID).Draw(t, "kinds")
-				slices.Sort(few) // PostgreSQL alters no type of a column that something else is made of
+				slices.Sort(few) // PostgreSQL cannot change the type of a column that something depends on
 				for _, k := range few {
 					chosen[i] = append(chosen[i], kinds[k])
 				}
@@ -178,7 +178,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		}
 		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
 		s.batches = []int{0}
-		least := rapid.SampledFrom([]int{1, 1, 10, 30}).Draw(t, "least") // most slices that rapid draws are short
+		least := rapid.SampledFrom([]int{1, 1, 10, 30}).Draw(t, "least") // rapid draws mostly short slices
 		for i, d := range rapid.SliceOfN(drafts(), least, 60).Draw(t, "messages") {
 			if d.border >= 10-borders && i > 0 {
 				s.batches = append(s.batches, 0)
@@ -219,8 +219,8 @@ func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
 	return strings.Join(slices.Concat(create, alter), ";\n") + ";\n"
 }
 
-// A draft is the numbers that a message is made of. They are drawn first, each
-// draft alone, so that one can be left out of a case that fails.
+// A draft is the numbers that determine a message. Drafts are drawn first and
+// independently, so that shrinking can remove one.
 type draft struct {
 	fault, again, border int
 	changes              []changeDraft
@@ -257,8 +257,8 @@ func drafts() *rapid.Generator[draft] {
 
 var columns = [4]string{"x", "y", "z", "parent"}
 
-// A hand makes messages of drafts. It remembers what they make of the entities
-// unless something refuses them, so that most of them are legal.
+// A hand turns drafts into messages. It tracks the entities' states, assuming
+// that nothing is rejected, so that most messages are legal.
 type hand struct {
 	tables    []string
 	keys      []string
@@ -272,9 +272,9 @@ type hand struct {
 func (h *hand) message(i int, d draft, before []message) message {
 	m := message{offset: int64(i), id: fmt.Sprint("m", i)}
 	switch {
-	case d.fault == 19 && i > 0: // it is delivered again
+	case d.fault == 19 && i > 0: // redelivered
 		return before[d.again%i]
-	case d.fault == 18 && i > 0: // it is sent again
+	case d.fault == 18 && i > 0: // sent twice
 		m.id, m.changes = before[d.again%i].id, before[d.again%i].changes
 		return m
 	}
@@ -319,7 +319,7 @@ func (h *hand) columns(d changeDraft) versioning.Columns {
 	set := versioning.Columns{}
 	for i, column := range columns {
 		switch n := d.columns[i]; {
-		case n < 4: // the least is to set nothing
+		case n < 4: // shrinks to setting nothing
 		case column == "parent":
 			set[column] = h.keys[d.parent%len(h.keys)]
 		case n == 15:
@@ -367,7 +367,7 @@ func (m message) String() string {
 	return b.String()
 }
 
-// record returns a message as the store wants it, a new one each time.
+// record converts a message to a new record for the store.
 func (m message) record() *versioning.Record {
 	r := &versioning.Record{Origin: versioning.Origin{Topic: "t", TopicID: [16]byte{1}, Offset: m.offset}}
 	for _, c := range m.changes {
