@@ -12,13 +12,13 @@ func Compile(d Definition) (*Machine, error) {
 		return nil, err
 	}
 	m := newMachine(d)
-	if err := m.askLooplab(); err != nil {
+	if err := m.fillTable(); err != nil {
 		return nil, err
 	}
 	m.attachGuards()
 	g := newGraph(m)
 	m.classify(g)
-	m.judgeIdentity(g)
+	m.checkIdentity(g)
 	return m, nil
 }
 

@@ -33,13 +33,13 @@ func newGraph(m *Machine) *graph {
 			}
 		}
 	}
-	g.spread(taken)
+	g.propagate(taken)
 	return g
 }
 
-// spread propagates legal events backward and taken events forward along all
+// propagate carries legal events backward and taken events forward along all
 // paths. Validation ensures that a path from None reaches every state.
-func (g *graph) spread(taken []bitset) {
+func (g *graph) propagate(taken []bitset) {
 	for from, reached := range g.closure() {
 		for to := range g.out {
 			if reached.has(uint16(to)) {

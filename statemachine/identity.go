@@ -135,41 +135,41 @@ func (m *Machine) path(arcs []arc) Path {
 	return path
 }
 
-// judgeIdentity evaluates both conditions for every event.
-func (m *Machine) judgeIdentity(g *graph) {
+// checkIdentity evaluates both conditions for every event.
+func (m *Machine) checkIdentity(g *graph) {
 	m.onceOnly, m.skipped = make([]bool, len(m.events)), make([]bool, len(m.events))
-	certain := g.certain()
+	taken := g.takenOnAllPaths()
 	for i := range m.events {
 		e := uint16(i)
 		m.onceOnly[i] = !g.repeats(e)
 		for s := range m.states {
-			if m.at(s, i).class == Behind && !certain[s].has(e) {
+			if m.at(s, i).class == Behind && !taken[s].has(e) {
 				m.skipped[i] = true
 			}
 		}
 	}
 }
 
-// certain returns, for each state, the events that every path to it takes: the
-// intersection over the arcs into it. It starts with all events in every set
-// and removes events until nothing changes.
-func (g *graph) certain() []bitset {
-	certain := newBitsets(len(g.out), g.events)
+// takenOnAllPaths returns, for each state, the events that every path to it
+// takes: the intersection over the arcs into it. It starts with all events in
+// every set and removes events until nothing changes.
+func (g *graph) takenOnAllPaths() []bitset {
+	taken := newBitsets(len(g.out), g.events)
 	for s := range g.out[none+1:] {
-		certain[none+1+s].fill()
+		taken[none+1+s].fill()
 	}
-	brought := newBitsets(1, g.events)[0]
+	carried := newBitsets(1, g.events)[0]
 	for queue := []int{none}; len(queue) > 0; queue = queue[1:] {
 		from := queue[0]
 		for _, a := range g.out[from] {
-			copy(brought, certain[from])
-			brought.add(a.event)
-			if certain[a.to].intersect(brought) {
+			copy(carried, taken[from])
+			carried.add(a.event)
+			if taken[a.to].intersect(carried) {
 				queue = append(queue, int(a.to))
 			}
 		}
 	}
-	return certain
+	return taken
 }
 
 // repeats reports whether e is legal in a state that follows e.

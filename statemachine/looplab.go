@@ -10,9 +10,9 @@ import (
 	"github.com/looplab/fsm"
 )
 
-// askLooplab fills the table by making each transition in looplab/fsm. The
+// fillTable fills the table by making each transition in looplab/fsm. The
 // definition has been validated, so no second target can silently win.
-func (m *Machine) askLooplab() error {
+func (m *Machine) fillTable() error {
 	engine := fsm.NewFSM(string(None), eventDescs(m.def), nil)
 	for s := range m.states {
 		for e := range m.events {
@@ -36,7 +36,7 @@ func fire(engine *fsm.FSM, from State, e Event) (State, error) {
 	}
 	// The context must not be canceled: that would leave the engine stuck.
 	if err := translate(engine.Event(context.Background(), string(e))); err != nil {
-		return None, fmt.Errorf("event %q in state %s: %w", e, shown(from), err)
+		return None, fmt.Errorf("event %q in state %s: %w", e, stateText(from), err)
 	}
 	return State(engine.Current()), nil
 }

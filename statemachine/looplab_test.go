@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-func TestFSMRunsThroughTheMachine(t *testing.T) {
+func TestFSM(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
 	f, err := m.FSM(statemachine.None, nil)

@@ -136,10 +136,10 @@ func (v *validator) checkSource(i int, t Transition, from State, targets map[arr
 	case !taken:
 		targets[arrow{from, t.Event}] = t.To
 	case first == t.To:
-		v.reportAt(i, Problem{Reason: ErrDuplicateTransition, State: from}, "the transition from %s to %q is already declared; remove one of the two", shown(from), t.To)
+		v.reportAt(i, Problem{Reason: ErrDuplicateTransition, State: from}, "the transition from %s to %q is already declared; remove one of the two", stateText(from), t.To)
 	default:
 		v.reportAt(i, Problem{Reason: ErrTwoTargets, State: from, Targets: [2]State{first, t.To}},
-			"the event leads from %s to both %q and %q; keep one of the two, or use two events", shown(from), first, t.To)
+			"the event leads from %s to both %q and %q; keep one of the two, or use two events", stateText(from), first, t.To)
 	}
 }
 
@@ -313,8 +313,8 @@ func flood(neighbours map[State][]State, starts []State) map[State]bool {
 	return reached
 }
 
-// shown quotes a state and writes None out.
-func shown(s State) string {
+// stateText quotes a state and writes None out.
+func stateText(s State) string {
 	if s == None {
 		return "nothing (creation)"
 	}

@@ -170,9 +170,9 @@ func (s *shop) wait(p *process) {
 	}
 }
 
-// checkBooks checks that nothing was lost and nothing was applied twice: each
+// checkResult checks that nothing was lost and nothing was applied twice: each
 // order must be where an undisturbed worker would have left it.
-func (s *shop) checkBooks() {
+func (s *shop) checkResult() {
 	s.t.Helper()
 	var twice, astray int
 	query(s.t, s.url, `SELECT count(*) FROM (SELECT FROM pawl.transitions GROUP BY machine, entity, message_id HAVING count(*) > 1) AS d`, &twice)
@@ -214,7 +214,7 @@ func (s *shop) finish() {
 	if code := p.ProcessState.ExitCode(); code != 0 {
 		s.t.Errorf("the last worker exited with %d:\n%s", code, &p.stderr)
 	}
-	s.checkBooks()
+	s.checkResult()
 }
 
 // undisturbed returns the snapshot after a worker consumes the same orders

@@ -75,8 +75,8 @@ func (a *account) reachable(dir string) error {
 	}
 }
 
-// own makes the account the owner of a file.
-func (a *account) own(path string) error {
+// chown makes the account the owner of a file.
+func (a *account) chown(path string) error {
 	if a == nil {
 		return nil
 	}

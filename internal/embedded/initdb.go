@@ -39,7 +39,7 @@ func (s *Postgres) writePassword(password string) error {
 	if err := os.WriteFile(s.dir.password(), []byte(password), 0o600); err != nil {
 		return err
 	}
-	return s.account.own(s.dir.password())
+	return s.account.chown(s.dir.password())
 }
 
 // run runs one of the server's programs and waits for it to end.

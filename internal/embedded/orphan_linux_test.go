@@ -38,7 +38,7 @@ func awaitGone(t *testing.T, pid int) {
 	}
 }
 
-func TestServerIsGoneAfterClose(t *testing.T) {
+func TestCloseStopsServer(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	pid := server.PID()

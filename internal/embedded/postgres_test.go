@@ -84,7 +84,7 @@ func TestStartPostgresSettings(t *testing.T) {
 	}
 }
 
-func TestPostgresWantsItsPassword(t *testing.T) {
+func TestPostgresRequiresPassword(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	config, err := pgx.ParseConfig(server.URL())
@@ -138,7 +138,7 @@ func TestRestartOfRunningServer(t *testing.T) {
 	}
 }
 
-func TestRestartOnTakenPort(t *testing.T) {
+func TestRestartOnPortInUse(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	config, err := pgx.ParseConfig(server.URL())

@@ -59,15 +59,15 @@ func (w *workdir) prepare(a *account) error {
 	if err := os.Mkdir(w.data(), 0o700); err != nil {
 		return err
 	}
-	if err := a.own(w.data()); err != nil {
+	if err := a.chown(w.data()); err != nil {
 		return err
 	}
-	return w.hold()
+	return w.takeLock()
 }
 
-// hold takes the lock. It names the file only after locking it, so a directory
+// takeLock takes the lock. It names the file only after locking it, so a directory
 // whose lock is free has no owner.
-func (w *workdir) hold() error {
+func (w *workdir) takeLock() error {
 	f, err := os.CreateTemp(w.path, "locking-")
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func names(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestSweepRemovesWhatHasNoOwner(t *testing.T) {
+func TestSweepRemovesOrphans(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	owned, err := makeWorkdir(nil, dir)
@@ -51,7 +51,7 @@ func TestSweepRemovesWhatHasNoOwner(t *testing.T) {
 	}
 }
 
-func TestNewWorkdirTakesTheFirstThatWorks(t *testing.T) {
+func TestNewWorkdirUsesFirstUsableParent(t *testing.T) {
 	t.Parallel()
 	good := t.TempDir()
 	w, err := newWorkdir(nil, []string{filepath.Join(good, "missing"), good})

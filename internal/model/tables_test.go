@@ -18,8 +18,8 @@ type kind struct {
 	name string
 	ddl  string
 
-	whole bool // not possible with a partitioned table
-	oops  bool // messages contain values that are not of the column's type
+	unpartitioned bool // not possible with a partitioned table
+	badValues     bool // messages contain values that are not of the column's type
 }
 
 // partitioned is a kind that changes CREATE TABLE itself.
@@ -28,7 +28,7 @@ const partitioned = "partitions"
 var kinds = []kind{
 	{name: "plain"},
 	{name: partitioned},
-	{name: "values that are not numbers", oops: true},
+	{name: "values that are not numbers", badValues: true},
 	{name: "check", ddl: `ALTER TABLE $t ADD CHECK (x > 0)`},
 	{name: "check of two columns", ddl: `ALTER TABLE $t ADD CHECK (x <= y)`},
 	{name: "check of state", ddl: `ALTER TABLE $t ADD CHECK (state <> 'open' OR x > 0)`},
@@ -38,26 +38,26 @@ var kinds = []kind{
 	{name: "not null with default", ddl: `ALTER TABLE $t ALTER x SET NOT NULL, ALTER x SET DEFAULT 1`},
 	{name: "generated", ddl: `ALTER TABLE $t ADD g int GENERATED ALWAYS AS (12 / (x - 1)) STORED`},
 	{name: "index of an expression", ddl: `CREATE INDEX ON $t ((12 / (x - 1)))`},
-	{name: "unique", ddl: `ALTER TABLE $t ADD UNIQUE (x)`, whole: true},
-	{name: "unique while open", ddl: `CREATE UNIQUE INDEX ON $t (x) WHERE state = 'open'`, whole: true},
-	{name: "unique deferrable", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE`, whole: true},
-	{name: "unique deferred", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE INITIALLY DEFERRED`, whole: true},
-	{name: "unique with check", ddl: `ALTER TABLE $t ADD UNIQUE (x), ADD CHECK (y > 0)`, whole: true},
-	{name: "unique generated", ddl: `ALTER TABLE $t ADD u int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, whole: true},
-	{name: "unique by a trigger", whole: true, ddl: `
+	{name: "unique", ddl: `ALTER TABLE $t ADD UNIQUE (x)`, unpartitioned: true},
+	{name: "unique while open", ddl: `CREATE UNIQUE INDEX ON $t (x) WHERE state = 'open'`, unpartitioned: true},
+	{name: "unique deferrable", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE`, unpartitioned: true},
+	{name: "unique deferred", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE INITIALLY DEFERRED`, unpartitioned: true},
+	{name: "unique with check", ddl: `ALTER TABLE $t ADD UNIQUE (x), ADD CHECK (y > 0)`, unpartitioned: true},
+	{name: "unique generated", ddl: `ALTER TABLE $t ADD u int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, unpartitioned: true},
+	{name: "unique by a trigger", unpartitioned: true, ddl: `
 ALTER TABLE $t ADD UNIQUE (y);
 CREATE TRIGGER sum_unique BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
-	{name: "exclusion", ddl: `ALTER TABLE $t ADD EXCLUDE USING gist (int4range(x, y) WITH &&)`, whole: true},
+	{name: "exclusion", ddl: `ALTER TABLE $t ADD EXCLUDE USING gist (int4range(x, y) WITH &&)`, unpartitioned: true},
 	{name: "foreign key to itself", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $t`},
 	{name: "foreign key to itself deferred", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $t DEFERRABLE INITIALLY DEFERRED`},
 	{name: "foreign key", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $o`},
 	{name: "foreign key deferred", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $o DEFERRABLE INITIALLY DEFERRED`},
 	{
-		name: "foreign key to a value", whole: true,
+		name: "foreign key to a value", unpartitioned: true,
 		ddl: `ALTER TABLE $t ADD UNIQUE (x); ALTER TABLE $t ADD FOREIGN KEY (y) REFERENCES $t (x)`,
 	},
 	{
-		name: "foreign key that cascades", whole: true,
+		name: "foreign key that cascades", unpartitioned: true,
 		ddl: `ALTER TABLE $t ADD UNIQUE (x); ALTER TABLE $t ADD FOREIGN KEY (y) REFERENCES $t (x) ON UPDATE CASCADE`,
 	},
 	{name: "sum", ddl: `CREATE TRIGGER sum BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
@@ -173,7 +173,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		h := hand{
 			tables: s.tables, keys: []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")],
 			versioned: s.identity == versioning.ByVersion,
-			oops:      slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.oops }),
+			badValues: slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.badValues }),
 			machine:   machineOf("thing"), states: map[string]statemachine.State{}, versions: map[string]int64{},
 		}
 		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
@@ -205,7 +205,7 @@ func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
 			}
 		}
 		for _, k := range chosen[i] {
-			if k.ddl == "" || k.whole && in {
+			if k.ddl == "" || k.unpartitioned && in {
 				continue
 			}
 			code := codes[0]
@@ -263,7 +263,7 @@ type hand struct {
 	tables    []string
 	keys      []string
 	versioned bool
-	oops      bool
+	badValues bool
 	machine   *statemachine.Machine
 	states    map[string]statemachine.State // by table and key
 	versions  map[string]int64
@@ -324,8 +324,8 @@ func (h *hand) columns(d changeDraft) versioning.Columns {
 			set[column] = h.keys[d.parent%len(h.keys)]
 		case n == 15:
 			set[column] = nil
-		case n == 14 && column == "x" && h.oops:
-			set[column] = "oops"
+		case n == 14 && column == "x" && h.badValues:
+			set[column] = "badValues"
 		case column == "z":
 			set[column] = string(rune('a' - 4 + n))
 		default:

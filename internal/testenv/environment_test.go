@@ -38,7 +38,7 @@ func working(detail string, events *[]string) starter {
 
 func broken(context.Context) (*backend, error) { return nil, errBroken }
 
-func TestContainerThatDoesNotStartIsReplaced(t *testing.T) {
+func TestFailedContainerIsReplaced(t *testing.T) {
 	t.Parallel()
 	var events []string
 	e, stderr := newTestEnvironment(t, nil)
@@ -54,7 +54,7 @@ func TestContainerThatDoesNotStartIsReplaced(t *testing.T) {
 	}
 }
 
-func TestForcedContainerThatDoesNotStartFails(t *testing.T) {
+func TestFailedForcedContainerFails(t *testing.T) {
 	t.Parallel()
 	var events []string
 	e, _ := newTestEnvironment(t, map[string]string{ModeVariable: "containers"})
@@ -87,7 +87,7 @@ func TestEnvironmentClosesInReverse(t *testing.T) {
 	}
 }
 
-func TestUnusedEnvironmentIsQuiet(t *testing.T) {
+func TestUnusedEnvironmentPrintsNothing(t *testing.T) {
 	t.Parallel()
 	e, stderr := newTestEnvironment(t, nil)
 	if err := e.close(); err != nil || stderr.Len() > 0 {
@@ -122,7 +122,7 @@ func TestNamedServersAreUsed(t *testing.T) {
 	}
 }
 
-func TestNamedServersThatAreNotThere(t *testing.T) {
+func TestNamedServersNotRunning(t *testing.T) {
 	t.Parallel()
 	e, _ := newTestEnvironment(t, map[string]string{
 		DatabaseVariable: "postgres://127.0.0.1:1/none", BrokersVariable: "127.0.0.1:1",

@@ -56,13 +56,13 @@ func createTopic(opts []kgo.Opt, topic string, partitions int32) error {
 		if _, err := admin.CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
 			return err
 		}
-		return poll(ctx, 10*time.Millisecond, func() error { return led(ctx, admin, topic, partitions) })
+		return poll(ctx, 10*time.Millisecond, func() error { return checkLeaders(ctx, admin, topic, partitions) })
 	})
 }
 
-// led returns an error until every partition has a leader on every broker:
+// checkLeaders returns an error until every partition has a leader on every broker:
 // brokers learn of a new topic one after another.
-func led(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
+func checkLeaders(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
 	topics, err := admin.ListTopics(ctx, topic)
 	if err != nil {
 		return err

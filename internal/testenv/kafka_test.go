@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-func TestTopicsAreApart(t *testing.T) {
+func TestTopicsAreSeparate(t *testing.T) {
 	t.Parallel()
 	first, second := Topic(t, 3), Topic(t, 1)
 	if first == second {
@@ -23,7 +23,7 @@ func TestTopicsAreApart(t *testing.T) {
 	}
 }
 
-func TestTopicTakesRecordsAtOnce(t *testing.T) {
+func TestTopicAcceptsRecordsImmediately(t *testing.T) {
 	t.Parallel()
 	client, err := kgo.NewClient(append(KafkaOpts(t), kgo.DefaultProduceTopic(Topic(t, 2)))...)
 	if err != nil {

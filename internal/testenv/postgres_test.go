@@ -22,7 +22,7 @@ var (
 	})
 )
 
-func TestDatabasesOfATemplateAreApart(t *testing.T) {
+func TestTemplateDatabasesAreSeparate(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"one", "two"} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestDatabaseIsDroppedInUse(t *testing.T) {
 	_ = conn.Close(t.Context()) // it is broken
 }
 
-func TestTemplateThatCannotBePrepared(t *testing.T) {
+func TestTemplatePrepareFails(t *testing.T) {
 	t.Parallel()
 	failing := &databaseConfig{}
 	Template("failing", func(context.Context, string) error { return errBroken })(failing)
@@ -77,7 +77,7 @@ func TestTemplateThatCannotBePrepared(t *testing.T) {
 	}
 }
 
-func TestPoolThatIsNotGivenBack(t *testing.T) {
+func TestPoolNotReleased(t *testing.T) {
 	t.Parallel()
 	pool := Pool(t)
 	held, err := pool.Acquire(t.Context())

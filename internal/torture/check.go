@@ -87,13 +87,13 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sq
 // A judgement counts violations and describes some of them.
 type judgement struct {
 	lost, twice, wrong int
-	told               []string
+	messages           []string
 }
 
-func (j *judgement) tell(count *int, format string, args ...any) {
+func (j *judgement) report(count *int, format string, args ...any) {
 	*count++
-	if len(j.told) < 20 {
-		j.told = append(j.told, fmt.Sprintf(format, args...))
+	if len(j.messages) < 20 {
+		j.messages = append(j.messages, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -123,20 +123,20 @@ func (j *judgement) paths(e evidence) {
 			s := e.steps[i]
 			version++
 			if s.Version != version || s.FromState != state || !legal(s) {
-				j.tell(&j.wrong, "step %+v is not legal in state %q at version %d", s, state, version-1)
+				j.report(&j.wrong, "step %+v is not legal in state %q at version %d", s, state, version-1)
 			}
 			if ids[s.MessageID] {
-				j.tell(&j.twice, "message %s moved %s %s twice, the second time with step %+v", s.MessageID, s.Machine, s.Entity, s)
+				j.report(&j.twice, "message %s moved %s %s twice, the second time with step %+v", s.MessageID, s.Machine, s.Entity, s)
 			}
 			ids[s.MessageID] = true
 			state = s.ToState
 		}
 		if r := rows[[2]string{first.Machine, first.Entity}]; r.State != state || r.Version != version {
-			j.tell(&j.wrong, "row %+v, but the history of %s %s ends in %q at %d", r, first.Machine, first.Entity, state, version)
+			j.report(&j.wrong, "row %+v, but the history of %s %s ends in %q at %d", r, first.Machine, first.Entity, state, version)
 		}
 	}
 	if entities != len(rows) {
-		j.tell(&j.wrong, "%d rows, but history for %d entities", len(rows), entities)
+		j.report(&j.wrong, "%d rows, but history for %d entities", len(rows), entities)
 	}
 }
 
@@ -149,12 +149,12 @@ func (j *judgement) sights(e evidence) {
 	for i := range e.steps {
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
 		if seen[s]--; seen[s] < 0 {
-			j.tell(&j.wrong, "the trigger did not see step %+v", e.steps[i])
+			j.report(&j.wrong, "the trigger did not see step %+v", e.steps[i])
 		}
 	}
 	for s, n := range seen {
 		if n > 0 {
-			j.tell(&j.wrong, "the trigger saw %+v, but the history has no such step", s)
+			j.report(&j.wrong, "the trigger saw %+v, but the history has no such step", s)
 		}
 	}
 }
@@ -181,18 +181,18 @@ func (j *judgement) ends(l *ledger, e evidence) {
 	for key, want := range l.accounts {
 		switch got := accounts[key]; {
 		case got.Version < want.steps:
-			j.tell(&j.lost, "account %s is at version %d, want %d", key, got.Version, want.steps)
+			j.report(&j.lost, "account %s is at version %d, want %d", key, got.Version, want.steps)
 		case got.Version > want.steps:
-			j.tell(&j.twice, "account %s is at version %d, want %d", key, got.Version, want.steps)
+			j.report(&j.twice, "account %s is at version %d, want %d", key, got.Version, want.steps)
 		case got.State != want.state:
-			j.tell(&j.wrong, "account %s is %q, want %q", key, got.State, want.state)
+			j.report(&j.wrong, "account %s is %q, want %q", key, got.State, want.state)
 		}
 	}
 	if len(accounts) > len(l.accounts) {
-		j.tell(&j.wrong, "%d accounts, want %d", len(accounts), len(l.accounts))
+		j.report(&j.wrong, "%d accounts, want %d", len(accounts), len(l.accounts))
 	}
 	if made != l.transfers {
-		j.tell(&j.wrong, "%d transfers, want %d", made, l.transfers)
+		j.report(&j.wrong, "%d transfers, want %d", made, l.transfers)
 	}
 }
 
@@ -216,11 +216,11 @@ func (j *judgement) fates(l *ledger, e evidence) {
 		case applied:
 			switch asks := entities(r.body); {
 			case byID[r.id] < asks:
-				j.tell(&j.lost, "must be applied, but was not: %s", got())
+				j.report(&j.lost, "must be applied, but was not: %s", got())
 			case moved[r.at] != 0 && moved[r.at] != asks:
-				j.tell(&j.wrong, "must be applied completely: %s", got())
+				j.report(&j.wrong, "must be applied completely: %s", got())
 			case waiting[r.at]+buried[r.at] > 0:
-				j.tell(&j.wrong, "was applied, but has a second verdict: %s", got())
+				j.report(&j.wrong, "was applied, but has a second verdict: %s", got())
 			}
 		case parked:
 			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
@@ -231,10 +231,10 @@ func (j *judgement) fates(l *ledger, e evidence) {
 		delete(buried, r.at)
 	}
 	for at := range waiting {
-		j.tell(&j.wrong, "record %v is parked, but not in the ledger", at)
+		j.report(&j.wrong, "record %v is parked, but not in the ledger", at)
 	}
 	for at := range buried {
-		j.tell(&j.wrong, "record %v is a dead letter, but not in the ledger", at)
+		j.report(&j.wrong, "record %v is a dead letter, but not in the ledger", at)
 	}
 }
 
@@ -242,9 +242,9 @@ func (j *judgement) fates(l *ledger, e evidence) {
 func (j *judgement) kept(there, elsewhere int, what string, got func() string) {
 	switch {
 	case there == 0 && elsewhere == 0:
-		j.tell(&j.lost, "%s: %s", what, got())
+		j.report(&j.lost, "%s: %s", what, got())
 	case there != 1 || elsewhere != 0:
-		j.tell(&j.wrong, "%s: %s", what, got())
+		j.report(&j.wrong, "%s: %s", what, got())
 	}
 }
 

@@ -108,7 +108,7 @@ func TestFates(t *testing.T) {
 		p := play(t, rapid.Uint64().Draw(r, "seed"), rapid.IntRange(0, 2000).Draw(r, "messages"))
 		j := judge(p.ledger, p.evidence())
 		if j.lost+j.twice+j.wrong > 0 {
-			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.told)
+			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.messages)
 		}
 	})
 }
@@ -201,7 +201,7 @@ func TestJudge(t *testing.T) {
 			e := p.evidence()
 			tt.do(&e)
 			if j := judge(p.ledger, e); tt.want(j) == 0 {
-				t.Errorf("judge did not detect it: %q", j.told)
+				t.Errorf("judge did not detect it: %q", j.messages)
 			}
 		})
 	}

@@ -61,8 +61,8 @@ func (t *torture) faults() []*fault {
 	}
 }
 
-// torment runs the faults until ctx is done, and returns once all are undone.
-func (t *torture) torment(ctx context.Context, all []*fault) error {
+// runFaults runs the faults until ctx is done, and returns once all are undone.
+func (t *torture) runFaults(ctx context.Context, all []*fault) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var loops sync.WaitGroup

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// worthTelling is the length from which a stall is logged.
-const worthTelling = 10 * time.Second
+// minLoggedStall is the length from which a stall is logged.
+const minLoggedStall = 10 * time.Second
 
 // progress tracks up to where each partition is settled.
 type progress struct {
@@ -55,7 +55,7 @@ func (p *progress) settled(worker string, r report) {
 	p.records += r.Records
 	for partition, next := range r.Next {
 		if s := p.at(partition); next > s.settled {
-			if stall := time.Since(s.since); p.down == 0 && stall > worthTelling && s.settled < s.end {
+			if stall := time.Since(s.since); p.down == 0 && stall > minLoggedStall && s.settled < s.end {
 				p.log.Debug("a partition makes progress again", "partition", partition, "offset", s.settled, "worker", worker, "stall", stall)
 			}
 			p.look(partition, s)

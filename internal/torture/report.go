@@ -51,7 +51,7 @@ func (s *summary) count(all []*fault) {
 	}
 }
 
-func (s *summary) print(w io.Writer, all []*fault, told []string) error {
+func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", name, value) }
 	for _, f := range all {
@@ -69,7 +69,7 @@ func (s *summary) print(w io.Writer, all []*fault, told []string) error {
 	line("stuck", s.Stuck)
 	line("workers that failed", s.WorkerFailures)
 	_ = table.Flush() // the write of the last line reports errors of w
-	for _, violation := range told {
+	for _, violation := range violations {
 		_, _ = fmt.Fprintln(w, "violation:", violation)
 	}
 	_, _ = fmt.Fprintln(w, "\nThe servers ran with the required settings: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (README, Guarantees).")

@@ -111,7 +111,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, tenancy := range t.tenancies {
 		go tenancy.progress.watch(watching)
 	}
-	if err := t.trouble(ctx, faults); err != nil {
+	if err := t.produceUnderFaults(ctx, faults); err != nil {
 		return false, err
 	}
 	if ctx.Err() != nil {
@@ -123,51 +123,51 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	s := summary{Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
-	t.dismiss()
-	var told []string
+	t.stopWorkers()
+	var violations []string
 	for _, tenancy := range t.tenancies {
 		more, err := tenancy.judge(ctx, t.database.url(""), &s)
 		if err != nil {
 			return false, err
 		}
-		told = append(told, more...)
+		violations = append(violations, more...)
 	}
 	for _, failure := range t.failures {
-		told = append(told, failure.Error())
+		violations = append(violations, failure.Error())
 	}
 	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
 	s.count(faults)
-	s.OK = len(told) == 0 && stuck == 0
-	return s.OK, s.print(os.Stdout, faults, told)
+	s.OK = len(violations) == 0 && stuck == 0
+	return s.OK, s.print(os.Stdout, faults, violations)
 }
 
 // judge adds a tenant's results to the summary and returns the violations.
-func (t *tenancy) judge(ctx context.Context, url string, s *summary) (told []string, err error) {
+func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations []string, err error) {
 	e, err := t.gather(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	j, p := judge(t.book, e), t.progress
-	told = append(t.book.gaps(), j.told...)
+	violations = append(t.book.gaps(), j.messages...)
 	for _, err := range t.book.lost {
-		told = append(told, err.Error())
+		violations = append(violations, err.Error())
 	}
 	if p.longest > tooLong {
-		told = append(told, fmt.Sprintf("partition %d made no progress for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
+		violations = append(violations, fmt.Sprintf("partition %d made no progress for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
 	}
-	for i := range told {
-		told[i] = fmt.Sprintf("tenant %s: %s", t.tenant, told[i])
+	for i := range violations {
+		violations[i] = fmt.Sprintf("tenant %s: %s", t.tenant, violations[i])
 	}
 	s.Records += len(t.book.entries)
 	s.Redelivered += max(0, p.records-len(t.book.entries))
 	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
-	return told, nil
+	return violations, nil
 }
 
-// trouble produces records while the faults run. It returns once all faults are
+// produceUnderFaults produces records while the faults run. It returns once all faults are
 // undone and the broker has acknowledged the records.
-func (t *torture) trouble(ctx context.Context, faults []*fault) error {
+func (t *torture) produceUnderFaults(ctx context.Context, faults []*fault) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.duration)
 	defer cancel()
 	produced := make(chan error, len(t.tenancies))
@@ -177,7 +177,7 @@ func (t *torture) trouble(ctx context.Context, faults []*fault) error {
 			produced <- produce(ctx, t.kafka.address, tenancy.topic(), traffic, t.cfg.rate/len(t.tenancies), tenancy.progress)
 		}()
 	}
-	err := t.torment(ctx, faults)
+	err := t.runFaults(ctx, faults)
 	cancel()
 	for range t.tenancies {
 		err = errors.Join(err, <-produced)
@@ -236,8 +236,8 @@ func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()), nil
 }
 
-// dismiss stops all workers at once. Each must exit cleanly.
-func (t *torture) dismiss() {
+// stopWorkers stops all workers at once. Each must exit cleanly.
+func (t *torture) stopWorkers() {
 	var all sync.WaitGroup
 	for _, m := range t.crew {
 		all.Go(func() {

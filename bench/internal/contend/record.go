@@ -61,8 +61,8 @@ type recorder struct {
 	lines *bufio.Writer
 }
 
-func recording(folder string, i int) string {
-	return filepath.Join(folder, fmt.Sprintf("connection-%d", i))
+func recording(dir string, i int) string {
+	return filepath.Join(dir, fmt.Sprintf("connection-%d", i))
 }
 
 func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i int) (*recorder, error) {

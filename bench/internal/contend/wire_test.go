@@ -24,7 +24,7 @@ type discard struct{ net.Conn }
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
-func TestTapCutsAtRoundTrips(t *testing.T) {
+func TestTapSplitsRoundTrips(t *testing.T) {
 	begin := wireMessage(kindQuery, "begin\x00")
 	batch := wireMessage('P', "statement") + wireMessage('B', strings.Repeat("x", 300)) + wireMessage(kindSync, "")
 	path := filepath.Join(t.TempDir(), "recording")
@@ -59,7 +59,7 @@ func TestTapCutsAtRoundTrips(t *testing.T) {
 	}
 }
 
-func TestBrokenRecording(t *testing.T) {
+func TestTruncatedRecording(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "recording")
 	if err := os.WriteFile(path, []byte{0, 0, 0, 9, 1}, 0o600); err != nil {
 		t.Fatal(err)

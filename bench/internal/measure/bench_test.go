@@ -27,7 +27,7 @@ func TestByTurns(t *testing.T) {
 	}
 }
 
-func TestByTurnsEndsWithAnError(t *testing.T) {
+func TestByTurnsStopsOnError(t *testing.T) {
 	b := &bench{Options: Options{Rounds: 3}}
 	broken := errors.New("broken")
 	turns := 0
@@ -76,7 +76,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func TestChooseNamesWhatThereIs(t *testing.T) {
+func TestChooseUnknownWorkload(t *testing.T) {
 	if chosen, err := choose(nil); err != nil || len(chosen) != len(workloads) {
 		t.Errorf("%d workloads, %v", len(chosen), err)
 	}

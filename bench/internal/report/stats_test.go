@@ -24,7 +24,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestMedianLeavesValuesAlone(t *testing.T) {
+func TestMedianDoesNotModifyValues(t *testing.T) {
 	values := []float64{3, 1, 2}
 	Median(values)
 	Percentile(values, 0.5)

@@ -71,7 +71,7 @@ func TestHotKeys(t *testing.T) {
 	}
 }
 
-func TestGrowthMovesWhatIsThere(t *testing.T) {
+func TestGrowthMovesOldAccounts(t *testing.T) {
 	states := make(map[string]statemachine.State)
 	if _, n := play(t, traffic.Account, traffic.OldAccounts(0, 300), states); n != 300*traffic.OldEvents {
 		t.Errorf("got %d old events", n)

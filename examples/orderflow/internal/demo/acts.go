@@ -23,8 +23,8 @@ const chunks = 40
 // produced, and one of them is killed halfway.
 func (s *stage) consume(ctx context.Context, report *Report) error {
 	crew := newCrew(ctx, s, s.group)
-	defer crew.dismiss()
-	tally := crew.hire(survivor)
+	defer crew.stopWorkers()
+	tally := crew.startWorker(survivor)
 	child, err := crew.spawn(victim)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (s *stage) consume(ctx context.Context, report *Report) error {
 	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
 		return err
 	}
-	crew.dismiss()
+	crew.stopWorkers()
 	s.screen.end()
 	report.firstRun(tally, time.Since(started))
 	s.screen.say("Consumed", "all %s records in %.1f s; the group has no lag", thousands(len(s.ledger)), time.Since(started).Seconds())
@@ -69,7 +69,7 @@ func (s *stage) produceAndKill(ctx context.Context, b *child, itsPartitions []in
 		return err
 	}
 	b.kill()
-	if err := s.autopsy(ctx, b, itsPartitions, report); err != nil {
+	if err := s.reportKill(ctx, b, itsPartitions, report); err != nil {
 		return err
 	}
 	return s.produce(ctx, len(s.traffic.Records))
@@ -113,8 +113,8 @@ func (s *stage) uncommitted(ids []int32, committed map[int32]int64) (n int) {
 	return n
 }
 
-// autopsy reports what the killed worker left behind.
-func (s *stage) autopsy(ctx context.Context, b *child, ids []int32, report *Report) error {
+// reportKill reports what the killed worker left behind.
+func (s *stage) reportKill(ctx context.Context, b *child, ids []int32, report *Report) error {
 	done, err := s.theGroup(s.group).committed(ctx)
 	if err != nil {
 		return fmt.Errorf("read the offsets of group %q: %w", s.group, err)
@@ -139,16 +139,16 @@ func (s *stage) replay(ctx context.Context, report *Report) error {
 	s.screen.say("Replay", "new workers in a new group read the topic from its first record; nothing in\n"+
 		"the database may change")
 	crew := newCrew(ctx, s, s.replayGroup())
-	defer crew.dismiss()
+	defer crew.stopWorkers()
 	started := time.Now()
 	s.screen.begin("replaying", len(s.ledger))
 	defer s.screen.end()
-	first, second := crew.hire(survivor), crew.hire(victim)
+	first, second := crew.startWorker(survivor), crew.startWorker(victim)
 	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
 		return err
 	}
 	took := time.Since(started)
-	crew.dismiss()
+	crew.stopWorkers()
 	first.add(second)
 	report.replayed(first, took)
 	return nil

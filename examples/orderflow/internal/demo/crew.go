@@ -31,8 +31,8 @@ func (c *crew) job(name string) Job {
 	}
 }
 
-// hire starts a worker in this process and returns the tally of its verdicts.
-func (c *crew) hire(name string) *tally {
+// startWorker starts a worker in this process and returns the tally of its verdicts.
+func (c *crew) startWorker(name string) *tally {
 	t := newTally()
 	job := c.job(name)
 	job.Hook = t
@@ -44,8 +44,8 @@ func (c *crew) hire(name string) *tally {
 	return t
 }
 
-// dismiss stops the workers of this process and waits for them.
-func (c *crew) dismiss() {
+// stopWorkers stops the workers of this process and waits for them.
+func (c *crew) stopWorkers() {
 	c.stop()
 	c.inside.Wait()
 }

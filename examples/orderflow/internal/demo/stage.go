@@ -97,9 +97,9 @@ func (s *stage) createTopic(ctx context.Context) error {
 // close removes what the demo created on the servers and closes what is open.
 // After a mismatch it keeps everything for inspection.
 func (s *stage) close(failed error) error {
-	var tidied error
+	var cleaned error
 	if keep := s.cfg.Keep || errors.Is(failed, ErrMismatch); s.real && !keep {
-		tidied = s.tidy()
+		cleaned = s.cleanUp()
 	}
-	return errors.Join(failed, tidied, s.shut())
+	return errors.Join(failed, cleaned, s.shut())
 }

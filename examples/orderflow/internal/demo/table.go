@@ -20,7 +20,7 @@ func (r *Report) table(out io.Writer) error {
 	r.faultsStruck(t)
 	r.reasons(t)
 	r.speed(t)
-	r.books(t)
+	r.checks(t)
 	_, err := out.Write(t.Bytes())
 	return err
 }
@@ -104,8 +104,8 @@ func (r *Report) speed(t *table) {
 	t.remark("replay", int(r.ReplayThroughput), "including joining the group; %.1f s", r.ReplaySeconds)
 }
 
-func (r *Report) books(t *table) {
-	t.title("Books")
+func (r *Report) checks(t *table) {
+	t.title("Check")
 	t.numbers("records lost", r.Lost)
 	t.numbers("messages applied twice", r.AppliedTwice)
 	t.numbers("rows changed by the replay", r.MovedByReplay)

@@ -29,15 +29,15 @@ var Faults = []Fault{
 	{"redelivered later", 0.08, "duplicate", redelivered},
 }
 
-func paidAfterCancelled(o *order) { o.tell(Placed, Cancelled, Captured) }
+func paidAfterCancelled(o *order) { o.setEvents(Placed, Cancelled, Captured) }
 
-func deliveredAfterCancelled(o *order) { o.tell(Placed, Captured, Cancelled, Delivered) }
+func deliveredAfterCancelled(o *order) { o.setEvents(Placed, Captured, Cancelled, Delivered) }
 
-func shippedTwice(o *order) { o.tell(Placed, Captured, Shipped, Shipped, Delivered) }
+func shippedTwice(o *order) { o.setEvents(Placed, Captured, Shipped, Shipped, Delivered) }
 
-func neverPlaced(o *order) { o.tell(Captured, Shipped) }
+func neverPlaced(o *order) { o.setEvents(Captured, Shipped) }
 
-func neverPaid(o *order) { o.tell(Placed, Shipped, Delivered) }
+func neverPaid(o *order) { o.setEvents(Placed, Shipped, Delivered) }
 
 // negativeTotal makes a total that decodes, but violates the table's CHECK.
 func negativeTotal(o *order) {

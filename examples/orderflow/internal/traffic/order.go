@@ -40,19 +40,19 @@ func newOrder(prefix string, n int, rng *rand.Rand) *order {
 func (o *order) live() {
 	switch p := o.rng.Float64(); {
 	case p < 0.08:
-		o.tell(Placed, Cancelled)
+		o.setEvents(Placed, Cancelled)
 	case p < 0.15:
-		o.tell(Placed, Captured, Cancelled)
+		o.setEvents(Placed, Captured, Cancelled)
 	case p < 0.35:
 		all := []string{Placed, Captured, Shipped}
-		o.tell(all[:1+o.rng.IntN(len(all))]...)
+		o.setEvents(all[:1+o.rng.IntN(len(all))]...)
 	default:
-		o.tell(Placed, Captured, Shipped, Delivered)
+		o.setEvents(Placed, Captured, Shipped, Delivered)
 	}
 }
 
-// tell makes these events the whole story of the order.
-func (o *order) tell(events ...string) {
+// setEvents replaces the order's records with one for each of these events.
+func (o *order) setEvents(events ...string) {
 	o.records = nil
 	for _, event := range events {
 		o.records = append(o.records, o.record(event))

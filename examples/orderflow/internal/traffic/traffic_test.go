@@ -29,7 +29,7 @@ func TestSmallRunsShowEveryFault(t *testing.T) {
 	}
 }
 
-func TestFaultsStrikeByTheirShare(t *testing.T) {
+func TestFaultShares(t *testing.T) {
 	const orders = 20_000
 	for i, n := range Generate(Plan{Orders: orders, Seed: 1, Prefix: "p"}).Struck {
 		if want := Faults[i].Share * orders; float64(n) < want/2 || float64(n) > want*2 {

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// tidy removes the topic, the groups and the rows that this run created on the
+// cleanUp removes the topic, the groups and the rows that this run created on the
 // user's servers, and nothing else.
-func (s *stage) tidy() error {
+func (s *stage) cleanUp() error {
 	// The run's context may be canceled; clean up even after a Ctrl-C.
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.SessionTimeout+15*time.Second)
 	defer cancel()
