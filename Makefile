@@ -1,30 +1,30 @@
-# `make` lists the targets. Each is a shorthand for a command that works by
-# itself; what has to pass before a change lands is .ci/run.
+# `make` lists the targets. Each is short for a command that also works without
+# make. .ci/run must pass before a change is merged.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Where docker-compose.yml puts its servers.
+# The servers of docker-compose.yml.
 BROKERS ?= localhost:9092
 DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
 PKG ?= ./...
 
-# What `make sim` plays: so many histories, from this seed on.
+# `make sim` runs this many histories, starting with this seed.
 HISTORIES ?= 2000
 SEED ?= 1
 
-# For how long `make torture` lets things go wrong.
+# How long `make torture` causes faults.
 DURATION ?= 60s
-# What `make bench` measures: all workloads with all their data unless these say
-# otherwise. Such a run draws the chart that the docs show.
+# `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
+# set. Only a full run updates the chart in docs.
 WORKLOAD ?=
 QUICK ?=
 BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)
 BENCH_FLAGS ?= -svg $(BENCH_SVG) $(if $(WORKLOAD),-workload $(WORKLOAD)) $(if $(filter-out 0,$(QUICK)),-quick)
 
-# The tools' versions are pinned in tools/go.mod.
+# tools/go.mod pins the versions of the tools.
 TOOL = go tool -modfile=tools/go.mod
 
 .PHONY: help
@@ -36,7 +36,7 @@ build: ## Compile everything
 	go build ./...
 
 .PHONY: test
-test: ## Run the tests on whatever servers there are, embedded ones otherwise
+test: ## Run the tests on the available servers, or on embedded ones
 	go test $(PKG)
 
 .PHONY: race
@@ -44,12 +44,12 @@ race: ## Run the tests with the race detector on the embedded servers
 	PAWL_TEST_ENV=embedded go test -race $(PKG)
 
 .PHONY: sim
-sim: ## Play HISTORIES of workers under faults, from SEED on; the last line is JSON
+sim: ## Simulate HISTORIES of workers under faults, starting with SEED; the last line is JSON
 	go test -tags synctests -c -o sim.test ./internal/sim
 	./sim.test -test.run '^TestHistories$$' -test.timeout 0 -histories $(HISTORIES) -seed $(SEED)
 
 .PHONY: failover
-failover: ## Run the tests of workers whose PostgreSQL server is lost
+failover: ## Test workers that lose their PostgreSQL server
 	go test -tags failover -count=1 ./internal/failover
 
 .PHONY: torture
@@ -62,16 +62,16 @@ test-servers: ## Run the tests on the servers of `make up`
 	PAWL_TEST_ENV=servers KAFKA_BROKERS=$(BROKERS) DATABASE_URL='$(DATABASE_URL)' go test -count=1 $(PKG)
 
 .PHONY: cover
-cover: ## Run the tests and show what they cover in a browser
+cover: ## Run the tests and show the coverage in a browser
 	go test -coverpkg=./... -coverprofile=cover.out $(PKG)
 	go tool cover -html=cover.out
 
 .PHONY: bench
-bench: ## Measure a worker beside its rivals (WORKLOAD=new-orders for one, QUICK=1 for little data)
+bench: ## Compare a worker with alternatives (WORKLOAD=new-orders for one workload, QUICK=1 for little data)
 	bench/run $(BENCH_FLAGS)
 
 .PHONY: microbench
-microbench: ## Run the benchmarks beside the code six times, for benchstat
+microbench: ## Run the Go benchmarks six times and show them with benchstat
 	go test -run '^$$' -bench . -count 6 $(PKG) | tee bench.out
 	$(TOOL) benchstat bench.out
 
@@ -88,7 +88,7 @@ tidy: ## Tidy go.mod and go.sum
 	go mod tidy
 
 .PHONY: ci
-ci: ## Run what has to pass before a change lands (LEGS="lint test" for some)
+ci: ## Run everything that must pass before a merge (LEGS="lint test" for some legs)
 	.ci/run $(LEGS)
 
 .PHONY: up
@@ -96,7 +96,7 @@ up: ## Start Kafka and PostgreSQL in containers
 	$(COMPOSE) up -d --wait
 
 .PHONY: down
-down: ## Stop them (their data stays)
+down: ## Stop them (keeps their data)
 	$(COMPOSE) down
 
 .PHONY: demo

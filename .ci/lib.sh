@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Shared by the scripts in this folder; sourced, not run.
+# Functions for the scripts in this directory. Source it, do not run it.
 
 ci_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # for the scripts that source this
 repo_dir=$(dirname "$ci_dir")
 
-# What is downloaded or built once is kept here, outside the repository.
+# Downloads and builds are cached here, outside the repository.
 if [[ $(id -u) -eq 0 ]]; then
   cache=${PAWL_CI_CACHE:-/var/cache/pawl-ci}
 else
@@ -29,8 +29,8 @@ wait_for() {
   done
 }
 
-# free_port prints a loopback port that nobody listens on, below the range
-# that the kernel hands out to clients.
+# free_port prints an unused loopback port below the kernel's range for client
+# ports.
 free_port() {
   local port
   for _ in {1..50}; do
@@ -45,8 +45,9 @@ free_port() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# stop_pid FILE SIGNAL MARK: ends the process named in FILE if it is still the
-# one that was started (its command line has MARK in it), and waits for its end.
+# stop_pid FILE SIGNAL MARK: stops the process whose pid is in FILE and waits for
+# it. Does nothing if the pid now belongs to another process, whose command line
+# does not contain MARK.
 stop_pid() {
   local file=$1 signal=$2 mark=$3 pid
   [[ -s $file ]] || return 0
@@ -61,8 +62,8 @@ stop_pid() {
   rm -f "$file"
 }
 
-# apt_install PACKAGE...: installs Debian packages. Services that a package
-# would start stay off: the scripts here start what they need themselves.
+# apt_install PACKAGE...: installs Debian packages without starting their
+# services. The scripts here start what they need themselves.
 apt_install() {
   [[ $(id -u) -eq 0 ]] || die "missing Debian packages: $* (run apt-get install as root)"
   command -v apt-get >/dev/null || die "missing: $* (not a Debian machine, install them by hand)"
@@ -86,7 +87,7 @@ apt_install() {
   fi
 }
 
-# need COMMAND=PACKAGE...: installs the packages whose command is missing.
+# need COMMAND=PACKAGE...: installs each package whose command is missing.
 need() {
   local pair missing=()
   for pair in "$@"; do
@@ -95,8 +96,8 @@ need() {
   [[ ${#missing[@]} -eq 0 ]] || apt_install "${missing[@]}"
 }
 
-# pg_bindir prints where PostgreSQL's server programs are (Debian keeps them
-# off the PATH), installing them if there are none.
+# pg_bindir prints the directory of PostgreSQL's server programs, which on Debian
+# are not on the PATH. Installs them if they are missing.
 pg_bindir() {
   find_pg_bindir && return
   apt_install postgresql
@@ -113,14 +114,14 @@ find_pg_bindir() {
   [[ -n $found ]] && dirname "$found"
 }
 
-# kafka_libs prints the folder with the jars of Apache Kafka and all that they
-# need, fetching them once by Maven.
+# kafka_libs prints the directory with Apache Kafka's jars and their dependencies.
+# Maven downloads them once.
 kafka_libs() {
   local pom=$ci_dir/kafka-pom.xml dir tmp
   dir=$cache/kafka-$(sha256sum "$pom" | cut -c1-12)
   if [[ ! -d $dir ]]; then
     need mvn=maven
-    say "fetching Apache Kafka's jars"
+    say "downloading Apache Kafka's jars"
     tmp=$(mktemp -d "$cache/kafka-XXXXXX")
     mvn -B -q -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
       -DoutputDirectory="$tmp" </dev/null >&2

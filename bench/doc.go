@@ -1,4 +1,3 @@
-// Command bench measures what a worker of Pawl takes for a record, beside what
-// one would do without it, and beside what PostgreSQL and Kafka alone allow. See
-// README.md.
+// Command bench measures the cost per record of a Pawl worker, and compares it
+// with alternatives and with the limits of PostgreSQL and Kafka. See README.md.
 package main

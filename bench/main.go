@@ -34,7 +34,7 @@ func run(args []string) error {
 		return err
 	}
 	if o.Dir, err = os.MkdirTemp("", "pawl-bench-"); err != nil {
-		return fmt.Errorf("make a folder for recorded statements: %w", err)
+		return fmt.Errorf("create a directory for recorded statements: %w", err)
 	}
 	defer os.RemoveAll(o.Dir) //nolint:errcheck // it is temporary
 	results, err := measure.Run(ctx, o)
@@ -63,14 +63,14 @@ func run(args []string) error {
 
 func options(args []string) (o measure.Options, svg string, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	workload := flags.String("workload", "", "workloads, with commas between: "+strings.Join(measure.Names(), ", ")+" (all)")
-	contenders := flags.String("contenders", "", "contenders, with commas between: "+strings.Join(contend.All, ", ")+" (all)")
+	workload := flags.String("workload", "", "comma-separated workloads: "+strings.Join(measure.Names(), ", ")+" (all)")
+	contenders := flags.String("contenders", "", "comma-separated contenders: "+strings.Join(contend.All, ", ")+" (all)")
 	flags.BoolVar(&o.Quick, "quick", false, "little data and three rounds")
 	flags.IntVar(&o.Rounds, "rounds", 0, "rounds of each workload (5, with -quick 3)")
 	flags.StringVar(&svg, "svg", "", "write a chart to this file")
-	flags.StringVar(&o.Profiles, "cpuprofile", "", "write CPU profiles of the worker to this folder")
-	flags.BoolVar(&o.Stats, "pg-stats", false, "log what PostgreSQL's sessions wait for, and its statements if pg_stat_statements is loaded")
-	flags.StringVar(&o.BankLog, "bank-log", "../../shared/data/bpic2012.csv.gz", "the event log of BPI Challenge 2012")
+	flags.StringVar(&o.Profiles, "cpuprofile", "", "write CPU profiles of the worker to this directory")
+	flags.BoolVar(&o.Stats, "pg-stats", false, "log what PostgreSQL's sessions wait for, and its top statements if pg_stat_statements is loaded")
+	flags.StringVar(&o.BankLog, "bank-log", "../../shared/data/bpic2012.csv.gz", "path of the BPI Challenge 2012 event log")
 	if err := flags.Parse(args); err != nil {
 		return o, "", err
 	}
@@ -90,7 +90,7 @@ func options(args []string) (o measure.Options, svg string, err error) {
 	}
 	o.Brokers, o.DatabaseURL = list(os.Getenv("KAFKA_BROKERS")), os.Getenv("DATABASE_URL")
 	if len(o.Brokers) == 0 || o.DatabaseURL == "" {
-		return o, "", errors.New("KAFKA_BROKERS and DATABASE_URL name no servers; bench/run starts some")
+		return o, "", errors.New("KAFKA_BROKERS or DATABASE_URL is not set; set both, or run bench/run, which starts servers")
 	}
 	o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	return o, svg, nil

@@ -40,8 +40,9 @@ func BenchmarkClassify(b *testing.B) {
 	}
 }
 
-// BenchmarkFireForeign fires with strings that are not the machine's own, as a
-// decoder and a database make them, in a machine of 40 states and 40 events.
+// BenchmarkFireForeign calls Fire with strings that do not share memory with
+// the machine's, like those of a decoder or a database, in a machine of 40
+// states and 40 events.
 func BenchmarkFireForeign(b *testing.B) {
 	m := compile(b, chain(40, 40))
 	state := statemachine.State([]byte("state-17"))
@@ -51,8 +52,8 @@ func BenchmarkFireForeign(b *testing.B) {
 	}
 }
 
-// BenchmarkLooplabShared is what Fire replaces: one looplab machine for all
-// entities, set to the state of each.
+// BenchmarkLooplabShared measures what Fire replaces: one looplab machine for
+// all entities, set to each entity's state.
 func BenchmarkLooplabShared(b *testing.B) {
 	m := compile(b, orderDefinition())
 	shared, err := m.FSM(pending, nil)

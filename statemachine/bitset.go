@@ -1,9 +1,9 @@
 package statemachine
 
-// bitset is a set of small numbers.
+// bitset is a set of small integers.
 type bitset []uint64
 
-// newBitsets returns n empty sets for numbers below size, in one allocation.
+// newBitsets returns n empty sets of integers below size, in one allocation.
 func newBitsets(n, size int) []bitset {
 	words := (size + 63) / 64
 	backing := make([]uint64, n*words)
@@ -17,14 +17,14 @@ func newBitsets(n, size int) []bitset {
 func (b bitset) add(i uint16)      { b[i/64] |= 1 << (i % 64) }
 func (b bitset) has(i uint16) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
-// fill adds every number that b has room for.
+// fill adds every integer that b has room for.
 func (b bitset) fill() {
 	for i := range b {
 		b[i] = ^uint64(0)
 	}
 }
 
-// intersect takes from b what is not in other, and reports whether b changed.
+// intersect removes from b what other lacks, and reports whether b changed.
 func (b bitset) intersect(other bitset) bool {
 	changed := false
 	for i, word := range other {
@@ -34,7 +34,7 @@ func (b bitset) intersect(other bitset) bool {
 	return changed
 }
 
-// union adds all of other to b.
+// union adds the members of other to b.
 func (b bitset) union(other bitset) {
 	for i, word := range other {
 		b[i] |= word

@@ -9,15 +9,15 @@ import (
 	"github.com/looplab/fsm"
 )
 
-// moment is when looplab calls a callback: at which kind of occasion, and for
-// which state or event (empty: for all of them).
+// moment identifies when looplab calls a callback: the occasion, and the state
+// or event it is for. An empty target means all of them.
 type moment struct {
 	occasion string // a prefix of occasions
 	target   string
 }
 
-// occasions are the prefixes of callback names, each with the word that stands
-// for all events or all states.
+// occasions lists the prefixes of callback names, each with the word that
+// stands for all events or all states.
 var occasions = []struct {
 	prefix, general string
 	ofEvents        bool
@@ -28,8 +28,8 @@ var occasions = []struct {
 	{"after_", "event", true},
 }
 
-// checkCallbacks reports, in the order of their names, the callbacks that
-// looplab would ignore, could not call or would choose from at random.
+// checkCallbacks reports, sorted by name, the callbacks that looplab would
+// ignore, could not call or would choose between at random.
 func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
 	var problems []*Problem
 	report := func(reason error, name, suggestion, format string, args ...any) {
@@ -43,13 +43,13 @@ func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
 		when, ok := m.moment(name)
 		switch other, clash := taken[when]; {
 		case !ok:
-			report(ErrUnknownCallback, name, nearest(name, m.callbackNames()), "names no event or state of machine %q, so looplab would never call it", m.Name())
+			report(ErrUnknownCallback, name, nearest(name, m.callbackNames()), "names no event or state of machine %q, so looplab would never call it; correct the name", m.Name())
 		case clash:
-			report(ErrCallbackClash, name, "", "is called at the same moment as %q, and looplab keeps only one of them; remove one", other)
+			report(ErrCallbackClash, name, "", "is called at the same time as %q and looplab keeps only one of them; remove one", other)
 		case m.isEventAndState(name):
-			report(ErrCallbackClash, name, "", "is both an event and a state; write after_%s or enter_%s", name, name)
+			report(ErrCallbackClash, name, "", "names both an event and a state; write after_%s or enter_%s", name, name)
 		case callbacks[name] == nil:
-			report(ErrNilCallback, name, "", "is nil; looplab would panic when it calls it")
+			report(ErrNilCallback, name, "", "is nil and looplab would panic calling it; remove it or set a function")
 		}
 		if ok {
 			taken[when] = name
@@ -58,7 +58,8 @@ func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
 	return problems
 }
 
-// moment reads a callback's name as looplab does; false if it would ignore it.
+// moment parses a callback's name as looplab does. It returns false for a name
+// that looplab would ignore.
 func (m *Machine) moment(name string) (moment, bool) {
 	for _, o := range occasions {
 		target, ok := strings.CutPrefix(name, o.prefix)
@@ -79,12 +80,12 @@ func (m *Machine) moment(name string) (moment, bool) {
 	return moment{"after_", name}, m.HasEvent(Event(name))
 }
 
-// isEventAndState reports whether name is a short form with two meanings.
+// isEventAndState reports whether name is a short form that could mean either.
 func (m *Machine) isEventAndState(name string) bool {
 	return m.Has(State(name)) && m.HasEvent(Event(name))
 }
 
-// callbackNames lists all long forms, and the short ones.
+// callbackNames lists all long forms and all short forms.
 func (m *Machine) callbackNames() []string {
 	var names []string
 	for _, o := range occasions {

@@ -2,8 +2,9 @@ package statemachine
 
 import "fmt"
 
-// Class is what an event means to an entity in a given state, guards left aside.
-// Where several would apply, the first of Now, Later, Behind, Never does.
+// Class says what an event means to an entity in a given state. It does not
+// consider guards. If several classes would fit, the first of Now, Later,
+// Behind and Never applies.
 type Class uint8
 
 const (
@@ -14,19 +15,20 @@ const (
 	// Now: the event is legal in this state.
 	Now
 
-	// Later: not legal now, but in a state that can be reached from here.
+	// Later: the event is not legal now, but it is legal in a state that can be
+	// reached from this one.
 	Later
 
-	// Behind: neither legal now nor later, and some path from None to this state
-	// takes it. Whether this entity took it is another question; see
+	// Behind: the event is legal neither now nor later, but some path from None
+	// to this state takes it. It may not be the path this entity took; see
 	// [Machine.ProveStateIdentity].
 	Behind
 
-	// Never: no path through this state takes the event, before or after.
+	// Never: no path through this state takes the event, before or after it.
 	Never
 )
 
-// String returns the name in lower case, as it is fit for a metric's label.
+// String returns the name in lower case, usable as a metric label.
 func (c Class) String() string {
 	switch c {
 	case Unknown:

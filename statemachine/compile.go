@@ -1,24 +1,24 @@
 package statemachine
 
-// Compile checks d and turns it into a [Machine]. It copies d, so the caller may
-// go on writing to it.
+// Compile checks d and compiles it into a [Machine]. It copies d, so the caller
+// may change d afterwards.
 //
 // The error is a *[DefinitionError] that lists every problem as a *[Problem]. A
-// misspelt state is one problem: the checks of reachability take it for what it
-// was probably meant to be.
+// misspelt state is reported once: the reachability checks use the state that
+// was probably meant.
 func Compile(d Definition) (*Machine, error) {
 	d = d.clone()
 	if err := validate(d); err != nil {
 		return nil, err
 	}
 	m := newMachine(d)
-	if err := m.askLooplab(); err != nil {
+	if err := m.fillTable(); err != nil {
 		return nil, err
 	}
 	m.attachGuards()
 	g := newGraph(m)
 	m.classify(g)
-	m.judgeIdentity(g)
+	m.checkIdentity(g)
 	return m, nil
 }
 
@@ -31,7 +31,7 @@ func MustCompile(d Definition) *Machine {
 	return m
 }
 
-// attachGuards lets each legal cell point to its guard.
+// attachGuards sets the guard of each legal cell.
 func (m *Machine) attachGuards() {
 	for i, t := range m.def.Transitions {
 		if t.Guard == nil {
@@ -43,7 +43,7 @@ func (m *Machine) attachGuards() {
 	}
 }
 
-// classify fills in the class of every cell.
+// classify sets the class of every cell.
 func (m *Machine) classify(g *graph) {
 	for s := range m.states {
 		for e := range m.events {

@@ -7,14 +7,15 @@ import (
 	"unicode"
 )
 
-// line is one transition as a diagram shows it.
+// line is one transition in a diagram.
 type line struct {
 	from, to int // indices of states; none is the start
 	label    string
 	guarded  bool
 }
 
-// lines lists all transitions, by state and event in the order of first mention.
+// lines lists all transitions, by state and then by event, in order of first
+// mention.
 func (m *Machine) lines() []line {
 	var all []line
 	for s := range m.states {
@@ -27,8 +28,8 @@ func (m *Machine) lines() []line {
 	return all
 }
 
-// alias returns an identifier for the state with index i that neither diagram
-// language can misread: the number makes it unique, the letters are for humans.
+// alias returns an identifier for the state with index i that is safe in both
+// diagram languages. The number makes it unique; the letters make it readable.
 func (m *Machine) alias(i int) string {
 	const longest = 40
 	letters := strings.Map(func(r rune) rune {
@@ -40,8 +41,8 @@ func (m *Machine) alias(i int) string {
 	return fmt.Sprintf("s%d_%.*s", i, longest, letters)
 }
 
-// visible writes control characters and other unprintable ones as Go escapes,
-// so that they cannot break a line and differ from a space.
+// visible writes control characters and other unprintable characters as Go
+// escapes, so that they cannot break a line and are not mistaken for spaces.
 func visible(s string) string {
 	var b strings.Builder
 	for _, r := range s {

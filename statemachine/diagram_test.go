@@ -56,7 +56,7 @@ func TestGraphviz(t *testing.T) {
 	}
 }
 
-// two is a machine of two states with the given names.
+// two returns a machine of two states with the given names.
 func two(create statemachine.Event, first statemachine.State, end statemachine.Event, last statemachine.State) statemachine.Definition {
 	return statemachine.Definition{
 		Name: "two", Version: 1,
@@ -68,7 +68,7 @@ func two(create statemachine.Event, first statemachine.State, end statemachine.E
 	}
 }
 
-// awkward are names that break a diagram that does not escape them.
+// awkward lists names that break a diagram that does not escape them.
 var awkward = []string{
 	"order pending", "geprüft", "注文", `say "hi"`, "a:b", "a::b", "a;b", "a\nb", "a\r\nb", "end", "state", "note", "[*]",
 	"-->", "--", "%% comment", "%%{init: {}}%%", "#35;", "&amp;", "<b>x</b>", `back\slash`, `\N`, `trailing\`, "{x}",
@@ -99,14 +99,14 @@ var (
 	dotArrow = regexp.MustCompile(`^    (?:start|s\d+_[0-9A-Za-z_]*) -> s\d+_[0-9A-Za-z_]* \[label="((?:[^"\\]|\\.)*)"\];$`)
 )
 
-// checkDiagrams draws a machine that uses one name everywhere, reads the lines
-// with a strict grammar and finds the name again.
+// checkDiagrams draws a machine that uses one name everywhere, parses the lines
+// with a strict grammar and expects to find the name again.
 func checkDiagrams(t *testing.T, name string) {
 	t.Helper()
 	event, state := statemachine.Event(name), statemachine.State(name)
 	m, err := statemachine.Compile(two(event, state, event, state+"'"))
 	if err != nil {
-		t.Skip(err) // a name that no machine can have
+		t.Skip(err) // not a valid name
 	}
 	mermaid := strings.Split(strings.TrimSuffix(m.Mermaid(), "\n"), "\n")
 	if len(mermaid) != 6 {
@@ -140,7 +140,8 @@ func checkDiagrams(t *testing.T, name string) {
 	}
 }
 
-// compareLabel expects the name with its unprintable characters written out.
+// compareLabel expects label to be name with its unprintable characters
+// escaped.
 func compareLabel(t *testing.T, name, label string) {
 	t.Helper()
 	if strings.TrimSuffix(name, "'") == strings.TrimSuffix(label, "'") {
@@ -151,13 +152,13 @@ func compareLabel(t *testing.T, name, label string) {
 		return
 	}
 	if strings.Contains(name, `\`) {
-		return // written out, it cannot be told from an escape
+		return // cannot be told from an escape
 	}
 	t.Errorf("%q is labelled %q", name, label)
 }
 
-// mermaidDecoded resolves the numeric entities and sees that nothing else could
-// be taken for syntax.
+// mermaidDecoded resolves the numeric entities and checks that nothing else
+// could be taken for syntax.
 func mermaidDecoded(t *testing.T, s string) string {
 	t.Helper()
 	if rest := mermaidCode.ReplaceAllString(s, ""); !mermaidPlain.MatchString(rest) {

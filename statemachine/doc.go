@@ -1,6 +1,6 @@
 // Package statemachine declares, checks and compiles the state machine of an
-// entity. It is pure: it does no I/O, knows neither Kafka nor PostgreSQL, and
-// calls nothing of the user's but guards, and those only through the caller.
+// entity. It does no I/O and knows nothing about Kafka or PostgreSQL. It never
+// calls guards itself; it returns them to the caller.
 //
 // # A machine is data
 //
@@ -24,35 +24,36 @@
 //		Terminal: statemachine.In(Delivered, Cancelled),
 //	})
 //
-// Every entity begins in [None], does not leave a terminal state, and moves by
-// transitions in between. [Compile] checks that this is so, and reports all that
-// is wrong at once as a [*DefinitionError]: a misspelt state, a state that
-// nothing reaches or that nothing ends, an event with two targets.
+// Every entity starts in [None], moves by transitions, and never leaves a
+// terminal state. [Compile] checks this and reports all problems at once as a
+// [*DefinitionError]: a misspelt state, an unreachable state, a state with no
+// path to a terminal state, an event with two targets.
 //
-// # What a machine answers
+// # Fire and Classify
 //
-// [Machine.Fire] tells where an event leads. Where it leads nowhere,
-// [Machine.Classify] tells why, which is what a worker needs for a record that
-// came too early, twice, or by mistake:
+// [Machine.Fire] returns the state an event leads to. If the event is not
+// legal, [Machine.Classify] says why. A worker needs that for a record that
+// came too early, twice or by mistake:
 //
 //	Order.Fire(Pending, "payment.captured")      // Paid, true
 //	Order.Classify(Pending, "order.shipped")     // Later: park it
-//	Order.Classify(Shipped, "payment.captured")  // Behind: a duplicate, if that can be proven
+//	Order.Classify(Shipped, "payment.captured")  // Behind: a duplicate, if the machine passes ProveStateIdentity
 //	Order.Classify(Cancelled, "order.delivered") // Never: reject it
 //
-// Both are two map lookups and allocate nothing.
+// Both do two map lookups and allocate nothing.
 //
-// # When the state alone proves a duplicate
+// # Detecting duplicates by state alone
 //
-// Without a memory of messages, an event that lies behind the state is a
-// duplicate only if no path can take an event twice, and none can reach the
-// state without it. [Machine.ProveStateIdentity] decides that, and prints the
-// path that speaks against it: order may be cancelled before it is paid, and
-// then a late payment.captured is not a duplicate but money.
+// Without a history of messages, an event behind the current state is a
+// duplicate only if no path takes an event twice and no path reaches the state
+// without it. [Machine.ProveStateIdentity] checks this and prints a
+// counterexample. The order above fails: it can be cancelled before it is paid,
+// and then a late payment.captured is not a duplicate but a payment that would
+// be lost.
 //
 // # looplab/fsm
 //
-// github.com/looplab/fsm decides the transitions: the table is filled in by
-// making each of them there. Its event lists come in through [FromLooplab], and
-// [Machine.FSM] gives one of its machines, with callbacks that are checked.
+// Compile fills the transition table by making each transition in
+// github.com/looplab/fsm. [FromLooplab] converts a looplab event list to a
+// definition. [Machine.FSM] returns a looplab machine and checks its callbacks.
 package statemachine

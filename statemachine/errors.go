@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// What can be wrong with a definition. [Compile] wraps each in a *[Problem] that
-// names the culprit, and all of them in one *[DefinitionError]; errors.Is finds
-// them through both.
+// Problems of a definition. [Compile] wraps each in a *[Problem] that says
+// where it is, and all of them in one *[DefinitionError]; errors.Is looks
+// through both.
 var (
 	ErrNoName              = errors.New("the machine has no name")
 	ErrVersion             = errors.New("the machine's version is below 1")
@@ -18,7 +18,7 @@ var (
 	ErrEmptyEvent          = errors.New("a transition has no event")
 	ErrEmptyTarget         = errors.New("a transition has no target")
 	ErrNoneListed          = errors.New("the state None is listed")
-	ErrBadName             = errors.New("a name cannot be stored")
+	ErrBadName             = errors.New("a name cannot be stored in a text column")
 	ErrTooLarge            = errors.New("the machine is too large")
 	ErrTwoTargets          = errors.New("one event in one state has two targets")
 	ErrDuplicateTransition = errors.New("a transition is declared twice")
@@ -26,53 +26,52 @@ var (
 	ErrUndeclaredState     = errors.New("no transition leads to the state")
 	ErrUnreachableState    = errors.New("the state cannot be reached")
 	ErrDeadEnd             = errors.New("no terminal state can be reached from the state")
-	ErrTerminalExit        = errors.New("a terminal state has a way out")
+	ErrTerminalExit        = errors.New("a transition leaves a terminal state")
 )
 
-// What can be wrong with the arguments of [FromLooplab] and [Machine.FSM]. They
-// come wrapped in a *[Problem] as well.
+// Problems of the arguments of [FromLooplab] and [Machine.FSM]. They are
+// wrapped in a *[Problem] too.
 var (
 	ErrNoSource        = errors.New("a looplab event has no source state")
 	ErrCreationSource  = errors.New("the creating transition has a source state")
-	ErrUnknownState    = errors.New("the machine does not have the state")
+	ErrUnknownState    = errors.New("the machine has no such state")
 	ErrUnknownCallback = errors.New("looplab would never call the callback")
 	ErrCallbackClash   = errors.New("the callback's name is ambiguous")
 	ErrNilCallback     = errors.New("the callback is nil")
 )
 
-// ErrEngine says that looplab/fsm answered in a way that its contract rules out.
+// ErrEngine reports that looplab/fsm returned something its contract rules out.
 // A definition that passed validation cannot cause it.
-var ErrEngine = errors.New("looplab/fsm gave an unexpected answer")
+var ErrEngine = errors.New("unexpected result from looplab/fsm")
 
-// Problem is one thing wrong with a definition or with an argument. Fields that
+// Problem describes one problem of a definition or of an argument. Fields that
 // do not apply are zero.
 type Problem struct {
 	// Reason is one of the Err variables of this package; errors.Is finds it.
 	Reason error
 
-	// Transition is the index of the culprit in Definition.Transitions, or in the
-	// looplab event list for ErrNoSource; -1 where the problem is not about one
+	// Transition is an index in Definition.Transitions, or for ErrNoSource in
+	// the looplab event list. It is -1 if the problem is not about one
 	// transition.
 	Transition int
 
-	Event Event // the culprit, or the event of the culprit
-	State State // the culprit, or the state in which Event is at fault
+	Event Event // the event the problem is about, or the event of the transition
+	State State // the state the problem is about, or the state from which Event is invalid
 
-	// Targets are the two targets of ErrTwoTargets.
+	// Targets holds the two targets of ErrTwoTargets.
 	Targets [2]State
 
-	// Name is the name at fault of ErrBadName, or the callback's name.
+	// Name is the invalid name of ErrBadName, or the callback's name.
 	Name string
 
-	// Suggestion is the nearest name that would have been right. Empty when none
-	// is near.
+	// Suggestion is the closest valid name. It is empty if no name is close.
 	Suggestion string
 
-	// Detail names the culprit in words and says what to do.
+	// Detail says what is wrong and what to do.
 	Detail string
 }
 
-// Error returns Detail, headed by the place and followed by the suggestion.
+// Error returns the transition, Detail and the suggestion.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	if p.Transition >= 0 {
@@ -88,16 +87,17 @@ func (p *Problem) Error() string {
 // Unwrap returns Reason.
 func (p *Problem) Unwrap() error { return p.Reason }
 
-// DefinitionError is what [Compile] returns: every problem of one definition.
+// DefinitionError is the error of [Compile]. It holds every problem of the
+// definition.
 type DefinitionError struct {
 	Machine  string // Definition.Name, which may be empty
 	Problems []*Problem
 }
 
-// Error lists the problems, one a line.
+// Error lists the problems, one per line.
 func (e *DefinitionError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "statemachine: the definition of machine %q is refused, problems: %d", e.Machine, len(e.Problems))
+	fmt.Fprintf(&b, "statemachine: invalid definition of machine %q, problems: %d", e.Machine, len(e.Problems))
 	for _, p := range e.Problems {
 		b.WriteString("\n  - ")
 		b.WriteString(p.Error())

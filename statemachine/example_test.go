@@ -33,7 +33,7 @@ func ExampleCompile() {
 	//  false
 }
 
-// A definition with several mistakes is refused once, with all of them.
+// One error reports all mistakes of a definition.
 func ExampleCompile_refused() {
 	_, err := statemachine.Compile(statemachine.Definition{
 		Name: "order", Version: 1,
@@ -47,9 +47,9 @@ func ExampleCompile_refused() {
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, statemachine.ErrUndeclaredState))
 	// Output:
-	// statemachine: the definition of machine "order" is refused, problems: 2
+	// statemachine: invalid definition of machine "order", problems: 2
 	//   - transition 1 (event "payment.captured"): state "pendng" is listed in From, but no transition leads to it; correct the name or add the transition; did you mean "pending"?
-	//   - no terminal state can be reached from state "failed"; add a way out or list it in Terminal
+	//   - no terminal state can be reached from state "failed"; add a transition out of it or list it in Terminal
 	// true
 }
 
@@ -71,11 +71,11 @@ func ExampleMachine_Classify() {
 func ExampleMachine_ProveStateIdentity() {
 	order := statemachine.MustCompile(orderDefinition())
 	if doubt, ok := errors.AsType[*statemachine.IdentityError](order.ProveStateIdentity()); ok {
-		fmt.Println(doubt.Event, "may be missing behind", doubt.State)
+		fmt.Println(doubt.Event, "may have been skipped before", doubt.State)
 		fmt.Println(doubt.Path)
 	}
 	// Output:
-	// payment.captured may be missing behind cancelled
+	// payment.captured may have been skipped before cancelled
 	// (none) --order.placed--> pending --order.cancelled--> cancelled
 }
 
@@ -104,7 +104,7 @@ func ExampleFromLooplab() {
 		{Name: "close", Src: []string{"open"}, Dst: "closed"},
 		{Name: "remove", Src: []string{"open", "closed"}, Dst: "removed"},
 	}
-	// fsm.NewFSM("closed", ...) becomes an event that creates a closed door.
+	// Instead of fsm.NewFSM("closed", ...), an event creates a closed door.
 	install := statemachine.Transition{Event: "install", To: "closed"}
 	d, err := statemachine.FromLooplab("door", 1, events, install, "removed")
 	if err != nil {

@@ -3,14 +3,14 @@ package statemachine
 // arc is one transition in the compiled table, by index.
 type arc struct{ from, event, to uint16 }
 
-// graph is the compiled table seen as a graph, with what follows from it for
-// each state. A machine does not keep it: it serves its compilation, and the
-// search for a path to print.
+// graph is the compiled table as a graph, with the sets derived for each state.
+// A machine does not keep it: it is built to compile the machine and to search
+// for a counterexample path.
 type graph struct {
 	events int
 	out    [][]arc  // by state
-	legal  []bitset // by state: the events legal in it
-	future []bitset // by state: the events legal in it or in a state after it
+	legal  []bitset // by state: the events that are legal in it
+	future []bitset // by state: the events that are legal in it or in a later state
 	past   []bitset // by state: the events on some path to it
 }
 
@@ -23,7 +23,7 @@ func newGraph(m *Machine) *graph {
 		future: newBitsets(states, events),
 		past:   newBitsets(states, events),
 	}
-	taken := newBitsets(states, events) // by state: the events that lead into it
+	taken := newBitsets(states, events) // by state: the events of the transitions into it
 	for s := range states {
 		for e := range events {
 			if to := m.at(s, e).to; to != none {
@@ -33,13 +33,13 @@ func newGraph(m *Machine) *graph {
 			}
 		}
 	}
-	g.spread(taken)
+	g.propagate(taken)
 	return g
 }
 
-// spread carries the legal events back, and the taken ones forth, along all
-// paths. Every state lies on a path from None, validation saw to that.
-func (g *graph) spread(taken []bitset) {
+// propagate carries legal events backward and taken events forward along all
+// paths. Validation ensures that a path from None reaches every state.
+func (g *graph) propagate(taken []bitset) {
 	for from, reached := range g.closure() {
 		for to := range g.out {
 			if reached.has(uint16(to)) {
@@ -50,8 +50,8 @@ func (g *graph) spread(taken []bitset) {
 	}
 }
 
-// closure returns, by state, the states that can be reached from it, itself
-// included (Warshall's algorithm, one row of bits at a time).
+// closure returns, for each state, the states reachable from it, including
+// itself (Warshall's algorithm, one row of bits at a time).
 func (g *graph) closure() []bitset {
 	reach := newBitsets(len(g.out), len(g.out))
 	for s, arcs := range g.out {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Graphviz draws the machine in the DOT language, ending in a newline. Any name
-// is escaped; terminal states have a double border, and a transition with a
-// guard is marked [guard].
+// Graphviz returns the machine in the DOT language, with a final newline. It
+// escapes all names, draws terminal states with a double border and marks
+// transitions that have a guard with [guard].
 func (m *Machine) Graphviz() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph machine {\n    label=%s;\n", dotText(fmt.Sprintf("%s v%d", m.def.Name, m.def.Version)))
@@ -33,11 +33,11 @@ func (m *Machine) Graphviz() string {
 	return b.String()
 }
 
-// dotEscapes are the characters that mean something inside a DOT string: the
+// dotEscapes escapes the characters that are special in a DOT string: the
 // closing quote, the escapes \N, \G and \l, and HTML entities.
 var dotEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `&`, `&amp;`)
 
-// dotText quotes s as a DOT string that is displayed as s.
+// dotText returns a DOT string that displays as s.
 func dotText(s string) string {
 	return `"` + dotEscapes.Replace(visible(s)) + `"`
 }

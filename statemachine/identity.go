@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// IdentityFault says which of the two conditions of state identity a machine
-// fails.
+// IdentityFault says which of the two conditions of
+// [Machine.ProveStateIdentity] a machine fails.
 type IdentityFault uint8
 
 const (
-	// Repeats: the event can occur twice on one path, so that a second one may
-	// be a duplicate or the next occurrence.
+	// Repeats: the event can occur twice on one path, so a second one may be a
+	// duplicate or a new occurrence.
 	Repeats IdentityFault = iota + 1
 
-	// Skipped: the event lies behind the state, but a path leads to the state
-	// without taking it, so that a late one would pass for a duplicate and be
+	// Skipped: the event lies behind the state, but some path reaches the state
+	// without it, so a late first occurrence would be taken for a duplicate and
 	// lost.
 	Skipped
 )
@@ -34,48 +34,48 @@ func (f IdentityFault) String() string {
 	}
 }
 
-// IdentityError says why the state alone cannot tell a duplicate. See
+// IdentityError says why the state alone cannot detect duplicates. See
 // [Machine.ProveStateIdentity].
 type IdentityError struct {
 	Machine string
 	Fault   IdentityFault
 	Event   Event
 
-	// State is where the doubt arises: for Repeats, a state in which Event is
-	// legal although it was taken before; for Skipped, a state that has Event
-	// behind it on some paths but not on Path.
+	// State is the ambiguous state. For Repeats, it is a state in which Event
+	// is legal although it was taken before. For Skipped, it is a state that
+	// some paths reach with Event and Path reaches without it.
 	State State
 
-	// Path is a shortest witness, from None. For Repeats it takes Event twice,
-	// the second time out of State; for Skipped it ends in State without having
-	// taken Event.
+	// Path is a shortest counterexample, starting at None. For Repeats it takes
+	// Event twice, the second time from State. For Skipped it ends in State
+	// without taking Event.
 	Path Path
 }
 
 // Error explains the fault and prints the path.
 func (e *IdentityError) Error() string {
 	if e.Fault == Repeats {
-		return fmt.Sprintf("statemachine: state alone cannot tell a duplicate in machine %q: event %q can occur twice on one path, "+
+		return fmt.Sprintf("statemachine: the state alone cannot detect duplicates in machine %q: event %q can occur twice on one path, "+
 			"so a repeated %[2]q in state %q may be a duplicate or a new occurrence: %v; "+
 			"use the expected version or the message ID instead", e.Machine, e.Event, e.State, e.Path)
 	}
-	return fmt.Sprintf("statemachine: state alone cannot tell a duplicate in machine %q: event %q lies behind state %q, "+
-		"but this path leads there without it: %v; a late %[2]q would pass for a duplicate and be lost; "+
+	return fmt.Sprintf("statemachine: the state alone cannot detect duplicates in machine %q: event %q comes before state %q, "+
+		"but this path skips it: %v; a late %[2]q would be taken for a duplicate and lost; "+
 		"use the expected version or the message ID instead", e.Machine, e.Event, e.State, e.Path)
 }
 
-// Step is one transition on a path.
+// Step is one transition of a path.
 type Step struct {
 	From  State
 	Event Event
 	To    State
 }
 
-// Path is a walk through a machine, each step beginning where the last one
+// Path is a path through a machine: each step starts where the previous one
 // ended.
 type Path []Step
 
-// String writes the path as (none) --placed--> pending --captured--> paid.
+// String formats the path as (none) --placed--> pending --captured--> paid.
 func (p Path) String() string {
 	if len(p) == 0 {
 		return "(empty path)"
@@ -88,7 +88,7 @@ func (p Path) String() string {
 	return b.String()
 }
 
-// plain writes a state without quotes; None as (none).
+// plain returns a state without quotes, and None as (none).
 func plain(s State) string {
 	if s == None {
 		return "(none)"
@@ -96,16 +96,16 @@ func plain(s State) string {
 	return visible(string(s))
 }
 
-// ProveStateIdentity returns nil if the state alone tells a duplicate: (1) no
-// event can occur twice on any path, and (2) wherever an event lies behind a
-// state, every path to that state has taken it. Then an event that classifies as
-// [Behind] has taken effect.
+// ProveStateIdentity returns nil if the state alone detects duplicates: (1) no
+// event can occur twice on any path, and (2) if an event lies behind a state,
+// every path to that state takes the event. Then an event that classifies as
+// [Behind] has already taken effect.
 //
 // Otherwise the error joins *[IdentityError] values, at most one of each fault
-// for one event, in the order of the events; errors.As finds the first. Guards
-// are left aside: a path counts even if a guard would never let it pass.
+// per event, in the order of the events; errors.As finds the first. Guards are
+// ignored: a path counts even if a guard would never allow it.
 //
-// The verdict is reached at compile time; only the paths are searched for here.
+// Compile evaluates both conditions; this method only searches for the paths.
 func (m *Machine) ProveStateIdentity() error {
 	if !slices.Contains(m.onceOnly, false) && !slices.Contains(m.skipped, true) {
 		return nil
@@ -126,7 +126,7 @@ func (m *Machine) ProveStateIdentity() error {
 	return errors.Join(errs...)
 }
 
-// path spells out the names of a path.
+// path converts arcs to a path with names.
 func (m *Machine) path(arcs []arc) Path {
 	path := make(Path, len(arcs))
 	for i, a := range arcs {
@@ -135,44 +135,44 @@ func (m *Machine) path(arcs []arc) Path {
 	return path
 }
 
-// judgeIdentity decides both conditions for every event.
-func (m *Machine) judgeIdentity(g *graph) {
+// checkIdentity evaluates both conditions for every event.
+func (m *Machine) checkIdentity(g *graph) {
 	m.onceOnly, m.skipped = make([]bool, len(m.events)), make([]bool, len(m.events))
-	certain := g.certain()
+	taken := g.takenOnAllPaths()
 	for i := range m.events {
 		e := uint16(i)
 		m.onceOnly[i] = !g.repeats(e)
 		for s := range m.states {
-			if m.at(s, i).class == Behind && !certain[s].has(e) {
+			if m.at(s, i).class == Behind && !taken[s].has(e) {
 				m.skipped[i] = true
 			}
 		}
 	}
 }
 
-// certain returns, by state, the events that every path to it has taken: those
-// that all arcs into it bring along. It begins with all events everywhere and
-// takes away until nothing changes.
-func (g *graph) certain() []bitset {
-	certain := newBitsets(len(g.out), g.events)
+// takenOnAllPaths returns, for each state, the events that every path to it
+// takes: the intersection over the arcs into it. It starts with all events in
+// every set and removes events until nothing changes.
+func (g *graph) takenOnAllPaths() []bitset {
+	taken := newBitsets(len(g.out), g.events)
 	for s := range g.out[none+1:] {
-		certain[none+1+s].fill()
+		taken[none+1+s].fill()
 	}
-	brought := newBitsets(1, g.events)[0]
+	carried := newBitsets(1, g.events)[0]
 	for queue := []int{none}; len(queue) > 0; queue = queue[1:] {
 		from := queue[0]
 		for _, a := range g.out[from] {
-			copy(brought, certain[from])
-			brought.add(a.event)
-			if certain[a.to].intersect(brought) {
+			copy(carried, taken[from])
+			carried.add(a.event)
+			if taken[a.to].intersect(carried) {
 				queue = append(queue, int(a.to))
 			}
 		}
 	}
-	return certain
+	return taken
 }
 
-// repeats reports whether e is legal after itself.
+// repeats reports whether e is legal in a state that follows e.
 func (g *graph) repeats(e uint16) bool {
 	for _, arcs := range g.out {
 		for _, a := range arcs {
@@ -185,7 +185,7 @@ func (g *graph) repeats(e uint16) bool {
 }
 
 // pathAround returns a shortest path to a state that has e behind it, without
-// taking e; nil if there is none.
+// taking e, or nil if there is none.
 func (g *graph) pathAround(e uint16) []arc {
 	return g.search(
 		func(at place, a arc) (place, bool) { return place{a.to, 0}, a.event != e },
@@ -206,15 +206,15 @@ func (g *graph) pathTwice(e uint16) []arc {
 	)
 }
 
-// place is a node of a search: a state, and how often the event in question was
-// taken on the way, two at most.
+// place is a node of the search: a state, and how often the path to it took the
+// event, counted up to two.
 type place struct {
 	state uint16
 	taken int
 }
 
-// search looks, breadth first from None, for a place that is found, taking the
-// arcs that step allows, and returns the path to it.
+// search is a breadth-first search from None for a place that satisfies found.
+// It follows the arcs that step allows and returns the path.
 func (g *graph) search(step func(place, arc) (place, bool), found func(place) bool) []arc {
 	type visit struct {
 		place

@@ -11,7 +11,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// identityErrors takes the joined error apart.
+// identityErrors splits the joined error.
 func identityErrors(err error) []*statemachine.IdentityError {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -76,8 +76,8 @@ func TestProveStateIdentity(t *testing.T) {
 	}
 }
 
-// TestOrderFailsStateIdentity is the example of the design: a late
-// payment.captured on an order that was cancelled before it was paid.
+// TestOrderFailsStateIdentity uses the example of the package documentation: a
+// late payment.captured for an order that was cancelled before it was paid.
 func TestOrderFailsStateIdentity(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
@@ -89,9 +89,9 @@ func TestOrderFailsStateIdentity(t *testing.T) {
 	if diff := cmp.Diff(want, identityErrors(err)); diff != "" {
 		t.Error(diff)
 	}
-	text := `statemachine: state alone cannot tell a duplicate in machine "order": event "payment.captured" lies behind state "cancelled", ` +
-		`but this path leads there without it: (none) --order.placed--> pending --order.cancelled--> cancelled; ` +
-		`a late "payment.captured" would pass for a duplicate and be lost; use the expected version or the message ID instead`
+	text := `statemachine: the state alone cannot detect duplicates in machine "order": event "payment.captured" comes before state "cancelled", ` +
+		`but this path skips it: (none) --order.placed--> pending --order.cancelled--> cancelled; ` +
+		`a late "payment.captured" would be taken for a duplicate and lost; use the expected version or the message ID instead`
 	if diff := cmp.Diff(text, err.Error()); diff != "" {
 		t.Error(diff)
 	}
@@ -101,12 +101,12 @@ func TestOrderFailsStateIdentity(t *testing.T) {
 		}
 	}
 	if m.OnceOnly("foreign") {
-		t.Error("an unknown event occurs once only")
+		t.Error("OnceOnly is true for an unknown event")
 	}
 }
 
-// TestIdentityLimits takes a machine with as many events as fit one word of a
-// bitset, and one more.
+// TestIdentityLimits uses as many events as fit in one word of a bitset, and
+// one more.
 func TestIdentityLimits(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{63, 64, 65} {
@@ -116,7 +116,8 @@ func TestIdentityLimits(t *testing.T) {
 	}
 }
 
-// line is a machine of n states with an event of its own into each.
+// line returns a machine of n states in a row, with a different event into
+// each.
 func line(n int) statemachine.Definition {
 	name := func(i int) string { return "n" + string(rune('0'+i/10)) + string(rune('0'+i%10)) }
 	d := statemachine.Definition{Name: "line", Version: 1}
@@ -131,9 +132,8 @@ func line(n int) statemachine.Definition {
 	return d
 }
 
-// history is where a path has come to and how often it took each event, two
-// meaning twice or more. There are few, so that all paths, however long, can be
-// enumerated.
+// history is where a path ends and how often it took each event, counted up to
+// two. There are few histories, so all paths, however long, can be enumerated.
 type history struct {
 	state statemachine.State
 	taken [16]uint8
@@ -193,11 +193,12 @@ func TestIdentityAgreesWithAllPaths(t *testing.T) {
 		}
 	})
 	if sound == 0 || unsound == 0 {
-		t.Errorf("%d machines passed and %d failed; the test needs both", sound, unsound)
+		t.Errorf("%d machines passed and %d failed the proof; the test needs some of each", sound, unsound)
 	}
 }
 
-// bruteForce finds the faults of the event with index i by looking at all paths.
+// bruteForce finds the faults of the event with index i by looking at all
+// paths.
 func bruteForce(m *statemachine.Machine, all map[history]bool, i int, e statemachine.Event) map[statemachine.IdentityFault]bool {
 	faults := make(map[statemachine.IdentityFault]bool)
 	for h := range all {
@@ -211,13 +212,13 @@ func bruteForce(m *statemachine.Machine, all map[history]bool, i int, e statemac
 	return faults
 }
 
-// demonstrate walks the printed path and checks that it does the harm that the
+// demonstrate follows the printed path and checks that it shows the fault the
 // error claims.
 func demonstrate(t *rapid.T, m *statemachine.Machine, a arrows, identity *statemachine.IdentityError) {
 	at, taken := statemachine.None, 0
 	for _, step := range identity.Path {
 		if step.From != at || a[at][step.Event] != step.To {
-			t.Fatalf("%v is no path", identity.Path)
+			t.Fatalf("%v is not a path", identity.Path)
 		}
 		if step.Event == identity.Event {
 			taken++
@@ -239,9 +240,9 @@ func demonstrate(t *rapid.T, m *statemachine.Machine, a arrows, identity *statem
 	}
 }
 
-// TestProofIsSound states the promise itself: in a machine that passes, an event
-// that classifies as Behind was taken, whatever the path, and one that was taken
-// classifies as Behind.
+// TestProofIsSound checks what the proof promises: in a machine that passes, an
+// event that classifies as Behind was taken, whatever the path, and an event
+// that was taken classifies as Behind.
 func TestProofIsSound(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -262,7 +263,7 @@ func TestProofIsSound(t *testing.T) {
 func TestIdentityFaultNames(t *testing.T) {
 	t.Parallel()
 	if statemachine.Repeats.String() != "repeats" || statemachine.Skipped.String() != "skipped" || statemachine.IdentityFault(0).String() != "fault(0)" {
-		t.Error("IdentityFault.String is wrong")
+		t.Error("IdentityFault.String returned a wrong name")
 	}
 	if got := (statemachine.Path{}).String(); got != "(empty path)" {
 		t.Error(got)

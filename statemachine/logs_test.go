@@ -10,15 +10,16 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// finished is the event that closes a case of a log, and its terminal state.
+// finished is the event that closes a case of a log, and also its terminal
+// state.
 const finished = "END"
 
-// readCases reads an event log into the sequence of events of each case.
+// readCases reads an event log and returns the sequence of events of each case.
 func readCases(t *testing.T, name string) [][]statemachine.Event {
 	t.Helper()
 	file := filepath.Join("..", "..", "shared", "data", name)
 	if _, err := os.Stat(file); err != nil {
-		t.Skipf("the event logs are not beside this checkout: %v", err)
+		t.Skipf("no event logs next to this checkout: %v", err)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -59,8 +60,8 @@ func groupCases(rows [][]string) [][]statemachine.Event {
 	return cases
 }
 
-// definitionOf derives a machine: the state is the last event, and an event's
-// sources are all states that it follows somewhere in the log.
+// definitionOf derives a machine from a log: the state is the last event, and
+// an event's sources are all states it follows somewhere in the log.
 func definitionOf(name string, cases [][]statemachine.Event) statemachine.Definition {
 	a := make(arrows)
 	d := statemachine.Definition{Name: name, Version: 1, Terminal: statemachine.In(finished)}
@@ -81,8 +82,9 @@ func definitionOf(name string, cases [][]statemachine.Event) statemachine.Defini
 	return d
 }
 
-// TestRealLogs takes two real processes: every case must be a path from None to
-// the terminal state, and each event on it what Classify says.
+// TestRealLogs replays the logs of two real processes: every case must be a
+// path from None to the terminal state, and Classify must agree with each event
+// on it.
 func TestRealLogs(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -104,7 +106,7 @@ func TestRealLogs(t *testing.T) {
 				walk(t, m, i, events)
 			}
 			if len(identityErrors(m.ProveStateIdentity())) == 0 {
-				t.Error("a process with cycles passes for one that state alone can tell")
+				t.Error("ProveStateIdentity returned nil for a process with cycles")
 			}
 		})
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/looplab/fsm"
 )
 
-// askLooplab fills the table in: looplab/fsm decides each transition, by making
-// it. The definition is valid by now, so that no second target can win silently.
-func (m *Machine) askLooplab() error {
+// fillTable fills the table by making each transition in looplab/fsm. The
+// definition has been validated, so no second target can silently win.
+func (m *Machine) fillTable() error {
 	engine := fsm.NewFSM(string(None), eventDescs(m.def), nil)
 	for s := range m.states {
 		for e := range m.events {
@@ -26,23 +26,23 @@ func (m *Machine) askLooplab() error {
 	return nil
 }
 
-// fire makes one transition and returns where it led, None if it is not legal.
-// It asks first, because looplab goes through all its transitions in order to
-// name the reason of a refusal.
+// fire makes one transition and returns the new state, or None if the event is
+// not legal. It calls Can first: a refused Event scans all transitions to find
+// the reason, which is slow.
 func fire(engine *fsm.FSM, from State, e Event) (State, error) {
 	engine.SetState(string(from))
 	if engine.Cannot(string(e)) {
 		return None, nil
 	}
-	// The context cannot be cancelled: that would leave the engine stuck.
+	// The context must not be canceled: that would leave the engine stuck.
 	if err := translate(engine.Event(context.Background(), string(e))); err != nil {
-		return None, fmt.Errorf("event %q in state %s: %w", e, shown(from), err)
+		return None, fmt.Errorf("event %q in state %s: %w", e, stateText(from), err)
 	}
 	return State(engine.Current()), nil
 }
 
-// translate turns looplab's answer to a legal event into this package's terms:
-// nil when the transition was made. A self-transition is one that was made.
+// translate converts looplab's error for a legal event: nil if the transition
+// was made, which includes self-transitions.
 func translate(err error) error {
 	var stays fsm.NoTransitionError
 	if err == nil || errors.As(err, &stays) && stays.Err == nil {
@@ -51,7 +51,7 @@ func translate(err error) error {
 	return fmt.Errorf("%w: %w", ErrEngine, err)
 }
 
-// eventDescs writes a definition as a looplab event list. Creation is a
+// eventDescs converts a definition to a looplab event list. Creation is a
 // transition out of the empty state.
 func eventDescs(d Definition) []fsm.EventDesc {
 	descs := make([]fsm.EventDesc, len(d.Transitions))
@@ -65,20 +65,20 @@ func eventDescs(d Definition) []fsm.EventDesc {
 }
 
 // FSM returns a new looplab/fsm machine of the same definition, in the given
-// state, for those who want its callbacks. None is the state before creation.
-// The two share nothing, and guards are not carried over: looplab does not know
-// the record that they decide on.
+// state, for code that wants looplab's callbacks. None is the state before
+// creation. The two machines share nothing. Guards are not included, because
+// looplab does not know the record that a guard decides on.
 //
-// What looplab would pass over in silence is an error, a *[Problem] with the
-// reason ErrUnknownState, ErrUnknownCallback, ErrCallbackClash or
-// ErrNilCallback; all of them are joined.
+// What looplab would silently ignore is an error: a *[Problem] with the reason
+// ErrUnknownState, ErrUnknownCallback, ErrCallbackClash or ErrNilCallback.
+// Several problems are joined.
 func (m *Machine) FSM(initial State, callbacks fsm.Callbacks) (*fsm.FSM, error) {
 	problems := m.checkCallbacks(callbacks)
 	if initial != None && !m.Has(initial) {
 		problems = append(problems, &Problem{
 			Reason: ErrUnknownState, Transition: -1, State: initial,
 			Suggestion: string(nearest(initial, m.states)),
-			Detail:     fmt.Sprintf("machine %q has no state %q to begin in", m.Name(), initial),
+			Detail:     fmt.Sprintf("machine %q has no state %q to start in", m.Name(), initial),
 		})
 	}
 	if len(problems) > 0 {
@@ -87,15 +87,15 @@ func (m *Machine) FSM(initial State, callbacks fsm.Callbacks) (*fsm.FSM, error) 
 	return fsm.NewFSM(string(initial), eventDescs(m.def), leavingOnce(callbacks)), nil
 }
 
-// leavingOnce makes up for a trap: looplab looks up the callback of the state it
-// leaves, then the general one, and the state None has the key of the general
-// one, so that creation would call leave_state twice.
+// leavingOnce keeps looplab from calling leave_state twice on creation. looplab
+// looks up the callback of the state it leaves and then the general one; for
+// the state None both have the same key.
 func leavingOnce(callbacks fsm.Callbacks) fsm.Callbacks {
 	leave, ok := callbacks["leave_state"]
 	if !ok {
 		return callbacks
 	}
-	var seen *fsm.Event // looplab holds its event lock while it calls
+	var seen *fsm.Event // looplab holds its event lock during the call
 	wrapped := make(fsm.Callbacks, len(callbacks))
 	maps.Copy(wrapped, callbacks)
 	wrapped["leave_state"] = func(ctx context.Context, e *fsm.Event) {
@@ -111,29 +111,29 @@ func leavingOnce(callbacks fsm.Callbacks) fsm.Callbacks {
 	return wrapped
 }
 
-// FromLooplab turns a looplab event list into a [Definition], which [Compile]
-// then checks like any other; a second target, which looplab would let win
-// silently, is refused there.
+// FromLooplab converts a looplab event list to a [Definition]. [Compile] checks
+// it like any other, so it rejects a second target, which looplab would
+// silently let win.
 //
-// looplab has no creation: a machine just begins in some state. Here an event
-// creates the entity, and create declares it: its Event, its To (the initial
-// state that was given to fsm.NewFSM) and, if you like, its Guard. A zero create
-// adds nothing; then the list must have a creating event of its own, one whose
-// Src contains "".
+// looplab has no creation: its machines simply start in some state. Here an
+// event creates the entity, and create declares it: its Event, its To (the
+// initial state passed to fsm.NewFSM) and optionally its Guard. A zero create
+// adds nothing; then the list must contain a creating event, with "" in its
+// Src.
 //
 // terminal lists the states that an entity never leaves, as in
 // Definition.Terminal.
 //
-// The error joins *[Problem] values: ErrNoSource for an event without Src, which
-// looplab would ignore and which must not become a creating one by accident, and
-// ErrCreationSource if create has a From.
+// The error joins *[Problem] values: ErrNoSource for an event without Src,
+// which looplab would ignore and which must not become a creating event by
+// accident, and ErrCreationSource if create has a From.
 func FromLooplab(name string, version int, events []fsm.EventDesc, create Transition, terminal ...State) (Definition, error) {
 	d := Definition{Name: name, Version: version, Terminal: slices.Clone(terminal)}
 	var problems []*Problem
 	if len(create.From) > 0 {
 		problems = append(problems, &Problem{
 			Reason: ErrCreationSource, Transition: -1, Event: create.Event, State: create.From[0],
-			Detail: fmt.Sprintf("event %q is to create the entity, so it cannot leave state %q; leave From empty", create.Event, create.From[0]),
+			Detail: fmt.Sprintf("event %q creates the entity, so it cannot leave state %q; leave From empty", create.Event, create.From[0]),
 		})
 	}
 	if create.Event != "" || create.To != None || create.Guard != nil {
@@ -154,8 +154,8 @@ func FromLooplab(name string, version int, events []fsm.EventDesc, create Transi
 	return d, nil
 }
 
-// transitions makes one transition of a looplab event, or two where it both
-// creates and moves entities.
+// transitions converts one looplab event to one transition, or to two if it
+// both creates and moves entities.
 func transitions(desc fsm.EventDesc) []Transition {
 	event, to := Event(desc.Name), State(desc.Dst)
 	var from []State
@@ -173,7 +173,7 @@ func transitions(desc fsm.EventDesc) []Transition {
 	return made
 }
 
-// joined makes one error of several problems.
+// joined joins several problems into one error.
 func joined(problems []*Problem) error {
 	errs := make([]error, len(problems))
 	for i, p := range problems {

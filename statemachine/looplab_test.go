@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-func TestFSMRunsThroughTheMachine(t *testing.T) {
+func TestFSM(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
 	f, err := m.FSM(statemachine.None, nil)
@@ -33,8 +33,8 @@ func TestFSMRunsThroughTheMachine(t *testing.T) {
 	}
 }
 
-// TestEveryKindOfCallbackIsCalled keeps FSM's reading of a name in step with
-// looplab's: what it accepts is called.
+// TestEveryKindOfCallbackIsCalled checks that FSM reads names as looplab does:
+// looplab calls every callback that FSM accepts.
 func TestEveryKindOfCallbackIsCalled(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
@@ -53,7 +53,7 @@ func TestEveryKindOfCallbackIsCalled(t *testing.T) {
 			}
 		}
 		if !called {
-			t.Errorf("%s was accepted and not called", name)
+			t.Errorf("FSM accepted %s, but looplab did not call it", name)
 		}
 	}
 }
@@ -102,14 +102,14 @@ func TestFSMRefuses(t *testing.T) {
 			t.Parallel()
 			machine, err := m.FSM(tt.initial, tt.callbacks)
 			if machine != nil {
-				t.Error("FSM returned a machine beside the error")
+				t.Error("FSM returned both a machine and an error")
 			}
 			comparedProblems(t, tt.want, err)
 		})
 	}
 }
 
-// comparedProblems compares the problems joined in err, details left aside.
+// comparedProblems compares the problems joined in err, ignoring Detail.
 func comparedProblems(t *testing.T, want []statemachine.Problem, err error) {
 	t.Helper()
 	joined, ok := err.(interface{ Unwrap() []error })
@@ -128,7 +128,8 @@ func comparedProblems(t *testing.T, want []statemachine.Problem, err error) {
 	}
 }
 
-// TestLeaveStateIsCalledOnce at creation too, where looplab alone calls it twice.
+// TestLeaveStateIsCalledOnce includes creation, where plain looplab calls
+// leave_state twice.
 func TestLeaveStateIsCalledOnce(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
@@ -156,7 +157,7 @@ func TestLeaveStateIsCalledOnce(t *testing.T) {
 	}
 }
 
-// doorEvents is a list as looplab's own documentation has it.
+// doorEvents is an event list as in looplab's documentation.
 var doorEvents = []fsm.EventDesc{
 	{Name: "open", Src: []string{"closed"}, Dst: "open"},
 	{Name: "close", Src: []string{"open"}, Dst: "closed"},
@@ -187,7 +188,8 @@ func TestFromLooplab(t *testing.T) {
 	}
 }
 
-// TestFromLooplabWithOwnCreation splits an event that both creates and moves.
+// TestFromLooplabWithOwnCreation splits an event that both creates and moves
+// entities.
 func TestFromLooplabWithOwnCreation(t *testing.T) {
 	t.Parallel()
 	d, err := statemachine.FromLooplab("lamp", 1, []fsm.EventDesc{
@@ -217,7 +219,8 @@ func TestFromLooplabRefuses(t *testing.T) {
 	}, err)
 }
 
-// TestSecondTargetFromLooplab is refused, where looplab lets it win.
+// TestSecondTargetFromLooplab expects an error where looplab lets the second
+// target win.
 func TestSecondTargetFromLooplab(t *testing.T) {
 	t.Parallel()
 	list := append([]fsm.EventDesc{{Name: "open", Src: []string{"closed"}, Dst: "removed"}}, doorEvents...)

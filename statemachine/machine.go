@@ -2,9 +2,9 @@ package statemachine
 
 import "slices"
 
-// Machine is a compiled [Definition]: a table that answers in constant time. It
-// cannot be changed, so all its methods are safe for concurrent use. It comes
-// from [Compile]; the zero value and nil are of no use.
+// Machine is a compiled [Definition]: a table with constant-time lookups. It is
+// immutable, so all methods are safe for concurrent use. [Compile] returns
+// machines; the zero value and nil are not usable.
 type Machine struct {
 	def Definition
 
@@ -12,8 +12,8 @@ type Machine struct {
 	events   []Event
 	terminal map[State]bool
 
-	// cells holds one row of len(events) cells for each state. The maps lead to
-	// a cell: it lies at rows[state] + columns[event].
+	// cells holds one row of len(events) cells per state. The cell of a state
+	// and an event is at rows[state] + columns[event].
 	cells   []cell
 	rows    map[State]uint32
 	columns map[Event]uint32
@@ -25,14 +25,14 @@ type Machine struct {
 // none is the index of None in Machine.states.
 const none = 0
 
-// cell is what the machine knows of one event in one state.
+// cell describes one event in one state.
 type cell struct {
-	to    uint16 // index of the state it leads to; none = not legal, as nothing leads to None
+	to    uint16 // index of the target state; none = not legal, because nothing leads to None
 	class Class
 	guard uint32 // 1 + the index of the transition whose guard applies; 0 = no guard
 }
 
-// newMachine numbers the states and events of d, with all cells empty.
+// newMachine numbers the states and events of d. All cells are empty.
 func newMachine(d Definition) *Machine {
 	m := &Machine{
 		def:      d,
@@ -55,8 +55,8 @@ func newMachine(d Definition) *Machine {
 	return m
 }
 
-// cell returns the zero cell for a state or an event that the machine does not
-// know.
+// cell returns the zero cell if the machine does not know the state or the
+// event.
 func (m *Machine) cell(from State, e Event) cell {
 	row, ok := m.rows[from]
 	if !ok {
@@ -74,17 +74,17 @@ func (m *Machine) at(state, event int) *cell {
 	return &m.cells[state*len(m.events)+event]
 }
 
-// Fire returns the state that e leads to out of from, and whether it is legal
-// there. Fire(None, e) asks for creation. It returns None and false for a state
-// or an event that the machine does not know. Guards are not asked; see
-// [Machine.Guard].
+// Fire returns the state that e leads to from state from, and whether e is
+// legal there. Fire(None, e) is the creation of an entity. If the machine does
+// not know the state or the event, Fire returns None and false. Fire does not
+// call guards; see [Machine.Guard].
 func (m *Machine) Fire(from State, e Event) (to State, ok bool) {
 	c := m.cell(from, e)
 	return m.states[c.to], c.to != none
 }
 
-// Guard returns the guard of the transition that e takes out of from, nil when
-// there is none or when e is not legal there.
+// Guard returns the guard of the transition that e makes from state from, or
+// nil if there is none or e is not legal there.
 func (m *Machine) Guard(from State, e Event) Guard {
 	c := m.cell(from, e)
 	if c.guard == 0 {
@@ -93,9 +93,8 @@ func (m *Machine) Guard(from State, e Event) Guard {
 	return m.def.Transitions[c.guard-1].Guard
 }
 
-// Classify tells what an event that arrives while the entity is in state from
-// means. It is Unknown for a state or an event that the machine does not know;
-// None is a state it knows.
+// Classify returns what e means to an entity in state from. It returns Unknown
+// if the machine does not know the state or the event. It knows None.
 func (m *Machine) Classify(from State, e Event) Class { return m.cell(from, e).class }
 
 // Name returns the name of the definition.
@@ -104,18 +103,17 @@ func (m *Machine) Name() string { return m.def.Name }
 // Version returns the version of the definition.
 func (m *Machine) Version() int { return m.def.Version }
 
-// Definition returns a copy of the definition that the machine was compiled
-// from.
+// Definition returns a copy of the machine's definition.
 func (m *Machine) Definition() Definition { return m.def.clone() }
 
-// States returns all states but None, in the order of their first mention.
+// States returns all states except None, in order of first mention.
 func (m *Machine) States() []State { return slices.Clone(m.states[none+1:]) }
 
-// Events returns all events, in the order of their first mention.
+// Events returns all events, in order of first mention.
 func (m *Machine) Events() []Event { return slices.Clone(m.events) }
 
-// Creating returns the events that create an entity, in the order of their first
-// mention. There is at least one.
+// Creating returns the events that create an entity, in order of first mention.
+// There is at least one.
 func (m *Machine) Creating() []Event {
 	var creating []Event
 	for i, e := range m.events {
@@ -126,8 +124,8 @@ func (m *Machine) Creating() []Event {
 	return creating
 }
 
-// Has reports whether a row of this machine can be in state s. None is not such
-// a state.
+// Has reports whether s is a state of this machine. It is false for None, which
+// no row can be in.
 func (m *Machine) Has(s State) bool {
 	_, ok := m.rows[s]
 	return ok && s != None
@@ -139,12 +137,12 @@ func (m *Machine) HasEvent(e Event) bool {
 	return ok
 }
 
-// IsTerminal reports whether s is a state that an entity never leaves. It is
-// false for a state that the machine does not know.
+// IsTerminal reports whether an entity never leaves state s. It is false for a
+// state that the machine does not know.
 func (m *Machine) IsTerminal(s State) bool { return m.terminal[s] }
 
-// OnceOnly reports whether e is an event of this machine that cannot occur twice
-// on any path.
+// OnceOnly reports whether e is an event of this machine that no path takes
+// twice.
 func (m *Machine) OnceOnly(e Event) bool {
 	column, ok := m.columns[e]
 	return ok && m.onceOnly[column]

@@ -18,7 +18,7 @@ const (
 	cancelled statemachine.State = "cancelled"
 )
 
-// orderDefinition is the machine of the package documentation.
+// orderDefinition returns the machine of the package documentation.
 func orderDefinition() statemachine.Definition {
 	return statemachine.Definition{
 		Name: "order", Version: 1,
@@ -76,8 +76,8 @@ func TestFireAndClassify(t *testing.T) {
 	}
 }
 
-// TestClassPrecedence holds an event that is at once legal now, later and
-// behind, one that is both later and behind, and one that is behind only.
+// TestClassPrecedence has an event that is legal now, later and behind, one
+// that is both later and behind, and one that is only behind.
 func TestClassPrecedence(t *testing.T) {
 	t.Parallel()
 	m := compile(t, statemachine.Definition{
@@ -100,7 +100,7 @@ func TestClassPrecedence(t *testing.T) {
 	}
 }
 
-// TestClassifyFarAhead mentions the states in another order than the path.
+// TestClassifyFarAhead declares the states in a different order than the path.
 func TestClassifyFarAhead(t *testing.T) {
 	t.Parallel()
 	m := compile(t, statemachine.Definition{
@@ -158,10 +158,10 @@ func TestAccessors(t *testing.T) {
 		}
 	}
 	if m.Has(statemachine.None) || m.Has("lost") || m.IsTerminal("lost") || m.IsTerminal(statemachine.None) {
-		t.Error("the machine has a state that it does not have")
+		t.Error("Has is true for a state the machine does not have")
 	}
 	if !m.HasEvent("order.placed") || m.HasEvent("") || m.HasEvent("pending") {
-		t.Error("HasEvent is wrong")
+		t.Error("HasEvent returned a wrong result")
 	}
 }
 
@@ -179,21 +179,22 @@ func TestGuard(t *testing.T) {
 	for _, from := range []statemachine.State{pending, paid} {
 		guard := m.Guard(from, "order.cancelled")
 		if guard == nil {
-			t.Fatalf("no guard in %s", from)
+			t.Fatalf("no guard in state %s", from)
 		}
 		if err := guard(statemachine.Attempt{Version: 4}); !errors.Is(err, refused) {
 			t.Errorf("%s: %v", from, err)
 		}
 	}
 	if m.Guard(shipped, "order.cancelled") != nil || m.Guard(pending, "payment.captured") != nil || m.Guard("lost", "lost") != nil {
-		t.Error("a guard where there is none")
+		t.Error("Guard returned a guard for a transition without one")
 	}
 	if to, ok := m.Fire(pending, "order.cancelled"); to != cancelled || !ok {
-		t.Error("Fire asked the guard")
+		t.Error("Fire called the guard")
 	}
 }
 
-// TestImmutable writes to everything that went into the machine or came out.
+// TestImmutable changes everything that was passed to the machine or returned
+// by it.
 func TestImmutable(t *testing.T) {
 	t.Parallel()
 	d := orderDefinition()
@@ -219,7 +220,7 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse is for the race detector.
+// TestConcurrentUse gives the race detector something to find.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	m := compile(t, orderDefinition())
@@ -245,7 +246,7 @@ func TestMustCompilePanics(t *testing.T) {
 	defer func() {
 		err, _ := recover().(error)
 		if !errors.Is(err, statemachine.ErrNoName) {
-			t.Errorf("panicked with %v", err)
+			t.Errorf("MustCompile panicked with %v", err)
 		}
 	}()
 	statemachine.MustCompile(statemachine.Definition{})

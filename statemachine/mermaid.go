@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// Mermaid draws the machine as a Mermaid stateDiagram-v2, ending in a newline.
-// Any name is escaped; a transition with a guard is marked [guard].
+// Mermaid returns the machine as a Mermaid stateDiagram-v2, with a final
+// newline. It escapes all names and marks transitions that have a guard with
+// [guard].
 func (m *Machine) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n")
@@ -32,8 +33,8 @@ func (m *Machine) Mermaid() string {
 	return b.String()
 }
 
-// mermaidText writes everything that Mermaid might take for syntax, for Markdown
-// or for HTML as a numeric entity, #34; for a quote.
+// mermaidText writes characters that Mermaid, Markdown or HTML might take for
+// syntax as numeric entities: #34; for a quote.
 func mermaidText(s string) string {
 	runes := []rune(visible(s))
 	var b strings.Builder
@@ -47,9 +48,9 @@ func mermaidText(s string) string {
 	return b.String()
 }
 
-// mermaidSafe reports whether the rune at i can stand for itself: letters,
-// digits and accents can, the marks of ordinary names too unless they begin or
-// end something (a trimmed space, emphasis, a list item).
+// mermaidSafe reports whether the rune at i needs no escape. Letters, digits
+// and accents need none. Neither does common punctuation inside a name; at
+// either end it could be a trimmed space, emphasis or a list item.
 func mermaidSafe(runes []rune, i int) bool {
 	inside := i > 0 && i < len(runes)-1
 	switch r := runes[i]; r {

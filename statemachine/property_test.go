@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// arrows is a machine as the naive checks of this file see it.
+// arrows is a machine for the naive checks of this file.
 type arrows map[statemachine.State]map[statemachine.Event]statemachine.State
 
 func (a arrows) add(from statemachine.State, e statemachine.Event, to statemachine.State) bool {
@@ -40,8 +40,8 @@ func arrowsOf(d statemachine.Definition) arrows {
 	return a
 }
 
-// drawMachine draws a valid definition: a tree from None, a way on from every
-// state but the last, and any further arrows, so that there are cycles,
+// drawMachine draws a valid definition: a tree from None, a way out of every
+// state except the last, and any further arrows, so that there are cycles,
 // self-transitions and events that occur in many states.
 func drawMachine(t *rapid.T) statemachine.Definition {
 	n := rapid.IntRange(1, 5).Draw(t, "states")
@@ -95,8 +95,8 @@ func withNone(m *statemachine.Machine) []statemachine.State {
 	return append([]statemachine.State{statemachine.None}, m.States()...)
 }
 
-// TestTableAgreesWithLooplab drives a looplab machine of its own, built from the
-// definition by hand, along a random sequence of events.
+// TestTableAgreesWithLooplab builds a separate looplab machine from the
+// definition by hand and drives it along a random sequence of events.
 func TestTableAgreesWithLooplab(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -121,7 +121,7 @@ func TestTableAgreesWithLooplab(t *testing.T) {
 	})
 }
 
-// reachable searches depth first, without any cleverness.
+// reachable is a plain depth-first search.
 func (a arrows) reachable(from statemachine.State) map[statemachine.State]bool {
 	seen := make(map[statemachine.State]bool)
 	var visit func(statemachine.State)
@@ -169,7 +169,7 @@ func TestClassifyAgreesWithPathSearch(t *testing.T) {
 	})
 }
 
-// TestCompileAgreesWithNaiveRules draws definitions that are mostly wrong.
+// TestCompileAgreesWithNaiveRules draws definitions, most of them invalid.
 func TestCompileAgreesWithNaiveRules(t *testing.T) {
 	t.Parallel()
 	states := rapid.SampledFrom([]statemachine.State{"open", "closed", "locked", "gone"})

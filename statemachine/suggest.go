@@ -2,8 +2,8 @@ package statemachine
 
 import "strings"
 
-// nearest returns the candidate that name was most likely meant to be, or ""
-// when none is near: at most one slip for each three letters, three at most.
+// nearest returns the candidate that name was most likely meant to be, or "" if
+// none is close. It allows one typo per three letters, and at most three.
 func nearest[N ~string](name N, candidates []N) N {
 	limit := min(3, max(1, len(name)/3))
 	var best N
@@ -19,8 +19,8 @@ func nearest[N ~string](name N, candidates []N) N {
 }
 
 // distance counts the insertions, deletions, substitutions and swaps of
-// neighbours that turn a into b. It gives up, with a number above limit, as soon
-// as limit is out of reach, so that a hopeless pair costs little.
+// neighboring bytes that turn a into b. It returns a number above limit as soon
+// as the distance must exceed limit, so that a hopeless pair costs little.
 func distance(a, b string, limit int) int {
 	if max(len(a)-len(b), len(b)-len(a)) > limit {
 		return limit + 1

@@ -6,12 +6,12 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	known := []State{"pending", "paid", "shipped", "ab", "in stock"}
 	tests := []struct{ name, want State }{
-		{"piad", "paid"},       // a swap is one slip
-		{"Pending", "pending"}, // case is none
+		{"piad", "paid"},       // a swap is one typo
+		{"Pending", "pending"}, // case does not count
 		{"shiped", "shipped"},
 		{"instock", "in stock"},
 		{"shippped", "shipped"},
-		{"paid", ""}, // itself is no suggestion
+		{"paid", ""}, // never suggests the name itself
 		{"refunded", ""},
 		{"xy", ""},
 		{"", ""},

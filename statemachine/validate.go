@@ -7,24 +7,23 @@ import (
 	"unicode/utf8"
 )
 
-// arrow is a state and an event in it: what may have one target only.
+// arrow is an event in a state. It may have only one target.
 type arrow struct {
 	from  State
 	event Event
 }
 
-// validator collects the problems of one definition. Each check reports what it
-// finds and leaves out what another check reports, so that one slip of the pen
-// is one problem.
+// validator collects the problems of one definition. Each check leaves out what
+// another check reports, so that one typo is one problem.
 type validator struct {
 	def      Definition
 	states   []State
-	declared []State // the states that some transition leads to
+	declared []State // the states that a transition leads to
 	terminal map[State]bool
 	problems []*Problem
 
-	// meant maps an undeclared state to the declared one it resembles, or to
-	// itself. Checks of the whole graph look through it.
+	// meant maps an undeclared state to the declared state it resembles, or to
+	// itself. The checks of the whole graph use it.
 	meant map[State]State
 }
 
@@ -62,10 +61,10 @@ func (v *validator) reportAt(i int, p Problem, format string, args ...any) {
 
 func (v *validator) checkHeader() {
 	if v.def.Name == "" {
-		v.report(Problem{Reason: ErrNoName}, "the machine has no name; set Name, it identifies the machine in the history")
+		v.report(Problem{Reason: ErrNoName}, "the machine has no name; set Name, which identifies the machine in the history")
 	}
 	if v.def.Version < 1 {
-		v.report(Problem{Reason: ErrVersion}, "version %d is below 1; set Version, and raise it when the machine changes", v.def.Version)
+		v.report(Problem{Reason: ErrVersion}, "version %d is below 1; set Version, and increase it when the machine changes", v.def.Version)
 	}
 }
 
@@ -79,25 +78,26 @@ func (v *validator) checkNames() {
 	}
 }
 
-// checkName refuses what a text column cannot store.
+// checkName rejects names that a text column cannot store.
 func (v *validator) checkName(kind, name string, p Problem) {
 	p.Reason, p.Name = ErrBadName, name
 	if len(name) > MaxNameBytes {
-		v.report(p, "%s %.40q... is %d bytes long; shorten its name to %d", kind, name, len(name), MaxNameBytes)
+		v.report(p, "%s %.40q... is %d bytes long; shorten it to %d bytes", kind, name, len(name), MaxNameBytes)
 	}
 	if !utf8.ValidString(name) {
-		v.report(p, "%s %q is not valid UTF-8; a text column cannot store it", kind, name)
+		v.report(p, "%s %q is not valid UTF-8, so a text column cannot store it; correct the name", kind, name)
 	}
 	if strings.ContainsRune(name, 0) {
-		v.report(p, "%s %q contains a NUL byte; a text column cannot store it", kind, name)
+		v.report(p, "%s %q contains a NUL byte, so a text column cannot store it; remove the byte", kind, name)
 	}
 }
 
-// checkSize reports whether the machine is small enough to look at any closer.
+// checkSize reports whether the machine is small enough for the remaining
+// checks.
 func (v *validator) checkSize() bool {
 	states, events := len(v.states), len(v.def.events())
 	if states > MaxStates || events > MaxEvents {
-		v.report(Problem{Reason: ErrTooLarge}, "the machine has %d states and %d events, the limits are %d and %d; what differs from entity to entity belongs in a column, not in the state",
+		v.report(Problem{Reason: ErrTooLarge}, "the machine has %d states and %d events, but the limits are %d and %d; put what differs between entities in a column, not in the state",
 			states, events, MaxStates, MaxEvents)
 		return false
 	}
@@ -111,10 +111,10 @@ func (v *validator) checkTransitions() {
 	targets := make(map[arrow]State)
 	for i, t := range v.def.Transitions {
 		if t.Event == "" {
-			v.reportAt(i, Problem{Reason: ErrEmptyEvent}, "the event is empty; name what happened")
+			v.reportAt(i, Problem{Reason: ErrEmptyEvent}, "the event is empty; set Event to the name of what happened")
 		}
 		if t.To == None {
-			v.reportAt(i, Problem{Reason: ErrEmptyTarget}, "the target is empty; set To to the state that the event leads to")
+			v.reportAt(i, Problem{Reason: ErrEmptyTarget}, "the target is empty; set To to the state the event leads to")
 		}
 		for _, from := range t.sources() {
 			v.checkSource(i, t, from, targets)
@@ -122,10 +122,10 @@ func (v *validator) checkTransitions() {
 	}
 }
 
-// checkSource checks the arrow of transition i out of one of its sources.
+// checkSource checks transition i from one of its sources.
 func (v *validator) checkSource(i int, t Transition, from State, targets map[arrow]State) {
 	if from == None && len(t.From) > 0 {
-		v.reportAt(i, Problem{Reason: ErrNoneListed}, "From lists None; leave From empty for a transition that creates the entity, and give it a Transition of its own")
+		v.reportAt(i, Problem{Reason: ErrNoneListed}, "From lists None; to create the entity, write a separate Transition with an empty From")
 		return
 	}
 	if t.Event == "" {
@@ -136,20 +136,20 @@ func (v *validator) checkSource(i int, t Transition, from State, targets map[arr
 	case !taken:
 		targets[arrow{from, t.Event}] = t.To
 	case first == t.To:
-		v.reportAt(i, Problem{Reason: ErrDuplicateTransition, State: from}, "it is declared before, out of %s to %q; remove one of the two", shown(from), t.To)
+		v.reportAt(i, Problem{Reason: ErrDuplicateTransition, State: from}, "the transition from %s to %q is already declared; remove one of the two", stateText(from), t.To)
 	default:
 		v.reportAt(i, Problem{Reason: ErrTwoTargets, State: from, Targets: [2]State{first, t.To}},
-			"it leads out of %s to %q and to %q; keep one of the two, or make two events of it", shown(from), first, t.To)
+			"the event leads from %s to both %q and %q; keep one of the two, or use two events", stateText(from), first, t.To)
 	}
 }
 
 func (v *validator) checkTerminal() {
 	if len(v.def.Terminal) == 0 && len(v.def.Transitions) > 0 {
-		v.report(Problem{Reason: ErrNoTerminal}, "no terminal state can be reached, since none is declared; list in Terminal the states that an entity never leaves")
+		v.report(Problem{Reason: ErrNoTerminal}, "no terminal state is declared; list in Terminal the states that an entity never leaves")
 	}
 	for _, s := range v.def.Terminal {
 		if s == None {
-			v.report(Problem{Reason: ErrNoneListed}, "Terminal lists None; an entity that does not exist yet is not at its end")
+			v.report(Problem{Reason: ErrNoneListed}, "Terminal lists None, which is the state before creation; remove it")
 			continue
 		}
 		if v.terminal[s] {
@@ -159,8 +159,8 @@ func (v *validator) checkTerminal() {
 	}
 }
 
-// checkDeclared finds the states that are mentioned although no transition leads
-// to them: most of them are misspelt.
+// checkDeclared finds states that are mentioned although no transition leads to
+// them. Most of them are typos.
 func (v *validator) checkDeclared() {
 	isDeclared := make(map[State]bool)
 	for _, t := range v.def.Transitions {
@@ -182,7 +182,7 @@ func (v *validator) checkDeclared() {
 	}
 }
 
-// undeclared reports a state, once for each place that lists it.
+// undeclared reports a state, once for each list that mentions it.
 func (v *validator) undeclared(i int, s State, list string) {
 	if s == None {
 		return
@@ -204,14 +204,14 @@ func (v *validator) checkTerminalExits() {
 	for i, t := range v.def.Transitions {
 		for _, s := range t.From {
 			if v.terminal[s] {
-				v.reportAt(i, Problem{Reason: ErrTerminalExit, State: s}, "it leaves state %q, which is terminal; take the state out of From or out of Terminal", s)
+				v.reportAt(i, Problem{Reason: ErrTerminalExit, State: s}, "the transition leaves terminal state %q; remove the state from From or from Terminal", s)
 			}
 		}
 	}
 }
 
-// checkGraph looks for states that no path from None reaches and for states
-// from which no path ends.
+// checkGraph finds states that no path from None reaches, and states from which
+// no path reaches a terminal state.
 func (v *validator) checkGraph() {
 	if !v.checkCreation() || v.lacksTarget() {
 		return
@@ -221,8 +221,8 @@ func (v *validator) checkGraph() {
 	v.checkEnds(forward, backward)
 }
 
-// checkCreation reports whether there is a creating transition. Without one,
-// every state would count as unreachable.
+// checkCreation reports whether a transition creates the entity. Without one,
+// every state would be unreachable.
 func (v *validator) checkCreation() bool {
 	for _, t := range v.def.Transitions {
 		if slices.Contains(t.sources(), None) {
@@ -230,18 +230,18 @@ func (v *validator) checkCreation() bool {
 		}
 	}
 	if len(v.def.Transitions) > 0 {
-		v.report(Problem{Reason: ErrNoCreation}, "no transition creates the entity; leave From empty in the one that does")
+		v.report(Problem{Reason: ErrNoCreation}, "no transition creates the entity; leave From empty in the transition that does")
 	}
 	return false
 }
 
-// lacksTarget reports whether some transition leads nowhere, so that paths
-// cannot be judged yet.
+// lacksTarget reports whether a transition has no target, so that paths cannot
+// be checked yet.
 func (v *validator) lacksTarget() bool {
 	return slices.ContainsFunc(v.def.Transitions, func(t Transition) bool { return t.To == None })
 }
 
-// neighbours maps each state to those that follow it, and to those before it.
+// neighbours maps each state to its successors and to its predecessors.
 func (v *validator) neighbours() (forward, backward map[State][]State) {
 	forward, backward = make(map[State][]State), make(map[State][]State)
 	for _, t := range v.def.Transitions {
@@ -254,8 +254,8 @@ func (v *validator) neighbours() (forward, backward map[State][]State) {
 	return forward, backward
 }
 
-// intended looks through a misspelling, so that it is reported once, as what it
-// is, and not again as a dead end and an unreachable state.
+// intended resolves a misspelt state to the one meant, so that a typo is not
+// reported a second time as a dead end or an unreachable state.
 func (v *validator) intended(s State) State {
 	if meant, ok := v.meant[s]; ok {
 		return meant
@@ -271,7 +271,7 @@ func (v *validator) checkReachable(forward map[State][]State) {
 	reached := flood(forward, starts)
 	for _, s := range v.declared {
 		if !reached[s] {
-			v.report(Problem{Reason: ErrUnreachableState, State: s}, "state %q cannot be reached from any creating transition; add the transition into it or remove the state", s)
+			v.report(Problem{Reason: ErrUnreachableState, State: s}, "state %q cannot be reached from any creating transition; add a transition into it or remove the state", s)
 		}
 	}
 }
@@ -284,7 +284,7 @@ func (v *validator) checkEnds(forward, backward map[State][]State) {
 		}
 	}
 	if len(ends) == 0 {
-		return // reported already; it would make a dead end of every state
+		return // already reported; every state would be a dead end
 	}
 	ending := flood(backward, ends)
 	for _, s := range v.declared {
@@ -295,11 +295,11 @@ func (v *validator) checkEnds(forward, backward map[State][]State) {
 		if len(forward[s]) == 0 {
 			p.Suggestion = string(nearest(s, v.declared))
 		}
-		v.report(p, "no terminal state can be reached from state %q; add a way out or list it in Terminal", s)
+		v.report(p, "no terminal state can be reached from state %q; add a transition out of it or list it in Terminal", s)
 	}
 }
 
-// flood returns all that can be reached from starts, starts included.
+// flood returns all states reachable from starts, including starts.
 func flood(neighbours map[State][]State, starts []State) map[State]bool {
 	reached := make(map[State]bool)
 	for len(starts) > 0 {
@@ -313,8 +313,8 @@ func flood(neighbours map[State][]State, starts []State) map[State]bool {
 	return reached
 }
 
-// shown quotes a state; None is written out.
-func shown(s State) string {
+// stateText quotes a state and writes None out.
+func stateText(s State) string {
 	if s == None {
 		return "nothing (creation)"
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// problems compiles a definition that must be refused and returns why.
+// problems compiles an invalid definition and returns its problems.
 func problems(t *testing.T, d statemachine.Definition) []statemachine.Problem {
 	t.Helper()
 	m, err := statemachine.Compile(d)
 	if m != nil {
-		t.Error("Compile returned a machine beside the error")
+		t.Error("Compile returned both a machine and an error")
 	}
 	var refused *statemachine.DefinitionError
 	if !errors.As(err, &refused) {
@@ -35,7 +35,7 @@ func problems(t *testing.T, d statemachine.Definition) []statemachine.Problem {
 }
 
 // TestRefusals breaks the order machine in one way each and expects exactly the
-// problems that name it: a slip must not be reported twice.
+// problems of that mistake: none may be reported twice.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	type (
@@ -189,7 +189,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestLongestNames takes names of exactly the bound.
+// TestLongestNames uses names of exactly MaxNameBytes.
 func TestLongestNames(t *testing.T) {
 	t.Parallel()
 	name := strings.Repeat("ü", statemachine.MaxNameBytes/2) + "x"
@@ -221,7 +221,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-// TestMessage holds the whole text of one refusal.
+// TestMessage checks the whole text of one error.
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	d := orderDefinition()
@@ -229,20 +229,21 @@ func TestMessage(t *testing.T) {
 	d.Transitions[2].From = statemachine.In("piad")
 	d.Transitions = append(d.Transitions, statemachine.Transition{Event: "order.placed", To: "lost"})
 	_, err := statemachine.Compile(d)
-	want := `statemachine: the definition of machine "order" is refused, problems: 4
-  - version 0 is below 1; set Version, and raise it when the machine changes
-  - transition 5 (event "order.placed"): it leads out of nothing (creation) to "pending" and to "lost"; keep one of the two, or make two events of it
+	want := `statemachine: invalid definition of machine "order", problems: 4
+  - version 0 is below 1; set Version, and increase it when the machine changes
+  - transition 5 (event "order.placed"): the event leads from nothing (creation) to both "pending" and "lost"; keep one of the two, or use two events
   - transition 2 (event "order.shipped"): state "piad" is listed in From, but no transition leads to it; correct the name or add the transition; did you mean "paid"?
-  - no terminal state can be reached from state "lost"; add a way out or list it in Terminal`
+  - no terminal state can be reached from state "lost"; add a transition out of it or list it in Terminal`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// chain is a machine of n states in a row, with width events that skip ahead.
+// chain returns a machine of n states in a row, with width events per state
+// that skip ahead.
 func chain(n, width int) statemachine.Definition { return sparse(n, width, width) }
 
-// sparse is such a machine with more events than are legal in any one state.
+// sparse is chain with more events than are legal in any one state.
 func sparse(n, events, width int) statemachine.Definition {
 	name := func(i int) statemachine.State { return statemachine.State(fmt.Sprintf("state-%d", i)) }
 	d := statemachine.Definition{Name: "chain", Version: 1, Terminal: statemachine.In(name(n - 1))}
@@ -271,8 +272,8 @@ func TestSizeLimits(t *testing.T) {
 	}
 }
 
-// TestCompileTime is generous, since the race detector and busy machines slow it
-// down; it is here to catch another order of magnitude.
+// TestCompileTime has generous limits, because the race detector and busy
+// machines slow it down. It catches a slowdown by an order of magnitude.
 func TestCompileTime(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -1,4 +1,4 @@
-// Package model_test keeps the model's links to the code true.
+// Package model_test checks the model's references to the code.
 package model_test
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestLinks checks that every function that the model names is where it says.
+// TestLinks checks that every function the model names exists in that file.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	model, err := os.ReadFile("pawl.pml")
@@ -20,7 +20,7 @@ func TestLinks(t *testing.T) {
 	}
 	links := regexp.MustCompile(`code: (\S+\.go) (\w+)`).FindAllSubmatch(model, -1)
 	if len(links) < 20 {
-		t.Fatalf("the model names %d functions only", len(links))
+		t.Fatalf("the model names only %d functions", len(links))
 	}
 	files := make(map[string]map[string]bool)
 	for _, link := range links {
@@ -34,7 +34,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// functions returns the names of the functions and methods that a file declares.
+// functions returns the names of the functions and methods declared in a file.
 func functions(t *testing.T, path string) map[string]bool {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)

@@ -1,14 +1,14 @@
 /*
- * The protocol of Pawl: how records get from a Kafka partition into PostgreSQL,
- * once each, whatever fails in between. README.md in this folder says what is in
- * the model, what is left out, and what spin makes of it.
+ * The protocol of Pawl: how records move from a Kafka partition into PostgreSQL
+ * exactly once, whatever fails in between. README.md in this directory says what
+ * the model includes and leaves out, and what spin finds.
  *
- * "code: FILE FUNCTION" names the function that does what the next lines model.
- * A Go test checks that there are such functions.
+ * "code: FILE FUNCTION" names the function that the next lines model. A Go test
+ * checks that these functions exist.
  *
- *   -DFAULTS=n       at most n faults; without it, any number of them
- *   -DSWAP_COMMIT    a mutation: offsets are committed before the transaction
- *   -DNO_GUARD       a mutation: writes do not ask for the version that was read
+ *   -DFAULTS=n       at most n faults; without it, any number
+ *   -DSWAP_COMMIT    mutation: commit offsets before the transaction
+ *   -DNO_GUARD       mutation: writes do not check the version that was read
  */
 
 #define WORKERS 2
@@ -21,36 +21,36 @@
 
 /*
  * One partition with four messages for two entities. An entity's state is its
- * version. In their order, and without faults:
+ * version. In order and without faults:
  *
  *   0  entity 0, legal at any version: applied, and legal again when redelivered
  *   1  entity 1, legal at version 1:   early, so it is parked
- *   2  entity 1, legal at version 0:   applied, and lets go of message 1
- *   3  entity 0, legal at version 0:   rejected, so it is a dead letter
+ *   2  entity 1, legal at version 0:   applied, and releases message 1
+ *   3  entity 0, legal at version 0:   rejected, so it becomes a dead letter
  */
 #define entityOf(m) ((m) == 1 || (m) == 2)
 #define needs(m)    ((m) == 0 -> ANY : ((m) == 1 -> 1 : 0))
 
-/* Kafka: who has the partition, who is a member, and the group's offset. */
+/* Kafka: the partition's owner, the group's members, the committed offset. */
 byte owner = NOBODY;
 bool member[WORKERS];
 byte committed;
 
-/* PostgreSQL: rows, history (how often each message was applied), kept records. */
+/* PostgreSQL: rows, history (how often each message was applied), parked records, dead letters. */
 byte version[2];
 byte applied[MSGS];
 byte parked, seen[MSGS];
 byte dead;
 
-/* What a worker holds in memory and the client's callbacks change. */
-bool mine[WORKERS];     /* it believes that the partition is its own */
-byte next[WORKERS];     /* where it polls on */
-bool current[WORKERS];  /* the batch in hand is of the tenure that it is in */
-bool ahead[WORKERS];    /* so is the one that was polled while that is in hand */
+/* A worker's memory that the client's callbacks change. */
+bool mine[WORKERS];     /* it believes that it owns the partition */
+byte next[WORKERS];     /* next offset to poll */
+bool current[WORKERS];  /* the current batch was polled during the current ownership */
+bool ahead[WORKERS];    /* so was the batch that was polled ahead */
 byte pending[WORKERS];  /* offset to commit, 0 if none */
 
-byte stopped;           /* workers that have ended cleanly */
-bool swept;             /* and the sweep has */
+byte stopped;           /* number of workers that have stopped cleanly */
+bool swept;             /* the sweep has ended */
 bool ended;
 
 #ifdef FAULTS
@@ -64,19 +64,19 @@ byte faults = FAULTS;
 
 /* --- what must hold -------------------------------------------------------- */
 
-/* A message has had its effect, or the database keeps it. */
+/* A message has taken effect, or is parked or a dead letter. */
 #define isKept(m) (applied[m] > 0 || has(parked, m) || has(dead, m))
 
-/* The offset never gets ahead of the database, and never goes back. */
+/* The committed offset is never ahead of the database, and never goes back. */
 inline checkCommit(offset) {
-#ifndef SWAP_COMMIT  /* which gets ahead on purpose: what does that lose? */
+#ifndef SWAP_COMMIT  /* commits ahead on purpose; the question is what gets lost */
 	for (i : 0 .. offset - 1) { assert(isKept(i)) }
 	assert(offset >= committed)
 #endif
 	i = 0
 }
 
-/* Nothing is applied twice, and nothing both applied and dead. */
+/* No message is applied twice, or both applied and a dead letter. */
 inline checkWrite() {
 	for (i : 0 .. MSGS - 1) {
 		assert(applied[i] <= 1);
@@ -85,7 +85,7 @@ inline checkWrite() {
 	i = 0
 }
 
-/* Nothing is lost: in the end each message has its one effect or its fate. */
+/* Nothing is lost: at the end each message was applied once or is a dead letter. */
 inline checkEnd() {
 	for (i : 0 .. MSGS - 1) {
 		assert(applied[i] == 1 || has(dead, i));
@@ -94,13 +94,13 @@ inline checkEnd() {
 	assert(committed == MSGS)
 }
 
-/* Everything is done at last, when the faults have come to an end. */
+/* Everything is done eventually, after the faults have ended. */
 ltl done { <> ended }
 
 /* --- one transaction of the store ------------------------------------------ */
 
 /*
- * The fold judges one message against the entity as the ones before it left it.
+ * The fold judges one message against the entity as earlier messages left it.
  *
  * code: versioning/judge.go judge
  * code: versioning/judge.go past
@@ -120,8 +120,7 @@ inline judge(m) {
 }
 
 /*
- * The messages that wait for the entity are judged again. Only message 1 ever
- * waits.
+ * Judges the messages that wait for the entity again. Only message 1 ever waits.
  *
  * code: versioning/park.go wake
  * code: versioning/park.go release
@@ -159,7 +158,7 @@ inline wake() {
  */
 inline foldMessage(m) {
 	if
-	:: has(died | toDie | waits, m) -> skip     /* its verdict stands */
+	:: has(died | toDie | waits, m) -> skip     /* it already has a verdict */
 	:: else ->
 		judge(m);
 		if
@@ -172,8 +171,8 @@ inline foldMessage(m) {
 }
 
 /*
- * The transaction reads at READ COMMITTED: each statement sees what the others
- * have committed until then. The fold is in memory.
+ * The transaction reads at READ COMMITTED: each statement sees what others have
+ * committed before it. The fold runs in memory.
  *
  * code: versioning/postgres/apply.go transact
  * code: versioning/postgres/read.go read
@@ -206,8 +205,8 @@ inline readAndFold() {
 }
 
 /*
- * All that was decided is written and committed at once: the guarded writes lock
- * the rows that they take until the transaction ends.
+ * Writes and commits everything in one step: guarded writes lock their rows until
+ * the transaction ends.
  *
  * code: versioning/postgres/write.go writes
  * code: versioning/postgres/write.go guarded
@@ -226,7 +225,7 @@ inline write() {
 		:: has(steps, i) -> applied[i]++
 		:: else -> skip
 		fi;
-		if  /* ON CONFLICT DO NOTHING, and the UPDATE of one that waits on */
+		if  /* ON CONFLICT DO NOTHING, and the UPDATE of a message that keeps waiting */
 		:: has(toPark, i) && !has(parked, i) -> seen[i] = toSee; parked = parked | bit(i)
 		:: !has(toPark, i) && i == 1 && has(parked, i) && toSee > 0 -> seen[i] = toSee
 		:: else -> skip
@@ -255,9 +254,9 @@ inline crashPoint() {
 }
 
 /*
- * A commit: the broker takes it from members of the present generation only, and
- * the request or its answer may be lost. It is one step, for the partition can't
- * be revoked between the look at its tenure and the answer.
+ * A commit: the broker accepts it only from members of the current generation, and
+ * the request or its answer may be lost. It is one step, because the partition can't
+ * be revoked between the ownership check and the answer.
  *
  * code: consumer/commit.go commitPending
  * code: consumer/commit.go take
@@ -279,7 +278,7 @@ inline commitOffsets() {
 }
 
 /*
- * Offsets are committed behind the batches, at any time.
+ * Commits offsets concurrently with later batches, at any time.
  *
  * code: consumer/commit.go startCommits
  * code: consumer/ownership.go onRevoked
@@ -293,8 +292,8 @@ proctype Committer(byte w) {
 }
 
 /*
- * Trouble: what is left is tried again, unless the partition is someone else's
- * by now. Then it is dropped, without a verdict.
+ * Trouble: the worker retries the remaining messages, unless it has lost the
+ * partition. Then it drops them without a verdict.
  *
  * code: consumer/apply.go tellTrouble
  * code: consumer/apply.go stillOurs
@@ -317,7 +316,7 @@ inline pollInto(from_, to_) {
 }
 
 /*
- * With lag, the next batch is polled and decoded while the one in hand is applied.
+ * With lag, the worker polls and decodes the next batch while it applies the current one.
  *
  * code: consumer/run.go isBehind
  */
@@ -358,8 +357,8 @@ poll:
 #endif
 
 	/*
-	 * The batch is spread over transactions by entity. Here they take turns; that
-	 * they can meet at all is left to the two workers.
+	 * The worker splits the batch by entity into transactions. The model runs them
+	 * one after another; concurrent transactions come from the other worker.
 	 *
 	 * code: consumer/apply.go apply
 	 */
@@ -392,7 +391,7 @@ poll:
 				:: mayFail -> fail; waitOut()   /* the answer is lost */
 				:: settled = settled | share; share = 0
 				fi }
-			:: atomic { !guardHolds -> forget() }   /* moved by someone else: again */
+			:: atomic { !guardHolds -> forget() }   /* another writer changed the row: retry */
 			:: atomic { mayFail -> fail; forget(); waitOut() } /* rolled back */
 			fi
 		od;
@@ -402,7 +401,8 @@ poll:
 
 #ifndef SWAP_COMMIT
 	/*
-	 * Up to the first message without a verdict, and only in the batch's tenure.
+	 * Commits up to the first message without a verdict, and only while the worker
+	 * still has the ownership in which it polled the batch.
 	 *
 	 * code: consumer/commit.go commit
 	 * code: consumer/commit.go note
@@ -424,7 +424,7 @@ poll:
 	atomic { first = 0; end = 0; settled = 0; share = 0; e = 0; current[w] = false };
 	goto poll;
 
-	/* All that it knew is gone. The group finds out later. It is started again. */
+	/* The worker loses its memory and starts again. The group notices later. */
 crash:
 	atomic {
 		mine[w] = false; member[w] = false; next[w] = 0; current[w] = false;
@@ -450,7 +450,7 @@ inline lose(w)   { mine[w] = false; current[w] = false; ahead[w] = false; pendin
 proctype Group() {
 	do
 	/*
-	 * A worker gets the partition, and goes on where the group's offset is.
+	 * A worker gets the partition and continues at the committed offset.
 	 *
 	 * code: consumer/ownership.go onAssigned
 	 * code: consumer/marks.go onOffsetsFetched
@@ -458,8 +458,8 @@ proctype Group() {
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(0) -> assign(0) }
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(1) -> assign(1) }
 	/*
-	 * A rebalance takes it away: between two batches, or in the middle of one that
-	 * has held it up for too long or that is in trouble.
+	 * A rebalance revokes it: between two batches, or in the middle of a batch that
+	 * delays the rebalance for too long or is in trouble.
 	 *
 	 * code: consumer/hold.go hold
 	 * code: consumer/ownership.go onRevoked
@@ -467,14 +467,14 @@ proctype Group() {
 	:: atomic { owner != NOBODY && mine[owner] && member[owner] && mayFail -> fail;
 		lose(owner); owner = NOBODY }
 	/*
-	 * The session times out: the worker is dead, asleep or cut off. Alive, it is a
-	 * zombie from here on.
+	 * The session times out: the worker is dead, asleep or disconnected. If it is
+	 * alive, it is now a zombie.
 	 */
 	:: atomic { owner != NOBODY && member[owner] && mayFail -> fail;
 		member[owner] = false; owner = NOBODY }
 	:: atomic { owner != NOBODY && !member[owner] -> owner = NOBODY }
 	/*
-	 * The zombie hears of it.
+	 * The zombie learns that it has lost the partition.
 	 *
 	 * code: consumer/ownership.go onLost
 	 */
@@ -487,7 +487,7 @@ proctype Group() {
 /* --- the sweep ---------------------------------------------------------------- */
 
 /*
- * Parked messages whose entity moved without having seen them are judged again.
+ * Judges parked messages again whose entity has moved since they were last judged.
  *
  * code: consumer/maintain.go sweep
  * code: versioning/postgres/sweep.go Sweep

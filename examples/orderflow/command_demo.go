@@ -19,21 +19,21 @@ func demoCommand(s *settings) *cobra.Command {
 	var cfg demo.Config
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show what the worker withstands, and account for every record (the default)",
-		Long: `Produces orders with the faults of real life, consumes them with two workers of
-which one is killed halfway, replays the whole topic, and then accounts for every
-record. It exits with 1 if one was lost, counted twice, or moved by the replay.
+		Short: "Run the demo: kill a worker, replay the topic, account for every record (the default)",
+		Long: `Produces orders with realistic faults, consumes them with two workers, kills one
+of them halfway, replays the whole topic, and then accounts for every record. Exits
+with status 1 if a record was lost, applied twice, or changed by the replay.
 
-It brings a Kafka broker and a PostgreSQL server of its own. With --brokers and
---database-url (or KAFKA_BROKERS and DATABASE_URL) it runs on yours: on a topic of
-its own, on orders of its own, and it removes them in the end.`,
+Without flags, the demo starts its own Kafka broker and PostgreSQL server. With
+--brokers and --database-url (or KAFKA_BROKERS and DATABASE_URL) it uses yours. There
+it creates its own topic and its own orders, and removes them at the end.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOrders(cfg.Orders); err != nil {
 				return err
 			}
 			self, err := os.Executable()
 			if err != nil {
-				return fmt.Errorf("find the demo's own program, to run a worker from it: %w", err)
+				return fmt.Errorf("find this program's path, to start a worker process: %w", err)
 			}
 			cfg.Brokers, cfg.DatabaseURL, cfg.Topic, cfg.LogLevel = s.brokers, s.databaseURL, s.topic, s.logLevel()
 			cfg.Stdout, cfg.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -44,30 +44,30 @@ its own, on orders of its own, and it removes them in the end.`,
 	}
 	flags := cmd.Flags()
 	addTrafficFlags(flags, &cfg.Orders, &cfg.Seed)
-	flags.BoolVar(&cfg.JSON, "json", false, "print the result as one line of JSON, and all else to standard error")
-	flags.BoolVar(&cfg.Keep, "keep", false, "leave the topic, the groups and the rows on your servers")
-	flags.DurationVar(&cfg.SessionTimeout, "session-timeout", 6*time.Second, "after which the group misses the killed worker; Kafka allows 6s and up")
+	flags.BoolVar(&cfg.JSON, "json", false, "print the result as one line of JSON, and everything else to standard error")
+	flags.BoolVar(&cfg.Keep, "keep", false, "keep the topic, the groups and the rows on your servers")
+	flags.DurationVar(&cfg.SessionTimeout, "session-timeout", 6*time.Second, "session timeout of the group, after which it notices the killed worker; Kafka allows 6s or more")
 	return cmd
 }
 
 func addTrafficFlags(flags *pflag.FlagSet, orders *int, seed *uint64) {
 	flags.IntVar(orders, "orders", 2000, "number of orders")
-	flags.Uint64Var(seed, "seed", 1, "seed of the traffic; the same seed makes the same traffic")
+	flags.Uint64Var(seed, "seed", 1, "seed of the traffic; the same seed gives the same traffic")
 }
 
-// maxOrders keeps the traffic, which is made up in memory, within it.
+// maxOrders limits the traffic, which is generated in memory.
 const maxOrders = 1_000_000
 
 var errOrders = errors.New("--orders must be between 1 and 1000000")
 
 func checkOrders(n int) error {
 	if n < 1 || n > maxOrders {
-		return fmt.Errorf("%w; it is %d", errOrders, n)
+		return fmt.Errorf("%w; got %d", errOrders, n)
 	}
 	return nil
 }
 
-// workFor runs a worker of the demo in this process.
+// workFor runs a demo worker in this process.
 func workFor(ctx context.Context, job demo.Job) error {
 	return work(ctx, workerConfig{
 		brokers: job.Brokers, databaseURL: job.DatabaseURL, topic: job.Topic, group: job.Group,
@@ -76,8 +76,8 @@ func workFor(ctx context.Context, job demo.Job) error {
 	})
 }
 
-// workerArgs are the arguments that run a worker of the demo in a process of its
-// own.
+// workerArgs returns the arguments that run a demo worker in a separate
+// process.
 func workerArgs(job demo.Job, verbose bool) []string {
 	return []string{
 		"worker", "--with-parent",

@@ -16,8 +16,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// deadLettersCommand and parkedCommand look after the records that are kept
-// whole in the database: those that can never be applied, and those that wait.
+// deadLettersCommand and parkedCommand manage the records that are stored in
+// the database: those that can never be applied, and those that wait.
 func deadLettersCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{Use: "dead-letters", Short: "List, show and redrive the records that could not be applied", Args: cobra.NoArgs}
 	cmd.AddCommand(listDeadLetters(s), showDeadLetter(s), redriveDeadLetters(s))
@@ -27,7 +27,7 @@ func deadLettersCommand(s *settings) *cobra.Command {
 func parkedCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{Use: "parked", Short: "List the records that wait for their order to move", Args: cobra.NoArgs}
 	var f filterFlags
-	list := s.onStore("list", "List parked records, in the order in which they were parked", cobra.NoArgs,
+	list := s.onStore("list", "List parked records, oldest first", cobra.NoArgs,
 		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
@@ -50,7 +50,7 @@ func parkedCommand(s *settings) *cobra.Command {
 
 func listDeadLetters(s *settings) *cobra.Command {
 	var f filterFlags
-	cmd := s.onStore("list", "List dead letters, the oldest first", cobra.NoArgs,
+	cmd := s.onStore("list", "List dead letters, oldest first", cobra.NoArgs,
 		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
@@ -72,11 +72,11 @@ func listDeadLetters(s *settings) *cobra.Command {
 }
 
 func showDeadLetter(s *settings) *cobra.Command {
-	return s.onStore("show ID", "Show a dead letter whole", cobra.ExactArgs(1),
+	return s.onStore("show ID", "Show a dead letter with all its details", cobra.ExactArgs(1),
 		func(ctx context.Context, out io.Writer, store *postgres.Store, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
-				return fmt.Errorf("ID of a dead letter: %w", err)
+				return fmt.Errorf("invalid dead letter ID: %w", err)
 			}
 			letters, err := store.DeadLetters(ctx, postgres.DeadLetterFilter{IDs: []int64{id}})
 			if err != nil {
@@ -102,30 +102,30 @@ func show(out io.Writer, l *versioning.DeadLetter) {
 	fmt.Fprintf(out, "key       %q\nvalue     %q\n", r.Key, r.Value)
 }
 
-// redriveDeadLetters gives dead letters another chance, once what was wrong has
-// been mended: a decoder, a constraint, a missing row.
+// redriveDeadLetters retries dead letters after the cause is fixed: a decoder,
+// a constraint, a missing row.
 func redriveDeadLetters(s *settings) *cobra.Command {
 	var f filterFlags
 	var apply, all bool
-	cmd := s.onStore("redrive", "Say what would become of dead letters now; with --apply, do it", cobra.NoArgs,
+	cmd := s.onStore("redrive", "Show the verdicts that dead letters would get now; with --apply, redrive them", cobra.NoArgs,
 		func(ctx context.Context, out io.Writer, store *postgres.Store, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
 				return err
 			}
 			if !f.chooses() && !all {
-				return errors.New("say which dead letters: --id, --reason, --order, --from, --to, or --all")
+				return errors.New("choose the dead letters with --id, --reason, --order, --from or --to, or use --all")
 			}
 			return redrive(ctx, out, store, filter, apply)
 		})
 	f.register(cmd)
 	cmd.Flags().Int64SliceVar(&f.f.IDs, "id", nil, "IDs of dead letters")
-	cmd.Flags().BoolVar(&apply, "apply", false, "do it; without this, nothing is written")
+	cmd.Flags().BoolVar(&apply, "apply", false, "redrive; without this flag, nothing is written")
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	return cmd
 }
 
-// redrive goes through the dead letters that match, a page at a time.
+// redrive processes the matching dead letters, one page at a time.
 func redrive(ctx context.Context, out io.Writer, store *postgres.Store, filter postgres.DeadLetterFilter, apply bool) error {
 	judge := store.DryRedrive
 	if apply {
@@ -157,12 +157,12 @@ func redrive(ctx context.Context, out io.Writer, store *postgres.Store, filter p
 		return err
 	}
 	if !apply {
-		fmt.Fprintf(out, "%d dead letters; nothing was written. Add --apply to redrive them.\n", redriven)
+		fmt.Fprintf(out, "%d dead letters; nothing was written. To redrive them, add --apply.\n", redriven)
 	}
 	return nil
 }
 
-// filterFlags are the flags that choose records.
+// filterFlags are the flags that select records.
 type filterFlags struct {
 	f        postgres.DeadLetterFilter
 	reason   string
@@ -173,12 +173,12 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.reason, "reason", "", "reason, such as undecodable or constraint")
 	flags.StringVar(&f.f.Key, "order", "", "order")
-	flags.StringVar(&f.from, "from", "", "since this time, such as 2026-01-31T12:00:00Z")
+	flags.StringVar(&f.from, "from", "", "at or after this time, such as 2026-01-31T12:00:00Z")
 	flags.StringVar(&f.to, "to", "", "before this time")
-	flags.IntVar(&f.f.Limit, "limit", 0, "at most so many; 0 is 100 for a list, and all for a redrive")
+	flags.IntVar(&f.f.Limit, "limit", 0, "maximum number; 0 means 100 for list and no limit for redrive")
 }
 
-// chooses reports whether any flag narrows the choice down.
+// chooses reports whether any flag narrows the selection.
 func (f *filterFlags) chooses() bool {
 	return len(f.f.IDs) > 0 || f.reason != "" || f.f.Key != "" || f.from != "" || f.to != ""
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestKept lists, shows and redrives what a worker could not apply.
+// TestKept lists, shows and redrives records that a worker could not apply.
 func TestKept(t *testing.T) {
 	brokers, url := servers(t)
 	must := func(args ...string) string {
@@ -28,22 +28,22 @@ func TestKept(t *testing.T) {
 	list := must("dead-letters", "list", "--reason=constraint")
 	row := regexp.MustCompile(`(?m)^(\d+) .* (\S+-\d+) .*rejected +constraint`).FindStringSubmatch(list)
 	if row == nil {
-		t.Fatalf("no order that the table refuses is listed:\n%s", list)
+		t.Fatalf("the list shows no constraint violation:\n%s", list)
 	}
 	id, order := row[1], row[2]
 	shown := must("dead-letters", "show", id)
 	for _, part := range []string{order, "constraint", "ce_id", "SQLSTATE 23514", `value     "{`} {
 		if !strings.Contains(shown, part) {
-			t.Errorf("dead letter %s is shown without %q:\n%s", id, part, shown)
+			t.Errorf("show %s does not print %q:\n%s", id, part, shown)
 		}
 	}
 	if parked := must("parked", "list"); !strings.Contains(parked, "no_entity") {
-		t.Errorf("no record of an order that was never placed is parked:\n%s", parked)
+		t.Errorf("the list shows no record of an order that was never placed:\n%s", parked)
 	}
 
-	// Nothing is mended yet, then the constraint is dropped.
+	// The first redrive fails: the constraint is dropped only after it.
 	if out := must("dead-letters", "redrive", "--id", id, "--apply"); !strings.Contains(out, "rejected") {
-		t.Errorf("redriven in vain: %s", out)
+		t.Errorf("redrive before the fix: %s", out)
 	}
 	var constraint string
 	query(t, url, `SELECT conname FROM pg_constraint WHERE conrelid = 'orderflow.orders'::regclass AND contype = 'c' LIMIT 1`, &constraint)
@@ -53,18 +53,18 @@ func TestKept(t *testing.T) {
 		t.Errorf("dry run: %s", out)
 	}
 	if n := count(t, url, exists); n != 0 {
-		t.Errorf("the dry run has made %d orders", n)
+		t.Errorf("the dry run created %d orders", n)
 	}
 	must("dead-letters", "redrive", "--id", id, "--apply")
 	if n := count(t, url, exists); n != 1 {
 		t.Errorf("%d orders after the redrive, want 1", n)
 	}
 	if out := must("dead-letters", "list", "--order", order, "--reason=constraint"); !strings.Contains(out, "0 records") {
-		t.Errorf("the letter is there still: %s", out)
+		t.Errorf("the dead letter still exists: %s", out)
 	}
 }
 
-// runWorkerUntil runs a worker until a query returns true.
+// runWorkerUntil runs a worker until the query returns true.
 func runWorkerUntil(t *testing.T, brokers, url, sql string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -77,11 +77,11 @@ func runWorkerUntil(t *testing.T, brokers, url, sql string) {
 	deadline := time.Now().Add(30 * time.Second)
 	for ok := false; !ok; query(t, url, sql, &ok) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not true within 30s: %s", sql)
+			t.Fatalf("still false after 30s: %s", sql)
 		}
 	}
 	stop()
 	if err := <-done; err != nil {
-		t.Errorf("a stopped worker returned %v", err)
+		t.Errorf("the worker returned %v after a stop", err)
 	}
 }

@@ -20,7 +20,7 @@ func produceCommand(s *settings) *cobra.Command {
 	plan := traffic.Plan{}
 	cmd := &cobra.Command{
 		Use:   "produce",
-		Short: "Send sample traffic, with the faults of real life",
+		Short: "Send sample traffic with realistic faults",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.need(true, false); err != nil {
@@ -34,14 +34,14 @@ func produceCommand(s *settings) *cobra.Command {
 			}
 			sent, err := produce(cmd.Context(), s.brokers, s.topicName(), plan)
 			if err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "sent %d records of %d orders, %s-000000 and on, to topic %s\n",
+				fmt.Fprintf(cmd.OutOrStdout(), "sent %d records of %d orders, starting with %s-000000, to topic %s\n",
 					sent, plan.Orders, plan.Prefix, s.topicName())
 			}
 			return err
 		},
 	}
 	addTrafficFlags(cmd.Flags(), &plan.Orders, &plan.Seed)
-	cmd.Flags().StringVar(&plan.Prefix, "prefix", "", "what the keys of the orders begin with (default a random one)")
+	cmd.Flags().StringVar(&plan.Prefix, "prefix", "", "prefix of the orders' keys (default random)")
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func produce(ctx context.Context, brokers []string, topic string, plan traffic.P
 	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := client.Ping(soon); err != nil {
-		return 0, fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(brokers, ","), err)
+		return 0, fmt.Errorf("no Kafka broker answered at %s: %w", strings.Join(brokers, ","), err)
 	}
 	if err := ensureTopic(ctx, client, topic); err != nil {
 		return 0, err
@@ -67,7 +67,7 @@ func produce(ctx context.Context, brokers []string, topic string, plan traffic.P
 	return len(sent), err
 }
 
-// ensureTopic makes the topic, unless it is there.
+// ensureTopic creates the topic unless it exists.
 func ensureTopic(ctx context.Context, client *kgo.Client, topic string) error {
 	const partitions, brokersDefault = 6, -1
 	_, err := kadm.NewClient(client).CreateTopic(ctx, partitions, brokersDefault, nil, topic)

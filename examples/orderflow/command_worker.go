@@ -14,7 +14,7 @@ func workerCommand(s *settings) *cobra.Command {
 	var withParent bool
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Run one worker until SIGINT or SIGTERM; a second one ends it at once",
+		Short: "Run one worker until SIGINT or SIGTERM; a second signal kills it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.need(true, true); err != nil {
@@ -31,18 +31,18 @@ func workerCommand(s *settings) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.group, "group", "order-workers", "consumer group")
-	flags.StringVar(&cfg.clientID, "client-id", "orderflow", "name of this worker, for the broker and in logs")
-	flags.DurationVar(&cfg.sessionTimeout, "session-timeout", 0*time.Second, "after which the group gives up on a silent worker; 0 is the client's default")
-	flags.StringVar(&cfg.listen, "listen", "", "serve /healthz and /readyz at this address, 127.0.0.1:8080 for instance; empty: not at all")
-	flags.BoolVar(&withParent, "with-parent", false, "end when standard input does")
+	flags.StringVar(&cfg.clientID, "client-id", "orderflow", "name of this worker for the broker and the logs")
+	flags.DurationVar(&cfg.sessionTimeout, "session-timeout", 0*time.Second, "time after which the group removes a silent worker; 0 means the client's default")
+	flags.StringVar(&cfg.listen, "listen", "", "address to serve /healthz and /readyz on, such as 127.0.0.1:8080; empty means none")
+	flags.BoolVar(&withParent, "with-parent", false, "exit when standard input is closed")
 	if err := flags.MarkHidden("with-parent"); err != nil {
-		panic(err) // there is such a flag
+		panic(err) // the flag exists
 	}
 	return cmd
 }
 
-// exitWith ends the process when its input ends, and so with the parent that
-// holds the other end.
+// exitWith exits when stdin is closed, which happens when the parent process
+// ends.
 func exitWith(stdin io.Reader) {
 	_, _ = io.Copy(io.Discard, stdin) // how it ended does not matter
 	os.Exit(1)

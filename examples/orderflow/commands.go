@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// settings are the flags that several commands share.
+// settings are the flags shared by several commands.
 type settings struct {
 	brokers     []string
 	databaseURL string
@@ -22,9 +22,9 @@ type settings struct {
 // rootCommand returns the command line. Without a command it runs the demo.
 func rootCommand() *cobra.Command {
 	var s settings
-	root := demoCommand(&s) // without Args: cobra says what an unknown command may have meant
+	root := demoCommand(&s) // without Args, so that cobra suggests a command for a misspelt one
 	root.Use = "orderflow"
-	root.Short = "An order worker, and a demo of what it withstands"
+	root.Short = "An order worker, and a demo that tests it with faults"
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true
 
@@ -32,9 +32,9 @@ func rootCommand() *cobra.Command {
 	flags.StringSliceVar(&s.brokers, "brokers", brokersOfEnvironment(), "Kafka brokers, host:port (default $KAFKA_BROKERS)")
 	flags.StringVar(&s.databaseURL, "database-url", "", "PostgreSQL connection string (default $DATABASE_URL)")
 	flags.StringVar(&s.topic, "topic", "", "topic of the orders")
-	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what the workers do, not just their warnings")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what the workers do, not only warnings")
 	root.PersistentPreRun = func(*cobra.Command, []string) {
-		if s.databaseURL == "" { // not the flag's default: help would print the password
+		if s.databaseURL == "" { // not the flag's default, because help would print the password
 			s.databaseURL = os.Getenv("DATABASE_URL")
 		}
 	}
@@ -60,11 +60,11 @@ func (s *settings) logLevel() slog.Level {
 }
 
 var (
-	errNoBrokers  = errors.New("no brokers; set --brokers or KAFKA_BROKERS, to localhost:9092 for instance")
-	errNoDatabase = errors.New("no database; set --database-url or DATABASE_URL, to postgres://user:password@localhost:5432/shop for instance")
+	errNoBrokers  = errors.New("no brokers; set --brokers or KAFKA_BROKERS, for example to localhost:9092")
+	errNoDatabase = errors.New("no database; set --database-url or DATABASE_URL, for example to postgres://user:password@localhost:5432/shop")
 )
 
-// need returns what of the servers was not named.
+// need returns an error for each required server that is not set.
 func (s *settings) need(brokers, database bool) error {
 	var missing []error
 	if brokers && len(s.brokers) == 0 {
@@ -76,7 +76,7 @@ func (s *settings) need(brokers, database bool) error {
 	return errors.Join(missing...)
 }
 
-// topicName returns the topic for the commands that run on a user's servers.
+// topicName returns the topic for commands that run on the user's servers.
 func (s *settings) topicName() string {
 	if s.topic == "" {
 		return "orders"
@@ -109,15 +109,15 @@ func graphCommand() *cobra.Command {
 func migrateCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Make the tables, or drop them",
+		Short: "Create the tables, or drop them",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("say which way: migrate up, or migrate down")
+			return errors.New("missing direction: run migrate up or migrate down")
 		},
 	}
 	cmd.AddCommand(
-		s.migration("up", "Make or upgrade schema pawl and schema orderflow", migrateUp),
-		s.migration("down", "Drop all orders, and all history, parked records and dead letters of schema pawl", migrateDown),
+		s.migration("up", "Create or upgrade schemas pawl and orderflow", migrateUp),
+		s.migration("down", "Drop all orders, and the history, parked records and dead letters in schema pawl", migrateDown),
 	)
 	return cmd
 }

@@ -15,7 +15,7 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"prodcue", []string{"unknown command", "produce"}},
 		{"demo now", []string{"unknown command"}},
-		{"--orders=0", []string{"--orders", "it is 0"}},
+		{"--orders=0", []string{"--orders", "got 0"}},
 		{"--orders=many", []string{"--orders"}},
 		{"--no-such-flag", []string{"--no-such-flag"}},
 		{"demo --orders=-1", []string{"--orders"}},
@@ -30,10 +30,10 @@ func TestUsageErrors(t *testing.T) {
 		{"dead-letters show", []string{"arg"}},
 		{"migrate sideways", []string{"unknown command"}},
 		{"graph --format=svg", []string{"svg", "mermaid", "graphviz"}},
-		{"--brokers=" + nobody, []string{"no Kafka broker answers at " + nobody, "--brokers", "KAFKA_BROKERS"}},
-		{"produce --brokers=" + nobody, []string{"no Kafka broker answers at " + nobody}},
+		{"--brokers=" + nobody, []string{"no Kafka broker answered at " + nobody, "--brokers", "KAFKA_BROKERS"}},
+		{"produce --brokers=" + nobody, []string{"no Kafka broker answered at " + nobody}},
 		{"--database-url=postgres://u:secret@" + nobody + "/db", []string{"--database-url", "DATABASE_URL", "refused"}},
-		{"--database-url=nonsense", []string{"--database-url", "can't be read"}},
+		{"--database-url=nonsense", []string{"--database-url", "invalid database URL"}},
 		{"worker --brokers=" + nobody + " --database-url=postgres://u:secret@" + nobody + "/db", []string{"connect to PostgreSQL", "refused"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -43,18 +43,18 @@ func TestUsageErrors(t *testing.T) {
 			}
 			for _, part := range c.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("error %q does not say %q", err, part)
+					t.Errorf("error %q does not contain %q", err, part)
 				}
 			}
 			if strings.Contains(err.Error(), "secret") {
-				t.Errorf("error %q gives the password away", err)
+				t.Errorf("error %q reveals the password", err)
 			}
 		})
 	}
 }
 
-// TestHelpKeepsSecrets checks that help does not print what the environment
-// holds.
+// TestHelpKeepsSecrets checks that help does not print values from the
+// environment.
 func TestHelpKeepsSecrets(t *testing.T) {
 	t.Setenv("DATABASE_URL", "postgres://u:secret@localhost/db")
 	stdout, stderr, err := execute(t, "--help")
@@ -62,6 +62,6 @@ func TestHelpKeepsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(stdout+stderr, "secret") {
-		t.Errorf("help gives the password away:\n%s%s", stdout, stderr)
+		t.Errorf("help reveals the password:\n%s%s", stdout, stderr)
 	}
 }

@@ -12,22 +12,22 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A message is what the shop's services write to the topic, as JSON: one thing
-// that happened to one order. Its ID is not in here but in the headers
-// ce_source and ce_id, where the consumer finds it by itself.
+// A message is what the shop's services write to the topic as JSON: one thing
+// that happened to one order. Its ID is in the headers ce_source and ce_id,
+// where the consumer finds it automatically.
 type message struct {
 	Order string             `json:"order"`
 	Event statemachine.Event `json:"event"`
 	At    time.Time          `json:"at"`
 
 	Customer string      `json:"customer"` // order.placed
-	Total    json.Number `json:"total"`    // order.placed; a decimal, so no float
+	Total    json.Number `json:"total"`    // order.placed; a decimal, so not a float
 	Tracking string      `json:"tracking"` // order.shipped
 	Reason   string      `json:"reason"`   // order.cancelled
 }
 
-// decode says which changes a record asks for. What it returns an error for
-// becomes a dead letter and holds up nothing.
+// decode returns the changes a record asks for. If it returns an error, the
+// record becomes a dead letter and the worker continues.
 var decode = consumer.JSON(changes)
 
 func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
@@ -37,8 +37,8 @@ func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
 	return []versioning.Change{{Key: m.Order, Event: m.Event, Set: m.columns()}}, nil
 }
 
-// columns returns what to write into the order's row together with the step.
-// Whether the step is legal is not decided here: the machine does that.
+// columns returns the columns to write to the order's row together with the
+// step. The machine decides whether the step is legal, not this function.
 func (m message) columns() versioning.Columns {
 	switch m.Event {
 	case OrderPlaced:

@@ -40,7 +40,7 @@ func TestDecode(t *testing.T) {
 			versioning.Change{Key: "o", Event: OrderCancelled, Set: versioning.Columns{"cancelled_at": noon, "cancel_reason": "too slow"}},
 		},
 		{
-			"an unknown event is for the machine to refuse", `{"order":"o","event":"order.teleported","at":"2026-05-04T12:00:00Z"}`,
+			"an unknown event, which the machine rejects later", `{"order":"o","event":"order.teleported","at":"2026-05-04T12:00:00Z"}`,
 			versioning.Change{Key: "o", Event: "order.teleported"},
 		},
 	} {
@@ -61,10 +61,10 @@ func sameExpected(a, b versioning.Expected) bool { return a == b }
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"a tombstone", "", "tombstone"},
-		{"JSON cut off", `{"order":"o","ev`, "decode JSON"},
+		{"truncated JSON", `{"order":"o","ev`, "decode JSON"},
 		{"no order", `{"event":"order.placed","at":"2026-05-04T12:00:00Z"}`, `no "order"`},
 		{"no time", `{"order":"o","event":"order.placed"}`, `no "at"`},
-		{"a total that is no number", `{"order":"o","event":"order.placed","at":"2026-05-04T12:00:00Z","total":"much"}`, "decode JSON"},
+		{"a total that is not a number", `{"order":"o","event":"order.placed","at":"2026-05-04T12:00:00Z","total":"much"}`, "decode JSON"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			record := &kgo.Record{}
@@ -79,8 +79,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecode checks that whatever a record holds, decoding returns one change
-// with a key, or an error.
+// FuzzDecode checks that decoding any value returns either one change with a
+// key, or an error.
 func FuzzDecode(f *testing.F) {
 	for _, r := range traffic.Generate(traffic.Plan{Orders: 20, Seed: 1, Prefix: "order"}).Records {
 		f.Add(r.Value())
@@ -88,7 +88,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		got, err := decode(&kgo.Record{Value: value})
 		if err == nil && (len(got) != 1 || got[0].Key == "") {
-			t.Errorf("decode(%q) = %+v and no error", value, got)
+			t.Errorf("decode(%q) = %+v without an error", value, got)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// TestDemo runs the demo as a newcomer does, with nothing set up.
+// TestDemo runs the demo as a new user does, with nothing set up.
 func TestDemo(t *testing.T) {
 	t.Setenv("KAFKA_BROKERS", "")
 	t.Setenv("DATABASE_URL", "")
@@ -27,15 +27,15 @@ func TestDemo(t *testing.T) {
 	if stdout, _, err = execute(t, "demo", "--orders=50", "--session-timeout=500ms"); err != nil {
 		t.Fatalf("%v\n%s", err, stdout)
 	}
-	for _, part := range []string{"kill -9", "records lost", "accounted for", "money, never a duplicate"} {
+	for _, part := range []string{"kill -9", "records lost", "accounted for", "a payment, not a duplicate"} {
 		if !strings.Contains(stdout, part) {
-			t.Errorf("the report does not say %q:\n%s", part, stdout)
+			t.Errorf("the report does not contain %q:\n%s", part, stdout)
 		}
 	}
 }
 
-// TestDemoOnServers runs the demo twice on servers that are not its own: it must
-// leave them as they were.
+// TestDemoOnServers runs the demo twice on a user's servers. It must leave them
+// unchanged.
 func TestDemoOnServers(t *testing.T) {
 	brokers, url := servers(t)
 	const mine = `INSERT INTO orderflow.orders (id, state, version, customer, total, placed_at) VALUES ('mine', 'pending', 1, 'me', 1, now())`
@@ -52,15 +52,15 @@ func TestDemoOnServers(t *testing.T) {
 		check(t, parse(t, stdout), 100)
 	}
 	if rows := count(t, url, `orderflow.orders`); rows != 1 {
-		t.Errorf("%d orders are left, want the 1 that was there", rows)
+		t.Errorf("%d orders are left, want the 1 from before", rows)
 	}
 	for _, table := range []string{"pawl.transitions", "pawl.parked", "pawl.dead_letters"} {
 		if rows := count(t, url, table); rows != 0 {
-			t.Errorf("%d rows are left in %s", rows, table)
+			t.Errorf("the demo left %d rows in %s", rows, table)
 		}
 	}
 	if topics := topics(t, brokers); len(topics) != 0 {
-		t.Errorf("topics %v are left", topics)
+		t.Errorf("the demo left topics %v", topics)
 	}
 	if _, _, err := execute(t, "migrate", "down", "--database-url", url); err != nil {
 		t.Fatal(err)
@@ -76,12 +76,12 @@ func TestWorker(t *testing.T) {
 	if _, _, err := execute(t, "produce", "--orders=50", "--brokers", brokers); err != nil {
 		t.Fatal(err)
 	}
-	// Most of the 50; faults keep some away.
+	// Most of the 50; faults stop some from being placed.
 	runWorkerUntil(t, brokers, url, `SELECT count(*) >= 40 FROM orderflow.orders`)
 }
 
-// TestProduceAndTopic checks that the demo refuses a topic that is there, for it
-// can't tell what the records in it have to become.
+// TestProduceAndTopic checks that the demo rejects an existing topic, because
+// it does not know what to expect of the records in it.
 func TestProduceAndTopic(t *testing.T) {
 	brokers, url := servers(t)
 	stdout, _, err := execute(t, "produce", "--orders=10", "--topic=taken", "--brokers", brokers)
@@ -90,40 +90,40 @@ func TestProduceAndTopic(t *testing.T) {
 	}
 	_, _, err = execute(t, "demo", "--topic=taken", "--brokers", brokers, "--database-url", url)
 	if err == nil || !strings.Contains(err.Error(), `"taken"`) {
-		t.Errorf("demo on a topic that is there: %v, want an error that names it", err)
+		t.Errorf("demo on an existing topic: %v, want an error that names the topic", err)
 	}
 }
 
 func check(t *testing.T, r demo.Report, orders int) {
 	t.Helper()
 	if !r.OK || r.Lost != 0 || r.AppliedTwice != 0 || r.MovedByReplay != 0 || r.Mismatches != 0 || r.Orders != orders {
-		t.Errorf("the books don't balance: %+v", r)
+		t.Errorf("the accounts do not match: %+v", r)
 	}
 	if all := r.Applied + r.Duplicate + r.Parked + r.DeadLettered + r.Lost; all != r.Produced {
-		t.Errorf("the fates of %d records are told, and %d were produced", all, r.Produced)
+		t.Errorf("the report counts %d records, but %d were produced", all, r.Produced)
 	}
 	if min(r.Applied, r.Duplicate, r.Parked, r.DeadLettered) == 0 {
-		t.Errorf("some fate does not occur: %+v", r)
+		t.Errorf("some kind of fate does not occur: %+v", r)
 	}
 	if r.Verdicts.Replay["applied"] != 0 {
-		t.Errorf("the replay has applied records: %v", r.Verdicts.Replay)
+		t.Errorf("the replay applied records: %v", r.Verdicts.Replay)
 	}
 	if r.KilledWorker.PID == 0 || len(r.KilledWorker.Partitions) == 0 {
-		t.Errorf("no worker was killed: %+v", r.KilledWorker)
+		t.Errorf("the demo killed no worker: %+v", r.KilledWorker)
 	}
 }
 
-// parse reads the last line of standard output.
+// parse parses the last line of standard output.
 func parse(t *testing.T, stdout string) (r demo.Report) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &r); err != nil {
-		t.Fatalf("the last line is no JSON: %v\n%s", err, stdout)
+		t.Fatalf("the last line is not JSON: %v\n%s", err, stdout)
 	}
 	return r
 }
 
-// servers are a broker and a database as a user has them.
+// servers starts a broker and a database, as a user would have them.
 func servers(t *testing.T) (brokers, url string) {
 	t.Helper()
 	kafka, err := embedded.StartKafka(embedded.KafkaConfig{

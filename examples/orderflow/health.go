@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// serveHealth serves a worker's probes until stop is called. The address is
-// taken before it returns, so that one that can't be had is an error at once.
+// serveHealth serves a worker's probes until stop is called. It listens before
+// it returns, so that an unusable address is an error at once.
 func serveHealth(ctx context.Context, address string, handler http.Handler, log *slog.Logger) (stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -22,12 +22,12 @@ func serveHealth(ctx context.Context, address string, handler http.Handler, log 
 	go func() {
 		defer close(done)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health is not served any more", "error", err)
+			log.Error("health endpoint failed", "error", err)
 		}
 	}()
-	log.Info("health is served", "address", listener.Addr().String())
+	log.Info("serving health", "address", listener.Addr().String())
 	return func() {
-		_ = server.Close() // the worker has stopped: nobody is kept waiting
+		_ = server.Close() // the worker has stopped, so no probe needs an answer
 		<-done
 	}, nil
 }

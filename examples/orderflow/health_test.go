@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestListen asks a worker for its health from the start to the end.
+// TestListen checks a worker's health endpoint from start to stop.
 func TestListen(t *testing.T) {
 	brokers, url := servers(t)
 	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
@@ -39,20 +39,21 @@ func TestListen(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not ready within 30s, or no progress: %d %v", status, body)
+			t.Fatalf("still not ready, or no progress, after 30s: %d %v", status, body)
 		}
 	}
 	if status, body := ask(t, "http://"+address+"/healthz"); status != http.StatusOK || body["state"] != "consuming" {
 		t.Errorf("healthz = %d %v", status, body)
 	}
-	// Another one can't have the address, and says so instead of running blindly.
+	// A second worker cannot use the same address, and must fail instead of
+	// running without probes.
 	_, _, err := execute(t, "worker", "--brokers", brokers, "--database-url", url, "--listen", address)
 	if err == nil || !strings.Contains(err.Error(), address) {
-		t.Errorf("worker on an address that is taken: %v, want an error that names it", err)
+		t.Errorf("worker on an address in use: %v, want an error that names the address", err)
 	}
 }
 
-// ask asks for a worker's health. The status is 0 if nobody answers.
+// ask requests a worker's health. The status is 0 if there is no answer.
 func ask(t *testing.T, url string) (status int, body map[string]any) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -1,12 +1,12 @@
-// Command orderflow is a complete order worker, to start one's own from, and a
-// demo of what it withstands.
+// Command orderflow is a complete order worker, meant as a starting point for
+// your own, and a demo that tests it with faults.
 //
 //	go run ./examples/orderflow            the demo; needs nothing set up
 //	go run ./examples/orderflow worker     one worker, on your servers
 //	go run ./examples/orderflow --help     all commands
 //
-// The worker is order.go, decode.go, worker.go and migrate.go, in this order.
-// The folder internal holds what only the demo needs.
+// To read the worker, start with order.go, then decode.go, worker.go and
+// migrate.go. The directory internal contains only the demo.
 package main
 
 import (
@@ -20,12 +20,12 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is main with an exit status: 1 for a failure, 130 for a Ctrl-C that cut
-// something short, as shells have it.
+// run is main with an exit status: 1 for a failure, 130 if Ctrl-C interrupted
+// something, like a shell.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the first signal asks, a second one ends the process at once
+	context.AfterFunc(ctx, stop) // after the first signal, a second one kills the process
 
 	err := rootCommand().ExecuteContext(ctx)
 	switch {

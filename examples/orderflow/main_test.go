@@ -9,8 +9,8 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-// TestMain lets the test's own program be the worker that the demo starts as a
-// process of its own, and kills.
+// TestMain lets the test binary act as the worker that the demo starts in a
+// separate process and kills.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		os.Exit(run())
@@ -24,7 +24,8 @@ func execute(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	return executeUntil(t.Context(), args...)
 }
 
-// executeUntil runs a command line until ctx is done, as a signal has it.
+// executeUntil runs a command line and cancels it when ctx is done, as a signal
+// would.
 func executeUntil(ctx context.Context, args ...string) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	root := rootCommand()

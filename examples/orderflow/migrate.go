@@ -30,7 +30,7 @@ func migrateUp(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// migrateDown drops all orders, and all that the framework remembers of them.
+// migrateDown drops all orders and everything the framework stores about them.
 func migrateDown(ctx context.Context, databaseURL string) error {
 	err := migrateOwn(ctx, databaseURL, func(p *goose.Provider) error {
 		_, err := p.DownTo(ctx, 0)

@@ -20,7 +20,7 @@ const (
 	OrderCancelled  statemachine.Event = "order.cancelled"
 )
 
-// Order is the state machine of an order. `orderflow graph` draws it.
+// Order is the state machine of an order. To draw it, run orderflow graph.
 var Order = statemachine.MustCompile(statemachine.Definition{
 	Name: "order", Version: 1,
 	Transitions: []statemachine.Transition{

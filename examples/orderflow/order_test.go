@@ -35,7 +35,7 @@ func TestGraph(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("graph differs from %s (-want +got); -update rewrites it:\n%s", path, diff)
+				t.Errorf("graph differs from %s (-want +got); run with -update to rewrite it:\n%s", path, diff)
 			}
 		})
 	}
@@ -47,12 +47,12 @@ func TestReadmeShowsTheGraph(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(readme), "```mermaid\n"+Order.Mermaid()+"```") {
-		t.Error("README.md does not show the graph that `orderflow graph` prints")
+		t.Error("the graph in README.md differs from the output of `orderflow graph`")
 	}
 }
 
-// TestModelAgrees compares the demo's model of an order, which shares no code
-// with the framework, with the machine: for every state and event.
+// TestModelAgrees compares the demo's model of an order with the machine, for
+// every state and event. The model shares no code with the framework.
 func TestModelAgrees(t *testing.T) {
 	wants := map[statemachine.Class]expect.Kind{
 		statemachine.Now:    expect.Applied,
@@ -83,7 +83,7 @@ func TestModelAgrees(t *testing.T) {
 	}
 }
 
-// sent makes one record an event, all about one order.
+// sent returns one record per event, all about one order.
 func sent(events []statemachine.Event) (records []traffic.Sent) {
 	for i, event := range events {
 		records = append(records, traffic.Sent{

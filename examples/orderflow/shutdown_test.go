@@ -20,15 +20,15 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// A shop is a worker's servers with orders on the topic, and what a test needs
-// to look at them.
+// A shop is a worker's servers with orders on the topic, and helpers to inspect
+// them.
 type shop struct {
 	t            *testing.T
 	brokers, url string
 	client       *kgo.Client
 }
 
-// openShop puts the traffic of some orders on the topic.
+// openShop produces the traffic of some orders to the topic.
 func openShop(t *testing.T, orders int) *shop {
 	t.Helper()
 	s := &shop{t: t}
@@ -48,19 +48,19 @@ func openShop(t *testing.T, orders int) *shop {
 	return s
 }
 
-// kept are the records of a partition that the database knows, by offset: those
-// in the history, the parked ones and the dead letters.
+// kept selects the offsets of a partition's records that the database knows:
+// those in the history, the parked records and the dead letters.
 const kept = `SELECT "offset" FROM pawl.transitions WHERE partition = $1
 	UNION SELECT "offset" FROM pawl.parked WHERE partition = $1
 	UNION SELECT "offset" FROM pawl.dead_letters WHERE partition = $1`
 
-// committed returns the offset of each partition that the group has committed.
+// committed returns the group's committed offset of each partition.
 func (s *shop) committed() map[int32]int64 {
 	s.t.Helper()
 	offsets, err := kadm.NewClient(s.client).FetchOffsets(s.t.Context(), "order-workers")
 	committed := make(map[int32]int64)
 	if errors.Is(err, kerr.GroupIDNotFound) {
-		return committed // nothing was ever committed
+		return committed // nothing was committed yet
 	}
 	if err != nil {
 		s.t.Fatal(err)
@@ -69,7 +69,7 @@ func (s *shop) committed() map[int32]int64 {
 	return committed
 }
 
-// ends returns where each partition ends.
+// ends returns the end offset of each partition.
 func (s *shop) ends() map[int32]int64 {
 	s.t.Helper()
 	offsets, err := kadm.NewClient(s.client).ListEndOffsets(s.t.Context(), "orders")
@@ -81,7 +81,7 @@ func (s *shop) ends() map[int32]int64 {
 	return ends
 }
 
-// members returns how many workers the group has.
+// members returns the number of workers in the group.
 func (s *shop) members() int {
 	s.t.Helper()
 	groups, err := kadm.NewClient(s.client).DescribeGroups(s.t.Context(), "order-workers")
@@ -91,7 +91,7 @@ func (s *shop) members() int {
 	return len(groups["order-workers"].Members)
 }
 
-// isDone tells whether the group has committed all that is on the topic.
+// isDone reports whether the group has committed the whole topic.
 func (s *shop) isDone() bool {
 	committed := s.committed()
 	for partition, end := range s.ends() {
@@ -102,7 +102,7 @@ func (s *shop) isDone() bool {
 	return true
 }
 
-// await polls until check is true.
+// await polls until check returns true.
 func (s *shop) await(what string, check func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
@@ -113,16 +113,16 @@ func (s *shop) await(what string, check func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.t.Fatalf("not within a minute: %s", what)
+			s.t.Fatalf("timed out after a minute: %s", what)
 		}
 	}
 }
 
-// A process is a worker in a process of its own.
+// A process is a worker in a separate process.
 type process struct {
 	*exec.Cmd
 
-	stderr bytes.Buffer // not to be read before it has ended
+	stderr bytes.Buffer // read it only after the process has ended
 	ended  chan struct{}
 }
 
@@ -147,12 +147,12 @@ func (s *shop) startProcess(args ...string) *process {
 	}
 	go func() {
 		defer close(p.ended)
-		_ = p.Wait() // ProcessState tells how it ended
+		_ = p.Wait() // ProcessState says how it ended
 	}()
 	return p
 }
 
-// signal asks a process to end, and the test waits for nothing.
+// signal asks a process to end and does not wait.
 func (s *shop) signal(p *process) {
 	s.t.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -160,30 +160,30 @@ func (s *shop) signal(p *process) {
 	}
 }
 
-// wait waits for the end of a process.
+// wait waits until a process ends.
 func (s *shop) wait(p *process) {
 	s.t.Helper()
 	select {
 	case <-p.ended:
 	case <-time.After(time.Minute):
-		s.t.Fatal("the worker's process goes on")
+		s.t.Fatal("the worker's process did not end")
 	}
 }
 
-// checkBooks checks that nothing was lost and nothing applied twice: each order
-// is where a worker without any trouble would have left it.
-func (s *shop) checkBooks() {
+// checkResult checks that nothing was lost and nothing was applied twice: each
+// order must be where an undisturbed worker would have left it.
+func (s *shop) checkResult() {
 	s.t.Helper()
 	var twice, astray int
 	query(s.t, s.url, `SELECT count(*) FROM (SELECT FROM pawl.transitions GROUP BY machine, entity, message_id HAVING count(*) > 1) AS d`, &twice)
 	query(s.t, s.url, `SELECT count(*) FROM orderflow.orders AS o WHERE version <> (SELECT count(*) FROM pawl.transitions WHERE entity = o.id)`, &astray)
 	if twice+astray > 0 {
-		s.t.Errorf("%d messages were applied twice, %d orders have steps without a history", twice, astray)
+		s.t.Errorf("%d messages were applied twice, %d orders have steps without history", twice, astray)
 	}
 }
 
-// offsetsKept returns how many records of a partition the database knows, and how
-// many of them at or beyond an offset.
+// offsetsKept returns how many records of a partition the database knows, and
+// how many of them are at or beyond an offset.
 func (s *shop) offsetsKept(partition int32, from int64) (all, beyond int) {
 	s.t.Helper()
 	conn, err := pgx.Connect(s.t.Context(), s.url)
@@ -198,26 +198,27 @@ func (s *shop) offsetsKept(partition int32, from int64) (all, beyond int) {
 	return all, beyond
 }
 
-// snapshot tells how many of everything the database has.
+// snapshot returns the row counts of the database.
 func (s *shop) snapshot() string {
 	return fmt.Sprintf("orders %d, history %d, parked %d, dead letters %d", count(s.t, s.url, "orderflow.orders"),
 		count(s.t, s.url, "pawl.transitions"), count(s.t, s.url, "pawl.parked"), count(s.t, s.url, "pawl.dead_letters"))
 }
 
-// finish runs a worker until all is done, and stops it.
+// finish runs a worker until the topic is consumed, and stops it.
 func (s *shop) finish() {
 	s.t.Helper()
 	p := s.startProcess()
-	s.await("the topic is consumed", s.isDone)
+	s.await("consume the topic", s.isDone)
 	s.signal(p)
 	s.wait(p)
 	if code := p.ProcessState.ExitCode(); code != 0 {
-		s.t.Errorf("the worker that finishes ends with %d:\n%s", code, &p.stderr)
+		s.t.Errorf("the last worker exited with %d:\n%s", code, &p.stderr)
 	}
-	s.checkBooks()
+	s.checkResult()
 }
 
-// undisturbed returns what a worker that nobody stops makes of the same orders.
+// undisturbed returns the snapshot after a worker consumes the same orders
+// without being stopped.
 func undisturbed(t *testing.T, orders int) string {
 	t.Helper()
 	s := openShop(t, orders)
@@ -225,32 +226,32 @@ func undisturbed(t *testing.T, orders int) string {
 	return s.snapshot()
 }
 
-// TestSignalUnderLoad stops a worker in the middle of its work: it finishes the
-// batch in hand, commits exactly that, and leaves. The next one does the rest.
+// TestSignalUnderLoad stops a busy worker: it finishes the current batch,
+// commits exactly that, and leaves the group. The next worker does the rest.
 func TestSignalUnderLoad(t *testing.T) {
 	const orders = 5000
 	s := openShop(t, orders)
 	p := s.startProcess()
-	s.await("a worker that is in the middle of it", func() bool { return len(s.committed()) > 0 })
+	s.await("the worker's first commit", func() bool { return len(s.committed()) > 0 })
 	signalled := time.Now()
 	s.signal(p)
 	s.wait(p)
 	if took := time.Since(signalled); took > 8*time.Second {
-		t.Errorf("the worker took %v to end", took)
+		t.Errorf("the worker took %v to exit", took)
 	}
 	if code := p.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("the worker ends with %d, want 0:\n%s", code, &p.stderr)
+		t.Errorf("the worker exited with %d, want 0:\n%s", code, &p.stderr)
 	}
 	if n := s.members(); n != 0 {
 		t.Errorf("the group still has %d members", n)
 	}
 	if s.isDone() {
-		t.Fatal("the worker was done before it was stopped: this tests nothing")
+		t.Fatal("the worker finished before the signal, so this run tests nothing")
 	}
 	committed := s.committed()
 	for partition := range s.ends() {
 		if _, beyond := s.offsetsKept(partition, max(0, committed[partition])); beyond > 0 {
-			t.Errorf("partition %d: %d records beyond the committed offset %d are settled: a clean stop commits all that it has done",
+			t.Errorf("partition %d: %d settled records are beyond the committed offset %d; a clean stop must commit everything it settled",
 				partition, beyond, committed[partition])
 		}
 	}
@@ -260,9 +261,10 @@ func TestSignalUnderLoad(t *testing.T) {
 	}
 }
 
-// TestSecondSignal stops a worker whose database blocks it: the first signal
-// lets it wait for the grace, the second one ends it at once. Nothing without a
-// verdict was committed, and the next worker does it all.
+// TestSecondSignal stops a worker that is blocked in the database: after the
+// first signal it waits for the grace period, after the second it ends at once.
+// It must not commit a record without a verdict, and the next worker must do
+// all the work.
 func TestSecondSignal(t *testing.T) {
 	const orders = 300
 	s := openShop(t, orders)
@@ -277,32 +279,32 @@ func TestSecondSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(ctx, `LOCK TABLE orderflow.orders IN EXCLUSIVE MODE`); err != nil { // reads go on, writes wait
+	if _, err := tx.Exec(ctx, `LOCK TABLE orderflow.orders IN EXCLUSIVE MODE`); err != nil { // reads continue, writes wait
 		t.Fatal(err)
 	}
 	p := s.startProcess()
-	s.await("a worker that waits for the lock", func() (waits bool) {
+	s.await("the worker to wait for the lock", func() (waits bool) {
 		query(t, s.url, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)`, &waits)
 		return waits
 	})
 	s.signal(p)
 	select {
 	case <-p.ended:
-		t.Fatalf("the first signal did not leave the worker its grace:\n%s", &p.stderr)
+		t.Fatalf("the worker did not wait for its grace period after the first signal:\n%s", &p.stderr)
 	case <-time.After(time.Second):
 	}
 	second := time.Now()
 	s.signal(p)
 	s.wait(p)
 	if took := time.Since(second); took > 2*time.Second {
-		t.Errorf("the worker took %v to end after the second signal", took)
+		t.Errorf("the worker took %v to exit after the second signal", took)
 	}
 	if status := p.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
-		t.Errorf("the worker ended with %v, want by the signal", p.ProcessState)
+		t.Errorf("the worker exited with %v, want death by the signal", p.ProcessState)
 	}
 	for partition, offset := range s.committed() {
 		if offset > 0 {
-			t.Errorf("partition %d was committed up to %d, and nothing is settled", partition, offset)
+			t.Errorf("partition %d is committed up to %d, but nothing is settled", partition, offset)
 		}
 	}
 	if err := tx.Rollback(ctx); err != nil {

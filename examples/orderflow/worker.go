@@ -13,10 +13,10 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// ordersTable is the worker's own table: see the folder migrations.
+// ordersTable is the worker's table; see the directory migrations.
 const ordersTable = "orderflow.orders"
 
-// A workerConfig says what a worker reads, where it keeps it, and who it is.
+// A workerConfig configures a worker.
 type workerConfig struct {
 	brokers     []string
 	databaseURL string
@@ -24,20 +24,20 @@ type workerConfig struct {
 	group       string
 	clientID    string
 
-	// sessionTimeout is how long the group waits for a worker that is not heard
-	// of before it gives its partitions to the others. 0 leaves the client's
-	// default, 45 seconds.
+	// sessionTimeout is how long the group waits for a silent worker before it
+	// gives its partitions to others. 0 means the client's default, 45 seconds.
 	sessionTimeout time.Duration
 
-	// listen is the address at which the worker's health is served; empty: not.
+	// listen is the address for the worker's health endpoints. Empty means
+	// none.
 	listen string
 
 	logger *slog.Logger
 	hooks  []consumer.Hook
 }
 
-// work runs one worker until ctx is done. It is all that it takes: any number
-// of these, in any number of processes, share the topic's partitions.
+// work runs one worker until ctx is done. Any number of workers, in any number
+// of processes, share the topic's partitions.
 func work(ctx context.Context, cfg workerConfig) error {
 	store, closeStore, err := openStore(ctx, cfg.databaseURL)
 	if err != nil {
@@ -67,7 +67,7 @@ func work(ctx context.Context, cfg workerConfig) error {
 	return worker.Run(ctx)
 }
 
-// openStore opens the store of the orders. Close it when it is done with.
+// openStore opens the store of the orders. The caller must call closeStore.
 func openStore(ctx context.Context, databaseURL string) (store *postgres.Store, closeStore func(), err error) {
 	pool, err := pgxpool.New(ctx, databaseURL)
 	if err != nil {
@@ -81,7 +81,7 @@ func openStore(ctx context.Context, databaseURL string) (store *postgres.Store, 
 	return store, pool.Close, nil
 }
 
-// client returns the options of the Kafka client. TLS and SASL would go here.
+// client returns the options of the Kafka client. Add TLS and SASL here.
 func (cfg workerConfig) client() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(cfg.brokers...),

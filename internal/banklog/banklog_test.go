@@ -43,12 +43,12 @@ var cases = testenv.Template("banklog", func(ctx context.Context, url string) er
 const partitions = 6
 
 // TestBank sends the log of a real bank's loan applications through a worker,
-// with the faults of real life, and checks that every case ends where the log
-// says; then once more from the beginning, in a new group, by the protocol of
-// KIP-848: nothing moves.
+// with faults that happen in practice, and checks that every case ends where
+// the log says. Then it replays everything in a new group with the KIP-848
+// protocol and checks that nothing changes.
 //
-// All 262,200 events and 13,087 ENDs go through real servers, a sample through
-// the embedded ones. PAWL_BANKLOG_CASES sets the number of cases.
+// With real servers it uses all 262,200 events and 13,087 ENDs, with the
+// embedded ones a sample. PAWL_BANKLOG_CASES sets the number of cases.
 func TestBank(t *testing.T) {
 	log := readBank(t)
 	machine, err := log.Machine()
@@ -63,15 +63,15 @@ func TestBank(t *testing.T) {
 	}{
 		{"by message, redelivered", versioning.ByMessage, banklog.Faults{Redelivered: 0.05}},
 		{
-			"by message, redelivered, with broken records", versioning.ByMessage,
+			"by message, redelivered, with bad records", versioning.ByMessage,
 			banklog.Faults{Redelivered: 0.05, Extra: 0.005, First: first},
 		},
 		{
-			"by version, redelivered, in disorder, with broken records", versioning.ByVersion,
+			"by version, redelivered, out of order, with bad records", versioning.ByVersion,
 			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first},
 		},
 		{
-			"by message, redelivered, in disorder, with broken records", versioning.ByMessage,
+			"by message, redelivered, out of order, with bad records", versioning.ByMessage,
 			banklog.Faults{Redelivered: 0.05, Moved: 0.05, MovedBy: 20, Extra: 0.005, First: first},
 		},
 	}
@@ -93,7 +93,7 @@ func TestBank(t *testing.T) {
 			took = b.consume(t, "replay", consumer.Consumer)
 			t.Logf("replayed in %v: %.0f records/s", took.Round(time.Millisecond), float64(b.produced)/took.Seconds())
 			if after := b.physical(t); after != before {
-				t.Errorf("the replay wrote: tables were %s, are %s", before, after)
+				t.Errorf("the replay changed the tables: digest was %s, is %s", before, after)
 			}
 		})
 	}
@@ -104,7 +104,7 @@ func readBank(t *testing.T) *banklog.Log {
 	path := filepath.Join("..", "..", "..", "shared", "data", "bpic2012.csv.gz")
 	log, err := banklog.Read("bank", path)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("the bank's event log is not at %s: this test needs it", path)
+		t.Skipf("this test needs the bank's event log, and there is none at %s", path)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func (b *bank) record(t *testing.T, partition int32, m banklog.Message) *kgo.Rec
 	}
 }
 
-// consume runs a worker of a new group until all of the topic is committed.
+// consume runs a worker in a new group until the whole topic is committed.
 func (b *bank) consume(t *testing.T, group string, protocol consumer.Protocol) time.Duration {
 	t.Helper()
 	group += "-" + b.topic
@@ -240,7 +240,7 @@ type row struct {
 	Version int64
 }
 
-// checkCases checks that every case is where the log says, by as many steps.
+// checkCases checks that every case is where the log says, after as many steps.
 func (b *bank) checkCases(t *testing.T, log *banklog.Log) {
 	t.Helper()
 	want := make(map[string]row, len(log.Cases))
@@ -250,10 +250,10 @@ func (b *bank) checkCases(t *testing.T, log *banklog.Log) {
 	b.checkRows(t, want)
 }
 
-// checkModel checks traffic in disorder whose messages carry no versions. Then a
-// case need not end where the log says: an event is taken as soon as the machine
-// allows it. It has to be where the rule on order says, for every message: moved
-// its case, parked, or a dead letter.
+// checkModel checks out-of-order traffic whose messages carry no versions. Here
+// a case need not end where the log says, because an event is applied as soon
+// as the machine allows it. Instead the model says for every message whether it
+// moved its case, was parked or became a dead letter.
 func (b *bank) checkModel(t *testing.T, machine *statemachine.Machine, lanes [][]banklog.Message) {
 	t.Helper()
 	world := model.New(machine.Definition(), versioning.ByMessage)
@@ -292,7 +292,7 @@ func (b *bank) checkCount(t *testing.T, query string, want int) {
 	}
 }
 
-// checkRows checks the cases and their history against what they have to be.
+// checkRows compares the cases and their history with want.
 func (b *bank) checkRows(t *testing.T, want map[string]row) {
 	t.Helper()
 	for what, query := range map[string]string{
@@ -316,7 +316,7 @@ func (b *bank) checkRows(t *testing.T, want map[string]row) {
 }
 
 // checkKept checks that every record that is not from the log is a dead letter,
-// and that nothing waits any more.
+// and that no record is parked.
 func (b *bank) checkKept(t *testing.T) {
 	t.Helper()
 	var dead, extra, parked int
@@ -328,12 +328,12 @@ SELECT (SELECT count(*) FROM pawl.dead_letters),
 		t.Fatal(err)
 	}
 	if dead != b.extra || extra != b.extra || parked != 0 {
-		t.Errorf("%d dead letters, %d of them extra records, %d parked; want %d, all extra, none parked", dead, extra, parked, b.extra)
+		t.Errorf("%d dead letters (%d of them extra records), %d parked; want %d dead letters, all extra records, and none parked", dead, extra, parked, b.extra)
 	}
 }
 
-// physical returns a digest of where every row lies and which transaction wrote
-// it: equal digests mean that nothing was written in between.
+// physical returns a digest of where every row is stored and which transaction
+// wrote it. If two digests are equal, nothing was written in between.
 func (b *bank) physical(t *testing.T) (digest string) {
 	t.Helper()
 	err := b.pool.QueryRow(t.Context(), `

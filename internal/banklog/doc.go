@@ -1,7 +1,7 @@
 // Package banklog reads real event logs of business processes and turns them
-// into a state machine and into messages, so that the framework can be tested
-// on input that nobody made up for it.
+// into a state machine and messages. It lets the framework be tested on input
+// that was not made up for it.
 //
-// The logs are not part of the repository. They are looked for in ../shared/data
-// beside it; tests that need them say so and skip where they are absent.
+// The logs are not in this repository. Package banklog expects them in
+// ../shared/data next to it. Tests skip, with a message, if they are missing.
 package banklog

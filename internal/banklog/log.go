@@ -12,23 +12,23 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// End is the event that closes a case, and the state that it ends in.
+// End is the event that closes a case, and the state it ends in.
 const End = "END"
 
-// A Log is an event log: cases in the order in which they begin.
+// A Log is an event log: cases in the order they begin.
 type Log struct {
 	Name  string
 	Cases []Case
 }
 
-// A Case is one run through the process.
+// A Case is one run of the process.
 type Case struct {
 	ID     string
 	Events []statemachine.Event // without End
 }
 
-// Read reads a log: lines of case, activity, lifecycle and timestamp, gzipped.
-// An error that is os.ErrNotExist says that the log is not on this machine.
+// Read reads a gzipped log with lines of case, activity, lifecycle and
+// timestamp. The error wraps os.ErrNotExist if the log is not on this machine.
 func Read(name, path string) (log *Log, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func Read(name, path string) (log *Log, err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	unzipped, err := gzip.NewReader(file)
 	if err != nil {
-		return nil, fmt.Errorf("unzip event log %s: %w", path, err)
+		return nil, fmt.Errorf("decompress event log %s: %w", path, err)
 	}
 	lines := csv.NewReader(unzipped)
 	lines.ReuseRecord = true
@@ -72,13 +72,13 @@ func (l *Log) add(cases map[string]int, id, activity, lifecycle string) {
 	l.Cases[i].Events = append(l.Cases[i].Events, event)
 }
 
-// Head returns the log's first n cases, or all of them if there are fewer.
+// Head returns the first n cases of the log, or all of them if there are fewer.
 func (l *Log) Head(n int) *Log {
 	return &Log{Name: l.Name, Cases: l.Cases[:min(n, len(l.Cases))]}
 }
 
-// Machine returns the machine that the log implies: a state is the last event,
-// and an event is legal in all states that it follows somewhere in the log.
+// Machine derives a machine from the log: a state is the last event, and an
+// event is legal in every state it follows somewhere in the log.
 func (l *Log) Machine() (*statemachine.Machine, error) {
 	type edge struct{ from, to string }
 	seen := make(map[edge]bool)
@@ -108,8 +108,8 @@ func (l *Log) Machine() (*statemachine.Machine, error) {
 	return statemachine.Compile(definition)
 }
 
-// transitions declares one event: once for the entities that it creates, once
-// for those that it moves.
+// transitions declares one event: a transition for the entities it creates and
+// one for the entities it moves.
 func transitions(event statemachine.Event, from []statemachine.State) (all []statemachine.Transition) {
 	to := statemachine.State(event)
 	if i := slices.Index(from, statemachine.None); i >= 0 {

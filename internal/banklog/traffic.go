@@ -9,27 +9,26 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A Message is one event of a case on its way to a topic.
+// A Message is one event of a case, to be sent to a topic.
 type Message struct {
 	Case    string
 	Event   statemachine.Event
 	ID      string
-	Version int64 // that the case has before the event
-	Extra   bool  // not from the log: broken or illegal on purpose
+	Version int64 // version of the case before the event
+	Extra   bool  // not from the log: bad on purpose
 }
 
 // Faults says what goes wrong between the producer and the topic.
 type Faults struct {
-	Redelivered float64 // the share of messages that come a second time, later
-	Moved       float64 // the share of messages that come up to MovedBy places late or early
+	Redelivered float64 // share of messages that are sent a second time, later
+	Moved       float64 // share of messages that are up to MovedBy places late or early
 	MovedBy     int
-	Extra       float64            // the share of messages, on top, that are broken or illegal
-	First       statemachine.Event // the event that creates a case, for illegal ones
+	Extra       float64            // number of bad messages, as a share of the log's messages
+	First       statemachine.Event // the event that creates a case; used to make illegal messages
 }
 
-// Traffic deals the log's messages out to partitions, by case, with all cases
-// running side by side, and applies the faults. The same arguments give the
-// same traffic.
+// Traffic assigns the log's messages to partitions by case, interleaves the
+// cases and applies the faults. The same arguments give the same traffic.
 func (l *Log) Traffic(seed uint64, partitions int, faults Faults) [][]Message {
 	random := rand.New(rand.NewPCG(seed, 0))
 	lanes := l.interleave(random, partitions)
@@ -39,8 +38,8 @@ func (l *Log) Traffic(seed uint64, partitions int, faults Faults) [][]Message {
 	return lanes
 }
 
-// interleave merges the cases of each partition at random, keeping the order of
-// every case: about a hundred cases are open at any time.
+// interleave merges the cases of each partition at random and keeps the order
+// within each case. About a hundred cases are open at any time.
 func (l *Log) interleave(random *rand.Rand, partitions int) [][]Message {
 	const open = 100
 	lanes := make([][]Message, partitions)
@@ -92,7 +91,7 @@ func (f Faults) apply(random *rand.Rand, lane []Message) []Message {
 	return sorted(at)
 }
 
-// placed is a message and its place in a partition.
+// placed is a message and its position in a partition.
 type placed struct {
 	place   float64
 	message Message
@@ -107,8 +106,8 @@ func sorted(at []placed) []Message {
 	return messages
 }
 
-// broken returns a message that no case can take: of an event that the process
-// does not have, one that can't be decoded (an empty event), or a second
+// broken returns a message that no case can apply: an event the process does
+// not have, a message that cannot be decoded (an empty event), or a second
 // creation of the case.
 func broken(m Message, first statemachine.Event, random *rand.Rand) Message {
 	m.Extra = true

@@ -9,20 +9,20 @@ import (
 	"strconv"
 )
 
-// An account is the unprivileged user that the server runs under when this
-// process is root, because PostgreSQL refuses to run as root. A nil account
-// means the user of this process.
+// An account is the unprivileged user that runs the server if this process is
+// root, because PostgreSQL refuses to run as root. A nil account means the user
+// of this process.
 type account struct {
 	uid, gid int
 }
 
-// serverAccount returns nil where this process need not change the user.
+// serverAccount returns nil if the server can run as the current user.
 func serverAccount() (*account, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // no account to change to is not an error
+		return nil, nil //nolint:nilnil // nil means the current user
 	}
 	var errs []error
-	// The account must be in the user database: initdb looks its name up.
+	// initdb looks up the account's name, so it must be in the user database.
 	for _, name := range []string{"postgres", "nobody"} {
 		a, err := lookupAccount(name)
 		if err == nil {
@@ -30,7 +30,7 @@ func serverAccount() (*account, error) {
 		}
 		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("PostgreSQL refuses to run as root and no other account was found; "+
+	return nil, fmt.Errorf("PostgreSQL refuses to run as root and there is no other account; "+
 		"create one (useradd postgres) or run as another user: %w", errors.Join(errs...))
 }
 
@@ -50,8 +50,8 @@ func lookupAccount(name string) (*account, error) {
 	return &account{uid: uid, gid: gid}, nil
 }
 
-// reachable says whether the account can get at what is in dir: every folder
-// on the way must let others through.
+// reachable checks that the account can reach dir: every directory on the path
+// must allow others to pass.
 func (a *account) reachable(dir string) error {
 	if a == nil {
 		return nil
@@ -66,7 +66,7 @@ func (a *account) reachable(dir string) error {
 			return err
 		}
 		if info.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("%s is closed to the account with uid %d, which the server runs under: %w",
+			return fmt.Errorf("the server runs as uid %[2]d, which cannot enter %[1]s: %[3]w",
 				folder, a.uid, os.ErrPermission)
 		}
 		if folder == filepath.Dir(folder) {
@@ -75,8 +75,8 @@ func (a *account) reachable(dir string) error {
 	}
 }
 
-// own gives a file to the account.
-func (a *account) own(path string) error {
+// chown makes the account the owner of a file.
+func (a *account) chown(path string) error {
 	if a == nil {
 		return nil
 	}

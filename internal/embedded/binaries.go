@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// advice is what to do where no server can be had.
+// advice is the part of an error that says how to get a server.
 const advice = "install PostgreSQL (apt-get install postgresql, dnf install postgresql-server, " +
-	"brew install postgresql) or set DATABASE_URL to a server that runs already"
+	"brew install postgresql) or set DATABASE_URL to a running server"
 
-// usualPlaces are the folders in which packages put the server's programs.
-// Where several match, the newest version wins.
+// usualPlaces lists the directories where packages install the server's
+// programs. If several match, the newest version wins.
 var usualPlaces = []string{
 	"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
-	"/usr/pgsql-*/bin",          // Red Hat, of the PostgreSQL project
+	"/usr/pgsql-*/bin",          // Red Hat, packages of the PostgreSQL project
 	"/usr/libexec/postgresql*",  // Alpine
 	"/opt/homebrew/opt/postgresql*/bin",
 	"/usr/local/opt/postgresql*/bin", // Homebrew on Intel
@@ -28,7 +28,7 @@ var usualPlaces = []string{
 	"/usr/local/pgsql/bin", // built from source
 }
 
-// binaries returns the folder that holds initdb and postgres.
+// binaries returns the directory that contains initdb and postgres.
 func (c PostgresConfig) binaries(ctx context.Context) (string, error) {
 	if c.BinDir != "" {
 		if err := checkBinDir(c.BinDir); err != nil {
@@ -43,7 +43,7 @@ func (c PostgresConfig) binaries(ctx context.Context) (string, error) {
 	}
 	dir, err := c.downloaded(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w: none is installed and none could be downloaded; %s: %w", ErrNoServer, advice, err)
+		return "", fmt.Errorf("%w: none is installed and the download failed; %s: %w", ErrNoServer, advice, err)
 	}
 	return dir, nil
 }
@@ -60,7 +60,7 @@ func installed(ctx context.Context) (string, bool) {
 
 func candidates(ctx context.Context) []string {
 	var dirs []string
-	// pg_config alone proves nothing: it comes with the client library too.
+	// pg_config is not enough: the client library installs it too.
 	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
 		dirs = append(dirs, strings.TrimSpace(string(out)))
 	}
@@ -76,12 +76,12 @@ func candidates(ctx context.Context) []string {
 func glob(pattern string) []string {
 	dirs, err := filepath.Glob(pattern)
 	if err != nil {
-		return nil // only a malformed pattern fails
+		return nil // Glob fails only on a malformed pattern
 	}
 	return dirs
 }
 
-// newestFirst orders folders by the first number in their path, the version.
+// newestFirst sorts directories by the first number in their path, the version.
 func newestFirst(dirs []string) []string {
 	slices.SortStableFunc(dirs, func(a, b string) int { return versionIn(b) - versionIn(a) })
 	return dirs
@@ -99,8 +99,8 @@ func versionIn(path string) int {
 	return n
 }
 
-// realDir returns the folder of the program that path, maybe a link, stands
-// for: initdb looks for postgres beside itself.
+// realDir resolves symlinks and returns the program's directory: initdb looks
+// for postgres next to itself.
 func realDir(path string) string {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -108,7 +108,7 @@ func realDir(path string) string {
 	return filepath.Dir(path)
 }
 
-// checkBinDir says what dir lacks to be a folder with a server's programs.
+// checkBinDir returns an error if dir lacks one of the server's programs.
 func checkBinDir(dir string) error {
 	var errs []error
 	for _, name := range []string{"initdb", "postgres"} {

@@ -22,11 +22,11 @@ func TestNewestFirst(t *testing.T) {
 func TestTempDirs(t *testing.T) {
 	t.Parallel()
 	if got := (PostgresConfig{TempDir: "/mine"}).tempDirs(); !cmp.Equal(got, []string{"/mine"}) {
-		t.Errorf("a configured folder: %q", got)
+		t.Errorf("with TempDir set: %q", got)
 	}
 	for _, dir := range (PostgresConfig{Durable: true}).tempDirs() {
 		if dir == memoryDir {
-			t.Errorf("durable data is put into memory, %s", dir)
+			t.Errorf("a durable server would keep its data in memory, in %s", dir)
 		}
 	}
 }

@@ -10,56 +10,57 @@ import (
 
 const defaultMaxConnections = 200
 
-// PostgresConfig says what server to run. The zero value runs the server
-// found on the machine, or downloads one, and favours speed over safety: its
-// data is lost if the machine, not just the server, crashes.
+// PostgresConfig configures the server. The zero value runs the server
+// installed on the machine, or downloads one. It prefers speed to safety: data
+// is lost if the machine crashes, but not if only the server does.
 type PostgresConfig struct {
-	// Durable makes the server keep what it has committed whatever happens,
-	// as one in production does (fsync, full_page_writes). Without it the
-	// server still keeps its data when it is killed and restarted.
+	// Durable keeps committed data through any crash, as in production (fsync,
+	// full_page_writes). Without it, data still survives if the server is
+	// killed and restarted.
 	Durable bool
 
-	// MaxConnections is how many connections the server takes. Zero or less
-	// means 200.
+	// MaxConnections is the maximum number of connections. Zero or less means
+	// 200.
 	MaxConnections int
 
-	// Settings are further server settings, as in postgresql.conf. They win
-	// over those that the package makes, the listening address included.
+	// Settings are additional server settings, as in postgresql.conf. They
+	// override the settings this package makes, including the listen address.
 	Settings map[string]string
 
-	// TempDir is where the directory for the server's data is made. When
-	// running as root it must be reachable for other users. Empty means
-	// memory, /dev/shm, where the server is not Durable and there is a
-	// gigabyte free, and else os.TempDir or, if other users cannot reach
-	// that, /tmp or /var/tmp.
+	// TempDir is where the data directory is created. If this process is root,
+	// other users must be able to reach it. Empty means /dev/shm, which is
+	// memory, if the server is not Durable and a gigabyte is free there;
+	// otherwise os.TempDir or, if other users cannot reach that, /tmp or
+	// /var/tmp.
 	TempDir string
 
-	// BinDir is the folder that holds initdb and postgres. Empty means that
-	// they are searched for: where pg_config says, where Debian, Red Hat,
-	// Homebrew and Postgres.app put them, in PATH, and then downloaded.
+	// BinDir is the directory that contains initdb and postgres. If it is
+	// empty, the package looks where pg_config says, where Debian, Red Hat,
+	// Homebrew and Postgres.app install them, and in PATH, and then downloads
+	// them.
 	BinDir string
 
-	// Download skips the search and uses downloaded programs only. They are
+	// Download skips the search and uses only downloaded programs. They are
 	// downloaded once and kept in CacheDir. BinDir must be empty.
 	Download bool
 
-	// CacheDir is where downloaded programs are kept. Empty means a folder of
-	// the user's cache directory or, for root, of /var/cache.
+	// CacheDir is where downloaded programs are kept. Empty means a directory
+	// below the user's cache directory or, for root, below /var/cache.
 	CacheDir string
 
-	// DownloadURL is the Maven repository to download from, for instance a
-	// mirror. Empty means the one that the library embedded-postgres uses.
+	// DownloadURL is the Maven repository to download from, for example a
+	// mirror. Empty means the default of the library embedded-postgres.
 	DownloadURL string
 }
 
 func (c PostgresConfig) validate() error {
 	if c.BinDir != "" && c.Download {
-		return fmt.Errorf("embedded.PostgresConfig: BinDir is %q and Download is set; set one of them", c.BinDir)
+		return fmt.Errorf("embedded.PostgresConfig: BinDir is %q and Download is set; set only one of them", c.BinDir)
 	}
 	return nil
 }
 
-// tempDirs returns where the data directory may be made, best first.
+// tempDirs returns candidates for the data directory's parent, best first.
 func (c PostgresConfig) tempDirs() []string {
 	if c.TempDir != "" {
 		return []string{c.TempDir}
@@ -71,7 +72,7 @@ func (c PostgresConfig) tempDirs() []string {
 	return dirs
 }
 
-// serverArgs returns the command line for a server on the given data and port.
+// serverArgs returns the arguments for a server with this data and port.
 func (c PostgresConfig) serverArgs(data string, port int) []string {
 	settings := c.settings(port)
 	args := []string{"-D", data}
@@ -92,11 +93,11 @@ func (c PostgresConfig) settings(port int) map[string]string {
 		"log_checkpoints":         "off",
 	}
 	if !c.Durable {
-		// synchronous_commit stays on: without fsync it costs next to nothing,
-		// and with it a killed server loses no commit.
+		// Keep synchronous_commit on: without fsync it costs almost nothing,
+		// and with it no commit is lost if the server is killed.
 		s["fsync"] = "off"
 		s["full_page_writes"] = "off"
-		s["max_wal_size"] = "256MB" // it may be memory that the log fills
+		s["max_wal_size"] = "256MB" // the WAL may be stored in memory
 	}
 	maps.Copy(s, c.Settings)
 	return s

@@ -6,18 +6,18 @@ import (
 	"fmt"
 )
 
-// Backup takes a base backup of the running server, with pg_basebackup. The backup is a
-// server of its own, with the same configuration and password, that does not run yet:
-// Restart restores it. The caller closes both.
+// Backup takes a base backup of the running server with pg_basebackup. The
+// result is a separate server with the same configuration and password that is
+// not running yet; Restart starts it. The caller must close both.
 func (s *Postgres) Backup(ctx context.Context) (*Postgres, error) {
 	return s.copy(ctx, "take a base backup")
 }
 
-// Standby starts a standby that follows the running server: it can be read and, once it
-// is promoted, written. The caller closes both.
+// Standby starts a standby of the running server. It can be read and, once
+// promoted, written. The caller must close both.
 //
-// Replication is asynchronous, unless the server's setting synchronous_standby_names
-// says otherwise.
+// Replication is asynchronous unless the server's synchronous_standby_names
+// setting says otherwise.
 func (s *Postgres) Standby(ctx context.Context) (*Postgres, error) {
 	standby, err := s.copy(ctx, "start a standby", "--write-recovery-conf")
 	if err != nil {
@@ -29,7 +29,7 @@ func (s *Postgres) Standby(ctx context.Context) (*Postgres, error) {
 	return standby, nil
 }
 
-// copy makes another server of what the running one holds.
+// copy creates another server from the running one's data.
 func (s *Postgres) copy(ctx context.Context, what string, args ...string) (*Postgres, error) {
 	ctx, cancel := withDeadline(ctx, startTimeout)
 	defer cancel()

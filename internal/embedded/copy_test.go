@@ -10,12 +10,12 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-// startWithRow starts a server that has a table with one row.
+// startWithRow starts a server with a table that has one row.
 func startWithRow(t *testing.T) *embedded.Postgres {
 	t.Helper()
 	server := start(t, embedded.PostgresConfig{})
 	if _, err := exec.LookPath(filepath.Join(server.BinDir(), "pg_basebackup")); err != nil {
-		t.Skipf("copies are made with pg_basebackup: %v", err)
+		t.Skipf("this test needs pg_basebackup: %v", err)
 	}
 	mustExec(t, server, `CREATE TABLE rows AS SELECT 1 AS n`)
 	return server

@@ -1,16 +1,16 @@
-// Package embedded runs what a worker needs, PostgreSQL and a Kafka broker,
-// inside or under the current process, so that an example or a test starts on
-// a machine where nothing has been set up.
+// Package embedded runs PostgreSQL and a Kafka broker for examples and tests on
+// machines where neither has been set up.
 //
 // [StartPostgres] runs a real PostgreSQL server on loopback with its data in a
-// temporary directory. It uses the server installed on the machine and, where
-// there is none, downloads one. It works as root too, which PostgreSQL itself
-// refuses: the server then runs under an unprivileged account.
+// temporary directory. It uses the server installed on the machine or, if there
+// is none, downloads one. It works as root too: PostgreSQL refuses to run as
+// root, so the server then runs as an unprivileged user.
 //
 // [StartKafka] runs an in-process broker that speaks the Kafka protocol and
 // keeps its topics in memory.
 //
 // Neither outlives the process that started it, however that process ends: on
-// Linux the kernel stops the server when its parent dies. Elsewhere a process
+// Linux the kernel stops the server when its parent dies. On other systems a
+// process that is killed with SIGKILL leaves its server running.
 // that is killed outright leaves its server running.
 package embedded

@@ -13,11 +13,11 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// downloadVersion is the server that is downloaded.
+// downloadVersion is the server version to download.
 const downloadVersion = embeddedpostgres.V17
 
-// downloaded returns the folder with downloaded programs, downloading them
-// where they are not there yet.
+// downloaded returns the directory with the downloaded programs. It downloads
+// them if they are missing.
 func (c PostgresConfig) downloaded(ctx context.Context) (string, error) {
 	cache, err := c.cacheDir()
 	if err != nil {
@@ -28,8 +28,8 @@ func (c PostgresConfig) downloaded(ctx context.Context) (string, error) {
 	if checkBinDir(binDir) == nil {
 		return binDir, nil
 	}
-	// The library takes no context: what it does goes on in the background if
-	// ctx ends, and is there for the next start.
+	// The library takes no context. If ctx ends, the download continues in the
+	// background and the next start can use it.
 	done := make(chan error, 1)
 	go func() { done <- c.download(cache, home) }()
 	select {
@@ -43,8 +43,8 @@ func (c PostgresConfig) downloaded(ctx context.Context) (string, error) {
 	return binDir, nil
 }
 
-// cacheDir returns where downloaded programs are kept. The cache of root
-// itself would be closed to the account that the server runs under.
+// cacheDir returns where downloaded programs are kept. For root it is not
+// root's own cache directory, because the server's account cannot enter that.
 func (c PostgresConfig) cacheDir() (string, error) {
 	if c.CacheDir != "" {
 		return c.CacheDir, nil
@@ -59,8 +59,8 @@ func (c PostgresConfig) cacheDir() (string, error) {
 	return filepath.Join(dir, "pawl"), nil
 }
 
-// download puts the programs into home, whole or not at all: they are
-// extracted beside it, and the folder is then given its name.
+// download installs the programs in home atomically: it extracts them next to
+// home and renames the directory.
 func (c PostgresConfig) download(cache, home string) (err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
@@ -75,18 +75,18 @@ func (c PostgresConfig) download(cache, home string) (err error) {
 		return err
 	}
 	if err := os.Rename(extracted, home); err != nil && checkBinDir(filepath.Join(home, "bin")) != nil {
-		return err // and nobody else has put one there meanwhile
+		return err // unless another process has installed them meanwhile
 	}
 	return nil
 }
 
-// extract has the library download and unpack the programs to dir.
+// extract makes the library download and unpack the programs to dir.
 //
-// The library does so only as the first step of starting a server of its own,
-// which cannot work as root. So it is led to stop after that step: a folder
-// that looks like the data of this version, and holds nothing else, keeps it
-// from running initdb and makes its server refuse to start. What counts is
-// whether the programs are there then, not that refusal.
+// The library does so only as the first step of starting its own server, which
+// cannot work as root. A fake data directory stops it after that step: it looks
+// like a data directory of this version but is otherwise empty, so the library
+// skips initdb and its server fails to start. extract ignores that failure and
+// checks that the programs exist.
 func (c PostgresConfig) extract(scratch, dir string) error {
 	decoy := filepath.Join(scratch, "decoy")
 	if err := os.Mkdir(decoy, 0o700); err != nil {
@@ -100,7 +100,7 @@ func (c PostgresConfig) extract(scratch, dir string) error {
 	if err := checkBinDir(filepath.Join(dir, "bin")); err != nil {
 		return cmp.Or(refusal, err)
 	}
-	// The library makes folders as the umask wills; the account must get in.
+	// The library obeys the umask, but the account must be able to enter.
 	return os.Chmod(dir, 0o755)
 }
 

@@ -15,12 +15,11 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// binDirVariable tells the stand-ins for downloaded programs where the real
-// ones are.
+// binDirVariable tells the fake downloaded programs where the real ones are.
 const binDirVariable = "PAWL_TEST_BINDIR"
 
-// mirror serves a package like those that the library downloads. The programs
-// in it are shell scripts, made by
+// mirror serves a package like those the library downloads. Its programs are
+// shell scripts, made by
 //
 //	for n in initdb postgres pg_ctl; do
 //	  printf '#!/bin/sh\nexec "$PAWL_TEST_BINDIR/%s" "$@"\n' $n >bin/$n && chmod 755 bin/$n
@@ -66,7 +65,7 @@ func TestDownload(t *testing.T) {
 	for range 2 {
 		server := start(t, cfg)
 		if filepath.Dir(filepath.Dir(server.BinDir())) != cfg.CacheDir {
-			t.Errorf("programs of %s, want them below %s", server.BinDir(), cfg.CacheDir)
+			t.Errorf("the programs are in %s, want them below %s", server.BinDir(), cfg.CacheDir)
 		}
 		if err := connect(t, server).Ping(t.Context()); err != nil {
 			t.Error(err)
@@ -76,7 +75,7 @@ func TestDownload(t *testing.T) {
 		t.Errorf("downloaded %d times, want 1", n)
 	}
 	if left, _ := os.ReadDir(cfg.CacheDir); len(left) != 1 {
-		t.Errorf("the cache holds %v, want the programs alone", left)
+		t.Errorf("the cache contains %v, want only the programs", left)
 	}
 }
 
@@ -89,6 +88,6 @@ func TestDownloadFails(t *testing.T) {
 	cfg := embedded.PostgresConfig{Download: true, DownloadURL: server.URL, CacheDir: openDir(t)}
 	_, err := embedded.StartPostgres(t.Context(), cfg)
 	if !errors.Is(err, embedded.ErrNoServer) || !strings.Contains(err.Error(), "apt-get install") {
-		t.Errorf("a download that fails: %v, want ErrNoServer and what to install", err)
+		t.Errorf("failed download: %v, want ErrNoServer and a hint what to install", err)
 	}
 }

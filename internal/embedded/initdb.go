@@ -9,7 +9,7 @@ import (
 
 const superuser = "postgres"
 
-// initdb creates the server's data and its superuser, and returns the
+// initdb creates the data directory and the superuser, and returns the
 // superuser's password.
 func (s *Postgres) initdb(ctx context.Context) (password string, err error) {
 	password = rand.Text()
@@ -33,15 +33,16 @@ func (s *Postgres) initdb(ctx context.Context) (password string, err error) {
 	return password, os.Remove(s.dir.password())
 }
 
-// writePassword puts the password where only the server's account reads it.
+// writePassword writes the password to a file that only the server's account
+// can read.
 func (s *Postgres) writePassword(password string) error {
 	if err := os.WriteFile(s.dir.password(), []byte(password), 0o600); err != nil {
 		return err
 	}
-	return s.account.own(s.dir.password())
+	return s.account.chown(s.dir.password())
 }
 
-// run runs one of the server's programs to its end.
+// run runs one of the server's programs and waits for it to end.
 func (s *Postgres) run(ctx context.Context, name string, args ...string) error {
 	program := filepath.Join(s.binDir, name)
 	p, err := s.launch(program, args...)
@@ -54,13 +55,13 @@ func (s *Postgres) run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// launch starts one of the server's programs, its output going to the log.
+// launch starts one of the server's programs with its output sent to the log.
 func (s *Postgres) launch(program string, args ...string) (*process, error) {
 	log, err := os.OpenFile(s.dir.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the program has its own handle
+	defer log.Close() // the program has its own descriptor
 	p, err := spawn(command(s.account, log, s.dir.path, program, args...))
 	if err != nil {
 		return nil, &ServerError{Program: program, Err: err}

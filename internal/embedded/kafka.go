@@ -12,22 +12,22 @@ const (
 	defaultPartitions = 4
 )
 
-// KafkaConfig says what broker to run. The zero value is one broker that
-// creates a topic, of four partitions, when it is first asked for.
+// KafkaConfig configures the cluster. The zero value is one broker that creates
+// topics on first use, with four partitions.
 type KafkaConfig struct {
-	// Brokers is how many brokers the cluster has. Zero or less means one.
+	// Brokers is the number of brokers. Zero or less means one.
 	Brokers int
 
-	// Partitions is how many partitions a topic gets that is created because
-	// a client asked for it. Zero or less means four.
+	// Partitions is the number of partitions of auto-created topics. Zero or
+	// less means four.
 	Partitions int
 
-	// Topics are created at the start, each with as many partitions as it
-	// says; zero or less means Partitions.
+	// Topics maps the topics to create at the start to their numbers of
+	// partitions; zero or less means Partitions.
 	Topics map[string]int32
 
-	// Options are handed to kfake after those that the fields above make, so
-	// they win.
+	// Options are additional options for kfake. They override those derived
+	// from the fields above.
 	Options []kfake.Opt
 }
 
@@ -37,8 +37,8 @@ type Kafka struct {
 	brokers []string
 }
 
-// StartKafka starts a cluster on free ports of 127.0.0.1. It is ready when
-// StartKafka returns. The caller closes it.
+// StartKafka starts a cluster on free ports of 127.0.0.1 and returns when it is
+// ready. The caller must close it.
 func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	cluster, err := kfake.NewCluster(cfg.options()...)
 	if err != nil {
@@ -60,14 +60,14 @@ func (c KafkaConfig) options() []kfake.Opt {
 	return append(opts, c.Options...)
 }
 
-// Brokers returns the addresses to use as seed brokers.
+// Brokers returns the seed broker addresses.
 func (k *Kafka) Brokers() []string { return slices.Clone(k.brokers) }
 
-// Cluster returns the cluster itself, to inject faults into.
+// Cluster returns the underlying cluster, for fault injection.
 func (k *Kafka) Cluster() *kfake.Cluster { return k.cluster }
 
-// Close stops the cluster and forgets its topics. Closing twice does nothing.
-// It never fails; it returns an error so that a Kafka is an io.Closer.
+// Close stops the cluster and discards its topics. It can be called more than
+// once. The error is always nil; it makes Kafka an io.Closer.
 func (k *Kafka) Close() error {
 	k.cluster.Close()
 	return nil

@@ -34,7 +34,7 @@ func client(t *testing.T, cluster *embedded.Kafka, opts ...kgo.Opt) *kgo.Client 
 	return c
 }
 
-func TestKafkaCarriesRecords(t *testing.T) {
+func TestKafkaProduceAndConsume(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, embedded.KafkaConfig{})
 	c := client(t, cluster, kgo.AllowAutoTopicCreation(), kgo.ConsumeTopics("orders"))

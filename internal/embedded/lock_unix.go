@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// tryLock takes the file's lock, which ends with the process that holds it,
-// and says whether it was free.
+// tryLock takes the file's lock and reports whether it was free. The kernel
+// releases the lock when the process ends.
 func tryLock(f *os.File) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 }

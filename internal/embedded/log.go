@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// logTail is how much of a log an error carries.
+// logTail is the number of bytes of the log that an error includes.
 const logTail = 4 << 10
 
-// tail returns the end of a log. A log that cannot be read counts as empty:
-// it is wanted for an error that is reported anyway.
+// tail returns the end of a log, or "" if it cannot be read: the caller is
+// already reporting another error.
 func tail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// parentVariable makes the test program a process that starts a server, says
-// which, and then does nothing until it is killed.
+// parentVariable makes the test binary start a server, print its PID and wait
+// until it is killed.
 const parentVariable = "PAWL_TEST_PARENT"
 
 func TestMain(m *testing.M) {

@@ -14,8 +14,7 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// alive says whether a process runs. One that has ended and that nobody has
-// waited for counts as gone.
+// alive reports whether a process is running. A zombie does not count.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -34,23 +33,23 @@ func awaitGone(t *testing.T, pid int) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("process %d is still there", pid)
+			t.Fatalf("process %d is still running", pid)
 		}
 	}
 }
 
-func TestServerIsGoneAfterClose(t *testing.T) {
+func TestCloseStopsServer(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	pid := server.PID()
 	if !alive(pid) {
-		t.Fatalf("the server's process %d is not there", pid)
+		t.Fatalf("the server's process %d is not running", pid)
 	}
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if alive(pid) {
-		t.Errorf("process %d is there after Close", pid)
+		t.Errorf("process %d is still running after Close", pid)
 	}
 }
 
@@ -72,7 +71,7 @@ func TestServerDiesWithItsParent(t *testing.T) {
 	_ = parent.Process.Kill()
 	_ = parent.Wait() // it was killed
 	if err != nil || !running {
-		t.Fatalf("the parent reported %q, %v; running: %t", line, readErr, running)
+		t.Fatalf("the parent printed %q, %v; running: %t", line, readErr, running)
 	}
 	awaitGone(t, pid)
 }

@@ -14,38 +14,38 @@ import (
 )
 
 const (
-	// startTimeout bounds a start whose context has no deadline. Most of it
-	// is for a download.
+	// startTimeout limits a start whose context has no deadline. Most of it is
+	// for a download.
 	startTimeout = 5 * time.Minute
 
 	// stopTimeout is how long a server may take to stop before it is killed.
-	// PostgreSQL itself kills what is left of it after five seconds.
+	// PostgreSQL itself kills its remaining processes after five seconds.
 	stopTimeout = 10 * time.Second
 )
 
-// Postgres is a PostgreSQL server that belongs to this process. Its methods
-// may be called from several goroutines.
+// Postgres is a PostgreSQL server that belongs to this process. Its methods are
+// safe for concurrent use.
 type Postgres struct {
 	cfg     PostgresConfig
 	account *account
 	binDir  string
 	dir     *workdir
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	password string
 	port     int
 	version  string
-	server   *process // nil before the first start, as port is 0
+	server   *process // nil, and port 0, before the first start
 	closed   bool
 }
 
-// StartPostgres creates an empty server and returns when it takes connections,
-// which takes about a second. The caller closes it; if this process dies
-// first, the kernel stops the server (on Linux).
+// StartPostgres creates an empty server and returns when it accepts
+// connections, usually after about a second. The caller must close it. If this
+// process dies first, the kernel stops the server (on Linux).
 //
-// The context bounds the start only. Without a deadline the start may take
-// five minutes, for a download. An error is an [ErrNoServer] where there is no
-// server to be had, and carries a [*ServerError] where it would not start.
+// ctx limits only the start. If it has no deadline, the start may take up to
+// five minutes, for a download. The error wraps [ErrNoServer] if there is no
+// server program, and a [*ServerError] if the server did not start.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	ctx, cancel := withDeadline(ctx, startTimeout)
 	defer cancel()
@@ -59,7 +59,7 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	return s, nil
 }
 
-// newPostgres finds what a server needs and runs nothing yet.
+// newPostgres prepares a server and does not start anything yet.
 func newPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -91,8 +91,8 @@ func (s *Postgres) create(ctx context.Context) (err error) {
 	return s.startAnywhere(ctx)
 }
 
-// URL returns the connection string of the superuser for the database
-// postgres. It stays the same when the server is restarted.
+// URL returns the superuser's connection string for the database postgres. It
+// does not change when the server restarts.
 func (s *Postgres) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,14 +114,14 @@ func (s *Postgres) url() string {
 func (s *Postgres) Version() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	version, _, _ := strings.Cut(s.version, " ") // distributions add their name
+	version, _, _ := strings.Cut(s.version, " ") // distributions append their name
 	return version
 }
 
-// BinDir returns the folder that the server's programs came from.
+// BinDir returns the directory of the server's programs.
 func (s *Postgres) BinDir() string { return s.binDir }
 
-// PID returns the process id of the server, or 0 while it is not running.
+// PID returns the process ID of the server, or 0 if it is not running.
 func (s *Postgres) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,9 +131,9 @@ func (s *Postgres) PID() int {
 	return s.server.cmd.Process.Pid
 }
 
-// Kill stops the server as a crash would: every connection breaks, nothing is
-// written down, and the next start recovers from the log. It returns when the
-// server is gone. Killing a server that is not running does nothing.
+// Kill stops the server as a crash would: all connections break, nothing is
+// flushed, and the next start recovers from the WAL. It returns when the server
+// is gone. It does nothing if the server is not running.
 func (s *Postgres) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,9 +144,9 @@ func (s *Postgres) Kill() error {
 	return nil
 }
 
-// Restart starts the server again on the same data and port, and returns when
-// it takes connections. A server that is running is killed first; one that has
-// not run yet gets a port.
+// Restart restarts the server on the same data and port, and returns when it
+// accepts connections. It kills a running server first. A server that has not
+// run yet gets a port.
 func (s *Postgres) Restart(ctx context.Context) error {
 	ctx, cancel := withDeadline(ctx, startTimeout)
 	defer cancel()
@@ -165,7 +165,7 @@ func (s *Postgres) Restart(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the server and removes its data. Closing twice does nothing.
+// Close stops the server and removes its data. It can be called more than once.
 func (s *Postgres) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,12 +175,12 @@ func (s *Postgres) Close() error {
 	s.closed = true
 	s.stop()
 	if err := s.dir.remove(); err != nil {
-		return fmt.Errorf("remove the data of PostgreSQL; delete %s by hand: %w", s.dir.path, err)
+		return fmt.Errorf("remove the data of PostgreSQL: %[2]w; delete %[1]s by hand", s.dir.path, err)
 	}
 	return nil
 }
 
-// stop ends the server in the way that PostgreSQL calls immediate.
+// stop does an immediate shutdown, in PostgreSQL's terms.
 func (s *Postgres) stop() {
 	if s.server == nil || s.server.ended() {
 		return
@@ -190,7 +190,7 @@ func (s *Postgres) stop() {
 	s.server.stop(ctx, syscall.SIGQUIT)
 }
 
-// withDeadline bounds ctx by a timeout where it has no deadline of its own.
+// withDeadline adds a timeout to ctx unless it has a deadline.
 func withDeadline(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)

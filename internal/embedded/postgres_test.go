@@ -36,7 +36,7 @@ func connect(t *testing.T, server *embedded.Postgres) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // it may be broken by then
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // it may be broken
 	return conn
 }
 
@@ -84,7 +84,7 @@ func TestStartPostgresSettings(t *testing.T) {
 	}
 }
 
-func TestPostgresWantsItsPassword(t *testing.T) {
+func TestPostgresRequiresPassword(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	config, err := pgx.ParseConfig(server.URL())
@@ -94,7 +94,7 @@ func TestPostgresWantsItsPassword(t *testing.T) {
 	config.Password = "guessed"
 	var refusal *pgconn.PgError
 	if _, err := pgx.ConnectConfig(t.Context(), config); !errors.As(err, &refusal) || refusal.Code != "28P01" {
-		t.Errorf("a wrong password: %v, want SQLSTATE 28P01", err)
+		t.Errorf("connect with a wrong password: %v, want SQLSTATE 28P01", err)
 	}
 }
 
@@ -109,10 +109,10 @@ func TestRestartKeepsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	if pid := server.PID(); pid != 0 {
-		t.Errorf("a killed server has pid %d, want 0", pid)
+		t.Errorf("PID of a killed server is %d, want 0", pid)
 	}
 	if err := conn.Ping(t.Context()); err == nil {
-		t.Error("a connection outlived the server")
+		t.Error("the connection works after the server was killed")
 	}
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -134,11 +134,11 @@ func TestRestartOfRunningServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := server.PID(); after == before || after == 0 {
-		t.Errorf("pid %d after a restart of %d", after, before)
+		t.Errorf("restart did not start a new process: pid %d, before %d", after, before)
 	}
 }
 
-func TestRestartOnTakenPort(t *testing.T) {
+func TestRestartOnPortInUse(t *testing.T) {
 	t.Parallel()
 	server := start(t, embedded.PostgresConfig{})
 	config, err := pgx.ParseConfig(server.URL())
@@ -154,13 +154,13 @@ func TestRestartOnTakenPort(t *testing.T) {
 	}
 	var failure *embedded.ServerError
 	if err := server.Restart(t.Context()); !errors.As(err, &failure) {
-		t.Errorf("restart on a taken port: %v, want a ServerError", err)
+		t.Errorf("restart on a port in use: %v, want a ServerError", err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.Restart(t.Context()); err != nil {
-		t.Errorf("restart on the port when it was free again: %v", err)
+		t.Errorf("restart on the port after it was freed: %v", err)
 	}
 }
 
@@ -189,15 +189,15 @@ func TestCloseRemovesData(t *testing.T) {
 	}
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) > 0 {
-		t.Errorf("left after close: %v, %v", left, err)
+		t.Errorf("files left after Close: %v, %v", left, err)
 	}
 }
 
-// openDir returns a temporary folder that every user can reach, which
-// t.TempDir is not.
+// openDir returns a temporary directory that every user can enter. t.TempDir
+// does not allow that.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pawl-test-") //nolint:usetesting // t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("/tmp", "pawl-test-") //nolint:usetesting // other users cannot enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,10 +222,10 @@ func TestStartFailureCarriesLog(t *testing.T) {
 		t.Fatalf("start with a bad setting: %v, want a ServerError", err)
 	}
 	if filepath.Base(failure.Program) != "postgres" || !strings.Contains(failure.Log, "work_mem") {
-		t.Errorf("the error does not name program and setting: %v", err)
+		t.Errorf("the error does not name the program and the setting: %v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
-		t.Errorf("left after the failure: %v", left)
+		t.Errorf("files left after a failed start: %v", left)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestNoServer(t *testing.T) {
 	t.Parallel()
 	_, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{BinDir: t.TempDir()})
 	if !errors.Is(err, embedded.ErrNoServer) {
-		t.Errorf("start from an empty folder: %v, want ErrNoServer", err)
+		t.Errorf("start from an empty directory: %v, want ErrNoServer", err)
 	}
 }
 

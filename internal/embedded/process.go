@@ -8,17 +8,17 @@ import (
 	"syscall"
 )
 
-// A process is a program that was started and is being waited for.
+// A process is a running program that a goroutine waits for.
 type process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed once the program has ended and err is set
+	done chan struct{} // closed when the program has ended and err is set
 	err  error
 }
 
 // spawn starts cmd and waits for it in the background.
 //
-// The kernel ends the program when the thread that started it ends, so one
-// thread is kept for both, as long as the program runs.
+// The kernel kills the program when the thread that started it ends, so spawn
+// locks one thread for both as long as the program runs.
 func spawn(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
@@ -39,8 +39,8 @@ func spawn(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// wait waits until the program has ended. If ctx ends first the program is
-// killed.
+// wait waits until the program has ended. If ctx is done first, it kills the
+// program.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -51,23 +51,23 @@ func (p *process) wait(ctx context.Context) error {
 	}
 }
 
-// kill ends the program at once and waits until it is gone.
+// kill kills the program and waits until it is gone.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // fails only if the program has ended already
+	_ = p.cmd.Process.Kill() // fails only if the program has already ended
 	<-p.done
 }
 
-// stop asks the program to end by sig and kills it if ctx ends first.
+// stop sends sig to the program, and kills it if ctx is done first.
 func (p *process) stop(ctx context.Context, sig syscall.Signal) {
 	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.kill() // it has ended already, or the system has no such signal
+		p.kill() // it has already ended, or the system has no such signal
 		return
 	}
-	_ = p.wait(ctx) // how it ended says nothing more
+	_ = p.wait(ctx) // how it ended does not matter
 }
 
-// while returns a context that ends when the program does: whatever else
-// listens where the program was to listen may never answer.
+// while returns a context that is canceled when the program ends. Without it a
+// client could wait forever for another process that listens on the port.
 func (p *process) while(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -89,11 +89,11 @@ func (p *process) ended() bool {
 	}
 }
 
-// command makes a command that runs as the account and writes to log.
+// command returns a command that runs as the account and writes to log.
 func command(a *account, log *os.File, dir, program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...) //nolint:noctx // it lives longer than the call that starts it
+	cmd := exec.Command(program, args...) //nolint:noctx // the program outlives the call that starts it
 	cmd.Dir = dir
-	// A fixed time zone spares initdb the search for the machine's.
+	// A fixed time zone saves initdb the search for the machine's.
 	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes(a)

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// portTries is how often a free port is looked for: another program may
-	// take it between the look and the server's own claim.
+	// portTries is how many free ports to try: another program may take the
+	// port between the check and the server's bind.
 	portTries = 5
 
-	// readyEvery is how long to wait between two tries to connect.
+	// readyEvery is the time between attempts to connect.
 	readyEvery = 5 * time.Millisecond
 )
 
 var errEnded = errors.New("the server ended while it was starting")
 
-// startAnywhere starts the server on a free port, and on another where that
-// was taken in the meantime.
+// startAnywhere starts the server on a free port, and retries on another port
+// if that was taken meanwhile.
 func (s *Postgres) startAnywhere(ctx context.Context) error {
 	var errs []error
 	for range portTries {
@@ -37,13 +37,13 @@ func (s *Postgres) startAnywhere(ctx context.Context) error {
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil || portIsFree(port) {
-			break // the port was not the reason
+			break // the port was not the cause
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// startOn starts the server on the port and waits until it takes connections.
+// startOn starts the server on the port and waits until it accepts connections.
 func (s *Postgres) startOn(ctx context.Context, port int) error {
 	program := filepath.Join(s.binDir, "postgres")
 	p, err := s.launch(program, s.cfg.serverArgs(s.dir.data(), port)...)
@@ -58,8 +58,8 @@ func (s *Postgres) startOn(ctx context.Context, port int) error {
 	return nil
 }
 
-// awaitReady waits until the server lets the superuser in. The password is
-// its own, so no other server on the port is taken for it.
+// awaitReady waits until the superuser can log in. The password is unique, so
+// another server on the port is not mistaken for this one.
 func (s *Postgres) awaitReady(ctx context.Context) error {
 	alive, cancel := s.server.while(ctx)
 	defer cancel()
@@ -74,13 +74,13 @@ func (s *Postgres) awaitReady(ctx context.Context) error {
 		case <-s.server.done:
 			return fmt.Errorf("%w: %w", errEnded, s.server.err)
 		case <-ctx.Done():
-			return fmt.Errorf("%w before the server took connections: %w", ctx.Err(), err)
+			return fmt.Errorf("%w before the server accepted connections: %w", ctx.Err(), err)
 		case <-tick.C:
 		}
 	}
 }
 
-// ping connects once and notes which version answers.
+// ping connects once and saves the server's version.
 func (s *Postgres) ping(ctx context.Context) error {
 	conn, err := pgconn.Connect(ctx, s.url())
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *Postgres) ping(ctx context.Context) error {
 	return conn.Close(ctx)
 }
 
-// freePort returns a port that nobody listened on a moment ago.
+// freePort returns a port that was free a moment ago.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,15 +4,15 @@ import "syscall"
 
 const (
 	// memoryDir is a file system in memory. Creating a database there is ten
-	// times as fast as on a disk: it is a matter of making 300 files.
+	// times as fast as on disk, because initdb creates 300 files.
 	memoryDir = "/dev/shm"
 
-	// memoryNeeded is what must be free there. Containers often have but
-	// 64 MB; a server takes 50 MB and what its log and its tables grow to.
+	// memoryNeeded is how many bytes must be free there. Containers often have
+	// only 64 MB; a server needs 50 MB plus its WAL and its tables.
 	memoryNeeded = 1 << 30
 )
 
-// roomInMemory says whether a server's data can be kept in memoryDir.
+// roomInMemory reports whether memoryDir has room for a server's data.
 func roomInMemory() bool {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(memoryDir, &fs); err != nil {
@@ -21,9 +21,9 @@ func roomInMemory() bool {
 	return fs.Bavail*uint64(fs.Bsize) >= memoryNeeded
 }
 
-// attributes makes the program run as the account, out of reach of a Ctrl-C
-// at the terminal, which is for the parent to handle, and shut down at once
-// when its parent dies.
+// attributes makes the program run as the account, in its own process group so
+// that Ctrl-C reaches only the parent, and makes the kernel shut it down at
+// once when its parent dies.
 func attributes(a *account) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 	if a != nil {

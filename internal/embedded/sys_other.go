@@ -4,10 +4,10 @@ package embedded
 
 import "syscall"
 
-// memoryDir is a file system in memory, which there is only on Linux.
+// memoryDir is a file system in memory. Only Linux has one.
 const memoryDir = ""
 
 func roomInMemory() bool { return false }
 
-// attributes adds nothing where there are neither accounts nor signals.
+// attributes returns nothing on systems without accounts and signals.
 func attributes(*account) *syscall.SysProcAttr { return nil }

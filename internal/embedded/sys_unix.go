@@ -4,13 +4,13 @@ package embedded
 
 import "syscall"
 
-// memoryDir is a file system in memory, which there is only on Linux.
+// memoryDir is a file system in memory. Only Linux has one.
 const memoryDir = ""
 
 func roomInMemory() bool { return false }
 
-// attributes makes the program run as the account, out of reach of a Ctrl-C
-// at the terminal, which is for the parent to handle.
+// attributes makes the program run as the account, in its own process group so
+// that Ctrl-C reaches only the parent.
 func attributes(a *account) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if a != nil {

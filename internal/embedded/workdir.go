@@ -12,15 +12,15 @@ const (
 	lockName      = "lock"
 )
 
-// A workdir is the temporary folder of one server: its data, its log, and a
-// lock by which others see that its owner is alive.
+// A workdir is the temporary directory of one server. It holds the data, the
+// log and a lock file that shows whether the owner is alive.
 type workdir struct {
 	path string
-	lock *os.File // held until the folder is removed
+	lock *os.File // held until the directory is removed
 }
 
-// newWorkdir makes a folder that the account can reach, in the first of
-// parents that allows it. Folders there whose owner was killed are removed.
+// newWorkdir creates a directory that the account can reach, in the first of
+// parents that works. It also removes directories there whose owner was killed.
 func newWorkdir(a *account, parents []string) (*workdir, error) {
 	var errs []error
 	for _, parent := range parents {
@@ -31,7 +31,7 @@ func newWorkdir(a *account, parents []string) (*workdir, error) {
 		}
 		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("make a folder for the server's data; set TMPDIR to one that is open to all users: %w",
+	return nil, fmt.Errorf("create a directory for the server's data; set TMPDIR to one that all users can enter: %w",
 		errors.Join(errs...))
 }
 
@@ -50,8 +50,8 @@ func makeWorkdir(a *account, parent string) (*workdir, error) {
 	return w, nil
 }
 
-// prepare lets the account pass through the folder and gives it one of its
-// own for the data. The folder itself stays closed to its writes.
+// prepare lets the account enter the directory and creates a subdirectory that
+// it owns, for the data. The account cannot write to the directory itself.
 func (w *workdir) prepare(a *account) error {
 	if err := os.Chmod(w.path, 0o711); err != nil {
 		return err
@@ -59,22 +59,22 @@ func (w *workdir) prepare(a *account) error {
 	if err := os.Mkdir(w.data(), 0o700); err != nil {
 		return err
 	}
-	if err := a.own(w.data()); err != nil {
+	if err := a.chown(w.data()); err != nil {
 		return err
 	}
-	return w.hold()
+	return w.takeLock()
 }
 
-// hold takes the lock. The file gets its name when it is locked, so a folder
-// that is seen with a free lock has no owner any more.
-func (w *workdir) hold() error {
+// takeLock takes the lock. It names the file only after locking it, so a directory
+// whose lock is free has no owner.
+func (w *workdir) takeLock() error {
 	f, err := os.CreateTemp(w.path, "locking-")
 	if err != nil {
 		return err
 	}
 	w.lock = f
 	if !tryLock(f) {
-		return nil // a system without such locks: the folder has none
+		return nil // the system has no such locks
 	}
 	return os.Rename(f.Name(), filepath.Join(w.path, lockName))
 }
@@ -83,7 +83,7 @@ func (w *workdir) data() string     { return filepath.Join(w.path, "data") }
 func (w *workdir) password() string { return filepath.Join(w.path, "password") }
 func (w *workdir) log() string      { return filepath.Join(w.path, "server.log") }
 
-// remove deletes the folder with all that is in it.
+// remove deletes the directory and its contents.
 func (w *workdir) remove() error {
 	if w.lock != nil {
 		defer w.lock.Close()
@@ -91,8 +91,8 @@ func (w *workdir) remove() error {
 	return os.RemoveAll(w.path)
 }
 
-// sweep removes the folders of servers whose owner was killed before it could
-// do so. What it fails to remove stays for the next time.
+// sweep removes the directories of servers whose owner was killed. What it
+// cannot remove stays for the next sweep.
 func sweep(parent string) {
 	for _, path := range glob(filepath.Join(parent, workdirPrefix+"*", lockName)) {
 		sweepOne(path)

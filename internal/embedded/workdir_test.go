@@ -24,7 +24,7 @@ func names(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestSweepRemovesWhatHasNoOwner(t *testing.T) {
+func TestSweepRemovesOrphans(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	owned, err := makeWorkdir(nil, dir)
@@ -51,7 +51,7 @@ func TestSweepRemovesWhatHasNoOwner(t *testing.T) {
 	}
 }
 
-func TestNewWorkdirTakesTheFirstThatWorks(t *testing.T) {
+func TestNewWorkdirUsesFirstUsableParent(t *testing.T) {
 	t.Parallel()
 	good := t.TempDir()
 	w, err := newWorkdir(nil, []string{filepath.Join(good, "missing"), good})
@@ -59,13 +59,13 @@ func TestNewWorkdirTakesTheFirstThatWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if filepath.Dir(w.path) != good {
-		t.Errorf("made %s, want it in %s", w.path, good)
+		t.Errorf("created %s, want it in %s", w.path, good)
 	}
 	if err := w.remove(); err != nil {
 		t.Error(err)
 	}
 	if _, err := newWorkdir(nil, []string{filepath.Join(good, "missing")}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no folder to be had: %v", err)
+		t.Errorf("no usable parent directory: %v", err)
 	}
 }
 
@@ -77,12 +77,12 @@ func TestReachable(t *testing.T) {
 	}
 	other := &account{uid: 12345}
 	if err := other.reachable(filepath.Join(closed, "inside")); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("a folder in a closed one: %v, want ErrPermission", err)
+		t.Errorf("a directory below a closed one: %v, want ErrPermission", err)
 	}
 	if err := other.reachable("/"); err != nil {
-		t.Errorf("the root folder: %v", err)
+		t.Errorf("the root directory: %v", err)
 	}
 	if err := (*account)(nil).reachable(closed); err != nil {
-		t.Errorf("for the user itself: %v", err)
+		t.Errorf("for the current user: %v", err)
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-// TestStandbyBehind promotes an asynchronous standby that has been cut off from its
-// primary for a while, under load. The worker finds out by itself and goes back.
+// TestStandbyBehind promotes an asynchronous standby that was disconnected from
+// its primary for a while under load. The worker must notice and go back to its
+// marks.
 func TestStandbyBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
@@ -29,10 +30,11 @@ func TestStandbyBehind(t *testing.T) {
 	w.load(time.Second)
 	w.awaitSettled()
 	worker.stop()
-	worker.wantWord(goesBack, true)
+	worker.wantLogged(goesBack, true)
 }
 
-// TestRestore restores a base backup, under a worker that runs and while it is stopped.
+// TestRestore restores a base backup, both while a worker runs and while it is
+// stopped.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	for name, running := range map[string]bool{"running": true, "stopped": false} {
@@ -44,7 +46,7 @@ func TestRestore(t *testing.T) {
 				var way way
 				store := w.open(w.poolBy(&way))
 				worker := w.run(w.config(store))
-				if marked { // else the backup does not know the group at all
+				if marked { // otherwise the backup does not know the group
 					w.load(500 * time.Millisecond)
 					w.awaitCommitted(w.produced)
 				}
@@ -63,14 +65,14 @@ func TestRestore(t *testing.T) {
 				}
 				w.awaitSettled()
 				worker.stop()
-				worker.wantWord(goesBack, true)
+				worker.wantLogged(goesBack, true)
 			})
 		}
 	}
 }
 
-// TestReadOnlyConnections leaves a worker with connections to a server that is read only,
-// while every new connection leads to one that is not.
+// TestReadOnlyConnections leaves a worker with connections to a read-only
+// server, while every new connection leads to a writable one.
 func TestReadOnlyConnections(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
@@ -87,21 +89,21 @@ func TestReadOnlyConnections(t *testing.T) {
 	w.produce(w.make(1000)...)
 	testenv.Eventually(t, soon, func() error {
 		if worker.troubles.Load() == 0 {
-			return errors.New("no trouble yet")
+			return errors.New("no failed attempt yet")
 		}
 		return nil
 	})
 	way.to(w.server)
 	troubles := worker.troubles.Load()
 	w.awaitSettled()
-	// Each list of a batch may meet it once more, on a connection of its own.
+	// Each list of a batch may fail once more, on its own connection.
 	if n := worker.troubles.Load() - troubles; n > 8 {
-		t.Errorf("it took %d more attempts that failed", n)
+		t.Errorf("%d more attempts failed", n)
 	}
 	worker.stop()
 }
 
-// load produces some 3,000 records a second for a while.
+// load produces about 3,000 records per second for a while.
 func (w *world) load(d time.Duration) {
 	w.t.Helper()
 	const tick = 20 * time.Millisecond
@@ -113,7 +115,8 @@ func (w *world) load(d time.Duration) {
 	}
 }
 
-// awaitLost waits until the group has committed what the standby has not got.
+// awaitLost waits until the group has committed offsets that the standby has
+// not received.
 func (w *world) awaitLost(standby *embedded.Postgres) {
 	w.t.Helper()
 	testenv.Eventually(w.t, soon, func() error {
@@ -123,7 +126,7 @@ func (w *world) awaitLost(standby *embedded.Postgres) {
 			w.t.Fatal(err)
 		}
 		if committed := w.committed(); committed < marked+3000 {
-			return fmt.Errorf("%d offsets committed, and the standby has marks for %d", committed, marked)
+			return fmt.Errorf("%d offsets committed, but the standby has marks for %d", committed, marked)
 		}
 		return nil
 	})

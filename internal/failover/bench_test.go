@@ -8,8 +8,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// BenchmarkReplay replays batches that are settled, alone and with a synchronous standby
-// that answers.
+// BenchmarkReplay replays settled batches, without and with a synchronous
+// standby.
 func BenchmarkReplay(b *testing.B) {
 	w := newWorld(b, true)
 	store := w.open(w.pool(w.server.URL(), nil))

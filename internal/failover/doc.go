@@ -1,8 +1,8 @@
-// Package failover has tests of workers whose PostgreSQL server is lost: a standby
-// takes over, or a backup is restored. Each test runs two servers. They take longer than
-// the others, so they need a build tag:
+// Package failover tests workers that lose their PostgreSQL server: a standby
+// takes over, or a backup is restored. Each test runs two servers, which takes
+// longer than other tests, so they need a build tag:
 //
 //	go test -tags failover ./internal/failover
 //
-// BenchmarkReplay measures what it costs that verdicts wait for a synchronous standby.
+// BenchmarkReplay measures the cost of waiting for a synchronous standby.
 package failover

@@ -23,18 +23,19 @@ import (
 // waiting counts the backends whose COMMIT waits for the standby.
 const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`
 
-// TestSilentStandby has a synchronous standby stop answering. Whatever makes a worker
-// give up a COMMIT that waits for it, the worker commits no offset: what it finds
-// settled at the next attempt is lost if the standby takes over.
+// TestSilentStandby makes a synchronous standby stop answering. Whatever makes
+// a worker give up a COMMIT that waits for the standby, the worker must not
+// commit offsets: what it finds settled in the next attempt is lost if the
+// standby takes over.
 func TestSilentStandby(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		role    string // ALTER ROLE postgres
+		role    string // for ALTER ROLE postgres
 		pool    func(*pgxpool.Config)
-		disturb func(*world) // again and again
+		disturb func(*world) // called repeatedly
 
-		// believed says that a COMMIT that was given up looks like any other. Then the
-		// offsets may be committed, and the worker has to go back.
+		// believed means that an abandoned COMMIT looks like a successful one.
+		// Then the worker may commit the offsets, and must go back later.
 		believed bool
 	}{
 		"timeout": {},
@@ -78,15 +79,15 @@ func TestSilentStandby(t *testing.T) {
 					disturbed++
 				}
 				if n := max(worker.troubles.Load(), int64(disturbed)); n < 6 {
-					return fmt.Errorf("given up %d times", n)
+					return fmt.Errorf("the worker gave up only %d times", n)
 				}
 				if w.ask(w.server, `SELECT count(*) FROM things`) == "0" {
-					return errors.New("nothing is committed, not even locally")
+					return errors.New("nothing is committed locally")
 				}
 				return nil
 			})
 			if n := w.committed(); n > 0 && !test.believed {
-				t.Errorf("%d offsets committed while the standby is silent", n)
+				t.Errorf("%d offsets were committed while the standby was silent", n)
 			}
 			w.failOver(standby)
 			w.awaitSettled()
@@ -101,8 +102,8 @@ func TestSilentStandby(t *testing.T) {
 	}
 }
 
-// TestSilentStandbyOfRedrive has an operator redrive and a worker sweep while the
-// synchronous standby is silent: neither may say that something is settled.
+// TestSilentStandbyOfRedrive runs a redrive and a sweep while the synchronous
+// standby is silent. Neither may report that a record is settled.
 func TestSilentStandbyOfRedrive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, false)
@@ -122,12 +123,12 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 		return r
 	}
 	_, err := store.Apply(t.Context(), "", []*versioning.Record{
-		record("dead", "made", errors.New("the decoder of the day")), record("waiting", "paid", nil),
+		record("dead", "made", errors.New("decoder failed")), record("waiting", "paid", nil),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.exec(w.server, `INSERT INTO things VALUES ('waiting', 'new', 1)`) // by another application
+	w.exec(w.server, `INSERT INTO things VALUES ('waiting', 'new', 1)`) // as another application would
 	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
 	if err != nil || len(letters) != 1 {
 		t.Fatalf("%d dead letters, %v; want 1", len(letters), err)

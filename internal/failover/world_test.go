@@ -39,7 +39,7 @@ const (
 	group      = "workers"
 	partitions = 3
 
-	// soon is more than anything here takes.
+	// soon is longer than anything in these tests takes.
 	soon = 45 * time.Second
 )
 
@@ -55,14 +55,14 @@ var thing = statemachine.MustCompile(statemachine.Definition{
 
 const schema = `CREATE TABLE things (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`
 
-// A world is a broker, the database servers, and what was produced.
+// A world is a broker, the database servers and the produced records.
 type world struct {
 	t        testing.TB
 	brokers  []string
 	client   *kgo.Client
 	admin    *kadm.Client
-	server   *embedded.Postgres // that holds the database
-	steps    map[string]int     // that each thing has to take
+	server   *embedded.Postgres // the current database server
+	steps    map[string]int     // expected steps by thing
 	serial   int                // of the last message
 	produced int
 }
@@ -73,7 +73,7 @@ func newWorld(t testing.TB, durable bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = kafka.Close() }) // it never fails
+	t.Cleanup(func() { _ = kafka.Close() }) // never fails
 	w := &world{t: t, brokers: kafka.Brokers(), steps: make(map[string]int)}
 	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.DefaultProduceTopic(topic))
 	if err != nil {
@@ -89,7 +89,7 @@ func newWorld(t testing.TB, durable bool) *world {
 	return w
 }
 
-// postgres closes a server when the test is over.
+// postgres registers a server to be closed at the end of the test.
 func (w *world) postgres(server *embedded.Postgres, err error) *embedded.Postgres {
 	w.t.Helper()
 	if err != nil {
@@ -103,7 +103,8 @@ func (w *world) postgres(server *embedded.Postgres, err error) *embedded.Postgre
 	return server
 }
 
-// standby starts a standby of the world's server that has all of it.
+// standby starts a standby of the current server and waits until it has caught
+// up.
 func (w *world) standby() *embedded.Postgres {
 	w.t.Helper()
 	w.needsBackups()
@@ -112,40 +113,40 @@ func (w *world) standby() *embedded.Postgres {
 	return standby
 }
 
-// needsBackups skips a test where no copy of a server can be made.
+// needsBackups skips the test if this machine cannot copy servers.
 func (w *world) needsBackups() {
 	w.t.Helper()
 	if _, err := exec.LookPath(filepath.Join(w.server.BinDir(), "pg_basebackup")); err != nil {
-		w.t.Skipf("copies of servers are made with pg_basebackup: %v", err)
+		w.t.Skipf("this test needs pg_basebackup: %v", err)
 	}
 }
 
-// caughtUp waits until the standby has all that the world's server has by now.
+// caughtUp waits until the standby has everything the current server has now.
 func (w *world) caughtUp(standby *embedded.Postgres) {
 	w.t.Helper()
 	at := w.ask(w.server, `SELECT pg_current_wal_lsn()::text`)
 	testenv.Eventually(w.t, soon, func() error {
 		if ok := w.ask(standby, `SELECT (pg_last_wal_replay_lsn() >= '`+at+`')::text`); ok != "true" {
-			return fmt.Errorf("the standby has not got to %s yet", at)
+			return fmt.Errorf("the standby has not reached %s yet", at)
 		}
 		return nil
 	})
 }
 
-// cutOff leaves the standby with what it has, until it is promoted.
+// cutOff disconnects the standby until it is promoted.
 func (w *world) cutOff(standby *embedded.Postgres) {
 	w.t.Helper()
 	w.exec(standby, `ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'`)
 	w.exec(standby, `SELECT pg_reload_conf()`)
 	testenv.Eventually(w.t, soon, func() error {
 		if n := w.ask(w.server, `SELECT count(*)::text FROM pg_stat_replication`); n != "0" {
-			return fmt.Errorf("%s standbys still follow", n)
+			return fmt.Errorf("%s standbys are still connected", n)
 		}
 		return nil
 	})
 }
 
-// waitForStandby makes the world's server wait for a standby with each COMMIT.
+// waitForStandby makes the server wait for a standby on each COMMIT.
 func (w *world) waitForStandby() {
 	w.t.Helper()
 	w.exec(w.server, `ALTER SYSTEM SET synchronous_standby_names = '*'`)
@@ -158,7 +159,7 @@ func (w *world) waitForStandby() {
 	})
 }
 
-// failOver kills the world's server and promotes the standby.
+// failOver kills the current server and promotes the standby.
 func (w *world) failOver(standby *embedded.Postgres) {
 	w.t.Helper()
 	w.kill()
@@ -180,13 +181,13 @@ func (w *world) restart(server *embedded.Postgres) {
 	}
 }
 
-// exec runs a statement that no synchronous standby is waited for.
+// exec runs a statement without waiting for a synchronous standby.
 func (w *world) exec(server *embedded.Postgres, sql string) {
 	w.t.Helper()
 	w.ask(server, sql)
 }
 
-// ask returns the first column of a statement's rows.
+// ask returns the first column of a query's rows.
 func (w *world) ask(server *embedded.Postgres, sql string) string {
 	w.t.Helper()
 	conn, err := pgx.Connect(w.t.Context(), server.URL()+"&options=-c%20synchronous_commit%3Dlocal")
@@ -205,7 +206,7 @@ func (w *world) ask(server *embedded.Postgres, sql string) string {
 	return strings.Join(answers, ",")
 }
 
-// either is the connection string for whichever of two servers can be written.
+// either returns a connection string for whichever of two servers is writable.
 func either(a, b *embedded.Postgres) string {
 	one, err := url.Parse(a.URL())
 	if err != nil {
@@ -222,8 +223,8 @@ func either(a, b *embedded.Postgres) string {
 	return one.String()
 }
 
-// A way leads to one server or another, as a name or a virtual address does.
-// Connections that there are stay where they are.
+// A way redirects new connections to one server or another, like a DNS name or
+// a virtual IP. Existing connections stay.
 type way struct{ address atomic.Value }
 
 func (w *way) to(server *embedded.Postgres) {
@@ -238,7 +239,7 @@ func (w *way) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, w.address.Load().(string))
 }
 
-// pool connects to what a connection string says.
+// pool opens a pool on a connection string.
 func (w *world) pool(url string, change func(*pgxpool.Config)) *pgxpool.Pool {
 	w.t.Helper()
 	cfg, err := pgxpool.ParseConfig(url)
@@ -256,7 +257,7 @@ func (w *world) pool(url string, change func(*pgxpool.Config)) *pgxpool.Pool {
 	return pool
 }
 
-// poolBy goes a way to the server.
+// poolBy opens a pool that connects through a way.
 func (w *world) poolBy(way *way) *pgxpool.Pool {
 	w.t.Helper()
 	way.to(w.server)
@@ -272,7 +273,7 @@ func (w *world) open(pool *pgxpool.Pool) *postgres.Store {
 	return store
 }
 
-// A worker is one that runs, and what it has said.
+// A worker is a running worker and its log.
 type worker struct {
 	t        testing.TB
 	logs     lines
@@ -281,7 +282,7 @@ type worker struct {
 	done     chan error
 }
 
-// OnTrouble counts the attempts that failed.
+// OnTrouble counts failed attempts.
 func (w *worker) OnTrouble(error, time.Duration) { w.troubles.Add(1) }
 
 func (w *world) config(store *postgres.Store) consumer.Config {
@@ -307,7 +308,7 @@ func (w *world) run(cfg consumer.Config) *worker {
 	return worker
 }
 
-// stop stops the worker, if it still runs.
+// stop stops the worker if it is running.
 func (w *worker) stop() {
 	if w.cancel == nil {
 		return
@@ -340,7 +341,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// A message is what says something about a thing.
+// message returns a record with an event for a thing.
 func (w *world) message(key string, event statemachine.Event) *kgo.Record {
 	value, err := json.Marshal(consumer.Message{Key: key, Event: event})
 	if err != nil {
@@ -353,7 +354,7 @@ func (w *world) message(key string, event statemachine.Event) *kgo.Record {
 	}
 }
 
-// make makes things, and touches each.
+// make returns records that create n things and touch each.
 func (w *world) make(n int) (records []*kgo.Record) {
 	for range n / 2 {
 		key := fmt.Sprint("thing-", len(w.steps))
@@ -371,7 +372,7 @@ func (w *world) produce(records ...*kgo.Record) {
 	w.produced += len(records)
 }
 
-// committed is the sum of the offsets that the group has committed.
+// committed returns the sum of the group's committed offsets.
 func (w *world) committed() (sum int64) {
 	w.t.Helper()
 	offsets, err := w.admin.FetchOffsets(w.t.Context(), group)
@@ -382,7 +383,7 @@ func (w *world) committed() (sum int64) {
 	return sum
 }
 
-// awaitCommitted waits until the group has committed so many records.
+// awaitCommitted waits until the group has committed that many records.
 func (w *world) awaitCommitted(want int) {
 	w.t.Helper()
 	testenv.Eventually(w.t, soon, func() error {
@@ -393,7 +394,8 @@ func (w *world) awaitCommitted(want int) {
 	})
 }
 
-// awaitSettled waits until all is committed, and the things are as they have to be.
+// awaitSettled waits until everything is committed and all things are at their
+// expected versions.
 func (w *world) awaitSettled() {
 	w.t.Helper()
 	w.awaitCommitted(w.produced)
@@ -405,7 +407,7 @@ func (w *world) awaitSettled() {
 	})
 }
 
-// things are the versions of the things, where the history agrees.
+// things returns the versions of the things whose history matches.
 func (w *world) things() map[string]int {
 	w.t.Helper()
 	text := w.ask(w.server, `
@@ -418,13 +420,13 @@ FROM things LEFT JOIN (SELECT entity, count(*) AS steps FROM pawl.transitions GR
 	return got
 }
 
-// wantWord checks that the worker has said something, or has not.
-func (w *worker) wantWord(word string, want bool) {
+// wantLogged checks whether the worker has logged something.
+func (w *worker) wantLogged(word string, want bool) {
 	w.t.Helper()
 	if got := strings.Contains(w.logs.String(), word); got != want {
-		w.t.Errorf("the log says %q: %t, want %t", word, got, want)
+		w.t.Errorf("the log contains %q: %t, want %t", word, got, want)
 	}
 }
 
-// goesBack is what a worker says that goes back to its mark.
+// goesBack is the log message of a worker that goes back to its marks.
 const goesBack = "the database has settled less than the group has committed"

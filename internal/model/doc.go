@@ -1,5 +1,5 @@
-// Package model says what must become of messages, in the plainest way that
-// there is: one message after the other, with lists and searches and nothing
-// clever. It shares no code with the framework but the types of a definition,
-// and is what tests hold the framework's answers against.
+// Package model computes the expected result of messages in the simplest
+// possible way: one message after another, with plain lists and searches. It
+// shares no code with the framework except the types of a definition. Tests
+// compare the framework's results with it.
 package model

@@ -6,8 +6,8 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// machine answers questions about a definition by looking at its transitions.
-// What takes a search it remembers.
+// machine answers questions about a definition by searching its transitions. It
+// remembers the answers of graph searches.
 type machine struct {
 	statemachine.Definition
 
@@ -45,7 +45,7 @@ func (m machine) knows(event statemachine.Event) bool {
 	return slices.ContainsFunc(m.Transitions, func(t statemachine.Transition) bool { return t.Event == event })
 }
 
-// events returns the events that are legal in a state.
+// events returns the events that are legal in state from.
 func (m machine) events(from statemachine.State) (events []statemachine.Event) {
 	for _, t := range m.Transitions {
 		if _, ok := m.fire(from, t.Event); ok && !slices.Contains(events, t.Event) {
@@ -55,7 +55,8 @@ func (m machine) events(from statemachine.State) (events []statemachine.Event) {
 	return events
 }
 
-// later reports whether an event is legal in some state that can be reached.
+// later reports whether event is legal in a state that can be reached from
+// from.
 func (m machine) later(from statemachine.State, event statemachine.Event) bool {
 	return m.remember(question{"later", from, event}, func() bool { return m.searchLater(from, event) })
 }
@@ -80,7 +81,7 @@ func (m machine) searchLater(from statemachine.State, event statemachine.Event) 
 	return false
 }
 
-// behind reports whether some path to a state takes an event.
+// behind reports whether some path to a state takes event.
 func (m machine) behind(at statemachine.State, event statemachine.Event) bool {
 	return m.remember(question{"behind", at, event}, func() bool { return m.searchBehind(at, event) })
 }

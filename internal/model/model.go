@@ -7,21 +7,21 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Message is one record: what it asks for, all or nothing.
+// A Message is one record with its changes, which apply all or nothing.
 type Message struct {
 	Origin versioning.Origin
 	ID     string
 	Parts  []Part
 }
 
-// A Part is one change that a message asks for.
+// A Part is one change of a message.
 type Part struct {
 	Key      string
 	Event    statemachine.Event
-	Expected int64 // -1: the message carries no version
+	Expected int64 // -1: the message has no expected version
 }
 
-// A Step is one step that an entity has made.
+// A Step is one step of an entity.
 type Step struct {
 	Event  statemachine.Event
 	To     statemachine.State
@@ -29,40 +29,40 @@ type Step struct {
 	Origin versioning.Origin
 }
 
-// A Fate is what the model says has become of a message.
+// A Fate is the model's verdict on a message.
 type Fate struct {
 	Verdict versioning.Verdict
 	Reason  versioning.Reason
 	Key     string // of the first part with that verdict
 }
 
-// A Waiting is a message that is parked.
+// A Waiting is a parked message.
 type Waiting struct {
 	Message
 
-	For string // the key of the entity
+	For string // the entity's key
 }
 
-// A Model is the state of the world after some messages.
+// A Model is the state of the model after some messages.
 type Model struct {
-	MaxParked int // for one entity; 0 is no bound
+	MaxParked int // per entity; 0 means no limit
 	Identity  versioning.Identity
 
 	History map[string][]Step // by key
-	Parked  []Waiting         // in the order of parking
+	Parked  []Waiting         // oldest first
 	Dead    map[versioning.Origin]Fate
 
 	machine machine
 }
 
-// New returns a world without entities.
+// New returns a model without entities.
 func New(d statemachine.Definition, identity versioning.Identity) *Model {
 	return &Model{
 		Identity: identity, History: map[string][]Step{}, Dead: map[versioning.Origin]Fate{}, machine: newMachine(d),
 	}
 }
 
-// State returns where an entity is.
+// State returns the state of an entity.
 func (m *Model) State(key string) statemachine.State {
 	steps := m.History[key]
 	if len(steps) == 0 {
@@ -71,7 +71,7 @@ func (m *Model) State(key string) statemachine.State {
 	return steps[len(steps)-1].To
 }
 
-// Deliver lets a message take effect. It must be delivered once.
+// Deliver applies a message. Deliver each message once.
 func (m *Model) Deliver(msg Message) {
 	fate, moved := m.try(msg)
 	switch {
@@ -98,8 +98,8 @@ func (m *Model) waiting(key string) (n int) {
 	return n
 }
 
-// try makes all the steps that a message asks for, or none. It returns the keys
-// of the entities that moved.
+// try makes all steps of a message, or none. It returns the keys of the
+// entities that moved.
 func (m *Model) try(msg Message) (worst Fate, moved []string) {
 	before := m.remember(msg)
 	known := m.known(msg)
@@ -134,8 +134,8 @@ func (m *Model) remember(msg Message) map[string][]Step {
 	return before
 }
 
-// known returns for each part the steps that its entity has made by messages with
-// this ID before: its own steps do not count.
+// known returns, for each part, the steps that its entity made earlier by
+// messages with this ID. The message's own steps do not count.
 func (m *Model) known(msg Message) [][]Step {
 	known := make([][]Step, len(msg.Parts))
 	for i, part := range msg.Parts {
@@ -148,8 +148,8 @@ func (m *Model) known(msg Message) [][]Step {
 	return known
 }
 
-// wake lets the messages that wait for entities try again, one after the other,
-// and begins again after each that moves something, until none does.
+// wake retries the messages that wait for these entities, one after another,
+// and starts over after each one that moves something, until none does.
 func (m *Model) wake(keys []string) {
 	for len(keys) > 0 {
 		if moved := m.release(keys[0]); len(moved) > 0 {
@@ -160,7 +160,7 @@ func (m *Model) wake(keys []string) {
 	}
 }
 
-// release goes through the messages that wait for an entity, up to the first
+// release retries the messages that wait for an entity, up to the first one
 // that moves something.
 func (m *Model) release(key string) (moved []string) {
 	for i := 0; i < len(m.Parked); i++ {

@@ -14,8 +14,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
-// cases is how many histories are drawn for each identity, where the flag
-// -rapid.checks does not say.
+// cases is the number of histories to draw for each identity, unless the flag
+// -rapid.checks is set.
 const cases = "2500"
 
 func TestMain(m *testing.M) {
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// A drawing says which histories are drawn.
+// A drawing says which histories to draw.
 type drawing struct {
 	name      string
 	identity  versioning.Identity
@@ -43,11 +43,11 @@ var drawings = []drawing{
 	{"by state", versioning.ByState, false, model.Trees()},
 }
 
-// TestFramework holds the framework against the model: whatever the machine, the
-// traffic, the borders of batches, the redeliveries and the interleaving of
-// workers, rows, history, parked records and dead letters are what the model
-// says that messages, delivered one by one and once, have to become. A case that
-// fails is shrunk, and printed with the seed that repeats it.
+// TestFramework compares the framework with the model: for any machine,
+// traffic, batch boundaries, redeliveries and interleaving of workers, the
+// rows, history, parked records and dead letters must be those that the model
+// computes from the same messages, delivered once and one by one. A failing
+// case is shrunk and printed with its seed.
 func TestFramework(t *testing.T) {
 	for _, draw := range drawings {
 		t.Run(draw.name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestFramework(t *testing.T) {
 	}
 }
 
-// A world is the framework's store, the model, and the topic between them.
+// A world is the framework's store, the model, and the topic.
 type world struct {
 	machine    *statemachine.Machine
 	store      store
@@ -68,18 +68,18 @@ type world struct {
 	partitions [][]model.Message
 }
 
-// A store is one of the framework's, and a way to look into it.
+// A store is one of the framework's stores, with a way to inspect it.
 type store interface {
 	versioningtest.Store
 
 	look(t *rapid.T) found
 }
 
-// found is what is in a store.
+// found is the content of a store.
 type found struct {
 	Rows    map[string]row // by key
 	History map[string][]model.Step
-	Parked  map[place]string // the key of the entity that it waits for
+	Parked  map[place]string // value: the key of the entity it waits for
 	Dead    map[place]model.Fate
 }
 
@@ -115,8 +115,8 @@ func newWorld(t *rapid.T, draw drawing, open func(*rapid.T, versioning.Rules) st
 }
 
 // run consumes the partitions in batches of random sizes. After a batch, its
-// offsets may be lost: then its worker, or the one that takes over, begins again
-// at a place before.
+// offsets may be lost; then the worker, or the one that takes over, starts
+// again at an earlier offset.
 func (w *world) run(t *rapid.T) {
 	next := make([]int, len(w.partitions))
 	for {
@@ -140,7 +140,7 @@ func (w *world) run(t *rapid.T) {
 	w.deliver()
 }
 
-// deliver tells the model what was in the partitions.
+// deliver delivers the partitions' messages to the model.
 func (w *world) deliver() {
 	for _, messages := range w.partitions {
 		for _, m := range messages {
@@ -155,7 +155,7 @@ func (w *world) apply(t *rapid.T, messages []model.Message) {
 	}
 }
 
-// records returns messages as the store wants them.
+// records converts messages to the store's records.
 func (w *world) records(messages []model.Message) (records []*versioning.Record) {
 	for _, m := range messages {
 		r := &versioning.Record{Origin: m.Origin}
@@ -190,7 +190,7 @@ func (w *world) check(t *rapid.T) {
 	}
 }
 
-// memory is the store in memory.
+// memory is the in-memory store.
 type memory struct{ *versioningtest.Memory }
 
 func openMemory(_ *rapid.T, rules versioning.Rules) store {

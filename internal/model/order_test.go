@@ -33,11 +33,11 @@ var withFunctions = testenv.Template("order", func(ctx context.Context, url stri
 	return errors.Join(err, conn.Close(ctx))
 })
 
-// TestOrder checks that nobody can tell how records were applied: whatever the
-// tables refuse, compute or write down, and wherever the batches end, verdicts,
-// rows, history, parked records and dead letters are those of one record a
-// transaction, in order. Each kind of table is tried alone, and then several
-// together. A case that fails is shrunk, and printed with its tables and messages.
+// TestOrder checks that batching is not observable: whatever the tables reject,
+// compute or record, and wherever batches end, the verdicts, rows, history,
+// parked records and dead letters must be the same as with one record per
+// transaction, in order. It tests each kind of table alone, and then several
+// together. A failing case is shrunk and printed with its tables and messages.
 func TestOrder(t *testing.T) {
 	pool := newOrderPool(t)
 	for _, k := range kinds {
@@ -52,8 +52,8 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// newOrderPool returns a pool with a connection for each list, on which a deadlock
-// is found soon.
+// newOrderPool returns a pool with one connection per list and a short deadlock
+// timeout.
 func newOrderPool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	config := testenv.Pool(t, withFunctions).Config()
@@ -78,8 +78,8 @@ func checkOrder(t *rapid.T, pool *pgxpool.Pool, s scenario) {
 	}
 }
 
-// difference returns the lines that only one of them has, or all where their order
-// is what differs.
+// difference returns the lines that only one side has, or all lines if only
+// their order differs.
 func difference(want, got map[string][]string) string {
 	var b strings.Builder
 	for _, section := range slices.Sorted(maps.Keys(want)) {
@@ -88,7 +88,7 @@ func difference(want, got map[string][]string) string {
 			continue
 		}
 		if slices.Equal(slices.Sorted(slices.Values(w)), slices.Sorted(slices.Values(g))) {
-			fmt.Fprintf(&b, "%s, in another order:\n  - %s\n  + %s\n", section, strings.Join(w, "\n  - "), strings.Join(g, "\n  + "))
+			fmt.Fprintf(&b, "%s, in a different order:\n  - %s\n  + %s\n", section, strings.Join(w, "\n  - "), strings.Join(g, "\n  + "))
 			continue
 		}
 		fmt.Fprintf(&b, "%s:\n", section)
@@ -112,11 +112,11 @@ func mustExec(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, sql string) {
 	}
 }
 
-// play applies the messages in batches of the given sizes, each dealt to a number
-// of connections, to tables without rows, and returns what came of it.
+// play applies the messages to empty tables, in batches of the given sizes that
+// are split over a number of connections, and returns the resulting contents.
 func (s scenario) play(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, batches []int, connections int) map[string][]string {
 	mustExec(ctx, t, pool, `DELETE FROM audit; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters;`+
-		`TRUNCATE `+strings.Join(s.tables, ", ")) // which may refer to each other
+		`TRUNCATE `+strings.Join(s.tables, ", ")) // which may reference each other
 	p := player{connections: connections}
 	var tables []postgres.Table
 	for _, name := range s.tables {
@@ -152,8 +152,8 @@ type player struct {
 	fates []versioning.Outcome // by record
 }
 
-// batch applies records, as a worker does: those of one list after the other, those
-// of different lists at the same time.
+// batch applies records as a worker does: the records of a list one after
+// another, and different lists at the same time.
 func (p *player) batch(ctx context.Context, from, size int) error {
 	lists, index, err := p.store.Split(ctx, p.records[from:from+size], p.connections)
 	if err != nil {
@@ -168,7 +168,7 @@ func (p *player) batch(ctx context.Context, from, size int) error {
 	return errors.Join(errs...)
 }
 
-// list applies records until all of them are settled.
+// list applies records until all are settled.
 func (p *player) list(ctx context.Context, list []*versioning.Record, from int, index []int) error {
 	for trouble := 0; len(list) > 0; {
 		result, err := p.store.Apply(ctx, "", list)
@@ -184,7 +184,7 @@ func (p *player) list(ctx context.Context, list []*versioning.Record, from int, 
 	return nil
 }
 
-// settle remembers verdicts. A record that was parked gets its last one late.
+// settle stores verdicts. A parked record gets its final one later.
 func (p *player) settle(result versioning.Result, from int, index []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,13 +200,13 @@ func (p *player) settle(result versioning.Result, from int, index []int) {
 	}
 }
 
-// look returns what can be seen afterwards. What has no order is sorted, and what
-// has one for each entity is so by entity.
+// look returns the observable result. It sorts what has no order, and sorts by
+// entity what has an order only within an entity.
 func (p *player) look(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, tables []string) map[string][]string {
 	found := map[string][]string{}
 	for i, o := range p.fates {
 		fate := fmt.Sprintf("#%d %s", i, o.Verdict)
-		if o.Verdict != versioning.Early { // those have a reason that changes
+		if o.Verdict != versioning.Early { // their reasons may change
 			fate += " " + string(o.Reason)
 		}
 		found["verdicts"] = append(found["verdicts"], fate)

@@ -31,8 +31,8 @@ var schema = testenv.Template("model", func(ctx context.Context, url string) err
 	return errors.Join(err, conn.Close(ctx))
 })
 
-// TestPostgres is TestFramework with PostgreSQL as the store, and one case in
-// fifty of it.
+// TestPostgres is TestFramework with PostgreSQL as the store, and a fiftieth of
+// the cases.
 func TestPostgres(t *testing.T) {
 	fewer(t, 50)
 	for _, draw := range drawings {

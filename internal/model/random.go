@@ -10,21 +10,21 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Machines draws definitions that compile: a few states and events, cycles and
-// self-transitions included.
+// Machines draws definitions that compile: a few states and events, including
+// cycles and self-transitions.
 func Machines() *rapid.Generator[statemachine.Definition] {
 	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
 		states := rapid.IntRange(1, 5).Draw(t, "states")
 		events := rapid.IntRange(1, 5).Draw(t, "events")
 		d := draft{legal: map[string]bool{}}
-		// A path to every state, and from every state to the last.
+		// A path to every state, and from every state to the last state.
 		for s := 1; s <= states; s++ {
 			d.add(t, rapid.IntRange(0, s-1).Draw(t, "from"), s, events)
 		}
 		for s := 1; s < states; s++ {
 			d.add(t, s, rapid.IntRange(s+1, states).Draw(t, "to"), events)
 		}
-		// Whatever else, cycles too, but out of the last state.
+		// More transitions, including cycles, but none out of the last state.
 		for range rapid.IntRange(0, 6).Draw(t, "more") {
 			d.add(t, rapid.IntRange(0, states-1).Draw(t, "from"), rapid.IntRange(1, states).Draw(t, "to"), events)
 		}
@@ -34,8 +34,8 @@ func Machines() *rapid.Generator[statemachine.Definition] {
 	})
 }
 
-// Trees draws definitions in which a state has one way in, and an event one
-// place: those that can tell duplicates by state.
+// Trees draws definitions in which each state has one transition into it and
+// each event has one place. They can detect duplicates by state.
 func Trees() *rapid.Generator[statemachine.Definition] {
 	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
 		d := statemachine.Definition{Name: "tree", Version: 1}
@@ -76,8 +76,8 @@ type draft struct {
 	legal       map[string]bool // "state event"
 }
 
-// add adds a transition with an event that is not legal there yet: one of the
-// common ones if it can be, so that events have several places.
+// add adds a transition with an event that is not yet legal there. It prefers
+// common events, so that events have several places.
 func (d *draft) add(t *rapid.T, from, to, events int) {
 	event := fmt.Sprint("e", rapid.IntRange(1, events).Draw(t, "event"))
 	if d.legal[fmt.Sprint(from, event)] {
@@ -88,8 +88,8 @@ func (d *draft) add(t *rapid.T, from, to, events int) {
 }
 
 // Traffic draws the messages of a few entities in one partition: walks through
-// the machine, with duplicates, swaps, gaps and strangers in between. With
-// versioned they carry the versions they expect, some of them wrong ones.
+// the machine, with duplicates, swaps, gaps and unrelated messages. If
+// versioned is true, they have expected versions, some of them wrong.
 func Traffic(d statemachine.Definition, partition int32, versioned bool) *rapid.Generator[[]Message] {
 	return rapid.Custom(func(t *rapid.T) []Message {
 		var all []Message
@@ -121,7 +121,7 @@ func walk(t *rapid.T, m machine, key string, versioned bool) (messages []Message
 	return messages
 }
 
-// disturb does to messages what producers and brokers do.
+// disturb adds the faults of producers and brokers to messages.
 func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 	for n := range rapid.IntRange(0, 10).Draw(t, "faults") {
 		if len(all) == 0 {
@@ -130,13 +130,13 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 		at := rapid.IntRange(0, len(all)-1).Draw(t, "at")
 		to := rapid.IntRange(0, len(all)-1).Draw(t, "to")
 		switch rapid.IntRange(0, 5).Draw(t, "fault") {
-		case 0: // the producer sends it a second time
+		case 0: // the producer sends it twice
 			all = slices.Insert(all, to, all[at])
-		case 1: // it comes earlier or later
+		case 1: // it arrives earlier or later
 			all[at], all[to] = all[to], all[at]
-		case 2: // it never comes
+		case 2: // it never arrives
 			all = slices.Delete(all, at, at+1)
-		case 3: // a stranger
+		case 3: // an unrelated message
 			event := statemachine.Event("stranger")
 			if rapid.Bool().Draw(t, "known") {
 				event = m.Transitions[rapid.IntRange(0, len(m.Transitions)-1).Draw(t, "transition")].Event
@@ -146,12 +146,12 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 				stranger.Expected = int64(rapid.IntRange(0, 9).Draw(t, "expected"))
 			}
 			all = slices.Insert(all, to, Message{ID: fmt.Sprint("stranger-", n), Parts: []Part{stranger}})
-		case 4: // two messages are one: both of their changes, or none
+		case 4: // merge two messages: both of their changes, or none
 			if at != to {
 				all[to].Parts = slices.Concat(all[to].Parts, all[at].Parts)
 				all = slices.Delete(all, at, at+1)
 			}
-		case 5: // another message has its ID
+		case 5: // another message with the same ID
 			other := all[rapid.IntRange(0, len(all)-1).Draw(t, "other")]
 			all = slices.Insert(all, to, Message{ID: all[at].ID, Parts: other.Parts})
 		}

@@ -11,24 +11,24 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A kind is something about a table that can tell which steps reach it, and in
-// which order. Its statements follow CREATE TABLE. $t is the table, $o the other
-// one, or the same where there is only one, $code an SQLSTATE.
+// A kind is a property of a table that can observe which steps reach it, and in
+// which order. Its statements run after CREATE TABLE. $t is the table, $o the
+// other table (or the same if there is only one), $code an SQLSTATE.
 type kind struct {
 	name string
 	ddl  string
 
-	whole bool // PostgreSQL takes it for no partitioned table
-	oops  bool // messages bring values that are none of the column's type
+	unpartitioned bool // not possible with a partitioned table
+	badValues     bool // messages contain values that are not of the column's type
 }
 
-// partitioned is the kind that CREATE TABLE itself has to know of.
+// partitioned is a kind that changes CREATE TABLE itself.
 const partitioned = "partitions"
 
 var kinds = []kind{
 	{name: "plain"},
 	{name: partitioned},
-	{name: "values of no number", oops: true},
+	{name: "values that are not numbers", badValues: true},
 	{name: "check", ddl: `ALTER TABLE $t ADD CHECK (x > 0)`},
 	{name: "check of two columns", ddl: `ALTER TABLE $t ADD CHECK (x <= y)`},
 	{name: "check of state", ddl: `ALTER TABLE $t ADD CHECK (state <> 'open' OR x > 0)`},
@@ -38,26 +38,26 @@ var kinds = []kind{
 	{name: "not null with default", ddl: `ALTER TABLE $t ALTER x SET NOT NULL, ALTER x SET DEFAULT 1`},
 	{name: "generated", ddl: `ALTER TABLE $t ADD g int GENERATED ALWAYS AS (12 / (x - 1)) STORED`},
 	{name: "index of an expression", ddl: `CREATE INDEX ON $t ((12 / (x - 1)))`},
-	{name: "unique", ddl: `ALTER TABLE $t ADD UNIQUE (x)`, whole: true},
-	{name: "unique while open", ddl: `CREATE UNIQUE INDEX ON $t (x) WHERE state = 'open'`, whole: true},
-	{name: "unique deferrable", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE`, whole: true},
-	{name: "unique deferred", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE INITIALLY DEFERRED`, whole: true},
-	{name: "unique with check", ddl: `ALTER TABLE $t ADD UNIQUE (x), ADD CHECK (y > 0)`, whole: true},
-	{name: "unique generated", ddl: `ALTER TABLE $t ADD u int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, whole: true},
-	{name: "unique by a trigger", whole: true, ddl: `
+	{name: "unique", ddl: `ALTER TABLE $t ADD UNIQUE (x)`, unpartitioned: true},
+	{name: "unique while open", ddl: `CREATE UNIQUE INDEX ON $t (x) WHERE state = 'open'`, unpartitioned: true},
+	{name: "unique deferrable", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE`, unpartitioned: true},
+	{name: "unique deferred", ddl: `ALTER TABLE $t ADD UNIQUE (x) DEFERRABLE INITIALLY DEFERRED`, unpartitioned: true},
+	{name: "unique with check", ddl: `ALTER TABLE $t ADD UNIQUE (x), ADD CHECK (y > 0)`, unpartitioned: true},
+	{name: "unique generated", ddl: `ALTER TABLE $t ADD u int GENERATED ALWAYS AS (x % 5) STORED UNIQUE`, unpartitioned: true},
+	{name: "unique by a trigger", unpartitioned: true, ddl: `
 ALTER TABLE $t ADD UNIQUE (y);
 CREATE TRIGGER sum_unique BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
-	{name: "exclusion", ddl: `ALTER TABLE $t ADD EXCLUDE USING gist (int4range(x, y) WITH &&)`, whole: true},
+	{name: "exclusion", ddl: `ALTER TABLE $t ADD EXCLUDE USING gist (int4range(x, y) WITH &&)`, unpartitioned: true},
 	{name: "foreign key to itself", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $t`},
 	{name: "foreign key to itself deferred", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $t DEFERRABLE INITIALLY DEFERRED`},
 	{name: "foreign key", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $o`},
 	{name: "foreign key deferred", ddl: `ALTER TABLE $t ADD FOREIGN KEY (parent) REFERENCES $o DEFERRABLE INITIALLY DEFERRED`},
 	{
-		name: "foreign key to a value", whole: true,
+		name: "foreign key to a value", unpartitioned: true,
 		ddl: `ALTER TABLE $t ADD UNIQUE (x); ALTER TABLE $t ADD FOREIGN KEY (y) REFERENCES $t (x)`,
 	},
 	{
-		name: "foreign key that cascades", whole: true,
+		name: "foreign key that cascades", unpartitioned: true,
 		ddl: `ALTER TABLE $t ADD UNIQUE (x); ALTER TABLE $t ADD FOREIGN KEY (y) REFERENCES $t (x) ON UPDATE CASCADE`,
 	},
 	{name: "sum", ddl: `CREATE TRIGGER sum BEFORE INSERT OR UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION add_x_to_y()`},
@@ -80,10 +80,10 @@ CREATE CONSTRAINT TRIGGER raise_late AFTER INSERT OR UPDATE ON $t DEFERRABLE INI
 FOR EACH ROW WHEN (new.x % 4 = 1) EXECUTE FUNCTION refuse('$code')`},
 }
 
-// codes are SQLSTATEs that refuse the data of a row.
+// codes are SQLSTATEs that reject a row's data.
 var codes = []string{"P0001", "ORD01", "45000", "22003", "23503", "23505", "23514", "38001", "44000"}
 
-// functions are those that kinds use, and what all cases share.
+// functions are used by kinds or shared by all cases.
 const functions = `
 CREATE DOMAIN positive AS int CHECK (value > 0);
 CREATE TABLE audit (n bigint GENERATED ALWAYS AS IDENTITY, name text, id text, op text, state text, version bigint, x int, y int, z text);
@@ -101,18 +101,18 @@ CREATE FUNCTION add_x_to_y() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	RAISE 'no' USING ERRCODE = tg_argv[0]; END $$`
 
-// A scenario is tables and what is done to them.
+// A scenario is tables and the messages for them.
 type scenario struct {
-	tables      []string // their names, which are those of their machines
+	tables      []string // also the names of their machines
 	ddl         string
 	identity    versioning.Identity
 	maxParked   int
 	messages    []message
-	batches     []int // how many messages each takes
+	batches     []int // sizes, in messages
 	connections int
 }
 
-// A message is one record, or the same one again.
+// A message is one record. It may be a redelivery.
 type message struct {
 	offset  int64
 	id      string
@@ -126,7 +126,7 @@ type change struct {
 	set        versioning.Columns
 }
 
-// thing is the definition of the machines of both tables.
+// thing is the definition of both tables' machines.
 var thing = statemachine.Definition{
 	Version: 1,
 	Transitions: []statemachine.Transition{
@@ -148,8 +148,8 @@ func machineOf(table string) *statemachine.Machine {
 	return statemachine.MustCompile(d)
 }
 
-// scenarios draws tables of the given kinds, the first table at least, or of a few
-// random ones, and messages for them.
+// scenarios draws tables and messages for them. The tables have the given
+// kinds, at least the first table, or a few random kinds.
 func scenarios(only ...kind) *rapid.Generator[scenario] {
 	return rapid.Custom(func(t *rapid.T) scenario {
 		s := scenario{tables: []string{"thing", "other"}[:rapid.IntRange(1, 2).Draw(t, "tables")]}
@@ -162,7 +162,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			chosen[i] = only
 			if len(only) == 0 {
 				few := rapid.SliceOfNDistinct(rapid.IntRange(0, len(kinds)-1), 0, 4, rapid.ID).Draw(t, "kinds")
-				slices.Sort(few) // PostgreSQL alters no type of a column that something else is made of
+				slices.Sort(few) // PostgreSQL cannot change the type of a column that something depends on
 				for _, k := range few {
 					chosen[i] = append(chosen[i], kinds[k])
 				}
@@ -173,12 +173,12 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		h := hand{
 			tables: s.tables, keys: []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")],
 			versioned: s.identity == versioning.ByVersion,
-			oops:      slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.oops }),
+			badValues: slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.badValues }),
 			machine:   machineOf("thing"), states: map[string]statemachine.State{}, versions: map[string]int64{},
 		}
 		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
 		s.batches = []int{0}
-		least := rapid.SampledFrom([]int{1, 1, 10, 30}).Draw(t, "least") // most slices that rapid draws are short
+		least := rapid.SampledFrom([]int{1, 1, 10, 30}).Draw(t, "least") // rapid draws mostly short slices
 		for i, d := range rapid.SliceOfN(drafts(), least, 60).Draw(t, "messages") {
 			if d.border >= 10-borders && i > 0 {
 				s.batches = append(s.batches, 0)
@@ -205,7 +205,7 @@ func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
 			}
 		}
 		for _, k := range chosen[i] {
-			if k.ddl == "" || k.whole && in {
+			if k.ddl == "" || k.unpartitioned && in {
 				continue
 			}
 			code := codes[0]
@@ -219,8 +219,8 @@ func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
 	return strings.Join(slices.Concat(create, alter), ";\n") + ";\n"
 }
 
-// A draft is the numbers that a message is made of. They are drawn first, each
-// draft alone, so that one can be left out of a case that fails.
+// A draft is the numbers that determine a message. Drafts are drawn first and
+// independently, so that shrinking can remove one.
 type draft struct {
 	fault, again, border int
 	changes              []changeDraft
@@ -257,13 +257,13 @@ func drafts() *rapid.Generator[draft] {
 
 var columns = [4]string{"x", "y", "z", "parent"}
 
-// A hand makes messages of drafts. It remembers what they make of the entities
-// unless something refuses them, so that most of them are legal.
+// A hand turns drafts into messages. It tracks the entities' states, assuming
+// that nothing is rejected, so that most messages are legal.
 type hand struct {
 	tables    []string
 	keys      []string
 	versioned bool
-	oops      bool
+	badValues bool
 	machine   *statemachine.Machine
 	states    map[string]statemachine.State // by table and key
 	versions  map[string]int64
@@ -272,9 +272,9 @@ type hand struct {
 func (h *hand) message(i int, d draft, before []message) message {
 	m := message{offset: int64(i), id: fmt.Sprint("m", i)}
 	switch {
-	case d.fault == 19 && i > 0: // it is delivered again
+	case d.fault == 19 && i > 0: // redelivered
 		return before[d.again%i]
-	case d.fault == 18 && i > 0: // it is sent again
+	case d.fault == 18 && i > 0: // sent twice
 		m.id, m.changes = before[d.again%i].id, before[d.again%i].changes
 		return m
 	}
@@ -319,13 +319,13 @@ func (h *hand) columns(d changeDraft) versioning.Columns {
 	set := versioning.Columns{}
 	for i, column := range columns {
 		switch n := d.columns[i]; {
-		case n < 4: // the least is to set nothing
+		case n < 4: // shrinks to setting nothing
 		case column == "parent":
 			set[column] = h.keys[d.parent%len(h.keys)]
 		case n == 15:
 			set[column] = nil
-		case n == 14 && column == "x" && h.oops:
-			set[column] = "oops"
+		case n == 14 && column == "x" && h.badValues:
+			set[column] = "badValues"
 		case column == "z":
 			set[column] = string(rune('a' - 4 + n))
 		default:
@@ -367,7 +367,7 @@ func (m message) String() string {
 	return b.String()
 }
 
-// record returns a message as the store wants it, a new one each time.
+// record converts a message to a new record for the store.
 func (m message) record() *versioning.Record {
 	r := &versioning.Record{Origin: versioning.Origin{Topic: "t", TopicID: [16]byte{1}, Offset: m.offset}}
 	for _, c := range m.changes {

@@ -17,9 +17,9 @@ import (
 )
 
 // TestWorkers is TestPostgres with two workers on every partition at the same
-// time, as when one of them does not know yet that it has lost it. Each goes its
-// own way through the partition, in batches that are spread over connections,
-// begins again somewhere before, and has its connections cut.
+// time, as when one of them does not know yet that it has lost the partition.
+// Each goes through the partition independently, in batches that are split over
+// connections, starts again at earlier offsets, and loses connections.
 func TestWorkers(t *testing.T) {
 	fewer(t, 250)
 	for _, draw := range drawings {
@@ -28,7 +28,7 @@ func TestWorkers(t *testing.T) {
 			crewPool := newCrewPool(t, pool)
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(t, draw, func(t *rapid.T, rules versioning.Rules) store {
-					// Two workers count what waits at different times.
+					// Two workers count waiting records at different times.
 					rules.MaxParked = 10_000
 					return openPostgres(t, pool, rules)
 				})
@@ -47,12 +47,12 @@ func TestWorkers(t *testing.T) {
 type crew struct {
 	*world
 
-	pool  *pgxpool.Pool // whose connections are not cut
+	pool  *pgxpool.Pool // its connections are not cut
 	store *postgres.Store
 	seed  uint64
 }
 
-// newCrewPool returns a pool whose connections can be told from those of the test.
+// newCrewPool returns a pool whose connections differ by name from the test's.
 func newCrewPool(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
 	t.Helper()
 	config := pool.Config()
@@ -66,7 +66,7 @@ func newCrewPool(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
 }
 
 func (c *crew) open(t *rapid.T, pool *pgxpool.Pool, identity versioning.Identity) {
-	pool.Reset() // some of its connections were cut in the case before
+	pool.Reset() // some connections were cut in the previous case
 	store, err := postgres.Open(t.Context(), pool, postgres.Table{
 		Machine: c.machine, Name: "things", Identity: identity, MaxParked: 10_000,
 	})
@@ -76,7 +76,7 @@ func (c *crew) open(t *rapid.T, pool *pgxpool.Pool, identity versioning.Identity
 	c.store = store
 }
 
-// work lets all workers go through their partitions, and then sweeps.
+// work runs all workers through their partitions, and then sweeps.
 func (c *crew) work(t *rapid.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -104,7 +104,7 @@ func (c *crew) work(t *rapid.T) {
 	}
 }
 
-// consume goes through a partition as a worker does whose offsets get lost.
+// consume goes through a partition and sometimes loses its offsets.
 func (c *crew) consume(ctx context.Context, messages []model.Message, random *rand.Rand) error {
 	for next := 0; next < len(messages); {
 		size := 1 + random.IntN(len(messages)-next)
@@ -119,7 +119,7 @@ func (c *crew) consume(ctx context.Context, messages []model.Message, random *ra
 	return nil
 }
 
-// settle applies a batch, spread over connections, for as long as it takes.
+// settle applies a batch, split over connections, until it succeeds.
 func (c *crew) settle(ctx context.Context, messages []model.Message) error {
 	var lists [][]*versioning.Record
 	err := retry(ctx, func() (err error) {
@@ -148,7 +148,7 @@ func (c *crew) settle(ctx context.Context, messages []model.Message) error {
 	return failed
 }
 
-// retry calls do until it succeeds, ctx ends, or no retry can help.
+// retry calls do until it succeeds, ctx is done, or retrying cannot help.
 func retry(ctx context.Context, do func() error) error {
 	for {
 		err := do()
@@ -158,8 +158,9 @@ func retry(ctx context.Context, do func() error) error {
 	}
 }
 
-// cutConnections ends connections of the workers, one every few milliseconds, but
-// not for ever: on a busy machine none might live long enough to do its work.
+// cutConnections terminates connections of the workers, one every few
+// milliseconds. It stops after a while: on a busy machine no connection might
+// live long enough to finish its work.
 func (c *crew) cutConnections(t *rapid.T, stop <-chan struct{}) {
 	const query = `
 SELECT pg_terminate_backend(pid) FROM (

@@ -1,4 +1,4 @@
-// Package readme checks that what the README shows is true.
+// Package readme tests the README's code.
 package readme
 
 import (
@@ -17,10 +17,10 @@ func TestProgram(t *testing.T) {
 	}
 	block := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
 	if block == nil {
-		t.Fatal("the README shows no program")
+		t.Fatal("README.md contains no Go program")
 	}
-	// Inside the module, so that it builds with the module's own dependencies;
-	// a leading underscore keeps it out of ./...
+	// Build inside the module, to use the module's dependencies. The leading
+	// underscore excludes the directory from ./...
 	dir, err := os.MkdirTemp(".", "_program") //nolint:usetesting // t.TempDir is outside the module
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
-// A place is where a record is in the topic.
+// A place is a record's partition and offset.
 type place struct {
 	partition int32
 	offset    int64
@@ -20,7 +20,7 @@ type place struct {
 
 func placeOf(o versioning.Origin) place { return place{o.Partition, o.Offset} }
 
-// A ledger is what the store holds, put in order for questions about records.
+// A ledger is the content of the store, indexed by record.
 type ledger struct {
 	script  *script
 	history map[string][]versioningtest.Transition // by key
@@ -29,8 +29,8 @@ type ledger struct {
 	dead    map[place]int
 }
 
-// ledger reads the store. A record may get its fate meanwhile, and may move from
-// the parked ones to the rest: so these are read first.
+// ledger reads the store. It reads the parked records first, because a record
+// may move from there to the others meanwhile.
 func (w *world) ledger() *ledger {
 	l := &ledger{
 		script: w.script, history: make(map[string][]versioningtest.Transition),
@@ -51,7 +51,7 @@ func (w *world) ledger() *ledger {
 	return l
 }
 
-// fates returns the lasting verdicts on a record: there must be one.
+// fates returns the final verdicts on a record. There must be exactly one.
 func (l *ledger) fates(at place) (fates []string) {
 	m := &l.script.messages[at.partition][at.offset]
 	if l.steps[at] > 0 {
@@ -74,7 +74,7 @@ func (l *ledger) isDuplicate(m *message) bool {
 }
 
 // hasTaken reports whether an entity's history proves that a part of a message
-// has taken effect, by whatever record.
+// has taken effect, by any record.
 func (l *ledger) hasTaken(m *message, part model.Part) bool {
 	steps := l.history[part.Key]
 	if part.Expected >= 0 {
@@ -88,8 +88,8 @@ func (l *ledger) hasTaken(m *message, part model.Part) bool {
 	})
 }
 
-// seeCommit runs on the broker, on each commit before it takes effect: every
-// record below the offset must have its fate in the store.
+// seeCommit runs on the broker before each commit takes effect. Every record
+// below the offset must have its fate in the store.
 func (w *world) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the form of kfake's controls
 	w.cluster.KeepControl()
 	w.mu.Lock()
@@ -104,7 +104,7 @@ func (w *world) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { /
 				l = w.ledger()
 			}
 			if at, ok := l.undecided(p.Partition, p.Offset); ok {
-				w.wrong = append(w.wrong, fmt.Sprintf("partition %d is being committed up to %d, and %d has no fate", p.Partition, p.Offset, at.offset))
+				w.wrong = append(w.wrong, fmt.Sprintf("partition %d is being committed up to %d, but offset %d has no fate", p.Partition, p.Offset, at.offset))
 			}
 			w.checked[p.Partition] = p.Offset
 		}
@@ -122,8 +122,9 @@ func (l *ledger) undecided(partition int32, below int64) (at place, ok bool) {
 	return at, false
 }
 
-// restore has the database lose what was committed since a backup. What was marked by
-// then may still be committed to the broker, by workers that do not know it yet.
+// restore replaces the database with a backup and loses what was committed
+// since. Workers that do not know it yet may still commit offsets up to the
+// marks of the lost database.
 func (w *world) restore(b versioningtest.Backup) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,17 +132,17 @@ func (w *world) restore(b versioningtest.Backup) {
 		w.marked[m.Partition] = max(w.marked[m.Partition], m.Offset)
 	}
 	clear(w.checked)
-	w.met["restore"]++
+	w.covered["restore"]++
 }
 
-// check judges what the history has left.
+// check checks the result of the history.
 func (w *world) check() {
 	l := w.ledger()
 	for p, messages := range w.script.messages {
 		for i := range messages {
 			at := place{int32(p), int64(i)}
 			if fates := l.fates(at); len(fates) != 1 {
-				w.blame("record %v has the verdicts %v, want one", at, fates)
+				w.fail("record %v has verdicts %v, want exactly one", at, fates)
 			}
 			w.checkWhole(l, at)
 		}
@@ -155,46 +156,46 @@ func (w *world) check() {
 	}
 }
 
-// checkWhole checks that a record that has moved anything has done all that it
-// asks for, and nothing twice.
+// checkWhole checks that a record that has moved anything made all of its
+// steps, and none twice.
 func (w *world) checkWhole(l *ledger, at place) {
 	m := &w.script.messages[at.partition][at.offset]
 	if l.steps[at] == 0 {
 		return
 	}
 	if m.garbage != readable || l.steps[at] > len(m.Parts) {
-		w.blame("record %v has made %d steps, and asks for %d", at, l.steps[at], len(m.Parts))
+		w.fail("record %v made %d steps, want %d", at, l.steps[at], len(m.Parts))
 	}
 	for _, part := range m.Parts {
 		made := slices.ContainsFunc(l.history[part.Key], func(s versioningtest.Transition) bool {
 			return placeOf(s.Origin) == at && s.Event == part.Event
 		})
 		if !made && !l.hasTaken(m, part) {
-			w.blame("record %v has moved something, and not %q by %q", at, part.Key, part.Event)
+			w.fail("record %v was only partly applied: it did not move %q by %q", at, part.Key, part.Event)
 		}
 	}
 }
 
-// checkPath checks that an entity's history is a path of its machine, without a
-// message twice, and that its row is where the path ends.
+// checkPath checks that an entity's history is a path of its machine, that no
+// message occurs twice, and that the row is where the path ends.
 func (w *world) checkPath(l *ledger, entity versioning.Entity, row versioningtest.Row) {
 	state, by := statemachine.None, make(map[string]place)
 	steps := l.history[entity.Key]
 	for i, s := range steps {
 		if s.Version != int64(i+1) || s.From != state || !w.script.legal(s) {
-			w.blame("step %d of %v is no step from %q: %+v", i+1, entity, state, s)
+			w.fail("step %d of %v is not legal in state %q: %+v", i+1, entity, state, s)
 		}
 		state = s.To
 		if w.script.identity != versioning.ByMessage {
 			continue
 		}
 		if first, again := by[s.MessageID]; again && first != placeOf(s.Origin) && !w.script.versioned(s.Origin) {
-			w.blame("message %q has moved %v by the records %v and %v", s.MessageID, entity, first, placeOf(s.Origin))
+			w.fail("message %q moved %v twice, by records %v and %v", s.MessageID, entity, first, placeOf(s.Origin))
 		}
 		by[s.MessageID] = placeOf(s.Origin)
 	}
 	if row.Version != int64(len(steps)) || row.State != state {
-		w.blame("row of %v is in state %q at version %d, its history ends in %q at %d", entity, row.State, row.Version, state, len(steps))
+		w.fail("row of %v is in state %q at version %d, but its history ends in %q at %d", entity, row.State, row.Version, state, len(steps))
 	}
 }
 
@@ -205,15 +206,15 @@ func (s *script) legal(step versioningtest.Transition) bool {
 	})
 }
 
-// versioned reports whether a record is told from others by versions, not by its
-// ID.
+// versioned reports whether duplicates of a record are detected by version, not
+// by ID.
 func (s *script) versioned(o versioning.Origin) bool {
 	return slices.ContainsFunc(s.messages[o.Partition][o.Offset].Parts, func(p model.Part) bool { return p.Expected >= 0 })
 }
 
-// compare compares with what becomes of messages that are delivered one by one,
-// once, and in order: with entities that belong to one partition each, it is the
-// same in whatever order the partitions are.
+// compare compares the store with the model, which gets the messages once, one
+// by one and in order. Each entity belongs to one partition, so the order of
+// the partitions does not matter.
 func (w *world) compare(l *ledger) {
 	m := model.New(w.script.definition, w.script.identity)
 	m.MaxParked = w.script.maxParked
@@ -230,7 +231,7 @@ func (w *world) compare(l *ledger) {
 	for key := range both(m.History, l.history) {
 		var got []model.Step
 		for _, s := range l.history[key] {
-			at := versioning.Origin{Partition: s.Origin.Partition, Offset: s.Origin.Offset} // as the model has it
+			at := versioning.Origin{Partition: s.Origin.Partition, Offset: s.Origin.Offset} // the model's origins have no topic ID
 			got = append(got, model.Step{Event: s.Event, To: s.To, ID: s.MessageID, Origin: at})
 		}
 		w.expect(fmt.Sprintf("history of %q", key), got, m.History[key])
@@ -251,10 +252,10 @@ func (w *world) compare(l *ledger) {
 	w.expect("kept records", got, want)
 }
 
-// expect compares by what values look like.
+// expect compares the formatted values.
 func (w *world) expect(what string, got, want any) {
 	if g, m := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != m {
-		w.blame("%s: %s, want %s as in the model", what, g, m)
+		w.fail("%s: %s, but the model has %s", what, g, m)
 	}
 }
 

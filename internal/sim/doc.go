@@ -1,12 +1,12 @@
-// Package sim plays short histories of workers under faults, thousands of them:
-// an in-memory broker, the in-memory store, a bubble of virtual time, and a seed
-// from which everything else follows. Workers join, leave and die; the broker,
-// the network and the store fail, and backups of the database are restored, which
-// lack what was committed since; then the faults end, and a checker, which knows the
-// rules and no history, judges what the store holds.
+// Package sim runs thousands of short histories of workers under faults, with
+// an in-memory broker, the in-memory store and virtual time (testing/synctest).
+// Workers join, leave and die. The broker, the network and the store fail.
+// Backups of the database are restored, which lose what was committed since.
+// Then the faults end, and a checker, which knows the rules but not the
+// history, checks the content of the store.
 //
-// A history is made by [draw], played by [play] and judged by [check]. The
-// machine, the traffic and all faults follow from the seed; the order in which
-// goroutines run at one moment of virtual time does not, so a seed that failed
-// once may take several attempts to fail again.
+// [draw] draws the script of a history from a seed, [play] runs it and [check]
+// checks the result. The machine, the traffic and all faults depend only on the
+// seed. The order of goroutines that are ready at the same virtual time does
+// not, so a seed that failed once may take several attempts to fail again.
 package sim

@@ -10,26 +10,26 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A handle is one worker's way to the store, which fails it now and then.
+// A handle is one worker's access to the store. It fails sometimes.
 type handle struct{ worker *worker }
 
-// A call is one call of Apply, and what goes wrong with it.
+// A call is one call of Apply and the way it fails.
 type call struct {
 	worker *worker
 	fails  failure
 	wait   time.Duration
 }
 
-// failure is what goes wrong with a call.
+// failure is the way a call fails.
 type failure uint8
 
 const (
 	nothing    failure = iota
-	refused            // an error, and nothing is done
-	slow               // it takes its time, or as long as its context allows
-	slowWithin         // the same, between reading and writing
-	late               // the same, and it is written all the same
-	lost               // it is done, and the answer is an error
+	refused            // returns an error and does nothing
+	slow               // pauses, at most until its context is done
+	slowWithin         // pauses between reading and writing
+	late               // pauses like that, and writes although its context is done
+	lost               // succeeds, but returns an error
 	failures
 )
 
@@ -37,10 +37,10 @@ type callKey struct{}
 
 var errDown = errors.New("database is down")
 
-// Prepare does what the store does.
+// Prepare calls the store.
 func (h *handle) Prepare(r *versioning.Record) { h.worker.world.store.Prepare(r) }
 
-// Split does what the store does.
+// Split calls the store.
 func (h *handle) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	if h.worker.dead.Load() {
 		return nil, nil, errDead
@@ -48,19 +48,19 @@ func (h *handle) Split(ctx context.Context, records []*versioning.Record, n int)
 	return h.worker.world.store.Split(ctx, records, n)
 }
 
-// Sweep does what the store does.
+// Sweep calls the store.
 func (h *handle) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
 	if h.worker.dead.Load() {
 		return versioning.Swept{}, errDead
 	}
 	swept, err := h.worker.world.store.Sweep(ctx, read)
 	if len(swept.Released) > 0 {
-		h.worker.world.meet("released by a sweep")
+		h.worker.world.cover("released by a sweep")
 	}
 	return swept, err
 }
 
-// Marks does what the store does.
+// Marks calls the store.
 func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error) {
 	if h.worker.dead.Load() {
 		return nil, "", errDead
@@ -72,7 +72,7 @@ func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) (
 	return marks, h.worker.world.known(server), err
 }
 
-// SetMarks does what the store does.
+// SetMarks calls the store.
 func (h *handle) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
 	if h.worker.dead.Load() {
 		return errDead
@@ -91,19 +91,19 @@ func (h *handle) SetMarks(ctx context.Context, group string, server versioning.S
 	return w.store.SetMarks(ctx, group, server, marks)
 }
 
-// known returns what the workers know of a server.
+// known returns the server as workers see it.
 func (w *world) known(server versioning.Server) versioning.Server { return cmp.Or(w.server, server) }
 
-// Apply does what the store does, or not.
+// Apply calls the store, unless the call is to fail.
 func (h *handle) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	w := h.worker
-	if !w.come(beforeFold) {
+	if !w.reach(beforeFold) {
 		return versioning.Result{}, errDead
 	}
 	w.world.calls.Add(1)
 	defer w.world.calls.Add(-1)
 	c := w.nextCall()
-	w.world.meet("call with failure %d", c.fails)
+	w.world.cover("call with failure %d", c.fails)
 	switch c.fails {
 	case refused:
 		return versioning.Result{}, errDown
@@ -117,7 +117,7 @@ func (h *handle) Apply(ctx context.Context, on versioning.Server, records []*ver
 		on = ""
 	}
 	result, err := w.world.apply(context.WithValue(ctx, callKey{}, c), on, records)
-	if !w.come(afterTransaction) {
+	if !w.reach(afterTransaction) {
 		return versioning.Result{}, errDead
 	}
 	if err == nil && c.fails == lost {
@@ -135,15 +135,15 @@ func (w *worker) nextCall() *call {
 	return c
 }
 
-// standStill is what a worker does that is to be frozen: when it goes on, the
-// group may have gone on without it, and it does not know.
+// standStill freezes the worker. When it continues, the group may have moved on
+// without it, and it does not know.
 func (w *worker) standStill() {
 	if lasts := time.Duration(w.freeze.Swap(0)); lasts > 0 && !w.world.calm.Load() && !w.dead.Load() {
-		w.world.meet("freeze")
+		w.world.cover("freeze")
 		w.line.stall()
 		<-time.After(lasts)
 		if !w.dead.Load() {
-			w.line.mend()
+			w.line.repair()
 		}
 	}
 }
@@ -159,10 +159,10 @@ func (c *call) pause(ctx context.Context) error {
 	}
 }
 
-// between is called by the store between a batch's reading and its writing.
+// between is called by the store between reading and writing a batch.
 func (w *world) between(ctx context.Context, plan *versioning.Plan) error {
 	c := ctx.Value(callKey{}).(*call)
-	if !c.worker.come(afterFold) {
+	if !c.worker.reach(afterFold) {
 		return errDead
 	}
 	switch c.fails {
@@ -179,7 +179,7 @@ func (w *world) between(ctx context.Context, plan *versioning.Plan) error {
 		return errDead
 	}
 	if len(w.moved(plan)) > 0 {
-		w.meet("decided again")
+		w.cover("decided again")
 	}
 	if w.tamper != nil {
 		w.tamper(w, plan)
@@ -187,7 +187,7 @@ func (w *world) between(ctx context.Context, plan *versioning.Plan) error {
 	return nil
 }
 
-// moved returns the entities whose rows somebody has moved since a plan was made.
+// moved returns the entities whose rows changed after the plan was made.
 func (w *world) moved(plan *versioning.Plan) map[versioning.Entity]bool {
 	moved := make(map[versioning.Entity]bool)
 	for _, m := range plan.Moves {

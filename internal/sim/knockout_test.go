@@ -12,22 +12,22 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A knockout takes out what a promise rests on.
+// A knockout disables a mechanism that a promise depends on.
 type knockout struct {
 	name   string
 	tweak  tweak
-	within int // seeds, some history must show it
+	within int // some history must fail within this many seeds
 }
 
 var knockouts = []knockout{
 	{"the version guard", withoutGuard, 300},
 	{"the explanation of zero rows", withoutExplanation, 1500},
 	{"commit after the transaction", commitFirst, 10},
-	{"the look at the server", withoutServer, 100},
+	{"the check of the server", withoutServer, 100},
 }
 
-// withoutGuard writes each plan wherever the rows are by now: the guards are told
-// what they will find.
+// withoutGuard always writes the plan: it updates the guards to the current
+// rows.
 func withoutGuard(w *world) {
 	w.tamper = func(w *world, plan *versioning.Plan) {
 		for i := range plan.Moves {
@@ -38,8 +38,8 @@ func withoutGuard(w *world) {
 	}
 }
 
-// withoutExplanation takes a guarded write that finds no row for one that has been
-// made already, and goes on.
+// withoutExplanation treats a guarded write that matches no row as already
+// done, and continues.
 func withoutExplanation(w *world) {
 	w.tamper = func(w *world, plan *versioning.Plan) {
 		moved := w.moved(plan)
@@ -47,7 +47,7 @@ func withoutExplanation(w *world) {
 	}
 }
 
-// commitFirst gives the consumer its verdicts, and writes a moment later.
+// commitFirst returns the verdicts to the consumer before it writes.
 func commitFirst(w *world) {
 	w.apply = func(ctx context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 		ctx = context.WithoutCancel(ctx)
@@ -65,10 +65,10 @@ func commitFirst(w *world) {
 	}
 }
 
-// withoutServer has all servers look alike.
+// withoutServer makes all servers look the same.
 func withoutServer(w *world) { w.server = "the one" }
 
-// Whatever a promise rests on, the histories show when it is missing.
+// TestKnockouts checks that the histories detect each disabled mechanism.
 func TestKnockouts(t *testing.T) {
 	t.Parallel()
 	for _, k := range knockouts {
@@ -80,7 +80,7 @@ func TestKnockouts(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("without %s, no violation within %d seeds", k.name, k.within)
+			t.Errorf("without %s: no violation in %d seeds", k.name, k.within)
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// A line is a worker's network: it can be cut and stalled.
+// A line is a worker's network. It can be cut or stalled.
 type line struct {
 	net *kfake.VirtualNetwork
 
@@ -50,7 +50,7 @@ func (l *line) dial(ctx context.Context, network, address string) (net.Conn, err
 	return c, nil
 }
 
-// cut resets all connections, and refuses new ones.
+// cut resets all connections and refuses new ones.
 func (l *line) cut() {
 	l.mu.Lock()
 	l.isCut = true
@@ -62,7 +62,7 @@ func (l *line) cut() {
 	}
 }
 
-// stall lets nothing through any more.
+// stall blocks all traffic.
 func (l *line) stall() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,7 +73,7 @@ func (l *line) stall() {
 	}
 }
 
-func (l *line) mend() {
+func (l *line) repair() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.isCut = false
@@ -84,7 +84,7 @@ func (l *line) mend() {
 	}
 }
 
-// stallTimeout is what a connection waits for one that does not answer.
+// stallTimeout is how long a connection waits for an answer.
 const stallTimeout = 5 * time.Second
 
 // A conn is one connection over a line.

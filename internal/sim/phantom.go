@@ -11,22 +11,24 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 )
 
-// A broker gives a member a session from the moment on that the member has
-// joined. The one in memory forgets that if the connection breaks at this very
-// moment: then the member, which may be dead, keeps its partitions for ever. This
-// file does in its place what a broker does.
+// This file adds two things that a real broker does and the in-memory broker
+// does not.
 //
-// And a broker waits for a rebalance once, for as long as a member may take. The
-// one in memory starts to wait again with each member that joins or goes, so
-// members that give up and join again, in turns, can keep each other waiting for
-// ever. A rebalance that takes that long is ended, as a coordinator that moves
-// would end it: all members have to join again.
+// A real broker starts a member's session when the member joins. The in-memory
+// broker forgets that if the connection breaks at that moment. Then the member,
+// which may be dead, keeps its partitions forever.
+//
+// A real broker waits for a rebalance once, for the rebalance timeout. The
+// in-memory broker starts to wait again with each member that joins or leaves,
+// so members that give up and join again can keep each other waiting forever.
+// The code here ends a rebalance that takes that long, as a moving coordinator
+// would: all members must join again.
 
-// phantomAfter is longer than a member that lives can be silent: it says nothing
-// while it waits for a rebalance.
+// phantomAfter is longer than a live member can be silent. A member sends
+// nothing while it waits for a rebalance.
 const phantomAfter = rebalance + 2*session
 
-// hear notes when members of classic groups were heard.
+// hear records when each member of the classic group was last heard.
 func (w *world) hear() {
 	for _, key := range []kmsg.Key{kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat} {
 		w.cluster.ControlKey(int16(key), func(request kmsg.Request) (kmsg.Response, error, bool) {
@@ -48,8 +50,8 @@ func (w *world) hear() {
 	}
 }
 
-// expel removes the members that were silent for too long, or all of them if their
-// rebalance does not end, once the faults have been over for as long.
+// expel removes members that were silent for too long. If their rebalance does
+// not end, it removes all of them, once the faults have been over for as long.
 func (w *world) expel(calmSince time.Time) {
 	if w.script.protocol != consumer.Classic || time.Since(calmSince) < phantomAfter {
 		return
@@ -66,7 +68,7 @@ func (w *world) expel(calmSince time.Time) {
 	endless := !w.waiting.IsZero() && time.Since(w.waiting) > 2*phantomAfter
 	if endless {
 		w.waiting = time.Time{}
-		w.meet("endless rebalance")
+		w.cover("endless rebalance")
 	}
 	for _, m := range info.Members {
 		w.mu.Lock()
@@ -75,7 +77,7 @@ func (w *world) expel(calmSince time.Time) {
 		if endless || time.Since(heard) > phantomAfter {
 			w.log.Info("session timed out", slog.String("member", m.MemberID))
 			if !endless {
-				w.meet("phantom")
+				w.cover("phantom")
 			}
 			w.expelMember(m.MemberID)
 		}

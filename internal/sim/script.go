@@ -14,7 +14,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A script is all that is decided before a history is played.
+// A script is everything decided before a history runs.
 type script struct {
 	seed       uint64
 	definition statemachine.Definition
@@ -22,16 +22,17 @@ type script struct {
 	maxParked  int
 	protocol   consumer.Protocol
 
-	// shared says that several partitions speak of the same entities: then what
-	// the history ends with depends on who comes first, and no model can say it.
+	// shared means that several partitions have messages about the same
+	// entities. Then the result depends on timing, and the model cannot compute
+	// it.
 	shared bool
 
-	messages [][]message // by partition, in the order of their offsets
-	lives    []life
-	troubles []trouble
+	messages  [][]message // by partition and offset
+	lives     []life
+	incidents []incident
 }
 
-// A message is one record, and when it is produced.
+// A message is one record and the time at which it is produced.
 type message struct {
 	model.Message
 
@@ -39,7 +40,7 @@ type message struct {
 	garbage garbage
 }
 
-// garbage is what decoding makes of a message.
+// garbage is the way decoding a message fails.
 type garbage uint8
 
 const (
@@ -53,14 +54,14 @@ type life struct {
 	joins time.Duration
 	ends  ending
 	at    time.Duration // for leaves and dies
-	where boundary      // for crashes: it dies when it comes there
-	times int           // for the time of this number
+	where boundary      // for crashes: it dies when it reaches this boundary
+	times int           // for the n-th time
 
 	maxBatch      int
 	rebalanceHold time.Duration
 	applyTimeout  time.Duration
 	shutdownGrace time.Duration
-	moody         float64 // the odds that the store fails it
+	moody         float64 // the probability that the store fails its calls
 }
 
 type ending uint8
@@ -72,23 +73,23 @@ const (
 	crashes
 )
 
-// A boundary is a place between two steps of a turn.
+// A boundary is a point between two steps of a batch.
 type boundary uint8
 
 const (
 	beforeDecode boundary = iota
 	afterDecode
 	beforeFold
-	afterFold // and before the transaction
+	afterFold // before the transaction
 	afterTransaction
 	afterBatch
-	commitSent // and not answered
+	commitSent // not yet answered
 	afterCommit
 	boundaries
 )
 
-// A trouble is something that fails, at some time and for some time.
-type trouble struct {
+// An incident is a fault with a start and a duration.
+type incident struct {
 	at        time.Duration
 	lasts     time.Duration
 	kind      kind
@@ -103,13 +104,13 @@ type trouble struct {
 type kind uint8
 
 const (
-	cut    kind = iota // the worker's network: refused and reset
-	stall              // the worker's network: nothing comes through
-	freeze             // the worker, the next time that it is between reading and writing: a zombie
+	cut    kind = iota // the worker's network: connections reset and refused
+	stall              // the worker's network: all traffic blocked
+	freeze             // the worker, the next time it is between reading and writing: a zombie
 	refuse
 	moveCoordinator
 	moveLeader
-	restore // a backup of the database, taken when the trouble begins
+	restore // restore a backup of the database, taken when the incident starts
 	kinds
 )
 
@@ -118,7 +119,7 @@ const (
 	nodes  = 2
 )
 
-// draw makes the script of a seed.
+// draw draws the script of a seed.
 func draw(seed uint64) *script {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := &script{seed: seed, maxParked: 1 + r.IntN(3), shared: r.IntN(2) == 0}
@@ -130,7 +131,7 @@ func draw(seed uint64) *script {
 		s.lives = append(s.lives, drawLife(r, i))
 	}
 	for range r.IntN(10) {
-		s.troubles = append(s.troubles, s.drawTrouble(r))
+		s.incidents = append(s.incidents, s.drawIncident(r))
 	}
 	return s
 }
@@ -151,7 +152,7 @@ func (s *script) drawTraffic(r *rand.Rand) {
 	}
 }
 
-// drawPartition draws one partition's messages: not none, if that can be helped.
+// drawPartition draws one partition's messages. It tries to draw at least one.
 func (s *script) drawPartition(r *rand.Rand, partition int32, versioned bool) []message {
 	var traffic []model.Message
 	for range 5 {
@@ -176,7 +177,7 @@ func (s *script) drawPartition(r *rand.Rand, partition int32, versioned bool) []
 	return messages
 }
 
-// share gives entities names that other partitions use too.
+// share renames entities to names that other partitions use too.
 func share(parts []model.Part) {
 	for i := range parts {
 		_, parts[i].Key, _ = strings.Cut(parts[i].Key, "-")
@@ -198,8 +199,8 @@ func drawLife(r *rand.Rand, n int) life {
 	return l
 }
 
-func (s *script) drawTrouble(r *rand.Rand) trouble {
-	t := trouble{
+func (s *script) drawIncident(r *rand.Rand) incident {
+	t := incident{
 		at: upTo(r, length), lasts: upTo(r, 12*time.Second), kind: kind(r.IntN(int(kinds))),
 		worker: r.IntN(len(s.lives)), partition: int32(r.IntN(len(s.messages))), node: int32(r.IntN(nodes)),
 		count: 1 + r.IntN(4),
@@ -212,14 +213,14 @@ func (s *script) drawTrouble(r *rand.Rand) trouble {
 	return t
 }
 
-// refusals are the answers that a broker may give to any request.
+// refusals are the errors that a broker may return for any request.
 var refusals = []struct {
 	key  kmsg.Key
 	errs []*kerr.Error
 }{
 	{kmsg.Fetch, []*kerr.Error{kerr.NotLeaderForPartition, kerr.KafkaStorageError, kerr.UnknownServerError, kerr.FencedLeaderEpoch}},
 	{kmsg.OffsetCommit, []*kerr.Error{
-		kerr.RequestTimedOut, // which commits all the same
+		kerr.RequestTimedOut, // it commits anyway
 		kerr.RebalanceInProgress, kerr.NotCoordinator, kerr.CoordinatorNotAvailable,
 		kerr.CoordinatorLoadInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID,
 	}},
@@ -231,7 +232,7 @@ var refusals = []struct {
 	{kmsg.ConsumerGroupHeartbeat, []*kerr.Error{kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.FencedMemberEpoch, kerr.UnknownMemberID}},
 }
 
-// upTo draws a time, of whole milliseconds.
+// upTo draws a duration in whole milliseconds.
 func upTo(r *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(r.Int64N(most.Milliseconds()+1)) * time.Millisecond
 }

@@ -21,12 +21,12 @@ import (
 )
 
 var (
-	histories = flag.Int("histories", 200, "play so many histories")
-	firstSeed = flag.Uint64("seed", 1, "begin with this seed")
-	logs      = flag.Bool("logs", false, "print what the workers of a failing history log")
+	histories = flag.Int("histories", 200, "number of histories to run")
+	firstSeed = flag.Uint64("seed", 1, "first seed")
+	logs      = flag.Bool("logs", false, "print the workers' logs of a failing history")
 )
 
-// TestMain prints the report as the last line, for whoever runs the binary.
+// TestMain prints the report as the last line, for scripts that run the binary.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A report is what came of all histories.
+// A report is the result of all histories.
 type report struct {
 	mu    sync.Mutex
 	began time.Time
@@ -72,11 +72,11 @@ func (r *report) String() string {
 	return string(line)
 }
 
-// once plays a seed in a bubble of its own.
-func once(t *testing.T, seed uint64, handler slog.Handler, tweaks ...tweak) (wrong []string, met map[string]int) {
+// once plays a seed in a new bubble.
+func once(t *testing.T, seed uint64, handler slog.Handler, tweaks ...tweak) (wrong []string, covered map[string]int) {
 	t.Helper()
-	synctest.Test(t, func(*testing.T) { wrong, met = play(draw(seed), handler, tweaks...) })
-	return wrong, met
+	synctest.Test(t, func(*testing.T) { wrong, covered = play(draw(seed), handler, tweaks...) })
+	return wrong, covered
 }
 
 func TestHistories(t *testing.T) {
@@ -95,9 +95,9 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// again plays a seed that has failed some more times, and tells how often it
-// failed: everything follows from the seed, but for the order in which goroutines
-// run that are ready at the same moment.
+// again plays a failed seed several more times and reports how often it failed.
+// Only the order of goroutines that are ready at the same moment differs
+// between plays.
 func again(t *testing.T, seed uint64) string {
 	t.Helper()
 	const times = 10
@@ -112,10 +112,10 @@ func again(t *testing.T, seed uint64) string {
 			log = text.String() + strings.Join(wrong, "\n")
 		}
 	}
-	return fmt.Sprintf("it failed in %d of %d replays; -logs prints one that failed\n%s", failed, times, log)
+	return fmt.Sprintf("failed in %d of %d replays; run with -logs to see the log of one\n%s", failed, times, log)
 }
 
-// A script follows from its seed alone.
+// TestDraw checks that a script depends only on its seed.
 func TestDraw(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(100) {
@@ -126,9 +126,10 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// The histories meet what they are for: every verdict, every failure of the
-// store, a crash at every boundary, and rows that were moved in between.
-func TestHistoriesMeet(t *testing.T) {
+// TestHistoriesCover checks that the histories cover every verdict, every
+// failure of the store, a crash at every boundary, and rows that changed
+// between reading and writing.
+func TestHistoriesCover(t *testing.T) {
 	t.Parallel()
 	want := []string{"duplicate", "applied", "early", "rejected", "diverged", "decided again", "freeze", "restore"}
 	for b := range boundaries {
@@ -137,17 +138,17 @@ func TestHistoriesMeet(t *testing.T) {
 	for f := range failures {
 		want = append(want, fmt.Sprintf("call with failure %d", f))
 	}
-	met := make(map[string]int)
+	covered := make(map[string]int)
 	for seed := range uint64(1000) {
 		_, more := once(t, seed, slog.DiscardHandler)
 		for what, n := range more {
-			met[what] += n
+			covered[what] += n
 		}
-		if !slices.ContainsFunc(want, func(what string) bool { return met[what] == 0 }) {
-			t.Logf("after %d histories: %v", seed+1, met)
+		if !slices.ContainsFunc(want, func(what string) bool { return covered[what] == 0 }) {
+			t.Logf("after %d histories: %v", seed+1, covered)
 			return
 		}
 	}
-	want = slices.DeleteFunc(want, func(what string) bool { return met[what] > 0 })
-	t.Errorf("never met: %v; met: %v", want, slices.Sorted(maps.Keys(met)))
+	want = slices.DeleteFunc(want, func(what string) bool { return covered[what] > 0 })
+	t.Errorf("not covered: %v; covered: %v", want, slices.Sorted(maps.Keys(covered)))
 }

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// The Kafka client's locks are ones that a bubble's clock knows only with the
-// build tag synctests: without it, a commit that waits for a rebalance stops the
-// clock for ever. So the tests are run with it.
+// With the build tag synctests, the Kafka client uses locks that work with a
+// bubble's clock. Without it, a commit that waits for a rebalance stops the
+// clock forever, so these tests need the tag.
 func TestWithTag(t *testing.T) {
 	t.Parallel()
 	output, err := exec.CommandContext(t.Context(), "go", "test", "-tags", "synctests", ".").CombinedOutput()

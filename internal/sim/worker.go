@@ -22,26 +22,27 @@ const (
 	topic = "t"
 )
 
-// A worker is one worker process: what it does beyond the consumer's own code is
-// to die. A dead one runs on to its end, but can reach neither broker nor store.
+// A worker is one worker process. In addition to the consumer it can die. A
+// dead worker's goroutines run to their end, but can reach neither the broker
+// nor the store.
 type worker struct {
 	world  *world
 	name   string
 	life   life
 	line   *line
-	mood   *rand.Rand // of the store towards it; belongs to the goroutine of Run
+	mood   *rand.Rand // of the store; belongs to the goroutine of Run
 	been   [boundaries]atomic.Int64
 	dead   atomic.Bool
-	on     atomic.Value // versioning.Server that the worker has read marks from last
-	freeze atomic.Int64 // for how long it is to stand still
-	left   bool         // belongs to the goroutine that plays
+	on     atomic.Value // the versioning.Server from which the worker last read marks
+	freeze atomic.Int64 // nanoseconds to stand still
+	left   bool         // belongs to the goroutine of play
 	cancel context.CancelFunc
 	done   chan error
 }
 
 var errDead = errors.New("process is dead")
 
-// start starts the worker of a life.
+// start starts a worker.
 func (w *world) start(l life) *worker {
 	n := len(w.workers)
 	worker := &worker{
@@ -51,7 +52,7 @@ func (w *world) start(l life) *worker {
 	w.workers = append(w.workers, worker)
 	c, err := consumer.New(worker.config())
 	if err != nil {
-		panic(err) // the configuration is the same for all
+		panic(err) // all workers have the same configuration
 	}
 	var ctx context.Context
 	ctx, worker.cancel = context.WithCancel(context.Background())
@@ -78,28 +79,28 @@ func (w *worker) leave() {
 	w.cancel()
 }
 
-// kill ends the process: nothing that it does reaches anybody any more.
+// kill ends the process: nothing it does has an effect from now on.
 func (w *worker) kill() {
 	w.dead.Store(true)
 	w.line.cut()
 	w.cancel()
 }
 
-// come notes that the worker has come to a boundary, where it may be to die. It
-// returns false for a dead one.
-func (w *worker) come(to boundary) bool {
+// reach records that the worker has reached a boundary, where it may die. It
+// returns false if the worker is dead.
+func (w *worker) reach(to boundary) bool {
 	times := w.been[to].Add(1)
 	if w.life.ends == crashes && w.life.where == to && times == int64(w.life.times) && !w.world.calm.Load() {
 		w.world.log.Info("crash", slog.String("worker", w.name), slog.Int("boundary", int(to)))
-		w.world.meet("crash at boundary %d", to)
+		w.world.cover("crash at boundary %d", to)
 		w.kill()
 	}
 	return !w.dead.Load()
 }
 
 func (w *worker) decode(k *kgo.Record) ([]versioning.Change, error) {
-	w.come(beforeDecode)
-	defer w.come(afterDecode)
+	w.reach(beforeDecode)
+	defer w.reach(afterDecode)
 	index, err := strconv.Atoi(string(k.Value))
 	if err != nil {
 		return nil, err
@@ -122,24 +123,24 @@ func (w *worker) decode(k *kgo.Record) ([]versioning.Change, error) {
 	return changes, nil
 }
 
-// OnBrokerWrite is called by the client once a request is on its way.
+// OnBrokerWrite is called by the client when a request was sent.
 func (w *worker) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
 	if key == int16(kmsg.OffsetCommit) {
-		w.come(commitSent)
+		w.reach(commitSent)
 	}
 }
 
-// OnBrokerRead is called by the client once a request is answered.
+// OnBrokerRead is called by the client when a request was answered.
 func (w *worker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
 	if key == int16(kmsg.OffsetCommit) {
-		w.come(afterCommit)
+		w.reach(afterCommit)
 	}
 }
 
-// OnBatch is called by the consumer once a batch is settled.
+// OnBatch is called by the consumer when a batch is settled.
 func (w *worker) OnBatch(b consumer.Batch) {
-	w.come(afterBatch)
+	w.reach(afterBatch)
 	for _, o := range b.Outcomes {
-		w.world.meet("%v", o.Verdict)
+		w.world.cover("%v", o.Verdict)
 	}
 }

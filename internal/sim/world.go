@@ -25,13 +25,12 @@ const (
 	heartbeat = 2 * time.Second
 	rebalance = 15 * time.Second
 
-	// patience is the time within which all must be done once the last fault is
-	// over.
+	// patience is how long the workers may take to finish after the last fault.
 	patience = 5 * time.Minute
 )
 
-// A world is a history while it is played. Its fields belong to the goroutine
-// that plays it, but for those that say otherwise.
+// A world is a running history. Its fields belong to the goroutine that plays
+// it, unless noted otherwise.
 type world struct {
 	script  *script
 	log     *slog.Logger // safe for concurrent use
@@ -42,49 +41,50 @@ type world struct {
 	workers []*worker
 	faults  []*kfake.FaultHandle
 	calm    atomic.Bool  // the faults are over
-	calls   atomic.Int64 // of the store that have not returned
+	calls   atomic.Int64 // running calls of the store
 
-	// What a knock-out replaces.
+	// Replaced by knockouts.
 	apply  func(context.Context, versioning.Server, []*versioning.Record) (versioning.Result, error)
 	tamper func(*world, *versioning.Plan)
-	server versioning.Server // all servers; empty: each has its own
+	server versioning.Server // empty: each server has its own identity
 
-	waiting time.Time // since when the group prepares a rebalance, as settle has seen; zero: it does not
+	waiting time.Time // since when settle has seen the group prepare a rebalance; zero: it does not
 
-	mu      sync.Mutex // of what follows
+	mu      sync.Mutex // guards the fields below
 	checked []int64    // by partition: all records below have a fate
-	marked  []int64    // by partition: how far it was marked on servers that have gone
-	wrong   []string   // what is wrong with the history
-	met     map[string]int
-	heard   map[string]time.Time // of members of the group, by ID
+	marked  []int64    // by partition: the mark on servers that are gone
+	wrong   []string   // violations found
+	covered map[string]int
+	heard   map[string]time.Time // when each member of the group was last heard, by ID
 }
 
-// A tweak changes a world before it begins.
+// A tweak changes a world before it starts.
 type tweak func(*world)
 
-// play plays a script in a bubble of virtual time, and returns what is wrong with
-// the history, and what it has met with how often. It leaves no goroutine behind.
-func play(s *script, handler slog.Handler, tweaks ...tweak) (wrong []string, met map[string]int) {
+// play plays a script in a bubble of virtual time. It returns the violations
+// found, and how often each covered event occurred. It leaves no goroutines
+// behind.
+func play(s *script, handler slog.Handler, tweaks ...tweak) (wrong []string, covered map[string]int) {
 	w := newWorld(s, handler)
 	for _, tweak := range tweaks {
 		tweak(w)
 	}
 	defer w.cluster.Close()
 	producer := w.produce()
-	w.makeTrouble()
-	w.endTrouble()
+	w.runIncidents()
+	w.endIncidents()
 	producer.Wait()
 	w.settle()
 	w.stop()
 	w.check()
-	return w.wrong, w.met
+	return w.wrong, w.covered
 }
 
 func newWorld(s *script, handler slog.Handler) *world {
 	rules := versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked}
 	w := &world{
 		script: s, net: new(kfake.VirtualNetwork), store: versioningtest.NewMemory(rules), log: slog.New(handler),
-		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), met: make(map[string]int), heard: make(map[string]time.Time),
+		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), covered: make(map[string]int), heard: make(map[string]time.Time),
 	}
 	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
 	w.apply = w.store.Apply
@@ -103,8 +103,8 @@ func newWorld(s *script, handler slog.Handler) *world {
 	return w
 }
 
-// produce starts to write each partition's messages at their times. They are
-// written one by one, so that offsets are places in the script.
+// produce starts to produce each partition's messages at their times. It
+// produces them one by one, so that offsets equal indexes in the script.
 func (w *world) produce() *sync.WaitGroup {
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -137,22 +137,22 @@ func (w *world) producePartition(client *kgo.Client, partition int32) {
 	}
 }
 
-// An event is something that happens at a time.
+// An event is something that happens at a given time.
 type event struct {
 	at   time.Duration
 	does func()
 }
 
-// makeTrouble lets happen what is in the script, up to the end of its last fault.
-func (w *world) makeTrouble() {
+// runIncidents runs the script's events until the end of the last fault.
+func (w *world) runIncidents() {
 	var events []event
 	workers := make([]*worker, len(w.script.lives))
 	for i, l := range w.script.lives {
 		events = append(events, event{l.joins, func() { workers[i] = w.start(l) }})
-		events = append(events, ofLife(l, &workers[i])...)
+		events = append(events, lifeEvents(l, &workers[i])...)
 	}
-	for _, t := range w.script.troubles {
-		events = append(events, w.ofTrouble(t, &workers[t.worker])...)
+	for _, t := range w.script.incidents {
+		events = append(events, w.incidentEvents(t, &workers[t.worker])...)
 	}
 	events = append(events, event{at: length, does: func() {}})
 	slices.SortStableFunc(events, func(a, b event) int { return int(a.at - b.at) })
@@ -165,7 +165,7 @@ func (w *world) makeTrouble() {
 	}
 }
 
-func ofLife(l life, w **worker) []event {
+func lifeEvents(l life, w **worker) []event {
 	if l.at <= l.joins {
 		return nil
 	}
@@ -179,7 +179,7 @@ func ofLife(l life, w **worker) []event {
 	return nil
 }
 
-func (w *world) ofTrouble(t trouble, worker **worker) []event {
+func (w *world) incidentEvents(t incident, worker **worker) []event {
 	onLine := func(do func(*line)) func() {
 		return func() {
 			if *worker != nil && !(*worker).dead.Load() {
@@ -187,12 +187,12 @@ func (w *world) ofTrouble(t trouble, worker **worker) []event {
 			}
 		}
 	}
-	mended := event{t.at + t.lasts, onLine((*line).mend)}
+	repaired := event{t.at + t.lasts, onLine((*line).repair)}
 	switch t.kind {
 	case cut:
-		return []event{{t.at, onLine((*line).cut)}, mended}
+		return []event{{t.at, onLine((*line).cut)}, repaired}
 	case stall:
-		return []event{{t.at, onLine((*line).stall)}, mended}
+		return []event{{t.at, onLine((*line).stall)}, repaired}
 	case moveCoordinator:
 		return []event{{t.at, w.cluster.RehashCoordinators}}
 	case moveLeader:
@@ -216,8 +216,8 @@ func (w *world) ofTrouble(t trouble, worker **worker) []event {
 	return nil
 }
 
-// endTrouble ends all faults, and sees to it that there is a worker.
-func (w *world) endTrouble() {
+// endIncidents ends all faults and makes sure that there is a worker.
+func (w *world) endIncidents() {
 	w.calm.Store(true)
 	for _, f := range w.faults {
 		f.Remove()
@@ -227,7 +227,7 @@ func (w *world) endTrouble() {
 		if worker.dead.Load() {
 			continue
 		}
-		worker.line.mend()
+		worker.line.repair()
 		anybody = anybody || !worker.left
 	}
 	if !anybody {
@@ -235,7 +235,7 @@ func (w *world) endTrouble() {
 	}
 }
 
-// settle waits until all is done.
+// settle waits until everything is done.
 func (w *world) settle() {
 	w.log.Info("calm")
 	calmSince, doneSince := time.Now(), time.Time{}
@@ -250,7 +250,7 @@ func (w *world) settle() {
 			return
 		}
 		if time.Since(calmSince) > patience {
-			w.blame("stuck: %v after the last fault, %s; %s", patience, undone, w.members())
+			w.fail("stuck %v after the last fault: %s; %s", patience, undone, w.members())
 			return
 		}
 		w.expel(calmSince)
@@ -258,8 +258,8 @@ func (w *world) settle() {
 	}
 }
 
-// catchUp is how long a worker may take, once it has gone back to the marks, until it has
-// settled again what is lost.
+// catchUp is how long a worker that went back to the marks may take to settle
+// the lost records again.
 func (w *world) catchUp() time.Duration {
 	if w.wasRestored() {
 		return 15 * time.Second
@@ -267,7 +267,7 @@ func (w *world) catchUp() time.Duration {
 	return 0
 }
 
-// undone says what is still to be done, if anything is.
+// undone says what is not done yet, or returns "".
 func (w *world) undone() string {
 	if n := w.calls.Load(); n > 0 {
 		return fmt.Sprintf("%d calls of the store have not returned", n)
@@ -279,7 +279,7 @@ func (w *world) undone() string {
 		}
 	}
 	if p, ok := w.behind(); ok {
-		return fmt.Sprintf("partition %d has no worker that knows the server", p)
+		return fmt.Sprintf("partition %d has no worker that knows the current server", p)
 	}
 	for _, p := range w.store.Parked() {
 		if row, _ := w.store.Row(p.Entity); row.Version != p.Seen {
@@ -289,15 +289,15 @@ func (w *world) undone() string {
 	return ""
 }
 
-// behind returns a partition of which no worker has gone back to the mark, after a
-// backup was restored.
+// behind returns a partition of which no worker has gone back to the mark after
+// a backup was restored.
 func (w *world) behind() (partition int32, ok bool) {
 	if !w.wasRestored() {
 		return 0, false
 	}
 	_, here, err := w.store.Marks(context.Background(), group, nil)
 	if err != nil {
-		panic(err) // its context has not ended
+		panic(err) // its context is not canceled
 	}
 	owners := make(map[int32]string)
 	if info := w.cluster.GroupInfo(group); info != nil {
@@ -322,14 +322,14 @@ func (w *world) behind() (partition int32, ok bool) {
 func (w *world) wasRestored() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.met["restore"] > 0
+	return w.covered["restore"] > 0
 }
 
-// members says who is in the group.
+// members describes the members of the group.
 func (w *world) members() string {
 	info := w.cluster.GroupInfo(group)
 	if info == nil {
-		return "there is no group"
+		return "the group does not exist"
 	}
 	var text strings.Builder
 	fmt.Fprint(&text, "the group is ", info.State)
@@ -339,7 +339,7 @@ func (w *world) members() string {
 	return text.String()
 }
 
-// committed returns the committed offsets by partition, 0 where there are none.
+// committed returns the committed offsets by partition, 0 for none.
 func (w *world) committed() []int64 {
 	offsets := make([]int64, len(w.script.messages))
 	if info := w.cluster.GroupInfo(group); info != nil {
@@ -357,20 +357,20 @@ func (w *world) stop() {
 	}
 	for _, worker := range w.workers {
 		if err := <-worker.done; err != nil {
-			w.blame("%s ended with: %v", worker.name, err)
+			w.fail("%s: Run returned %v", worker.name, err)
 		}
 	}
 }
 
-func (w *world) blame(format string, args ...any) {
+func (w *world) fail(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
-// meet notes that something has happened.
-func (w *world) meet(format string, args ...any) {
+// cover records that something has happened.
+func (w *world) cover(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.met[fmt.Sprintf(format, args...)]++
+	w.covered[fmt.Sprintf(format, args...)]++
 }

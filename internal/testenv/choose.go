@@ -6,26 +6,26 @@ import (
 	"fmt"
 )
 
-// A backend is a server that tests can use.
+// A backend is a server for tests.
 type backend struct {
 	kind    kind
-	detail  string // what it is, for the line that says what was chosen
+	detail  string // a description, for the summary line
 	address string // a connection string, or brokers separated by commas
 	close   func() error
 }
 
-// A starter brings up one kind of backend.
+// A starter starts one kind of backend.
 type starter func(ctx context.Context) (*backend, error)
 
-// A resource is one of the things that tests ask for, and the ways to get it.
+// A resource is Kafka or PostgreSQL, and the ways to start it.
 type resource struct {
 	variable string
 	starters map[kind]starter
 }
 
-// acquire brings up the first of the kinds that works. The errors of those
-// that did not are in the second result: they are worth a remark where another
-// kind stood in.
+// acquire starts the first of the kinds that works. The second result joins the
+// errors of the kinds that failed before it, so that the caller can report the
+// fallback.
 func (r resource) acquire(ctx context.Context, kinds []kind) (*backend, error) {
 	var errs []error
 	for _, k := range kinds {

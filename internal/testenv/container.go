@@ -12,20 +12,21 @@ import (
 )
 
 const (
-	// readyTimeout is how long a server in a container may take to answer
-	// once its image is there.
+	// readyTimeout is how long a server in a container may take to answer, not
+	// counting the image pull.
 	readyTimeout = 2 * time.Minute
 
-	// readyEvery is how long to wait between two tries.
+	// readyEvery is the time between attempts.
 	readyEvery = 50 * time.Millisecond
 
-	// logTail is how much of a container's log an error carries.
+	// logTail is the number of bytes of the container's log that an error
+	// includes.
 	logTail = 2 << 10
 )
 
-var errExited = errors.New("the container ended")
+var errExited = errors.New("the container exited")
 
-// awaitReady waits until ping succeeds, or the container has ended.
+// awaitReady waits until ping succeeds or the container exits.
 func awaitReady(ctx context.Context, c testcontainers.Container, ping func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -44,10 +45,10 @@ func awaitReady(ctx context.Context, c testcontainers.Container, ping func(conte
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %w; it wrote last: %s", context.Cause(ctx), err, containerLog(c))
+	return fmt.Errorf("%w: %w; end of its log: %s", context.Cause(ctx), err, containerLog(c))
 }
 
-// running says why a container does not run, or nil.
+// running returns an error if the container is not running.
 func running(ctx context.Context, c testcontainers.Container) error {
 	state, err := c.State(ctx)
 	if err != nil {
@@ -72,7 +73,7 @@ func containerLog(c testcontainers.Container) string {
 	return strings.TrimSpace(string(text[max(0, len(text)-logTail):]))
 }
 
-// terminate returns what removes a container with its volumes.
+// terminate returns a function that removes a container and its volumes.
 func terminate(c testcontainers.Container) func() error {
 	return func() error {
 		return testcontainers.TerminateContainer(c, testcontainers.StopTimeout(0))

@@ -9,13 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// pristine is the database that a test without a template gets a copy of.
+// pristine is the database to copy for a test without a template.
 const pristine = "template0"
 
-// quote makes an SQL identifier of a name.
+// quote returns name as an SQL identifier.
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// createDatabase makes a database that is a copy of another.
+// createDatabase creates a database as a copy of another.
 func createDatabase(ctx context.Context, server, name, template string) error {
 	err := withConn(ctx, server, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "CREATE DATABASE "+quote(name)+" TEMPLATE "+quote(template))
@@ -27,7 +27,7 @@ func createDatabase(ctx context.Context, server, name, template string) error {
 	return nil
 }
 
-// dropDatabase removes a database and whoever is still connected to it.
+// dropDatabase drops a database and disconnects its users.
 func dropDatabase(server, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
@@ -41,29 +41,29 @@ func dropDatabase(server, name string) error {
 	return nil
 }
 
-// withConn lends a connection that is closed afterwards.
+// withConn calls use with a connection and closes it.
 func withConn(ctx context.Context, server string, use func(*pgx.Conn) error) error {
 	conn, err := pgx.Connect(ctx, server)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // what counts has been answered by then
+	defer conn.Close(ctx) //nolint:errcheck // the result is already known
 	return use(conn)
 }
 
-// databaseURL returns the connection string with another database in it. It
-// may be a URL or a list of keywords and values.
+// databaseURL returns the connection string with the database replaced. It
+// accepts a URL or keyword/value pairs.
 func databaseURL(server, name string) string {
 	if !strings.Contains(server, "://") {
-		return server + " dbname=" + name // the last of several counts
+		return server + " dbname=" + name // the last one wins
 	}
 	u, err := url.Parse(server)
 	if err != nil {
-		return server // the driver says better what is wrong with it
+		return server // the driver reports the error better
 	}
 	u.Path = "/" + name
 	query := u.Query()
-	query.Del("dbname") // it would win over the path
+	query.Del("dbname") // it would override the path
 	query.Del("database")
 	u.RawQuery = query.Encode()
 	return u.String()

@@ -10,12 +10,12 @@ import (
 func TestDatabaseURL(t *testing.T) {
 	t.Parallel()
 	for name, server := range map[string]string{
-		"url":                     "postgres://u:p%40@h:1234/old?sslmode=disable",
-		"url with a parameter":    "postgresql://u:p%40@h:1234/?dbname=old&sslmode=disable",
-		"url with nothing":        "postgres://u:p%40@h:1234?sslmode=disable",
-		"keywords":                "host=h port=1234 user=u password=p@ dbname=old sslmode=disable",
-		"keywords, no database":   "host=h port=1234 user=u password=p@ sslmode=disable",
-		"url, the other spelling": "postgres://u:p%40@h:1234/?database=old&sslmode=disable",
+		"url":                                    "postgres://u:p%40@h:1234/old?sslmode=disable",
+		"url with a parameter":                   "postgresql://u:p%40@h:1234/?dbname=old&sslmode=disable",
+		"url with nothing":                       "postgres://u:p%40@h:1234?sslmode=disable",
+		"keywords":                               "host=h port=1234 user=u password=p@ dbname=old sslmode=disable",
+		"keywords, no database":                  "host=h port=1234 user=u password=p@ sslmode=disable",
+		"url, with database= instead of dbname=": "postgres://u:p%40@h:1234/?database=old&sslmode=disable",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,9 +38,9 @@ func TestUniqueName(t *testing.T) {
 		t.Errorf("%s twice", first)
 	}
 	if len(first) > 63 {
-		t.Errorf("%s has %d bytes; PostgreSQL takes 63", first, len(first))
+		t.Errorf("%s has %d bytes; PostgreSQL allows 63", first, len(first))
 	}
 	if strings.Trim(first, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		t.Errorf("%s has characters that need quoting", first)
+		t.Errorf("%s contains characters that need quoting", first)
 	}
 }

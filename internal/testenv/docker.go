@@ -15,15 +15,15 @@ import (
 // probeTimeout is how long a Docker engine may take to answer.
 const probeTimeout = 3 * time.Second
 
-var errNoDocker = errors.New("no Docker engine answers")
+var errNoDocker = errors.New("no Docker engine answered")
 
-// probeDocker says why there is no Docker engine to use, or nil. It looks
+// probeDocker returns an error if there is no usable Docker engine. It looks
 // where testcontainers looks: DOCKER_HOST, the usual sockets, and
 // ~/.testcontainers.properties.
 func probeDocker() error {
 	tclog.SetDefault(quiet{})
 	answer := make(chan error, 1)
-	// The library takes no context here, and an engine may take forever.
+	// The library takes no context, and an engine may never answer.
 	go func() { answer <- askDocker() }()
 	select {
 	case err := <-answer:
@@ -33,7 +33,7 @@ func probeDocker() error {
 	}
 }
 
-// quiet keeps testcontainers from reporting each step under go test -v.
+// quiet stops testcontainers from logging each step under go test -v.
 type quiet struct{}
 
 // Printf prints nothing.
@@ -41,7 +41,7 @@ func (quiet) Printf(string, ...any) {}
 
 func askDocker() (err error) {
 	defer func() {
-		if r := recover(); r != nil { // how testcontainers reports some of its trouble
+		if r := recover(); r != nil { // testcontainers panics on some errors
 			err = fmt.Errorf("%w: %v", errNoDocker, r)
 		}
 	}()
@@ -61,19 +61,19 @@ func withDocker(use func(*testcontainers.DockerProvider) error) error {
 	return use(p)
 }
 
-// ensureImages pulls what is not there of an image and of the one by which
-// testcontainers removes containers left behind. There is one attempt: left to
-// testcontainers, a machine without a network would try for minutes.
+// ensureImages pulls an image, and the one that testcontainers uses to clean up
+// containers, unless they are present. It tries once: on a machine without a
+// network, testcontainers itself would retry for minutes.
 func ensureImages(ctx context.Context, image string) error {
 	return withDocker(func(p *testcontainers.DockerProvider) error {
 		cfg := p.Config().Config
 		if cfg.HubImageNamePrefix != "" {
-			return nil // the names are other ones; testcontainers knows which
+			return nil // the image names differ; only testcontainers knows them
 		}
 		if err := ensureImage(ctx, p.Client(), image); err != nil || cfg.RyukDisabled {
 			return err
 		}
-		return ensureImage(ctx, p.Client(), testcontainers.ReaperDefaultImage) //nolint:staticcheck // what replaces it is internal
+		return ensureImage(ctx, p.Client(), testcontainers.ReaperDefaultImage) //nolint:staticcheck // its replacement is internal
 	})
 }
 

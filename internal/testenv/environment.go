@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// setupTimeout bounds what a single step of the set-up may take, an image
-// that is pulled or a server that is downloaded included.
+// setupTimeout limits each step of the setup, including pulling an image or
+// downloading a server.
 const setupTimeout = 5 * time.Minute
 
-// shared is the environment of this process: a server is worth sharing among
-// its tests, and testing.M hands no value down to them.
+// shared is the environment of this process. It is global because all tests
+// share the servers and testing.M cannot pass a value to them.
 var shared = newEnvironment(os.Getenv, os.Stderr)
 
-// An environment holds the servers that the tests of a process share. Each is
-// brought up when it is first asked for.
+// An environment holds the servers shared by the tests of a process. It starts
+// each on first use.
 type environment struct {
 	getenv   func(string) string
 	stderr   io.Writer
-	patience time.Duration // how long a server that is named may take to answer
+	patience time.Duration // how long a named server may take to answer
 
 	docker   func() error
 	postgres func() (*backend, error)
 	kafka    func() (*backend, error)
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	chosen  map[string]*backend
 	closers []func() error
 }
@@ -43,7 +43,7 @@ func newEnvironment(getenv func(string) string, stderr io.Writer) *environment {
 	return e
 }
 
-// open brings up a resource and sees to it that it is closed in the end.
+// open starts a resource and registers it to be closed.
 func (e *environment) open(name string, r resource) (*backend, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
@@ -56,7 +56,7 @@ func (e *environment) open(name string, r resource) (*backend, error) {
 		return nil, fmt.Errorf("%w (%s=%q)", err, ModeVariable, e.getenv(ModeVariable))
 	}
 	if err != nil {
-		fmt.Fprintf(e.stderr, "testenv: %s is %s instead: %s\n", name, b.kind, oneLine(err))
+		fmt.Fprintf(e.stderr, "testenv: using %[2]s %[1]s instead: %[3]s\n", name, b.kind, oneLine(err))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -65,14 +65,14 @@ func (e *environment) open(name string, r resource) (*backend, error) {
 	return b, nil
 }
 
-// onClose has f called before the servers are closed.
+// onClose registers f to be called before the servers are closed.
 func (e *environment) onClose(f func() error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closers = append(e.closers, f)
 }
 
-// close says what was used and closes it, last opened first.
+// close prints the summary and closes everything, last opened first.
 func (e *environment) close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -92,7 +92,7 @@ func (e *environment) summary() string {
 	return fmt.Sprintf("testenv: kafka=%s postgres=%s", e.chosen["kafka"], e.chosen["postgres"])
 }
 
-// String says what the backend is and where it comes from.
+// String returns the backend's kind and where it comes from.
 func (b *backend) String() string {
 	if b == nil {
 		return "unused"

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// newTestEnvironment returns an environment of its own, without Docker.
+// newTestEnvironment returns a separate environment without Docker.
 func newTestEnvironment(t *testing.T, variables map[string]string) (*environment, *bytes.Buffer) {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -38,7 +38,7 @@ func working(detail string, events *[]string) starter {
 
 func broken(context.Context) (*backend, error) { return nil, errBroken }
 
-func TestContainerThatDoesNotStartIsReplaced(t *testing.T) {
+func TestFailedContainerIsReplaced(t *testing.T) {
 	t.Parallel()
 	var events []string
 	e, stderr := newTestEnvironment(t, nil)
@@ -49,12 +49,12 @@ func TestContainerThatDoesNotStartIsReplaced(t *testing.T) {
 	if err != nil || b.kind != kindEmbedded {
 		t.Fatalf("%+v, %v, want the embedded kind", b, err)
 	}
-	if want := "testenv: kafka is embedded instead: container: broken\n"; stderr.String() != want {
+	if want := "testenv: using embedded kafka instead: container: broken\n"; stderr.String() != want {
 		t.Errorf("stderr says %q, want %q", stderr, want)
 	}
 }
 
-func TestForcedContainerThatDoesNotStartFails(t *testing.T) {
+func TestFailedForcedContainerFails(t *testing.T) {
 	t.Parallel()
 	var events []string
 	e, _ := newTestEnvironment(t, map[string]string{ModeVariable: "containers"})
@@ -63,7 +63,7 @@ func TestForcedContainerThatDoesNotStartFails(t *testing.T) {
 		kindContainer: broken, kindEmbedded: working("small", &events),
 	}})
 	if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "containers") {
-		t.Errorf("%v, want it broken and the mode named", err)
+		t.Errorf("%v, want errBroken and the name of the mode", err)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestEnvironmentClosesInReverse(t *testing.T) {
 	}
 }
 
-func TestUnusedEnvironmentIsQuiet(t *testing.T) {
+func TestUnusedEnvironmentPrintsNothing(t *testing.T) {
 	t.Parallel()
 	e, stderr := newTestEnvironment(t, nil)
 	if err := e.close(); err != nil || stderr.Len() > 0 {
@@ -103,7 +103,7 @@ func TestEmbeddedKafkaIsSharedAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second, _ := e.kafka(); second != first {
-		t.Error("two clusters for one process")
+		t.Error("the process started two clusters")
 	}
 	if want := "testenv: kafka=kfake (embedded) postgres=unused"; e.summary() != want {
 		t.Errorf("summary %q, want %q", e.summary(), want)
@@ -117,12 +117,12 @@ func TestNamedServersAreUsed(t *testing.T) {
 	})
 	for name, get := range map[string]func() (*backend, error){"postgres": e.postgres, "kafka": e.kafka} {
 		if b, err := get(); err != nil || b.kind != kindServer {
-			t.Errorf("%s: %+v, %v, want the server that is named", name, b, err)
+			t.Errorf("%s: %+v, %v, want the named server", name, b, err)
 		}
 	}
 }
 
-func TestNamedServersThatAreNotThere(t *testing.T) {
+func TestNamedServersNotRunning(t *testing.T) {
 	t.Parallel()
 	e, _ := newTestEnvironment(t, map[string]string{
 		DatabaseVariable: "postgres://127.0.0.1:1/none", BrokersVariable: "127.0.0.1:1",

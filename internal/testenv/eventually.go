@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// pollEvery is how long Eventually waits between two looks.
+// pollEvery is the time between calls of check in Eventually.
 const pollEvery = 5 * time.Millisecond
 
-// Eventually calls check until it returns nil, and fails the test with its
-// last error if that takes longer than within. The first call is made at once.
+// Eventually calls check until it returns nil. It fails the test with the last
+// error if that takes longer than within. It makes the first call at once.
 func Eventually(tb testing.TB, within time.Duration, check func() error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := poll(ctx, pollEvery, check); err != nil {
-		tb.Fatalf("not within %v: %v", within, err)
+		tb.Fatalf("still failing after %v: %v", within, err)
 	}
 }
 
-// poll calls check until it returns nil or ctx ends.
+// poll calls check until it returns nil or ctx is done.
 func poll(ctx context.Context, every time.Duration, check func() error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

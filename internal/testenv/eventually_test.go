@@ -28,6 +28,6 @@ func TestEventuallyGivesUp(t *testing.T) {
 		Eventually(tb, time.Millisecond, func() error { return errBroken })
 	})
 	if len(r.failures) != 1 || !strings.Contains(r.failures[0], errBroken.Error()) {
-		t.Errorf("failures %q, want one that says what was wrong last", r.failures)
+		t.Errorf("failures %q, want one with the last error", r.failures)
 	}
 }

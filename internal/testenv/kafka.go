@@ -12,29 +12,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// topicTimeout bounds the creation of a topic, and its deletion.
+// topicTimeout limits the creation and the deletion of a topic.
 const topicTimeout = 30 * time.Second
 
 var errNoLeader = errors.New("a partition has no leader yet")
 
-// Brokers returns the addresses of the brokers to use as seeds.
+// Brokers returns the seed broker addresses.
 func Brokers(tb testing.TB) []string {
 	tb.Helper()
 	server, err := shared.kafka()
 	if err != nil {
-		tb.Fatalf("testenv: no Kafka for this test: %v", err)
+		tb.Fatalf("testenv: get a Kafka broker: %v", err)
 	}
 	return strings.Split(server.address, ",")
 }
 
-// KafkaOpts returns the options that a client of the brokers needs.
+// KafkaOpts returns the client options that connect to the brokers.
 func KafkaOpts(tb testing.TB) []kgo.Opt {
 	tb.Helper()
 	return []kgo.Opt{kgo.SeedBrokers(Brokers(tb)...)}
 }
 
-// Topic creates a topic that is the test's own and is deleted when the test
-// ends. It can be produced to when Topic returns.
+// Topic creates a topic for this test and deletes it when the test ends. When
+// Topic returns, the topic accepts records.
 func Topic(tb testing.TB, partitions int32) string {
 	tb.Helper()
 	opts := KafkaOpts(tb)
@@ -52,17 +52,17 @@ func Topic(tb testing.TB, partitions int32) string {
 
 func createTopic(opts []kgo.Opt, topic string, partitions int32) error {
 	return withAdmin(opts, func(ctx context.Context, admin *kadm.Client) error {
-		// A replication factor of -1 is the broker's default.
+		// A replication factor of -1 means the broker's default.
 		if _, err := admin.CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
 			return err
 		}
-		return poll(ctx, 10*time.Millisecond, func() error { return led(ctx, admin, topic, partitions) })
+		return poll(ctx, 10*time.Millisecond, func() error { return checkLeaders(ctx, admin, topic, partitions) })
 	})
 }
 
-// led says what a topic lacks to be produced to: brokers learn of a new topic
-// one after the other.
-func led(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
+// checkLeaders returns an error until every partition has a leader on every broker:
+// brokers learn of a new topic one after another.
+func checkLeaders(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
 	topics, err := admin.ListTopics(ctx, topic)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func deleteTopic(opts []kgo.Opt, topic string) error {
 	})
 }
 
-// withAdmin lends an admin client that is closed afterwards.
+// withAdmin calls use with an admin client and closes it.
 func withAdmin(opts []kgo.Opt, use func(context.Context, *kadm.Client) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), topicTimeout)
 	defer cancel()

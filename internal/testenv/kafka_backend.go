@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// shortestSession is the shortest session timeout that a group may have.
+// shortestSession is the minimum session timeout of a group.
 const shortestSession = 500 * time.Millisecond
 
 func (e *environment) kafkaResource() resource {
@@ -26,7 +26,7 @@ func (e *environment) kafkaResource() resource {
 	}
 }
 
-// namedKafka uses the brokers of KAFKA_BROKERS, which stay when it is closed.
+// namedKafka uses the brokers of KAFKA_BROKERS. Closing it does not stop them.
 func (e *environment) namedKafka(ctx context.Context) (*backend, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
@@ -40,7 +40,7 @@ func (e *environment) namedKafka(ctx context.Context) (*backend, error) {
 
 func embeddedKafka(context.Context) (*backend, error) {
 	cluster, err := embedded.StartKafka(embedded.KafkaConfig{
-		// Tests want short sessions, as the container allows them too.
+		// Tests want short sessions. The container allows them too.
 		Options: []kfake.Opt{kfake.GroupMinSessionTimeout(shortestSession)},
 	})
 	if err != nil {
@@ -50,7 +50,7 @@ func embeddedKafka(context.Context) (*backend, error) {
 	return &backend{detail: "kfake (embedded)", address: address, close: cluster.Close}, nil
 }
 
-// pingKafka asks the brokers whether they are there.
+// pingKafka checks that the brokers answer.
 func pingKafka(ctx context.Context, address string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(address, ",")...))
 	if err != nil {

@@ -8,35 +8,36 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// KafkaImage is the image of the Kafka container, that of the Apache project.
-// The kafka module of testcontainers knows Confluent's image only, by scripts
-// inside it, so the container is described here. What is asked of the image:
+// KafkaImage is the image of the Kafka container, from the Apache project. The
+// kafka module of testcontainers works only with Confluent's image, because it
+// uses scripts inside it, so this package configures the container itself. It
+// needs from the image:
 //
-//   - "sh" and "sleep", with which the start waits for the broker's address;
-//   - /etc/kafka/docker/run, which turns the KAFKA_* variables of kafkaEnv
-//     into the broker's properties, formats its storage and runs it;
-//   - a /tmp that a file can be copied to and the container's user can read.
+//   - "sh" and "sleep", to wait for the broker's address;
+//   - /etc/kafka/docker/run, which converts the KAFKA_* variables of kafkaEnv
+//     to the broker's properties, formats its storage and runs it;
+//   - a writable /tmp whose files the container's user can read.
 //
-// Port 9092 is published on a port of Docker's choice. It is ready when a
-// client gets an answer there; no log line is relied on. It is pulled only if
-// it is not there.
+// Port 9092 is published on a port that Docker chooses. The broker is ready
+// when a client gets an answer there; no log line matters. The image is pulled
+// only if it is missing.
 const KafkaImage = "apache/kafka:4.1.0"
 
 const (
 	kafkaPort = "9092/tcp"
 
-	// kafkaAddress is the file that the start waits for. A client is sent to
-	// the address that the broker advertises, which must be the published
-	// one, and that is known only when the container runs.
+	// kafkaAddress is the file that the start script waits for. The broker must
+	// advertise the published address to clients, and that is known only once
+	// the container runs.
 	kafkaAddress = "/tmp/advertised"
 
 	kafkaStart = "while [ ! -s " + kafkaAddress + " ]; do sleep 0.05; done; " +
 		"export KAFKA_ADVERTISED_LISTENERS=$(cat " + kafkaAddress + "); exec /etc/kafka/docker/run"
 )
 
-// kafkaEnv is one node that is broker and controller. BROKER is the listener
-// by which it reaches itself: the published address leads there from outside
-// only.
+// kafkaEnv configures one node that is broker and controller. The broker
+// reaches itself through the listener BROKER, because the published address
+// works only from outside.
 var kafkaEnv = map[string]string{
 	"KAFKA_NODE_ID":                        "1",
 	"KAFKA_PROCESS_ROLES":                  "broker,controller",
@@ -55,7 +56,7 @@ var kafkaEnv = map[string]string{
 	"KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR":            "1",
 	"KAFKA_SHARE_COORDINATOR_STATE_TOPIC_NUM_PARTITIONS":     "1",
 
-	// Tests do not wait for members that never come, and want short sessions.
+	// Tests do not wait for more members, and they want short sessions.
 	"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
 	"KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS":     "500",
 
@@ -90,7 +91,8 @@ func runKafka(ctx context.Context) (*backend, error) {
 	return &backend{detail: detail, address: address, close: terminate(c)}, nil
 }
 
-// startKafka tells the broker its published address and waits for it there.
+// startKafka tells the broker its published address and waits until it answers
+// there.
 func startKafka(ctx context.Context, c testcontainers.Container) (address string, err error) {
 	err = awaitReady(ctx, c, func(ctx context.Context) (err error) {
 		address, err = c.PortEndpoint(ctx, kafkaPort, "")

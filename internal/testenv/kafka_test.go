@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-func TestTopicsAreApart(t *testing.T) {
+func TestTopicsAreSeparate(t *testing.T) {
 	t.Parallel()
 	first, second := Topic(t, 3), Topic(t, 1)
 	if first == second {
@@ -23,7 +23,7 @@ func TestTopicsAreApart(t *testing.T) {
 	}
 }
 
-func TestTopicTakesRecordsAtOnce(t *testing.T) {
+func TestTopicAcceptsRecordsImmediately(t *testing.T) {
 	t.Parallel()
 	client, err := kgo.NewClient(append(KafkaOpts(t), kgo.DefaultProduceTopic(Topic(t, 2)))...)
 	if err != nil {
@@ -40,13 +40,14 @@ func TestTopicIsDeleted(t *testing.T) {
 	t.Run("user", func(t *testing.T) { topic = Topic(t, 1) })
 	Eventually(t, 10*time.Second, func() error {
 		if partitions(t, topic) > 0 {
-			return errors.New(topic + " is there after the test that had it")
+			return errors.New(topic + " still exists after its test")
 		}
 		return nil
 	})
 }
 
-// partitions returns how many partitions a topic has, none if it is not there.
+// partitions returns the number of partitions of a topic, or 0 if it does not
+// exist.
 func partitions(t *testing.T, topic string) (n int) {
 	t.Helper()
 	err := withAdmin(KafkaOpts(t), func(ctx context.Context, admin *kadm.Client) error {

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A MainOption says how [Main] runs the tests.
+// A MainOption configures [Main].
 type MainOption func(*mainConfig)
 
 type mainConfig struct {
@@ -16,14 +16,14 @@ type mainConfig struct {
 	ignored []goleak.Option
 }
 
-// CheckLeaks fails a run whose tests all passed if goroutines are left once
-// they are over and the environment is closed.
+// CheckLeaks fails the run if all tests passed but goroutines are left after
+// the environment is closed.
 func CheckLeaks(ignored ...goleak.Option) MainOption {
 	return func(c *mainConfig) { c.leaks, c.ignored = true, append(c.ignored, ignored...) }
 }
 
 // Main runs the tests of a package, closes what they used and exits. Call it
-// as the last thing in TestMain.
+// last in TestMain.
 func Main(m *testing.M, opts ...MainOption) {
 	os.Exit(run(m, opts...))
 }

@@ -7,13 +7,13 @@ import (
 
 func TestMain(m *testing.M) { Main(m, CheckLeaks()) }
 
-// A recorder takes the place of a test that is expected to fail.
+// A recorder stands in for a test that is expected to fail.
 type recorder struct {
 	testing.TB
 	failures []string
 }
 
-// stopped is what ends a function under test that calls Fatalf.
+// stopped is the panic value that ends a function under test after Fatalf.
 type stopped struct{}
 
 func (r *recorder) Helper() {}
@@ -27,7 +27,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	panic(stopped{})
 }
 
-// run calls f up to its first Fatalf.
+// run calls f until its first Fatalf.
 func (r *recorder) run(f func(testing.TB)) {
 	defer func() {
 		if p := recover(); p != nil && p != any(stopped{}) {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// The environment variables that choose what tests run against.
+// Environment variables that choose the servers.
 const (
 	// ModeVariable forces one kind: embedded, containers or servers.
 	ModeVariable = "PAWL_TEST_ENV"
@@ -40,8 +40,8 @@ var (
 	errNoAddress   = errors.New("the variable is not set")
 )
 
-// plan returns the kinds to try, in order. The address is what variable holds,
-// and docker says why there is no Docker engine, or nil.
+// plan returns the kinds to try, in order. address is the value of variable;
+// docker returns an error if there is no Docker engine.
 func plan(m mode, variable, address string, docker func() error) ([]kind, error) {
 	switch m {
 	case modeEmbedded:
@@ -71,8 +71,8 @@ func planContainers(docker func() error) ([]kind, error) {
 	return []kind{kindContainer}, nil
 }
 
-// planAuto asks for a Docker engine only where no server is named. A server
-// that is named is meant: nothing stands in for it.
+// planAuto checks for a Docker engine only if no server is named. A named
+// server is never replaced by something else.
 func planAuto(address string, docker func() error) []kind {
 	switch {
 	case address != "":

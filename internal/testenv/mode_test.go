@@ -13,7 +13,7 @@ func TestPlan(t *testing.T) {
 	available := func() error { return nil }
 	absent := func() error { return errNoDocker }
 	unasked := func() error {
-		t.Error("Docker was asked for, which takes time, without need")
+		t.Error("plan checked for Docker, which is slow, although it need not")
 		return errNoDocker
 	}
 	for name, test := range map[string]struct {
@@ -47,6 +47,6 @@ func TestPlanErrorsNameTheVariables(t *testing.T) {
 	t.Parallel()
 	_, err := plan(modeServers, "A_VARIABLE", "", nil)
 	if err == nil || !strings.Contains(err.Error(), "A_VARIABLE") || !strings.Contains(err.Error(), ModeVariable) {
-		t.Errorf("%v does not say what to set", err)
+		t.Errorf("the error does not say which variable to set: %v", err)
 	}
 }

@@ -7,17 +7,18 @@ import (
 	"strings"
 )
 
-// nameHint is how much of a test's name goes into a name made for it. With
-// the rest it stays below PostgreSQL's 63 bytes.
+// nameHint is how many bytes of a test's name to put into a generated name.
+// With the rest the name stays below PostgreSQL's 63 bytes.
 const nameHint = 30
 
-// uniqueName makes a name for a database or a topic that no other test uses,
-// not even one of another process on the same server.
+// uniqueName returns a name for a database or topic that no other test uses,
+// not even one in another process on the same server.
 func uniqueName(hint string) string {
 	return fmt.Sprintf("pawl_%s_%d_%s", slug(hint), os.Getpid(), strings.ToLower(rand.Text()[:10]))
 }
 
-// slug keeps what is allowed in any name, at most nameHint of it.
+// slug keeps at most nameHint bytes, and only characters that any name may
+// contain.
 func slug(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -16,14 +16,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncer starts a PgBouncer in transaction mode on loopback, in front of the server
-// of a connection string, and returns the same database's connection string through
-// it. It ends with the test. The test is skipped where no PgBouncer is installed.
+// PgBouncer starts a PgBouncer in transaction mode on loopback, in front of the
+// server of databaseURL. It returns a connection string that reaches the same
+// database through it, and stops it when the test ends. It skips the test if
+// PgBouncer is not installed.
 func PgBouncer(tb testing.TB, databaseURL string) string {
 	tb.Helper()
 	binary, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		binary, err = exec.LookPath("/usr/sbin/pgbouncer") // where Debian has it, off a user's PATH
+		binary, err = exec.LookPath("/usr/sbin/pgbouncer") // Debian's path, which is not in a user's PATH
 	}
 	if err != nil {
 		tb.Skip("no pgbouncer on this machine (Debian: apt-get install pgbouncer)")
@@ -66,7 +67,7 @@ max_client_conn = 200
 	}
 	args := []string{ini}
 	if os.Getuid() == 0 {
-		args = append([]string{"--user", "nobody"}, args...) // PgBouncer does not run as root
+		args = append([]string{"--user", "nobody"}, args...) // PgBouncer refuses to run as root
 	}
 	var output bytes.Buffer
 	cmd := exec.CommandContext(context.Background(), binary, args...)
@@ -75,7 +76,7 @@ max_client_conn = 200
 		tb.Fatalf("testenv: start PgBouncer: %v", err)
 	}
 	tb.Cleanup(func() {
-		_ = cmd.Process.Kill() // it keeps nothing
+		_ = cmd.Process.Kill() // it has nothing to save
 		_ = cmd.Wait()
 		if tb.Failed() {
 			tb.Logf("PgBouncer said:\n%s", output.String())
@@ -83,7 +84,7 @@ max_client_conn = 200
 	})
 }
 
-// freePort returns a port on loopback that nobody listens on.
+// freePort returns a port on loopback that was free a moment ago.
 func freePort() (int, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// poolCloseTimeout is how long a pool may wait at the end of a test for the
-// connections that the test has not given back.
+// poolCloseTimeout is how long to wait at the end of a test for connections
+// that the test has not released.
 const poolCloseTimeout = 10 * time.Second
 
-// Postgres returns the connection string of a clean database that is the
-// test's own, and is dropped when the test ends. It is empty, or a copy of a
+// Postgres returns the connection string of a clean database for this test, and
+// drops the database when the test ends. It is empty, or a copy of a
 // [Template].
 func Postgres(tb testing.TB, opts ...Option) string {
 	tb.Helper()
 	server, err := shared.postgres()
 	if err != nil {
-		tb.Fatalf("testenv: no PostgreSQL for this test: %v", err)
+		tb.Fatalf("testenv: get a PostgreSQL database: %v", err)
 	}
 	name := uniqueName(tb.Name())
 	if err := fill(server.address, name, opts); err != nil {
@@ -33,7 +33,7 @@ func Postgres(tb testing.TB, opts ...Option) string {
 	return databaseURL(server.address, name)
 }
 
-// fill creates the database that the options ask for.
+// fill creates the database according to the options.
 func fill(server, name string, opts []Option) error {
 	var cfg databaseConfig
 	for _, o := range opts {
@@ -51,8 +51,9 @@ func fill(server, name string, opts []Option) error {
 	return createDatabase(ctx, server, name, from)
 }
 
-// Pool returns a pool on a database such as [Postgres] makes. It is closed
-// when the test ends; a connection that the test still holds then fails it.
+// Pool returns a pool on a database like the one [Postgres] returns. It is
+// closed when the test ends; if the test still holds a connection then, the
+// test fails.
 func Pool(tb testing.TB, opts ...Option) *pgxpool.Pool {
 	tb.Helper()
 	url := Postgres(tb, opts...)
@@ -64,7 +65,7 @@ func Pool(tb testing.TB, opts ...Option) *pgxpool.Pool {
 	return pool
 }
 
-// closePool closes the pool, which waits for connections that are in use.
+// closePool closes the pool, which waits for connections in use.
 func closePool(tb testing.TB, pool *pgxpool.Pool, within time.Duration) {
 	tb.Helper()
 	closed := make(chan struct{})
@@ -75,7 +76,7 @@ func closePool(tb testing.TB, pool *pgxpool.Pool, within time.Duration) {
 	select {
 	case <-closed:
 	case <-time.After(within):
-		tb.Errorf("testenv: %d connections of the pool were not given back within %v of the test's end",
+		tb.Errorf("testenv: %d connections of the pool were not released within %v after the test",
 			pool.Stat().AcquiredConns(), within)
 	}
 }

@@ -18,7 +18,7 @@ func (e *environment) postgresResource() resource {
 	}
 }
 
-// namedPostgres uses the server of DATABASE_URL, which stays when it is closed.
+// namedPostgres uses the server of DATABASE_URL. Closing it does not stop it.
 func (e *environment) namedPostgres(ctx context.Context) (*backend, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()

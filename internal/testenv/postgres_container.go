@@ -11,21 +11,21 @@ import (
 	tcpostgres "github.com/testcontainers/testcontainers-go/modules/postgres"
 )
 
-// PostgresImage is the image of the PostgreSQL container. What is asked of it:
+// PostgresImage is the image of the PostgreSQL container. It must:
 //
-//   - started with the arguments of postgresArgs it runs PostgreSQL on port
-//     5432, which is published on a port of Docker's choice;
-//   - POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, all "postgres", make
-//     the superuser who may connect to it;
-//   - its data is below /var/lib/postgresql/data, which is a tmpfs.
+//   - run PostgreSQL on port 5432 when started with postgresArgs; the port is
+//     published on one that Docker chooses;
+//   - create the superuser from POSTGRES_USER, POSTGRES_PASSWORD and
+//     POSTGRES_DB, which are all "postgres";
+//   - keep its data below /var/lib/postgresql/data, which is a tmpfs.
 //
-// It is ready when that user can connect; no log line and no command in it is
-// relied on. It is pulled only if it is not there.
+// The server is ready when that user can connect; no log line and no command in
+// the container matters. The image is pulled only if it is missing.
 const PostgresImage = "postgres:17"
 
 const postgresData = "/var/lib/postgresql/data"
 
-// postgresArgs follow "postgres -c fsync=off", with which the module begins.
+// postgresArgs follow "postgres -c fsync=off", which the module passes first.
 var postgresArgs = []string{"-c", "full_page_writes=off", "-c", "max_connections=200"}
 
 func containerPostgres(ctx context.Context) (*backend, error) {
@@ -53,7 +53,7 @@ func runPostgres(ctx context.Context) (*backend, error) {
 	return b, nil
 }
 
-// connectPostgres waits for the server and notes where and what it is.
+// connectPostgres waits for the server and returns its address and version.
 func connectPostgres(ctx context.Context, c *tcpostgres.PostgresContainer) (*backend, error) {
 	var address, version string
 	err := awaitReady(ctx, c, func(ctx context.Context) (err error) {
@@ -70,7 +70,7 @@ func connectPostgres(ctx context.Context, c *tcpostgres.PostgresContainer) (*bac
 	return &backend{detail: detail, address: address, close: terminate(c)}, nil
 }
 
-// serverVersion connects once and returns which version answers.
+// serverVersion connects once and returns the server's version.
 func serverVersion(ctx context.Context, address string) (version string, err error) {
 	err = withConn(ctx, address, func(conn *pgx.Conn) error {
 		version, _, _ = strings.Cut(conn.PgConn().ParameterStatus("server_version"), " ")

@@ -22,14 +22,14 @@ var (
 	})
 )
 
-func TestDatabasesOfATemplateAreApart(t *testing.T) {
+func TestTemplateDatabasesAreSeparate(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"one", "two"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := Pool(t, numbers)
 			if _, err := pool.Exec(t.Context(), "INSERT INTO numbers VALUES (1)"); err != nil {
-				t.Fatal(err) // the other's row is in the way
+				t.Fatal(err) // would conflict with the other database's row
 			}
 			var n int
 			if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM numbers").Scan(&n); err != nil || n != 2 {
@@ -61,23 +61,23 @@ func TestDatabaseIsDroppedInUse(t *testing.T) {
 		}
 	})
 	if err := conn.Ping(t.Context()); err == nil {
-		t.Error("the database is there after the test that had it")
+		t.Error("the database still exists after its test")
 	}
 	_ = conn.Close(t.Context()) // it is broken
 }
 
-func TestTemplateThatCannotBePrepared(t *testing.T) {
+func TestTemplatePrepareFails(t *testing.T) {
 	t.Parallel()
 	failing := &databaseConfig{}
 	Template("failing", func(context.Context, string) error { return errBroken })(failing)
 	for range 2 {
 		if _, err := failing.template.database(); !errors.Is(err, errBroken) {
-			t.Errorf("%v, want what the preparation said", err)
+			t.Errorf("%v, want the error of prepare", err)
 		}
 	}
 }
 
-func TestPoolThatIsNotGivenBack(t *testing.T) {
+func TestPoolNotReleased(t *testing.T) {
 	t.Parallel()
 	pool := Pool(t)
 	held, err := pool.Acquire(t.Context())

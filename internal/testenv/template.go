@@ -9,36 +9,36 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An Option says how a test's database is made.
+// An Option configures a test's database.
 type Option func(*databaseConfig)
 
 type databaseConfig struct {
 	template *template
 }
 
-// Template makes databases that start as copies of one that prepare has been
-// run on, with migrations for instance. Copying takes milliseconds, so each
-// test can have a database of its own.
+// Template returns an option that makes databases as copies of one that prepare
+// has set up, for example with migrations. A copy takes milliseconds, so each
+// test can have its own database.
 //
-// The preparation runs once per value that Template returns, and only if a
-// test asks for it; make the value a package variable. The name shows in the
-// names of databases and need not be unique. The connections that prepare
-// opens must be closed when it returns; its url is a superuser's, or that of
-// DATABASE_URL with another database in it.
+// prepare runs once per value that Template returns, and only if a test needs
+// it; store the value in a package variable. The name is part of the database
+// names and need not be unique. prepare must close its connections before it
+// returns. Its url is a superuser's, or DATABASE_URL with the database
+// replaced.
 func Template(name string, prepare func(ctx context.Context, url string) error) Option {
 	t := &template{name: name, prepare: prepare}
 	t.database = sync.OnceValues(t.build)
 	return func(c *databaseConfig) { c.template = t }
 }
 
-// A template is a prepared database that others are copied from.
+// A template is a prepared database that is copied for tests.
 type template struct {
 	name     string
 	prepare  func(ctx context.Context, url string) error
 	database func() (name string, err error)
 }
 
-// build makes the template in the environment's server.
+// build creates the template on the environment's server.
 func (t *template) build() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
@@ -57,8 +57,8 @@ func (t *template) build() (string, error) {
 	return name, sealDatabase(ctx, server.address, name)
 }
 
-// sealDatabase waits until nobody is connected to a database any more and
-// keeps it so: PostgreSQL does not copy a database that is in use.
+// sealDatabase blocks new connections to a database and waits for the existing
+// ones to end: PostgreSQL does not copy a database in use.
 func sealDatabase(ctx context.Context, server, name string) error {
 	return withConn(ctx, server, func(conn *pgx.Conn) error {
 		if _, err := conn.Exec(ctx, "ALTER DATABASE "+quote(name)+" ALLOW_CONNECTIONS false"); err != nil {
@@ -72,7 +72,7 @@ func unused(ctx context.Context, conn *pgx.Conn, name string) error {
 	var n int
 	err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name).Scan(&n)
 	if err == nil && n > 0 {
-		err = fmt.Errorf("%d connections to the template %s are left open", n, name)
+		err = fmt.Errorf("%d connections to the template %s are still open", n, name)
 	}
 	return err
 }

@@ -26,8 +26,8 @@ const (
 	made      statemachine.Event = "made"
 )
 
-// account is a machine whose events come again and again: applying one twice
-// shows.
+// account is a machine whose events repeat, so that an event that is applied
+// twice shows.
 var account = statemachine.MustCompile(statemachine.Definition{
 	Name: "account", Version: 1,
 	Transitions: []statemachine.Transition{
@@ -41,16 +41,16 @@ var account = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In(closed),
 })
 
-// transfers is the machine of what moves two accounts at once: one record, three
-// entities, all or nothing.
+// transfers is the machine of transfers, which move two accounts at once: one
+// record, three entities, all or nothing.
 var transfers = statemachine.MustCompile(statemachine.Definition{
 	Name: "transfer", Version: 1,
 	Transitions: []statemachine.Transition{{Event: made, To: transfer}},
 	Terminal:    statemachine.In(transfer),
 })
 
-// The trigger refuses negative amounts, with an SQLSTATE that PostgreSQL does not
-// know, and notes each step that it sees.
+// The trigger rejects negative amounts, with an SQLSTATE that PostgreSQL does
+// not define, and records each step it sees.
 const schema = `
 CREATE SCHEMA torture;
 CREATE TABLE torture.accounts (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
@@ -65,9 +65,9 @@ CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.accounts FOR EACH ROW EXECUTE FUNCTION torture.see('account');
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON torture.transfers FOR EACH ROW EXECUTE FUNCTION torture.see('transfer');`
 
-// tablesIn are the tables of a schema.
+// tablesIn returns the tables of a schema.
 func tablesIn(schema string) []postgres.Table {
-	// As many as ever wait for an account while the others' partitions lag.
+	// Enough for all records that wait while other partitions lag.
 	const maxParked = 1_000_000
 	return []postgres.Table{
 		{Machine: account, Name: schema + ".accounts", MaxParked: maxParked},
@@ -75,13 +75,13 @@ func tablesIn(schema string) []postgres.Table {
 	}
 }
 
-// A message is what a record says. Its ID is in the header ce_id.
+// A message is the value of a record. Its ID is in the header ce_id.
 type message struct {
 	Event    statemachine.Event `json:"event"`
 	Account  string             `json:"account"`
-	To       string             `json:"to,omitempty"`       // of a transfer
-	Transfer string             `json:"transfer,omitempty"` // of a transfer
-	Expected string             `json:"expected,omitempty"` // the account's version, where the message knows it
+	To       string             `json:"to,omitempty"`       // only for transfers
+	Transfer string             `json:"transfer,omitempty"` // only for transfers
+	Expected string             `json:"expected,omitempty"` // the account's version, if the message has one
 	Amount   int64              `json:"amount"`
 }
 
@@ -97,7 +97,7 @@ func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
 	if m.Expected != "" {
 		version, err := strconv.ParseInt(m.Expected, 10, 64)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what could not be parsed
+			return nil, err //nolint:wrapcheck // it already says what could not be parsed
 		}
 		change.Expected = versioning.At(version)
 	}

@@ -29,16 +29,16 @@ type row struct {
 	Version         int64
 }
 
-// A sight is a step that the tables' trigger has seen.
+// A sight is a step that the tables' trigger saw.
 type sight struct {
 	Machine, Entity string
 	State           statemachine.State
 	Version         int64
 }
 
-// evidence is what the database holds in the end.
+// evidence is the final content of the database.
 type evidence struct {
-	steps  []step // by machine, entity and version
+	steps  []step // ordered by machine, entity and version
 	seen   []sight
 	rows   []row
 	parked []place
@@ -48,9 +48,9 @@ type evidence struct {
 func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return e, fmt.Errorf("look at the database: %w", err)
+		return e, fmt.Errorf("read the database: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	defer func() { _ = conn.Close(ctx) }() // everything was read already
 	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], t.sql(`
 		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset"
 		FROM pawl.transitions ORDER BY machine, entity, version`)); err != nil {
@@ -79,25 +79,25 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sq
 	rows, _ := conn.Query(ctx, sql) // CollectRows returns the error
 	all, err := pgx.CollectRows(rows, to)
 	if err != nil {
-		return nil, fmt.Errorf("look at the database: %w", err)
+		return nil, fmt.Errorf("read the database: %w", err)
 	}
 	return all, nil
 }
 
-// A judgement counts what went wrong, and tells of some of it.
+// A judgement counts violations and describes some of them.
 type judgement struct {
 	lost, twice, wrong int
-	told               []string
+	messages           []string
 }
 
-func (j *judgement) tell(count *int, format string, args ...any) {
+func (j *judgement) report(count *int, format string, args ...any) {
 	*count++
-	if len(j.told) < 20 {
-		j.told = append(j.told, fmt.Sprintf(format, args...))
+	if len(j.messages) < 20 {
+		j.messages = append(j.messages, fmt.Sprintf(format, args...))
 	}
 }
 
-// judge compares what the producer knows with what the database holds.
+// judge compares the producer's ledger with the database.
 func judge(l *ledger, e evidence) *judgement {
 	j := &judgement{}
 	j.paths(e)
@@ -107,8 +107,9 @@ func judge(l *ledger, e evidence) *judgement {
 	return j
 }
 
-// paths checks that each entity's history is a path of its machine, of versions 1
-// to n, without a message twice, and that its row is where the path ends.
+// paths checks that each entity's history is a path of its machine, with
+// versions 1 to n, that no message occurs twice, and that the row is where the
+// path ends.
 func (j *judgement) paths(e evidence) {
 	rows := make(map[[2]string]row, len(e.rows))
 	for _, r := range e.rows {
@@ -122,24 +123,24 @@ func (j *judgement) paths(e evidence) {
 			s := e.steps[i]
 			version++
 			if s.Version != version || s.FromState != state || !legal(s) {
-				j.tell(&j.wrong, "step %+v is not one from state %q at version %d", s, state, version-1)
+				j.report(&j.wrong, "step %+v is not legal in state %q at version %d", s, state, version-1)
 			}
 			if ids[s.MessageID] {
-				j.tell(&j.twice, "message %s has moved %s %s twice, the second time as %+v", s.MessageID, s.Machine, s.Entity, s)
+				j.report(&j.twice, "message %s moved %s %s twice, the second time with step %+v", s.MessageID, s.Machine, s.Entity, s)
 			}
 			ids[s.MessageID] = true
 			state = s.ToState
 		}
 		if r := rows[[2]string{first.Machine, first.Entity}]; r.State != state || r.Version != version {
-			j.tell(&j.wrong, "row %+v, and the history of %s %s ends in %q at %d", r, first.Machine, first.Entity, state, version)
+			j.report(&j.wrong, "row %+v, but the history of %s %s ends in %q at %d", r, first.Machine, first.Entity, state, version)
 		}
 	}
 	if entities != len(rows) {
-		j.tell(&j.wrong, "%d rows, and the history of %d entities", len(rows), entities)
+		j.report(&j.wrong, "%d rows, but history for %d entities", len(rows), entities)
 	}
 }
 
-// sights checks that the tables' trigger has seen each step, and nothing else.
+// sights checks that the tables' trigger saw exactly the steps in the history.
 func (j *judgement) sights(e evidence) {
 	seen := make(map[sight]int, len(e.seen))
 	for _, s := range e.seen {
@@ -148,12 +149,12 @@ func (j *judgement) sights(e evidence) {
 	for i := range e.steps {
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
 		if seen[s]--; seen[s] < 0 {
-			j.tell(&j.wrong, "the trigger has not seen step %+v", e.steps[i])
+			j.report(&j.wrong, "the trigger did not see step %+v", e.steps[i])
 		}
 	}
 	for s, n := range seen {
 		if n > 0 {
-			j.tell(&j.wrong, "the trigger has seen %+v, and the history has no such step", s)
+			j.report(&j.wrong, "the trigger saw %+v, but the history has no such step", s)
 		}
 	}
 }
@@ -180,25 +181,26 @@ func (j *judgement) ends(l *ledger, e evidence) {
 	for key, want := range l.accounts {
 		switch got := accounts[key]; {
 		case got.Version < want.steps:
-			j.tell(&j.lost, "account %s is at version %d, and must be at %d", key, got.Version, want.steps)
+			j.report(&j.lost, "account %s is at version %d, want %d", key, got.Version, want.steps)
 		case got.Version > want.steps:
-			j.tell(&j.twice, "account %s is at version %d, and must be at %d", key, got.Version, want.steps)
+			j.report(&j.twice, "account %s is at version %d, want %d", key, got.Version, want.steps)
 		case got.State != want.state:
-			j.tell(&j.wrong, "account %s is %q, and must be %q", key, got.State, want.state)
+			j.report(&j.wrong, "account %s is %q, want %q", key, got.State, want.state)
 		}
 	}
 	if len(accounts) > len(l.accounts) {
-		j.tell(&j.wrong, "%d accounts, and there must be %d", len(accounts), len(l.accounts))
+		j.report(&j.wrong, "%d accounts, want %d", len(accounts), len(l.accounts))
 	}
 	if made != l.transfers {
-		j.tell(&j.wrong, "%d transfers, and there must be %d", made, l.transfers)
+		j.report(&j.wrong, "%d transfers, want %d", made, l.transfers)
 	}
 }
 
-// fates checks that each record has one lasting verdict, and the right one.
+// fates checks that each record has exactly one final verdict, and the right
+// one.
 func (j *judgement) fates(l *ledger, e evidence) {
-	moved := make(map[place]int) // entities that a record has moved
-	byID := make(map[string]int) // entities that a message has moved, by whatever record
+	moved := make(map[place]int) // entities that a record moved
+	byID := make(map[string]int) // entities that a message moved, with any record
 	for _, s := range e.steps {
 		moved[place{s.Partition, s.Offset}]++
 		byID[s.MessageID]++
@@ -214,11 +216,11 @@ func (j *judgement) fates(l *ledger, e evidence) {
 		case applied:
 			switch asks := entities(r.body); {
 			case byID[r.id] < asks:
-				j.tell(&j.lost, "must be applied, and was not: %s", got())
+				j.report(&j.lost, "must be applied, but was not: %s", got())
 			case moved[r.at] != 0 && moved[r.at] != asks:
-				j.tell(&j.wrong, "must be applied whole: %s", got())
+				j.report(&j.wrong, "must be applied completely: %s", got())
 			case waiting[r.at]+buried[r.at] > 0:
-				j.tell(&j.wrong, "must be applied, and has a second verdict: %s", got())
+				j.report(&j.wrong, "was applied, but has a second verdict: %s", got())
 			}
 		case parked:
 			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
@@ -229,20 +231,20 @@ func (j *judgement) fates(l *ledger, e evidence) {
 		delete(buried, r.at)
 	}
 	for at := range waiting {
-		j.tell(&j.wrong, "record %v is parked, and not in the ledger", at)
+		j.report(&j.wrong, "record %v is parked, but not in the ledger", at)
 	}
 	for at := range buried {
-		j.tell(&j.wrong, "record %v is a dead letter, and not in the ledger", at)
+		j.report(&j.wrong, "record %v is a dead letter, but not in the ledger", at)
 	}
 }
 
-// kept judges a record that must be kept in one place, and in no other.
+// kept checks a record that must be in one table and in no other.
 func (j *judgement) kept(there, elsewhere int, what string, got func() string) {
 	switch {
 	case there == 0 && elsewhere == 0:
-		j.tell(&j.lost, "%s: %s", what, got())
+		j.report(&j.lost, "%s: %s", what, got())
 	case there != 1 || elsewhere != 0:
-		j.tell(&j.wrong, "%s: %s", what, got())
+		j.report(&j.wrong, "%s: %s", what, got())
 	}
 }
 
@@ -261,8 +263,8 @@ func count(all []place) map[place]int {
 	return n
 }
 
-// gaps returns what the broker has acknowledged and does not make a whole: that
-// would be its fault, or the producer's.
+// gaps returns the gaps in the acknowledged offsets. A gap would be an error of
+// the broker or the producer.
 func (l *ledger) gaps() (gaps []string) {
 	offsets := make(map[int32][]int64)
 	for i := range l.entries {

@@ -19,14 +19,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testPartitions = 3
 
-// played is some traffic as a store in memory has taken it, without any faults.
+// played is traffic applied to an in-memory store without faults.
 type played struct {
 	ledger *ledger
 	lanes  [][]*versioning.Record
 	store  *versioningtest.Memory
 }
 
-// play produces so many messages, and applies them in batches of random sizes, by
+// play produces messages and applies them in batches of random sizes from
 // random partitions.
 func play(t testing.TB, seed uint64, messages int) *played {
 	t.Helper()
@@ -72,7 +72,7 @@ func (p *played) produce(t testing.TB, all []sending) {
 		for i := range r.Changes {
 			r.Changes[i].MessageID = s.id
 		}
-		if s.body.Amount < 0 { // what the trigger does
+		if s.body.Amount < 0 { // as the trigger does
 			r.Err = cmp.Or(r.Err, error(&versioning.Refusal{Reason: versioning.ReasonConstraint, Err: errors.New("a negative amount")}))
 		}
 		p.store.Prepare(r)
@@ -80,7 +80,7 @@ func (p *played) produce(t testing.TB, all []sending) {
 	}
 }
 
-// evidence is what a database would hold.
+// evidence returns what a database would contain.
 func (p *played) evidence() (e evidence) {
 	for entity, r := range p.store.Rows() {
 		e.rows = append(e.rows, row{entity.Machine, entity.Key, r.State, r.Version})
@@ -101,19 +101,19 @@ func (p *played) evidence() (e evidence) {
 	return e
 }
 
-// The fates of the messages are what becomes of them, in whatever order the
-// partitions are read.
+// TestFates checks that every message gets its fate, whatever the order in
+// which the partitions are read.
 func TestFates(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		p := play(t, rapid.Uint64().Draw(r, "seed"), rapid.IntRange(0, 2000).Draw(r, "messages"))
 		j := judge(p.ledger, p.evidence())
 		if j.lost+j.twice+j.wrong > 0 {
-			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.told)
+			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.messages)
 		}
 	})
 }
 
-// The traffic has something of everything.
+// TestTrafficIsRich checks that the traffic has some of everything.
 func TestTrafficIsRich(t *testing.T) {
 	p := play(t, 1, 20000)
 	fates, ids, again, whole := make(map[fate]int), make(map[string]bool), 0, 0
@@ -146,7 +146,7 @@ func TestTrafficIsRich(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the evidence is seen.
+// TestJudge checks that judge detects each kind of violation.
 func TestJudge(t *testing.T) {
 	p := play(t, 7, 3000)
 	first := func(f fate) place {
@@ -169,21 +169,21 @@ func TestJudge(t *testing.T) {
 		{"a row is in another state", func(e *evidence) { e.rows[0].State = "somewhere" }, wrong},
 		{"a row has no history", func(e *evidence) { e.rows = append(e.rows, row{"account", "ghost", active, 1}) }, wrong},
 		{"a row is gone", func(e *evidence) { e.rows = e.rows[1:] }, wrong},
-		{"a message has moved an entity twice", func(e *evidence) {
+		{"a message moved an entity twice", func(e *evidence) {
 			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Version == 2 })
 			e.steps[i].MessageID = e.steps[i-1].MessageID
 		}, twice},
-		{"a version is left out", func(e *evidence) {
+		{"a version is missing", func(e *evidence) {
 			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Version == 2 })
 			e.steps[i].Version = 3
 		}, wrong},
-		{"the trigger has not seen a step", func(e *evidence) { e.seen = e.seen[1:] }, wrong},
-		{"the trigger has seen a step twice", func(e *evidence) { e.seen = append(e.seen, e.seen[0]) }, wrong},
-		{"the trigger has seen another state", func(e *evidence) { e.seen[0].State = "somewhere" }, wrong},
+		{"the trigger did not see a step", func(e *evidence) { e.seen = e.seen[1:] }, wrong},
+		{"the trigger saw a step twice", func(e *evidence) { e.seen = append(e.seen, e.seen[0]) }, wrong},
+		{"the trigger saw another state", func(e *evidence) { e.seen[0].State = "somewhere" }, wrong},
 		{"a step is not legal", func(e *evidence) { e.steps[0].Event = thawed }, wrong},
 		{"a parked record is missing", func(e *evidence) { e.parked = e.parked[1:] }, lost},
 		{"a dead letter is missing", func(e *evidence) { e.dead = e.dead[1:] }, lost},
-		{"a dead letter is there twice", func(e *evidence) { e.dead = append(e.dead, e.dead[0]) }, wrong},
+		{"a dead letter exists twice", func(e *evidence) { e.dead = append(e.dead, e.dead[0]) }, wrong},
 		{"a dead letter is parked too", func(e *evidence) { e.parked = append(e.parked, first(dead)) }, wrong},
 		{"a parked record is dead too", func(e *evidence) { e.dead = append(e.dead, first(parked)) }, wrong},
 		{"an applied record is parked too", func(e *evidence) {
@@ -191,7 +191,7 @@ func TestJudge(t *testing.T) {
 		}, wrong},
 		{"an unknown record is parked", func(e *evidence) { e.parked = append(e.parked, place{99, 99}) }, wrong},
 		{"an unknown record is dead", func(e *evidence) { e.dead = append(e.dead, place{99, 99}) }, wrong},
-		{"a transfer has done a third", func(e *evidence) {
+		{"a transfer moved one of three entities", func(e *evidence) {
 			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Machine == "transfer" })
 			e.steps[i].Offset = 1 << 40
 		}, wrong},
@@ -201,7 +201,7 @@ func TestJudge(t *testing.T) {
 			e := p.evidence()
 			tt.do(&e)
 			if j := judge(p.ledger, e); tt.want(j) == 0 {
-				t.Errorf("it was not seen: %q", j.told)
+				t.Errorf("judge did not detect it: %q", j.messages)
 			}
 		})
 	}
@@ -211,7 +211,8 @@ func lost(j *judgement) int  { return j.lost }
 func twice(j *judgement) int { return j.twice }
 func wrong(j *judgement) int { return j.wrong }
 
-// An acknowledged record that is not in the topic is seen too.
+// TestGaps checks that gaps detects an acknowledged record that is not in the
+// topic.
 func TestGaps(t *testing.T) {
 	l := newLedger()
 	for _, offset := range []int64{0, 2, 1} {

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A member is a worker's place: its links, and the process that has the place at
-// the moment. Whoever does something to the process holds mu.
+// A member is a worker's slot: its links and its current process. Hold mu to do
+// anything to the process.
 type member struct {
 	job      job
 	database link
 	broker   link
 	log      *os.File
 	progress *progress
-	exited   func(error) // told of a process that ended and was not killed
+	exited   func(error) // called when a process exits without being killed
 
 	mu      sync.Mutex
 	process *process
@@ -32,10 +32,10 @@ type member struct {
 type process struct {
 	cmd      *exec.Cmd
 	stdin    io.Closer
-	ready    chan struct{} // closed once it has written its first line: it takes signals then
+	ready    chan struct{} // closed after its first line of output; from then on it handles signals
 	expected chan struct{} // closed before it is killed or stopped
 	ended    chan struct{}
-	err      error // how it ended
+	err      error // how it exited
 }
 
 func (n *network) member(name, dir string, database *database, kafka *server) (*member, error) {
@@ -54,7 +54,7 @@ func (n *network) member(name, dir string, database *database, kafka *server) (*
 	return m, nil
 }
 
-// start starts a process for the place.
+// start starts the member's process.
 func (m *member) start() error {
 	program, err := os.Executable()
 	if err != nil {
@@ -64,7 +64,7 @@ func (m *member) start() error {
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", m.job.Name, err)
 	}
-	cmd := exec.Command(program) //nolint:noctx // this program; kill and stop end it
+	cmd := exec.Command(program) //nolint:noctx // this program; kill and stop end the process
 	cmd.Env = append(os.Environ(), jobVariable+"="+string(description))
 	cmd.Stderr = m.log
 	stdin, err := cmd.StdinPipe()
@@ -84,7 +84,7 @@ func (m *member) start() error {
 	return nil
 }
 
-// watch reads what a process reports until it ends.
+// watch reads a process's reports until it exits.
 func (m *member) watch(p *process, stdout io.Reader) {
 	defer close(p.ended)
 	lines := bufio.NewScanner(stdout)
@@ -93,7 +93,7 @@ func (m *member) watch(p *process, stdout io.Reader) {
 			close(p.ready)
 		}
 		var rep report
-		if json.Unmarshal(lines.Bytes(), &rep) == nil { // a killed process leaves half a line
+		if json.Unmarshal(lines.Bytes(), &rep) == nil { // a killed process may leave a partial line
 			m.progress.settled(m.job.Name, rep)
 		}
 	}
@@ -101,7 +101,7 @@ func (m *member) watch(p *process, stdout io.Reader) {
 	select {
 	case <-p.expected:
 	default:
-		m.exited(fmt.Errorf("worker %s ended by itself: %w", m.job.Name, orClean(p.err)))
+		m.exited(fmt.Errorf("worker %s exited unexpectedly: %w", m.job.Name, orClean(p.err)))
 	}
 }
 
@@ -114,16 +114,16 @@ func orClean(err error) error {
 	return err
 }
 
-// kill ends the process, as kill -9 does.
+// kill kills the process, as kill -9 does.
 func (m *member) kill() {
 	close(m.process.expected)
-	_ = m.process.cmd.Process.Kill() // it fails if it has ended
+	_ = m.process.cmd.Process.Kill() // fails only if it has already exited
 	<-m.process.ended
 	_ = m.process.stdin.Close()
 }
 
-// stop ends the process as it wants to be ended, and returns an error if it does
-// not end well.
+// stop sends SIGTERM to the process and returns an error if it does not exit
+// cleanly.
 func (m *member) stop(within time.Duration) error {
 	select {
 	case <-m.process.ready:
@@ -137,9 +137,9 @@ func (m *member) stop(within time.Duration) error {
 	select {
 	case <-m.process.ended:
 	case <-time.After(within):
-		_ = m.process.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines are in its log
+		_ = m.process.cmd.Process.Signal(syscall.SIGQUIT) // dumps its goroutines to its log
 		<-m.process.ended
-		return fmt.Errorf("worker %s: not stopped %v after SIGTERM", m.job.Name, within)
+		return fmt.Errorf("worker %s: still running %v after SIGTERM", m.job.Name, within)
 	}
 	if m.process.err != nil {
 		return fmt.Errorf("worker %s: SIGTERM: %w", m.job.Name, m.process.err)

@@ -13,19 +13,19 @@ import (
 	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
-// A database is a PostgreSQL server, its standby, which is asynchronous, and a base
-// backup. The server is replaced by one of the two now and then.
+// A database is a PostgreSQL server, its asynchronous standby and a base
+// backup. Sometimes one of these replaces the server.
 type database struct {
-	mu      sync.Mutex // held while one server is replaced by another, or has no connection to spare
+	mu      sync.Mutex // held while a server is being replaced or has no free connection
 	primary *embedded.Postgres
 	standby *embedded.Postgres
-	backup  *embedded.Postgres // nil: none is kept
+	backup  *embedded.Postgres // nil: no backup now
 }
 
 func startDatabase(ctx context.Context) (*database, error) {
 	primary, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{Durable: true})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says it all
+		return nil, err //nolint:wrapcheck // it needs no context
 	}
 	d := &database{primary: primary}
 	if err := d.prepare(ctx); err != nil {
@@ -46,11 +46,11 @@ func (d *database) close() (err error) {
 	return err
 }
 
-// url is the connection string for the primary, or for a proxy of it.
+// url returns the connection string of the primary, or of a proxy for it.
 func (d *database) url(proxy string) string {
 	u, err := url.Parse(d.primary.URL())
 	if err != nil {
-		panic(err) // it is made by package url
+		panic(err) // package url made it
 	}
 	if proxy != "" {
 		u.Host = proxy
@@ -58,7 +58,7 @@ func (d *database) url(proxy string) string {
 	return u.String()
 }
 
-// address is the primary's host and port.
+// address returns the primary's host and port.
 func (d *database) address() string {
 	u, err := url.Parse(d.primary.URL())
 	if err != nil {
@@ -67,7 +67,7 @@ func (d *database) address() string {
 	return u.Host
 }
 
-// prepare makes the tables, and makes sure that commits last.
+// prepare creates the tables and checks that commits are durable.
 func (d *database) prepare(ctx context.Context) error {
 	for _, t := range tenants {
 		if err := migrate.UpIn(ctx, d.url(""), t.pawl()); err != nil {
@@ -78,19 +78,19 @@ func (d *database) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	defer func() { _ = conn.Close(ctx) }() // closing releases everything it holds
 	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
 		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", setting).Scan(&value); err != nil {
-			return fmt.Errorf("look at %s: %w", setting, err)
+			return fmt.Errorf("read the setting %s: %w", setting, err)
 		}
 		if value != "on" {
-			return fmt.Errorf("PostgreSQL has %s %s; the promise needs it on", setting, value)
+			return fmt.Errorf("PostgreSQL has %s=%s; set it to on, the guarantees need it", setting, value)
 		}
 	}
 	for _, t := range tenants {
 		if _, err := conn.Exec(ctx, t.sql(schema)); err != nil {
-			return fmt.Errorf("make the tables of tenant %s: %w", t, err)
+			return fmt.Errorf("create the tables of tenant %s: %w", t, err)
 		}
 	}
 	return nil
@@ -101,7 +101,7 @@ func execOn(ctx context.Context, server *embedded.Postgres, statements ...string
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	defer func() { _ = conn.Close(ctx) }() // closing releases everything it holds
 	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
@@ -110,17 +110,17 @@ func execOn(ctx context.Context, server *embedded.Postgres, statements ...string
 	return nil
 }
 
-// cutOff keeps from the standby what is committed from now on.
+// cutOff disconnects the standby, so that it misses later commits.
 func (d *database) cutOff(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return execOn(ctx, d.standby, `ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'`, `SELECT pg_reload_conf()`)
 }
 
-// failOver has the standby take over from the primary, which is killed.
+// failOver kills the primary and promotes the standby.
 func (d *database) failOver(ctx context.Context) error {
 	if err := d.primary.Kill(); err != nil {
-		return err //nolint:wrapcheck // it says it all
+		return err //nolint:wrapcheck // it needs no context
 	}
 	if err := execOn(ctx, d.standby, `SELECT pg_promote()`); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (d *database) failOver(ctx context.Context) error {
 	return d.replace(d.standby)
 }
 
-// restore has the backup take over from the primary, which is killed.
+// restore kills the primary and starts the backup.
 func (d *database) restore(ctx context.Context) error {
 	if err := errors.Join(d.primary.Kill(), d.backup.Restart(ctx)); err != nil {
 		return err
@@ -141,5 +141,5 @@ func (d *database) restore(ctx context.Context) error {
 func (d *database) replace(by *embedded.Postgres) error {
 	former := d.primary
 	d.primary, d.standby = by, nil
-	return former.Close() //nolint:wrapcheck // it says it all
+	return former.Close() //nolint:wrapcheck // it needs no context
 }

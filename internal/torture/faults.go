@@ -20,7 +20,7 @@ const (
 	restored       = "backup restored"
 )
 
-// A span is a range of times.
+// A span is a range of durations.
 type span struct{ from, to time.Duration }
 
 func seconds(from, to float64) span {
@@ -29,20 +29,20 @@ func seconds(from, to float64) span {
 
 func (s span) draw() time.Duration { return s.from + rand.N(s.to-s.from) }
 
-// A fault is something that goes wrong again and again.
+// A fault is something that goes wrong repeatedly.
 type fault struct {
 	name  string
 	every span
 
-	// do lets it happen, and mends it before it returns. An error says that it
-	// could not be done.
+	// do causes the fault and undoes it before it returns. An error means that
+	// it could not.
 	do func(context.Context) error
 
 	happened int
 }
 
-// faults are all that goes wrong. Each kind has a loop of its own, so they happen
-// at the same time too.
+// faults returns all faults. Each runs in its own loop, so several can happen
+// at the same time.
 func (t *torture) faults() []*fault {
 	return []*fault{
 		{name: workersKilled, every: seconds(4, 12), do: t.killWorker},
@@ -61,8 +61,8 @@ func (t *torture) faults() []*fault {
 	}
 }
 
-// torment runs the faults until ctx is done, and returns once all is mended.
-func (t *torture) torment(ctx context.Context, all []*fault) error {
+// runFaults runs the faults until ctx is done, and returns once all are undone.
+func (t *torture) runFaults(ctx context.Context, all []*fault) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var loops sync.WaitGroup
@@ -79,13 +79,13 @@ func (t *torture) torment(ctx context.Context, all []*fault) error {
 		})
 	}
 	loops.Wait()
-	if err := context.Cause(ctx); err != nil && ctx.Err() != err { //nolint:errorlint // is there a cause of its own?
+	if err := context.Cause(ctx); err != nil && ctx.Err() != err { //nolint:errorlint // does it have a cause other than ctx.Err()?
 		return err
 	}
 	return nil
 }
 
-// sleep reports whether ctx is not done after a while.
+// sleep waits for d, and reports whether ctx is still not done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -125,8 +125,8 @@ func (t *torture) stopWorker(ctx context.Context) error {
 	return m.start()
 }
 
-// freezeWorker makes a zombie: the group gives its partitions to others, and it
-// goes on where it was. Sometimes it is killed instead of waking up.
+// freezeWorker makes a zombie: the group gives its partitions to others, and
+// then it continues where it was. Sometimes it is killed instead.
 func (t *torture) freezeWorker(ctx context.Context) error {
 	m := t.anyone()
 	m.mu.Lock()
@@ -147,13 +147,14 @@ func (t *torture) killPostgres(ctx context.Context) error {
 	defer t.database.mu.Unlock()
 	defer t.outage()()
 	if err := t.database.primary.Kill(); err != nil {
-		return err //nolint:wrapcheck // it says it all
+		return err //nolint:wrapcheck // it needs no context
 	}
 	sleep(ctx, seconds(0, 4).draw())
 	return t.database.primary.Restart(context.WithoutCancel(ctx)) //nolint:wrapcheck // as above
 }
 
-// failOver replaces PostgreSQL by its standby, which lacks the last commits or has them.
+// failOver replaces PostgreSQL with its standby, with or without the last
+// commits.
 func (t *torture) failOver(ctx context.Context) error {
 	if rand.IntN(3) > 0 {
 		if err := t.database.cutOff(context.WithoutCancel(ctx)); err != nil {
@@ -164,7 +165,7 @@ func (t *torture) failOver(ctx context.Context) error {
 	return t.replace(ctx, t.database.failOver)
 }
 
-// restoreBackup replaces PostgreSQL by a backup.
+// restoreBackup replaces PostgreSQL with a backup.
 func (t *torture) restoreBackup(ctx context.Context) error {
 	if err := t.takeBackup(context.WithoutCancel(ctx)); err != nil {
 		return err
@@ -177,11 +178,11 @@ func (t *torture) takeBackup(ctx context.Context) (err error) {
 	t.database.mu.Lock()
 	defer t.database.mu.Unlock()
 	t.database.backup, err = t.database.primary.Backup(ctx)
-	return err //nolint:wrapcheck // it says it all
+	return err //nolint:wrapcheck // it needs no context
 }
 
-// replace replaces PostgreSQL by another server, to which all links lead then, and starts
-// a standby for that.
+// replace replaces PostgreSQL with another server, points all links to it and
+// starts a standby for it.
 func (t *torture) replace(ctx context.Context, by func(context.Context) error) error {
 	t.database.mu.Lock()
 	defer t.database.mu.Unlock()
@@ -191,7 +192,7 @@ func (t *torture) replace(ctx context.Context, by func(context.Context) error) e
 	}
 	var err error
 	t.database.standby, err = t.database.primary.Standby(ctx)
-	return err //nolint:wrapcheck // it says it all
+	return err //nolint:wrapcheck // it needs no context
 }
 
 func (t *torture) switchTo(ctx context.Context, by func(context.Context) error) error {
@@ -216,7 +217,7 @@ func (t *torture) killBroker(ctx context.Context) error {
 	return t.kafka.start()
 }
 
-// outage notes that a server has gone; see [progress].
+// outage records that a server is down; see [progress].
 func (t *torture) outage() (over func()) {
 	var all []func()
 	for _, tenancy := range t.tenancies {
@@ -234,7 +235,7 @@ var poisons = [][2]string{
 	{"latency", `{"latency":100,"jitter":100}`},
 	{"bandwidth", `{"rate":50}`}, // KB/s
 	{"slicer", `{"average_size":50,"size_variation":40,"delay":500}`},
-	{"timeout", `{"timeout":0}`}, // nothing arrives any more, and nobody is told
+	{"timeout", `{"timeout":0}`}, // nothing arrives any more, and the connection stays open
 	{"limit_data", `{"bytes":20000}`},
 	{"reset_peer", `{"timeout":300}`},
 }
@@ -264,7 +265,7 @@ func (t *torture) fillPool(ctx context.Context) error {
 	}
 }
 
-// fillServer takes all of the server's connections that there are.
+// fillServer takes all free connections of the server.
 func (t *torture) fillServer(ctx context.Context) error {
 	t.database.mu.Lock()
 	defer t.database.mu.Unlock()
@@ -276,7 +277,7 @@ func (t *torture) fillServer(ctx context.Context) error {
 	}()
 	for {
 		conn, err := pgx.Connect(ctx, t.database.url(""))
-		if err != nil { // it is full, or away
+		if err != nil { // it is full, or down
 			break
 		}
 		conns = append(conns, conn)
@@ -293,7 +294,7 @@ func (t *torture) lockHistory(ctx context.Context) error {
 	return t.lock(ctx, `LOCK TABLE pawl.transitions IN SHARE MODE`, seconds(0.2, 3))
 }
 
-// lock holds locks for a while, if the server lets us.
+// lock holds locks for a while, if it can get them.
 func (t *torture) lock(ctx context.Context, sql string, hold span) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -304,7 +305,7 @@ func (t *torture) lock(ctx context.Context, sql string, hold span) error {
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // whatever it holds goes with it
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // closing releases everything it holds
 	if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
 		return nil
 	}

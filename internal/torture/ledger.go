@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A place is where a record is in the topic.
+// A place is a record's partition and offset.
 type place struct {
 	partition int32
 	offset    int64
@@ -22,22 +22,22 @@ type entry struct {
 	at place
 }
 
-// A holding is how an account has to end.
+// A holding is the expected final state of an account.
 type holding struct {
 	steps int64
 	state statemachine.State
 }
 
-// A ledger is what the producer knows: the records that were acknowledged, and
-// how the accounts have to end once they are all applied. Entries may be added by
-// several goroutines; the rest is for one.
+// A ledger is what the producer knows: the acknowledged records, and the final
+// state of the accounts once all are applied. Several goroutines may add
+// entries; everything else is for one goroutine.
 type ledger struct {
 	accounts  map[string]holding
 	transfers int
 
 	mu      sync.Mutex
 	entries []entry
-	lost    []error // records that were not acknowledged
+	lost    []error // records that the broker did not acknowledge
 }
 
 func newLedger() *ledger { return &ledger{accounts: make(map[string]holding)} }
@@ -56,7 +56,7 @@ func (l *ledger) add(s sending, at place, err error) {
 	l.entries = append(l.entries, entry{s, at})
 }
 
-// parked returns how many records have to wait in the end.
+// parked returns how many records must be parked at the end.
 func (l *ledger) parked() (n int) {
 	for i := range l.entries {
 		if l.entries[i].fate == parked {

@@ -19,12 +19,12 @@ import (
 
 type config struct {
 	duration   time.Duration // of the faults
-	rate       int           // records a second
+	rate       int           // records per second
 	workers    int
 	partitions int
 	seed       uint64
 	protocol   consumer.Protocol
-	session    time.Duration // after which the group gives up on a worker
+	session    time.Duration // the group's session timeout
 	scripts    string
 	verbose    bool
 }
@@ -56,22 +56,22 @@ func main() {
 
 func parse(args []string) (cfg config, err error) {
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
-	flags.DurationVar(&cfg.duration, "duration", time.Minute, "for how long things go wrong")
-	flags.IntVar(&cfg.rate, "rate", 1000, "records produced a second")
-	flags.IntVar(&cfg.workers, "workers", 2, "worker processes of each of two tenants")
-	flags.IntVar(&cfg.partitions, "partitions", 8, "partitions of each topic")
-	flags.Uint64Var(&cfg.seed, "seed", uint64(time.Now().UnixNano()), "of the traffic; the faults are at random")
-	flags.StringVar(&cfg.scripts, "scripts", ".ci", "folder of the scripts that start Kafka and PostgreSQL")
+	flags.DurationVar(&cfg.duration, "duration", time.Minute, "duration of the faults")
+	flags.IntVar(&cfg.rate, "rate", 1000, "records produced per second")
+	flags.IntVar(&cfg.workers, "workers", 2, "worker processes per tenant; there are two tenants")
+	flags.IntVar(&cfg.partitions, "partitions", 8, "partitions per topic")
+	flags.Uint64Var(&cfg.seed, "seed", uint64(time.Now().UnixNano()), "seed of the traffic; the faults are always random")
+	flags.StringVar(&cfg.scripts, "scripts", ".ci", "directory of the scripts that start Kafka and PostgreSQL")
 	flags.BoolVar(&cfg.verbose, "v", false, "log each fault")
 	protocol := flags.String("protocol", "classic", "group protocol: classic, or consumer (KIP-848)")
 	if err := flags.Parse(args); err != nil {
-		return cfg, err //nolint:wrapcheck // it has told the user
+		return cfg, err //nolint:wrapcheck // flags already printed it
 	}
 	switch *protocol {
 	case "classic":
 		cfg.session = 3 * time.Second
 	case "consumer":
-		cfg.protocol, cfg.session = consumer.Consumer, 10*time.Second // that of the broker's configuration in .ci/kafka
+		cfg.protocol, cfg.session = consumer.Consumer, 10*time.Second // as configured for the broker in .ci/kafka
 	default:
 		return cfg, fmt.Errorf("unknown protocol %q; use classic or consumer", *protocol)
 	}
@@ -82,17 +82,17 @@ func parse(args []string) (cfg config, err error) {
 		return cfg, fmt.Errorf("scripts: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(cfg.scripts, "kafka")); err != nil {
-		return cfg, fmt.Errorf("scripts: %w; run it from the repository's root, or set -scripts", err)
+		return cfg, fmt.Errorf("find the scripts: %w; run torture in the repository's root, or set -scripts", err)
 	}
 	return cfg, nil
 }
 
-// run starts the servers in a folder of their own, and stops them. The folder is
-// kept, for the logs, if anything was wrong.
+// run starts the servers in a new directory and stops them. It keeps the
+// directory, for the logs, if there was a violation.
 func run(cfg config) (ok bool, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics log to the global logger
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics use the global logger
 	level := slog.LevelWarn
 	if cfg.verbose {
 		level = slog.LevelDebug
@@ -100,17 +100,17 @@ func run(cfg config) (ok bool, err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	dir, err := os.MkdirTemp("", "pawl-torture-")
 	if err != nil {
-		return false, fmt.Errorf("a folder to work in: %w", err)
+		return false, fmt.Errorf("create a working directory: %w", err)
 	}
 	defer func() {
 		if ok && err == nil {
 			err = os.RemoveAll(dir)
 		} else {
-			fmt.Fprintln(os.Stderr, "torture: the logs are in", dir)
+			fmt.Fprintln(os.Stderr, "torture: logs are in", dir)
 		}
 	}()
 	if err := os.Chmod(dir, 0o755); err != nil {
-		return false, fmt.Errorf("a folder to work in: %w", err)
+		return false, fmt.Errorf("create a working directory: %w", err)
 	}
 	t := &torture{cfg: cfg, dir: dir, log: log}
 	for _, name := range tenants {

@@ -10,8 +10,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A network is what stands between the workers and the servers: a proxy for each
-// worker and server.
+// A network connects the workers to the servers: one proxy per worker and
+// server.
 type network struct {
 	server *toxiproxy.ApiServer
 }
@@ -20,7 +20,7 @@ func newNetwork() *network {
 	return &network{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
-// A link is a worker's way to a server.
+// A link is a worker's connection to a server.
 type link struct {
 	*toxiproxy.Proxy
 
@@ -35,8 +35,8 @@ func (n *network) link(name, server string) (link, error) {
 	return link{proxy, new(sync.Mutex)}, nil
 }
 
-// poison lets something go wrong on the link: a toxic of toxiproxy, with its
-// attributes as JSON, on what the worker receives or on what it sends.
+// poison adds a fault to the link: a toxic of toxiproxy, with its attributes as
+// JSON, on what the worker receives or sends.
 func (l link) poison(kind, attributes string, received bool) error {
 	stream := "upstream"
 	if received {
@@ -49,13 +49,13 @@ func (l link) poison(kind, attributes string, received bool) error {
 	return nil
 }
 
-// heal ends all that goes wrong on the link.
+// heal removes all faults of the link.
 func (l link) heal(ctx context.Context) { l.Toxics.ResetToxics(ctx) }
 
-// cut breaks all the link's connections.
+// cut breaks all connections of the link.
 func (l link) cut() error { return l.lead(l.Upstream) }
 
-// lead has the link lead to another server.
+// lead points the link to another server.
 func (l link) lead(server string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

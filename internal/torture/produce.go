@@ -9,8 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// produce sends the traffic to a topic, so many records a second, until ctx is done. Then
-// it sends what is held back, and waits until the broker has acknowledged all.
+// produce sends traffic to a topic at a rate in records per second until ctx is
+// done. Then it sends what is held back, and waits until the broker has
+// acknowledged everything.
 func produce(ctx context.Context, broker, topic string, t *traffic, rate int, p *progress) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(broker),
@@ -64,7 +65,7 @@ func produce(ctx context.Context, broker, topic string, t *traffic, rate int, p 
 }
 
 func (s sending) record() (*kgo.Record, error) {
-	value := []byte("{ this is no JSON")
+	value := []byte("{ this is not JSON")
 	if !s.garbage {
 		var err error
 		if value, err = json.Marshal(s.body); err != nil {

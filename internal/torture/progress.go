@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// worthTelling is from when on a stall is logged.
-const worthTelling = 10 * time.Second
+// minLoggedStall is the length from which a stall is logged.
+const minLoggedStall = 10 * time.Second
 
-// progress watches how far each partition is settled.
+// progress tracks up to where each partition is settled.
 type progress struct {
 	log *slog.Logger
 
 	mu         sync.Mutex
 	partitions map[int32]*stretch
-	down       int // servers
+	down       int // number of servers that are down
 	longest    time.Duration
 	where      int32
-	records    int // settled, with those that were settled again
+	records    int // number of settled records, including those settled again
 }
 
-// A stretch is what of a partition is not settled yet.
+// A stretch is the unsettled part of a partition.
 type stretch struct {
 	settled, end int64
-	since        time.Time // when it began, or got shorter last
+	since        time.Time // when it began, or last became shorter
 }
 
 func newProgress(log *slog.Logger) *progress {
@@ -55,8 +55,8 @@ func (p *progress) settled(worker string, r report) {
 	p.records += r.Records
 	for partition, next := range r.Next {
 		if s := p.at(partition); next > s.settled {
-			if stall := time.Since(s.since); p.down == 0 && stall > worthTelling && s.settled < s.end {
-				p.log.Debug("a partition gets on again", "partition", partition, "offset", s.settled, "worker", worker, "stall", stall)
+			if stall := time.Since(s.since); p.down == 0 && stall > minLoggedStall && s.settled < s.end {
+				p.log.Debug("a partition makes progress again", "partition", partition, "offset", s.settled, "worker", worker, "stall", stall)
 			}
 			p.look(partition, s)
 			s.settled, s.since = next, time.Now()
@@ -64,8 +64,8 @@ func (p *progress) settled(worker string, r report) {
 	}
 }
 
-// outage notes that a server has gone, and returns what to call once it is back:
-// a stall is the workers' only while both servers are there.
+// outage records that a server is down and returns the function to call when it
+// is back. A stall counts against the workers only while both servers are up.
 func (p *progress) outage() (over func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +80,7 @@ func (p *progress) outage() (over func()) {
 	}
 }
 
-// look takes notice of how long a partition has not got on.
+// look records how long a partition has not made progress.
 func (p *progress) look(partition int32, s *stretch) {
 	if p.down > 0 {
 		return
@@ -90,7 +90,7 @@ func (p *progress) look(partition int32, s *stretch) {
 	}
 }
 
-// lag returns how many records are not settled.
+// lag returns the number of unsettled records.
 func (p *progress) lag() (n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,8 +101,8 @@ func (p *progress) lag() (n int64) {
 	return n
 }
 
-// watch keeps looking until ctx is done: a partition that never gets on again is
-// noticed too.
+// watch checks all partitions until ctx is done, so that it notices a partition
+// that never makes progress again.
 func (p *progress) watch(ctx context.Context) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()

@@ -30,7 +30,7 @@ func TestProgress(t *testing.T) {
 		want(3*time.Second, 10)
 		p.settled(settled(0, 5))
 		pass(2 * time.Second)
-		p.produced(0, 11) // does not begin the wait again
+		p.produced(0, 11) // does not restart the wait
 		pass(2 * time.Second)
 		want(4*time.Second, 6)
 		p.settled(settled(0, 3)) // settled again: no progress
@@ -49,11 +49,11 @@ func TestProgress(t *testing.T) {
 		pass(time.Second)
 		p.settled(settled(0, 13))
 		want(5*time.Second, 0)
-		p.settled(settled(1, 8)) // reported before the producer is told
+		p.settled(settled(1, 8)) // reported before the producer records the offset
 		p.produced(1, 8)
 		want(5*time.Second, 0)
 	})
 }
 
-// pass lets time go by, on the bubble's clock.
-func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // it takes no time
+// pass lets time pass on the bubble's clock.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// A summary is what a run ends with, in JSON on its last line.
+// A summary is the result of a run, printed as JSON on its last line.
 type summary struct {
 	OK             bool    `json:"ok"`
 	Seconds        float64 `json:"seconds"`
-	Records        int     `json:"records"` // that the broker acknowledged
+	Records        int     `json:"records"` // acknowledged by the broker
 	Lost           int     `json:"lost"`
 	AppliedTwice   int     `json:"applied_twice"`
-	Wrong          int     `json:"wrong"`                 // whatever else the checker found
-	Stuck          int     `json:"stuck"`                 // records without a verdict, or still parked for nothing, when all should be settled
-	WorkerFailures int     `json:"worker_failures"`       // workers that ended by themselves, or did not end when told to
-	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were there
+	Wrong          int     `json:"wrong"`                 // other violations
+	Stuck          int     `json:"stuck"`                 // records without a verdict, or wrongly still parked, after the time to settle
+	WorkerFailures int     `json:"worker_failures"`       // workers that exited unexpectedly, or did not stop when told to
+	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were up
 	WorkerKills    int     `json:"worker_kills"`
 	Freezes        int     `json:"freezes"`
 	PostgresKills  int     `json:"postgres_kills"`
@@ -26,7 +26,7 @@ type summary struct {
 	Failovers      int     `json:"failovers"` // to a standby
 	Restores       int     `json:"restores"`  // of a backup
 	OtherFaults    int     `json:"other_faults"`
-	Redelivered    int     `json:"redelivered"`        // settled again, at least: killed workers do not tell of their last batch
+	Redelivered    int     `json:"redelivered"`        // settled again; a lower bound, because killed workers do not report their last batch
 	SettledIn      float64 `json:"settled_in_seconds"` // after the last fault
 }
 
@@ -51,7 +51,7 @@ func (s *summary) count(all []*fault) {
 	}
 }
 
-func (s *summary) print(w io.Writer, all []*fault, told []string) error {
+func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { _, _ = fmt.Fprintf(table, "%s\t%v\n", name, value) }
 	for _, f := range all {
@@ -68,11 +68,11 @@ func (s *summary) print(w io.Writer, all []*fault, told []string) error {
 	line("otherwise wrong", s.Wrong)
 	line("stuck", s.Stuck)
 	line("workers that failed", s.WorkerFailures)
-	_ = table.Flush() // the last line shows whether w works
-	for _, violation := range told {
+	_ = table.Flush() // the write of the last line reports errors of w
+	for _, violation := range violations {
 		_, _ = fmt.Fprintln(w, "violation:", violation)
 	}
-	_, _ = fmt.Fprintln(w, "\nThe servers ran as the promise needs them: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (README, Guarantees).")
+	_, _ = fmt.Fprintln(w, "\nThe servers ran with the required settings: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (README, Guarantees).")
 	if err := json.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

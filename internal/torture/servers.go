@@ -17,14 +17,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A server is a process that a script of .ci starts and stops, and that can be
-// killed and started again on what it has left.
+// A server is a process that a script in .ci starts and stops. It can be
+// killed, and restarted on the same data.
 type server struct {
 	script  string
 	dir     string
-	address string // host:port, once it has started
+	address string // host:port, after it has started
 	pidFile string
-	signal  syscall.Signal // that kills it
+	signal  syscall.Signal // signal that kills it
 }
 
 func newKafka(scripts, dir string) *server {
@@ -44,7 +44,7 @@ func (s *server) start() error {
 	if _, port, ok := strings.Cut(s.address, ":"); ok {
 		args = append(args, port)
 	}
-	cmd := exec.Command(s.script, args...) //nolint:noctx // the project's own script; it has deadlines of its own
+	cmd := exec.Command(s.script, args...) //nolint:noctx // the project's own script; it has its own deadlines
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
@@ -62,7 +62,7 @@ func (s *server) stop() error {
 	return nil
 }
 
-// kill ends the server without giving it time for anything.
+// kill ends the server at once.
 func (s *server) kill() error {
 	text, err := os.ReadFile(s.pidFile)
 	if err != nil {
@@ -71,14 +71,14 @@ func (s *server) kill() error {
 	line, _, _ := strings.Cut(string(text), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
-		return fmt.Errorf("kill %s: its pid: %w", s.script, err)
+		return fmt.Errorf("kill %s: read its pid: %w", s.script, err)
 	}
 	if err := syscall.Kill(pid, s.signal); err != nil {
 		return fmt.Errorf("kill %s: %w", s.script, err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); syscall.Kill(pid, 0) == nil; {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("process %d of %s is still there 20 s after it was killed", pid, s.script)
+			return fmt.Errorf("process %d of %s still exists 20 s after it was killed", pid, s.script)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -88,12 +88,12 @@ func (s *server) kill() error {
 func makeTopics(ctx context.Context, broker string, partitions int) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {
-		return fmt.Errorf("make the topics: %w", err)
+		return fmt.Errorf("create the topics: %w", err)
 	}
 	defer client.Close()
 	for _, t := range tenants {
 		if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, t.topic()); err != nil {
-			return fmt.Errorf("make topic %s: %w", t.topic(), err)
+			return fmt.Errorf("create topic %s: %w", t.topic(), err)
 		}
 	}
 	return nil

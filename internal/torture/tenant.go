@@ -7,8 +7,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// A tenant names one of several who share the database, the machines, the keys and the
-// message IDs, and have tables, a framework schema, a topic and a group of their own.
+// A tenant is one of several users of the database. Tenants share machines,
+// keys and message IDs. Each has its own tables, framework schema, topic and
+// group.
 type tenant string
 
 var tenants = []tenant{"a", "b"}
@@ -19,12 +20,12 @@ func (t tenant) pawl() migrations.Schema  { return migrations.Schema("pawl_" + s
 func (t tenant) schema() string           { return "torture_" + string(t) }
 func (t tenant) tables() []postgres.Table { return tablesIn(t.schema()) }
 
-// sql makes a statement about schemas torture and pawl one about the tenant's.
+// sql replaces the schemas torture and pawl in a statement with the tenant's.
 func (t tenant) sql(statement string) string {
 	return strings.NewReplacer("torture.", t.schema()+".", "pawl.", t.pawl().Quoted()+".", "SCHEMA torture", "SCHEMA "+t.schema()).Replace(statement)
 }
 
-// A tenancy is what a run knows of a tenant.
+// A tenancy is a tenant's state during a run.
 type tenancy struct {
 	tenant
 

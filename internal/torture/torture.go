@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// stopWithin is how long a worker may take to stop: its grace of 10 s, and the
-	// time in which it leaves its group.
+	// stopWithin is how long a worker may take to stop: its grace period of 10
+	// s, plus the time to leave the group.
 	stopWithin = 30 * time.Second
 
-	// settleWithin is how long it may take after the last fault until all is
-	// settled.
+	// settleWithin is how long it may take to settle everything after the last
+	// fault.
 	settleWithin = 90 * time.Second
 
-	// tooLong is how long a partition may not get on, whatever goes wrong: the
-	// outages are far shorter.
+	// tooLong is how long a partition may make no progress. All outages are
+	// much shorter.
 	tooLong = time.Minute
 )
 
@@ -43,7 +43,7 @@ type torture struct {
 	failures []error // of workers
 }
 
-// violation notes that a worker has failed.
+// violation records that a worker has failed.
 func (t *torture) violation(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,7 +82,7 @@ func (t *torture) open(ctx context.Context) error {
 	return nil
 }
 
-// close ends all processes that are left.
+// close kills all remaining processes.
 func (t *torture) close() error {
 	for _, m := range t.crew {
 		select {
@@ -102,8 +102,8 @@ func (t *torture) close() error {
 	return err
 }
 
-// play lets things go wrong while records are produced, waits until all is
-// settled, and judges what is left.
+// play runs the faults while records are produced, waits until everything is
+// settled, and checks the result.
 func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	began, faults := time.Now(), t.faults()
 	watching, stopWatching := context.WithCancel(ctx)
@@ -111,7 +111,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, tenancy := range t.tenancies {
 		go tenancy.progress.watch(watching)
 	}
-	if err := t.trouble(ctx, faults); err != nil {
+	if err := t.produceUnderFaults(ctx, faults); err != nil {
 		return false, err
 	}
 	if ctx.Err() != nil {
@@ -123,61 +123,61 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	s := summary{Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
-	t.dismiss()
-	var told []string
+	t.stopWorkers()
+	var violations []string
 	for _, tenancy := range t.tenancies {
 		more, err := tenancy.judge(ctx, t.database.url(""), &s)
 		if err != nil {
 			return false, err
 		}
-		told = append(told, more...)
+		violations = append(violations, more...)
 	}
 	for _, failure := range t.failures {
-		told = append(told, failure.Error())
+		violations = append(violations, failure.Error())
 	}
 	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
 	s.count(faults)
-	s.OK = len(told) == 0 && stuck == 0
-	return s.OK, s.print(os.Stdout, faults, told)
+	s.OK = len(violations) == 0 && stuck == 0
+	return s.OK, s.print(os.Stdout, faults, violations)
 }
 
-// judge adds to the summary what became of a tenant's records, and returns what is wrong.
-func (t *tenancy) judge(ctx context.Context, url string, s *summary) (told []string, err error) {
+// judge adds a tenant's results to the summary and returns the violations.
+func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations []string, err error) {
 	e, err := t.gather(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	j, p := judge(t.book, e), t.progress
-	told = append(t.book.gaps(), j.told...)
+	violations = append(t.book.gaps(), j.messages...)
 	for _, err := range t.book.lost {
-		told = append(told, err.Error())
+		violations = append(violations, err.Error())
 	}
 	if p.longest > tooLong {
-		told = append(told, fmt.Sprintf("partition %d did not get on for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
+		violations = append(violations, fmt.Sprintf("partition %d made no progress for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
 	}
-	for i := range told {
-		told[i] = fmt.Sprintf("tenant %s: %s", t.tenant, told[i])
+	for i := range violations {
+		violations[i] = fmt.Sprintf("tenant %s: %s", t.tenant, violations[i])
 	}
 	s.Records += len(t.book.entries)
 	s.Redelivered += max(0, p.records-len(t.book.entries))
 	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
-	return told, nil
+	return violations, nil
 }
 
-// trouble produces records while the faults happen, and returns once they are all
-// mended and the broker has acknowledged the records.
-func (t *torture) trouble(ctx context.Context, faults []*fault) error {
+// produceUnderFaults produces records while the faults run. It returns once all faults are
+// undone and the broker has acknowledged the records.
+func (t *torture) produceUnderFaults(ctx context.Context, faults []*fault) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.duration)
 	defer cancel()
 	produced := make(chan error, len(t.tenancies))
-	for _, tenancy := range t.tenancies { // of one seed: with the same keys and message IDs
+	for _, tenancy := range t.tenancies { // same seed, so the keys and message IDs are the same
 		traffic := newTraffic(t.cfg.seed, t.cfg.partitions, tenancy.book)
 		go func() {
 			produced <- produce(ctx, t.kafka.address, tenancy.topic(), traffic, t.cfg.rate/len(t.tenancies), tenancy.progress)
 		}()
 	}
-	err := t.torment(ctx, faults)
+	err := t.runFaults(ctx, faults)
 	cancel()
 	for range t.tenancies {
 		err = errors.Join(err, <-produced)
@@ -185,7 +185,8 @@ func (t *torture) trouble(ctx context.Context, faults []*fault) error {
 	return err
 }
 
-// settle waits until all is settled, and returns how many records are not.
+// settle waits until everything is settled, and returns the number of records
+// that are not.
 func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 	for deadline := time.Now().Add(settleWithin); ; {
 		stuck, err = 0, nil
@@ -197,19 +198,20 @@ func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 			return stuck, err
 		}
 		if time.Now().After(deadline) {
-			t.log.Error("not all is settled", "records", stuck, "err", err)
+			t.log.Error("some records are not settled", "records", stuck, "err", err)
 			return max(stuck, 1), nil
 		}
 		sleep(ctx, 200*time.Millisecond)
 	}
 }
 
-// unsettled returns how many records are not committed, not marked in the database
-// (which has lost them then), or parked beyond those that have to be.
+// unsettled returns the number of records that are not committed, are not
+// marked in the database (which then has lost them), or are parked but should
+// not be.
 func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
 	if err != nil {
-		return 0, fmt.Errorf("look at the group: %w", err)
+		return 0, fmt.Errorf("read the group's offsets: %w", err)
 	}
 	defer client.Close()
 	lag, err := kadm.NewClient(client).Lag(ctx, of.group())
@@ -217,25 +219,25 @@ func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 		err = lag.Error()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look at the group: %w", err)
+		return 0, fmt.Errorf("read the group's offsets: %w", err)
 	}
 	stuck := int(lag[of.group()].Lag.Total())
 
 	conn, err := pgx.Connect(ctx, t.database.url(""))
 	if err != nil {
-		return 0, fmt.Errorf("look at the parked records: %w", err)
+		return 0, fmt.Errorf("read the parked records: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it holds goes with it
+	defer func() { _ = conn.Close(ctx) }() // closing releases everything it holds
 	var waiting, marked int
 	const query = `SELECT (SELECT count(*) FROM pawl.parked), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
 	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked); err != nil {
-		return 0, fmt.Errorf("look at the parked records and the marks: %w", err)
+		return 0, fmt.Errorf("read the parked records and the marks: %w", err)
 	}
 	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()), nil
 }
 
-// dismiss stops the workers: each has to end well, at once.
-func (t *torture) dismiss() {
+// stopWorkers stops all workers at once. Each must exit cleanly.
+func (t *torture) stopWorkers() {
 	var all sync.WaitGroup
 	for _, m := range t.crew {
 		all.Go(func() {

@@ -8,35 +8,35 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A fate is what must become of a record.
+// A fate is the expected fate of a record.
 type fate uint8
 
 const (
 	applied fate = iota
-	parked       // for good: what it waits for never comes
+	parked       // forever: what it waits for never comes
 	dead         // a dead letter
 )
 
 func (f fate) String() string { return [...]string{"applied", "parked", "dead letter"}[f] }
 
-// A sending is a message on its way to a partition, and what must become of it.
-// Of several with one ID, one is applied, and the others do nothing.
+// A sending is a message for a partition, and its expected fate. Of several
+// with the same ID, one is applied and the others do nothing.
 type sending struct {
 	partition int
 	id        string
 	body      message
-	garbage   bool // sent in place of the body
+	garbage   bool // sent instead of the body
 	fate      fate
 }
 
-// traffic makes up messages for ever. Whatever the order in which the partitions
-// are read, the fate of each message is certain:
+// traffic generates messages without end. The fate of each message does not
+// depend on the order in which the partitions are read:
 //
-//   - An account of a customer is on one partition. Its messages may be swapped and
-//     sent twice, but what is wrong on purpose, and the closing, is only sent when
-//     nothing that came before is still to be sent.
-//   - Transfers are between the accounts of banks, which are open from the start
-//     and stay so.
+//   - A customer's account is on one partition. Its messages may be swapped and
+//     sent twice, but invalid messages and the closing event are sent only when
+//     no earlier message is held back.
+//   - Transfers are between accounts of banks, which are open from the start and
+//     stay open.
 type traffic struct {
 	random     *rand.Rand
 	partitions int
@@ -54,7 +54,7 @@ type lane struct {
 
 type heldBack struct {
 	sending  sending
-	after    int // so many others
+	after    int // after this many other messages
 	customer *customer
 }
 
@@ -62,17 +62,17 @@ type heldBack struct {
 type customer struct {
 	key       string
 	partition int
-	versioned bool // its messages carry the version that they expect
-	steps     int  // still to come before it is closed
+	versioned bool // its messages carry expected versions
+	steps     int  // left until it is closed
 	state     statemachine.State
-	taken     []statemachine.Event // by version
-	held      int                  // messages that are held back
+	taken     []statemachine.Event // events by version
+	held      int                  // number of messages held back
 	sent      []sending
 }
 
 const (
 	openCustomers = 300
-	banksEach     = 8 // accounts of banks on each partition
+	banksEach     = 8 // bank accounts per partition
 )
 
 func newTraffic(seed uint64, partitions int, l *ledger) *traffic {
@@ -82,7 +82,7 @@ func newTraffic(seed uint64, partitions int, l *ledger) *traffic {
 	}
 }
 
-// open returns the messages that must be first.
+// open returns the messages that must be sent first.
 func (t *traffic) open() (all []sending) {
 	for p := range t.partitions {
 		for i := range banksEach {
@@ -104,7 +104,8 @@ func (t *traffic) sending(partition int, m message, f fate) sending {
 
 func (t *traffic) chance(share float64) bool { return t.random.Float64() < share }
 
-// next returns what is to be sent now: a message, and what was held back for it.
+// next returns the messages to send now: one message, and those held back until
+// after it.
 func (t *traffic) next() []sending {
 	switch {
 	case t.chance(0.002):
@@ -127,8 +128,8 @@ func (t *traffic) next() []sending {
 	return t.release(s)
 }
 
-// rest returns all that is still held back, and what it needs: an account that is
-// frozen takes nothing.
+// rest returns everything that is still held back, and what it needs: a frozen
+// account takes no events.
 func (t *traffic) rest() (all []sending) {
 	for i := range t.lanes {
 		for _, h := range t.lanes[i].held {
@@ -150,7 +151,7 @@ func (t *traffic) hold(c *customer, s sending) {
 	l.held = append(l.held, heldBack{s, 1 + t.random.IntN(100), c})
 }
 
-// release returns a message, and those that were held back until after it.
+// release returns a message and those that were held back until after it.
 func (t *traffic) release(s sending) []sending {
 	all := []sending{s}
 	l := &t.lanes[s.partition]
@@ -167,8 +168,8 @@ func (t *traffic) release(s sending) []sending {
 	return all
 }
 
-// orphan returns a message that waits for an account that is never opened: alone,
-// or as a transfer of which the rest could be done.
+// orphan returns a message that waits for an account that is never opened:
+// alone, or as a transfer whose other part could be applied.
 func (t *traffic) orphan() sending {
 	p := t.random.IntN(t.partitions)
 	s := t.sending(p, message{Event: deposited, Account: fmt.Sprintf("nobody-%d", t.serial)}, parked)
@@ -194,7 +195,7 @@ func (t *traffic) transfer() sending {
 	return s
 }
 
-// customer returns one of those that have an account, or wait for one.
+// customer returns a customer that has an account, or waits for one.
 func (t *traffic) customer() *customer {
 	if len(t.customers) < openCustomers {
 		t.born++
@@ -207,8 +208,8 @@ func (t *traffic) customer() *customer {
 	return t.customers[t.random.IntN(len(t.customers))]
 }
 
-// wrong returns, now and then, a message that can't be applied to an account as
-// it is: all that came before has been sent.
+// wrong sometimes returns a message that cannot be applied to the account's
+// current state. All earlier messages have been sent.
 func (t *traffic) wrong(c *customer) (s sending, ok bool) {
 	if !t.chance(0.01) || c.held > 0 || len(c.taken) == 0 {
 		return sending{}, false
@@ -217,12 +218,12 @@ func (t *traffic) wrong(c *customer) (s sending, ok bool) {
 	switch {
 	case t.chance(0.3):
 		s.garbage = true
-	case c.state == active && t.chance(0.5): // legal, and the table refuses it
+	case c.state == active && t.chance(0.5): // legal, but the table rejects it
 		s.body.Event, s.body.Amount = deposited, -s.body.Amount
 		if c.versioned {
 			s.body.Expected = strconv.Itoa(len(c.taken))
 		}
-	case c.versioned: // what it expects was taken by another event
+	case c.versioned: // another event took the version it expects
 		at := t.random.IntN(len(c.taken))
 		s.body.Expected = strconv.Itoa(at)
 		if s.body.Event = deposited; c.taken[at] == deposited {

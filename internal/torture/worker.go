@@ -22,7 +22,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// A job is what a worker's process is told, by its environment.
+// A job configures a worker's process. It is passed in the environment.
 type job struct {
 	Name           string
 	Tenant         tenant
@@ -36,18 +36,18 @@ const (
 	jobVariable     = "PAWL_TORTURE_JOB"
 	poolConnections = 6
 
-	// poolHold is for how long SIGUSR1 has a worker hold all of its connections.
+	// poolHold is how long a worker holds all of its connections after SIGUSR1.
 	poolHold = 4 * time.Second
 )
 
-// A report is a line that a worker writes for each batch: for each partition, the
-// offset after its last record.
+// A report is a line that a worker writes for each batch: for each partition,
+// the offset after its last settled record.
 type report struct {
 	Records int             `json:"records"`
 	Next    map[int32]int64 `json:"next"`
 }
 
-// work is the worker's process. It ends with the process that started it.
+// work runs the worker in its process. It exits when the parent process does.
 func work(description string) error {
 	var j job
 	if err := json.Unmarshal([]byte(description), &j); err != nil {
@@ -63,7 +63,7 @@ func work(description string) error {
 	fill := make(chan os.Signal, 1)
 	signal.Notify(fill, syscall.SIGUSR1)
 	out := &reporter{out: bufio.NewWriter(os.Stdout)}
-	out.write(report{}) // signals are taken from here on
+	out.write(report{}) // handles signals from here on
 
 	config, err := pgxpool.ParseConfig(j.DatabaseURL)
 	if err != nil {
@@ -79,7 +79,7 @@ func work(description string) error {
 
 	store, err := j.openStore(ctx, pool, log)
 	if ctx.Err() != nil {
-		return nil // told to stop before it could begin
+		return nil // stopped before it could start
 	}
 	if err != nil {
 		return err
@@ -99,25 +99,26 @@ func work(description string) error {
 		Hooks:        []consumer.Hook{out},
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // it says it all
+		return err //nolint:wrapcheck // it needs no context
 	}
 	return worker.Run(ctx) //nolint:wrapcheck // as above
 }
 
-// openStore opens the store, however long the database is away: that is what the
-// thing that runs a worker, and starts it again, would do.
+// openStore opens the store and retries while the database is down, as a
+// supervisor that restarts the worker would.
 func (j job) openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*postgres.Store, error) {
 	for {
 		store, err := postgres.OpenIn(ctx, pool, j.Tenant.pawl().String(), j.Tenant.tables()...)
 		if err == nil || versioning.CauseOf(err) == versioning.Fatal || ctx.Err() != nil {
-			return store, err //nolint:wrapcheck // it says it all
+			return store, err //nolint:wrapcheck // it needs no context
 		}
-		log.Warn("open the store again", "err", err)
+		log.Warn("retrying to open the store", "err", err)
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
-// client has the options of a client that reaches every broker by way of a proxy.
+// client returns the options of a client that reaches every broker through a
+// proxy.
 func (j job) client() []kgo.Opt {
 	var dialer net.Dialer
 	opts := []kgo.Opt{
@@ -127,13 +128,13 @@ func (j job) client() []kgo.Opt {
 			return dialer.DialContext(ctx, network, j.Broker)
 		}),
 	}
-	if j.Protocol == consumer.Classic { // by KIP-848 the broker says it
+	if j.Protocol == consumer.Classic { // with KIP-848 the broker decides
 		opts = append(opts, kgo.SessionTimeout(j.SessionTimeout), kgo.HeartbeatInterval(j.SessionTimeout/6))
 	}
 	return opts
 }
 
-// fillPool takes all of the pool's connections when it is told to.
+// fillPool takes all connections of the pool when signaled.
 func fillPool(ctx context.Context, pool *pgxpool.Pool, when <-chan os.Signal) {
 	for range when {
 		hold, cancel := context.WithTimeout(ctx, poolHold)
@@ -166,6 +167,6 @@ func (r *reporter) OnBatch(b consumer.Batch) {
 }
 
 func (r *reporter) write(rep report) {
-	_ = json.NewEncoder(r.out).Encode(rep) // the parent sees what is missing
+	_ = json.NewEncoder(r.out).Encode(rep) // the parent notices a missing report
 	_ = r.out.Flush()
 }

@@ -7,11 +7,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// consumeOnly reads, and does nothing: what Kafka and its client alone allow.
+// consumeOnly reads records and does nothing with them. It measures the limit
+// of Kafka and its client.
 func consumeOnly(ctx context.Context, job Job, m *meter) error {
 	client, err := kgo.NewClient(consume(job, m)...)
 	if err != nil {
-		return fmt.Errorf("make the Kafka client: %w", err)
+		return fmt.Errorf("create the Kafka client: %w", err)
 	}
 	defer client.Close()
 	for ctx.Err() == nil {

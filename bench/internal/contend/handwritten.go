@@ -13,13 +13,14 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// maxPoll bounds the records of one poll of the hand-written loop. The goroutines
-// wait for each other at its end, so it is large.
+// maxPoll limits the records of one poll of the hand-written loop. It is large
+// because the goroutines wait for each other at the end of a poll.
 const maxPoll = 10_000
 
-// runHandWritten is the loop that one writes: franz-go, pgx, one transaction a
-// message, so many goroutines, each for its share of the keys. Offsets are marked
-// once a poll is written, and committed in the background, as franz-go advises.
+// runHandWritten is the loop people write by hand: franz-go, pgx, one
+// transaction per message, and several goroutines that each handle a share of
+// the keys. It marks offsets once a poll is written and commits them in the
+// background, as franz-go advises.
 func runHandWritten(ctx context.Context, job Job, machine *statemachine.Machine, m *meter, goroutines int) error {
 	pool, err := connect(ctx, job.DatabaseURL, goroutines)
 	if err != nil {
@@ -28,7 +29,7 @@ func runHandWritten(ctx context.Context, job Job, machine *statemachine.Machine,
 	defer pool.Close()
 	client, err := kgo.NewClient(append(consume(job, m), kgo.AutoCommitMarks(), kgo.BlockRebalanceOnPoll())...)
 	if err != nil {
-		return fmt.Errorf("make the Kafka client: %w", err)
+		return fmt.Errorf("create the Kafka client: %w", err)
 	}
 	defer client.CloseAllowingRebalance()
 
@@ -41,7 +42,7 @@ func runHandWritten(ctx context.Context, job Job, machine *statemachine.Machine,
 		records := fetches.Records()
 		if err := loop.write(ctx, records); err != nil {
 			if ctx.Err() != nil {
-				return nil // its time is over
+				return nil // the time limit is reached
 			}
 			return err
 		}
@@ -65,7 +66,7 @@ type loop struct {
 	seed       maphash.Seed
 }
 
-// write writes the records, those of one key in their order.
+// write writes the records, in order for each key.
 func (l loop) write(ctx context.Context, records []*kgo.Record) error {
 	shares := make([][]*kgo.Record, l.goroutines)
 	for _, r := range records {

@@ -9,39 +9,39 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A Job is what a contender is told: all of it is in the surroundings that the
-// parent has made.
+// A Job tells a contender what to do. The parent process has prepared
+// everything it names.
 type Job struct {
 	Contender   string
 	Brokers     []string
 	DatabaseURL string
 	Topic       string
 	Group       string
-	Machine     string // of package traffic
+	Machine     string // a machine of package traffic
 	BankLog     string
-	Records     int           // after so many the contender stops
-	Box         time.Duration // and after this time; 0: never
-	Warmup      time.Duration // records that were due in this time are not counted in Latency
-	Recording   string        // the folder of the recorded statements
-	Profile     string        // the file for a profile of the CPU; empty: none
+	Records     int           // the contender stops after this many records
+	Box         time.Duration // the contender stops after this time; 0 means no limit
+	Warmup      time.Duration // records due in this time are not counted in Latency
+	Recording   string        // directory of the recorded statements
+	Profile     string        // file for a CPU profile; empty means none
 }
 
-// A Result is what a contender tells in the end.
+// A Result is a contender's measurements.
 type Result struct {
-	Records   int            // that it settled
-	Seconds   float64        // which it took
-	RSSMiB    float64        // its largest resident set
-	CPU       float64        // seconds of its own, user and system
-	Verdicts  map[string]int `json:",omitempty"` // pawl's
-	Steps     Steps          // pawl's
-	Latencies []float64      `json:",omitempty"` // milliseconds, of records that say when they were due
+	Records   int            // number of records settled
+	Seconds   float64        // time for them
+	RSSMiB    float64        // peak resident set
+	CPU       float64        // CPU seconds of the process, user and system
+	Verdicts  map[string]int `json:",omitempty"` // only for pawl
+	Steps     Steps          // only for pawl
+	Latencies []float64      `json:",omitempty"` // milliseconds, for records that say when they were due
 }
 
-// Steps are the seconds that the steps of a worker took; decode and apply overlap.
-// What is left of the time, it waited for records.
+// Steps are the seconds spent in a worker's steps; decode and apply overlap.
+// The rest of the time the worker waited for records.
 type Steps struct{ Decode, Apply float64 }
 
-// Rate returns records a second.
+// Rate returns records per second.
 func (r Result) Rate() float64 {
 	if r.Seconds <= 0 {
 		return 0
@@ -59,13 +59,13 @@ const (
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
-	record = "record" // not a contender: it records what Limit plays
+	record = "record" // not a contender: it records what Limit replays
 )
 
-// All are the contenders, in the order in which they are shown.
+// All lists the contenders in display order.
 var All = []string{Limit, LimitMinimal, Pawl, HandWritten, HandSharded, Watermill, ConsumeOnly}
 
-// Record is the job that records the statements of a worker for Limit.
+// Record returns the job that records a worker's statements for Limit.
 func (j Job) Record() Job {
 	j.Contender = record
 	return j
@@ -74,7 +74,7 @@ func (j Job) Record() Job {
 // shards is the number of goroutines of HandSharded.
 const shards = 16
 
-// Run does a job in this process. ready is called when the clock starts.
+// Run runs a job in this process. It calls ready when the clock starts.
 func Run(ctx context.Context, job Job, ready func()) (Result, error) {
 	machine, err := traffic.Machine(job.Machine, job.BankLog)
 	if err != nil {
@@ -108,5 +108,5 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 	case ConsumeOnly:
 		return consumeOnly(ctx, job, m)
 	}
-	return fmt.Errorf("there is no contender %q", job.Contender)
+	return fmt.Errorf("unknown contender %q", job.Contender)
 }

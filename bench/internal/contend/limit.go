@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// runLimit sends the very bytes that a worker sent for these records, over as
-// many connections, from memory: what it takes is PostgreSQL's own work, and the
-// round trips. Unlike the worker, no connection waits for the others at the end
-// of a batch.
+// runLimit sends the exact bytes that a worker sent for these records, from
+// memory and over the same number of connections. It measures PostgreSQL's own
+// work and the round trips. Unlike the worker's connections, these do not wait
+// for each other at the end of a batch.
 func runLimit(ctx context.Context, job Job, m *meter) error {
 	var conns [connections]net.Conn
 	var trips [connections][][]byte
@@ -32,13 +32,13 @@ func runLimit(ctx context.Context, job Job, m *meter) error {
 		group.Go(func() error { return errors.Join(play(conn, trips[i]), conn.Close()) })
 	}
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("play the recorded statements: %w", err)
+		return fmt.Errorf("replay the recorded statements: %w", err)
 	}
 	m.settle(job.Records)
 	return nil
 }
 
-// rawConnection logs in, and hands out the connection below.
+// rawConnection logs in and returns the underlying network connection.
 func rawConnection(ctx context.Context, url string) (net.Conn, error) {
 	conn, err := pgconn.Connect(ctx, url)
 	if err != nil {
@@ -46,7 +46,7 @@ func rawConnection(ctx context.Context, url string) (net.Conn, error) {
 	}
 	raw, err := conn.Hijack()
 	if err != nil {
-		return nil, fmt.Errorf("take the connection: %w", err)
+		return nil, fmt.Errorf("hijack the connection: %w", err)
 	}
 	return raw.Conn, nil
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/traffic"
 )
 
-// A meter keeps the time of one contender, and ends its run. It is safe for
-// concurrent use.
+// A meter measures one contender and ends its run. It is safe for concurrent
+// use.
 type meter struct {
 	job   Job
 	stop  context.CancelFunc
@@ -32,14 +32,14 @@ type meter struct {
 	verdicts  map[string]int
 	steps     Steps
 	latencies []float64
-	warm      time.Time // what was due before is not counted in latencies
+	warm      time.Time // records due before this are not counted in latencies
 }
 
 func newMeter(job Job, ready func(), stop context.CancelFunc) *meter {
 	return &meter{job: job, ready: ready, stop: stop, verdicts: make(map[string]int)}
 }
 
-// OnBrokerWrite starts the clock with the first fetch: it is a hook of kgo.
+// OnBrokerWrite is a kgo hook. It starts the clock with the first fetch.
 func (m *meter) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
 	if key == kmsg.Fetch.Int16() {
 		m.start()
@@ -48,7 +48,7 @@ func (m *meter) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 
 var _ kgo.HookBrokerWrite = (*meter)(nil)
 
-// start starts the clock, the first time that it is called.
+// start starts the clock. Only the first call counts.
 func (m *meter) start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,7 +62,7 @@ func (m *meter) start() {
 	m.ready()
 }
 
-// settle notes that n more records are settled, and ends the run with the last.
+// settle counts n more settled records, and ends the run after the last.
 func (m *meter) settle(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,8 +83,8 @@ func (m *meter) count(verdicts map[string]int, took Steps) {
 	}
 }
 
-// committed notes that the rows of a record whose SentHeader is sent are
-// committed now.
+// committed records the latency of a record whose rows are now committed. sent
+// is its SentHeader.
 func (m *meter) committed(sent []byte, now time.Time) {
 	due, ok := traffic.Sent(sent)
 	if !ok {
@@ -104,10 +104,10 @@ func (m *meter) result() (Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.settled == 0 {
-		return Result{}, errors.New("not one record was settled")
+		return Result{}, errors.New("no record was settled")
 	}
 	if m.job.Box == 0 && m.settled < m.job.Records {
-		return Result{}, fmt.Errorf("%d of %d records were settled", m.settled, m.job.Records)
+		return Result{}, fmt.Errorf("only %d of %d records were settled", m.settled, m.job.Records)
 	}
 	rss, err := peakRSS()
 	if err != nil {
@@ -121,16 +121,16 @@ func (m *meter) result() (Result, error) {
 
 var highWater = regexp.MustCompile(`VmHWM:\s*(\d+) kB`)
 
-// peakRSS returns the largest resident set of this process, in MiB. (That of
-// getrusage would be the parent's, if that was larger when it forked.)
+// peakRSS returns the peak resident set of this process, in MiB. getrusage
+// would include the parent's, if that was larger at the fork.
 func peakRSS() (float64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 0, fmt.Errorf("read the peak of the memory: %w", err)
+		return 0, fmt.Errorf("read peak memory: %w", err)
 	}
 	found := highWater.FindSubmatch(status)
 	if found == nil {
-		return 0, errors.New("read the peak of the memory: there is no VmHWM")
+		return 0, errors.New("read peak memory: no VmHWM")
 	}
 	kib, err := strconv.ParseFloat(string(found[1]), 64)
 	return kib / 1024, err

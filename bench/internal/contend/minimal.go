@@ -14,13 +14,13 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// minimalBatch is how many records go into one transaction of the minimal limit.
+// minimalBatch is the number of records per transaction of the minimal limit.
 const minimalBatch = 5000
 
-// runMinimal writes the rows that the records end in as fast as a hand-tuned
-// load does it: one round trip a transaction, a guarded UPDATE, an INSERT, the
-// history, and no reads at all. It knows what it will find, so it proves nothing
-// and could not take a redelivery.
+// runMinimal writes the rows that result from the records as fast as a
+// hand-tuned loader would: one round trip per transaction, with a guarded
+// UPDATE, an INSERT and the history, and no reads. It knows the rows in
+// advance, so it detects nothing and could not handle a redelivery.
 func runMinimal(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
 	lists, err := foldTopic(ctx, job, machine)
 	if err != nil {
@@ -50,7 +50,7 @@ func runMinimal(ctx context.Context, job Job, machine *statemachine.Machine, m *
 	return nil
 }
 
-// moves are the arguments of one transaction.
+// moves holds the arguments of one transaction.
 type moves struct {
 	updates struct {
 		keys, from, to []string
@@ -134,13 +134,13 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[
 	return nil
 }
 
-// foldTopic reads the topic and folds it, for each connection, into what it is
-// going to write.
+// foldTopic reads the topic and folds it, for each connection, into what that
+// connection will write.
 func foldTopic(ctx context.Context, job Job, machine *statemachine.Machine) (lists [connections][]*moves, err error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(job.Brokers...), kgo.ConsumeTopics(job.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
-		return lists, fmt.Errorf("make the Kafka client: %w", err)
+		return lists, fmt.Errorf("create the Kafka client: %w", err)
 	}
 	defer client.Close()
 	seed, at := maphash.MakeSeed(), make(map[string]position)

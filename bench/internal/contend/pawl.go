@@ -20,7 +20,7 @@ import (
 // table is the entity table of all contenders.
 const table = "orders"
 
-// runPawl is a worker with the defaults of consumer.Config.
+// runPawl runs a worker with the defaults of consumer.Config.
 func runPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
 	pool, err := pgxpool.New(ctx, job.DatabaseURL)
 	if err != nil {
@@ -58,10 +58,10 @@ func changes(message traffic.Message, _ *kgo.Record) ([]versioning.Change, error
 	return []versioning.Change{change}, message.Check()
 }
 
-// creates says which events bring an entity's further columns.
+// creates reports whether the event sets an entity's other columns.
 func creates(e statemachine.Event) bool { return e == "order.placed" || e == "account.opened" }
 
-// batches tells the meter of settled batches.
+// batches reports settled batches to the meter.
 type batches struct{ meter *meter }
 
 func (b batches) OnBatch(batch consumer.Batch) {
@@ -73,7 +73,7 @@ func (b batches) OnBatch(batch consumer.Batch) {
 	b.meter.settle(len(batch.Records))
 }
 
-// A timedStore notes when a transaction has committed.
+// A timedStore notes when each transaction has committed.
 type timedStore struct {
 	*postgres.Store
 	meter *meter

@@ -12,14 +12,14 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// Preload fills the tables with old accounts, through the store.
+// Preload fills the tables with old accounts, using the store.
 func Preload(ctx context.Context, url string, accounts int) error {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return fmt.Errorf("database URL: %w", err)
 	}
 	config.MaxConns = connections
-	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off" // what is lost in a crash is made again
+	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off" // data lost in a crash is created again
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)

@@ -21,13 +21,14 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// connections is the number that a worker spreads a batch over by default.
+// connections is the number of connections a worker uses for a batch by
+// default.
 const connections = 4
 
-// recordPawl runs a worker, and writes down what it sends to PostgreSQL, byte by
-// byte. Its batches are those that the default worker makes. They are dealt to
-// the connections by a hash that stays the same, so that no connection has to
-// wait for another when they are played.
+// recordPawl runs a worker and records every byte it sends to PostgreSQL. Its
+// batches are those of the default worker. A stable hash assigns entities to
+// connections, so that no connection waits for another when the recordings are
+// replayed.
 func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) (err error) {
 	store := &recordingStore{seed: maphash.MakeSeed()}
 	for i := range connections {
@@ -39,8 +40,8 @@ func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *
 	}
 	store.Store = store.recorders[0].store
 	config := workerConfig(job, store, m)
-	config.Connections = 1 // the store does it
-	config.SweepEvery = -1 // a replay has no time to sweep at
+	config.Connections = 1 // the store uses several itself
+	config.SweepEvery = -1 // a replay has no time for a sweep
 	worker, err := consumer.New(config)
 	if err != nil {
 		return err
@@ -52,7 +53,7 @@ func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *
 	return err
 }
 
-// A recorder is a store on one connection that is written down.
+// A recorder is a store with one connection that is recorded.
 type recorder struct {
 	pool  *pgxpool.Pool
 	store *postgres.Store
@@ -61,8 +62,8 @@ type recorder struct {
 	lines *bufio.Writer
 }
 
-func recording(folder string, i int) string {
-	return filepath.Join(folder, fmt.Sprintf("connection-%d", i))
+func recording(dir string, i int) string {
+	return filepath.Join(dir, fmt.Sprintf("connection-%d", i))
 }
 
 func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i int) (*recorder, error) {
@@ -95,9 +96,10 @@ func (r *recorder) close() error {
 	return errors.Join(r.lines.Flush(), r.file.Close())
 }
 
-// A recordingStore deals the records of a batch to its recorders, by entity.
+// A recordingStore distributes the records of a batch to its recorders, by
+// entity.
 type recordingStore struct {
-	*postgres.Store // prepares
+	*postgres.Store // for Prepare
 
 	seed      maphash.Seed
 	recorders []*recorder

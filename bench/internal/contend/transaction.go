@@ -12,8 +12,8 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// connect opens a pool of so many connections, and connects all of them, so that
-// none has to while the clock runs.
+// connect opens a pool and all of its connections, so that none connects while
+// the clock runs.
 func connect(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -42,12 +42,12 @@ func connect(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 	return pool, nil
 }
 
-// errIllegal is a message that its entity cannot take. There is none in what is
-// measured.
+// errIllegal means that an entity cannot take a message. It does not occur in
+// the measured traffic.
 var errIllegal = errors.New("message is not legal")
 
-// A transactor writes one message with one transaction, as is done by hand: read
-// the row, decide, update it if it is still as it was, add a row of history.
+// A transactor applies one message per transaction, as people do by hand: read
+// the row, decide, update it if it has not changed, insert a row of history.
 type transactor struct {
 	pool    *pgxpool.Pool
 	machine *statemachine.Machine
@@ -105,18 +105,18 @@ func (t transactor) move(ctx context.Context, tx pgx.Tx, message traffic.Message
 		return fmt.Errorf("write the row: %w", err)
 	}
 	if tag.RowsAffected() != 1 {
-		return fmt.Errorf("the row of %s was moved by someone else", message.Key)
+		return fmt.Errorf("another writer changed the row of %s", message.Key)
 	}
 	return nil
 }
 
-// explain returns an error unless the message was applied before.
+// explain returns an error unless the message was already applied.
 func (t transactor) explain(ctx context.Context, tx pgx.Tx, id string, message traffic.Message) error {
 	var known bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM order_history WHERE order_id = $1 AND message_id = $2)`,
 		message.Key, id).Scan(&known)
 	if err != nil {
-		return fmt.Errorf("look for the message: %w", err)
+		return fmt.Errorf("look up the message: %w", err)
 	}
 	if !known {
 		return fmt.Errorf("%w: %s of %s", errIllegal, message.Event, message.Key)

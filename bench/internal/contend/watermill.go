@@ -14,11 +14,11 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// runWatermill is watermill's router with the hand-written transaction in its
-// handler. Its docs say that the Kafka subscriber has one message a partition
-// under way, and that the router handles the partitions concurrently: so the
-// topic's number of partitions is what makes it fast, and it gets a connection
-// for each. Offsets are committed in the background, its default.
+// runWatermill uses watermill's router with the hand-written transaction in its
+// handler. Its docs say that the Kafka subscriber processes one message per
+// partition at a time and that the router handles partitions concurrently. So
+// its speed depends on the number of partitions, and it gets one connection per
+// partition. It commits offsets in the background, which is its default.
 func runWatermill(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
 	pool, err := connect(ctx, job.DatabaseURL, Partitions)
 	if err != nil {
@@ -26,18 +26,18 @@ func runWatermill(ctx context.Context, job Job, machine *statemachine.Machine, m
 	}
 	defer pool.Close()
 	config := kafka.DefaultSaramaSubscriberConfig()
-	config.Version = sarama.V3_6_0_0 // its default, 1.0, is older than what Kafka 4 speaks
+	config.Version = sarama.V3_6_0_0 // the default, 1.0, is older than what Kafka 4 supports
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	subscriber, err := kafka.NewSubscriber(kafka.SubscriberConfig{
 		Brokers: job.Brokers, ConsumerGroup: job.Group, OverwriteSaramaConfig: config,
 		Unmarshaler: startingUnmarshaler{m},
 	}, watermill.NopLogger{})
 	if err != nil {
-		return fmt.Errorf("make the subscriber: %w", err)
+		return fmt.Errorf("create the subscriber: %w", err)
 	}
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
-		return fmt.Errorf("make the router: %w", err)
+		return fmt.Errorf("create the router: %w", err)
 	}
 	transactor := transactor{pool, machine}
 	router.AddConsumerHandler("orders", job.Topic, subscriber, func(msg *message.Message) error {

@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 )
 
-// What a client of PostgreSQL sends is a stream of messages: a byte that names
-// its kind, four bytes of length (which count themselves), and its body. After a
-// Sync or a Query the server answers with all that it has, and a ReadyForQuery
-// in the end. What is sent up to there is one round trip: a recording is a file
-// of these, each with its length in front.
+// A PostgreSQL client sends a stream of messages: a type byte, four bytes of
+// length (which include themselves) and a body. After a Sync or a Query the
+// server sends its results and then a ReadyForQuery. Everything sent up to
+// there is one round trip. A recording is a file of round trips, each prefixed
+// with its length.
 const (
 	headerSize    = 5
 	kindSync      = 'S'
@@ -25,19 +25,19 @@ const (
 	maxErrorBytes = 4096
 )
 
-// A tap writes down what a connection sends, from when it is on.
+// A tap records what a connection sends while it is on.
 type tap struct {
 	net.Conn
 	on   *atomic.Bool
 	file *bufio.Writer
-	sent []byte // the round trip so far
-	at   int    // up to where sent was looked through
+	sent []byte // the current round trip so far
+	at   int    // end of the part of sent that was already parsed
 }
 
 func (t *tap) Write(b []byte) (int, error) {
 	if t.on.Load() {
 		if err := t.note(b); err != nil {
-			return 0, fmt.Errorf("record what is sent: %w", err)
+			return 0, fmt.Errorf("record the sent bytes: %w", err)
 		}
 	}
 	return t.Conn.Write(b)
@@ -81,7 +81,7 @@ func readTrips(path string) ([][]byte, error) {
 	var trips [][]byte
 	for len(all) > 0 {
 		if len(all) < 4 || len(all) < 4+int(binary.BigEndian.Uint32(all)) {
-			return nil, fmt.Errorf("the recorded statements in %s break off", path)
+			return nil, fmt.Errorf("the recording %s is truncated", path)
 		}
 		n := 4 + int(binary.BigEndian.Uint32(all))
 		trips = append(trips, all[4:n])
@@ -90,13 +90,13 @@ func readTrips(path string) ([][]byte, error) {
 	return trips, nil
 }
 
-// play sends round trips, each when the answer to the one before has come, and
-// looks at no answer but errors.
+// play sends round trips. It waits for each answer before it sends the next
+// round trip, and looks only for errors.
 func play(conn net.Conn, trips [][]byte) error {
 	answers := bufio.NewReaderSize(conn, 64<<10)
 	sent := make(chan error, 1)
 	for _, trip := range trips {
-		go func() { // a server that has much to answer does not read meanwhile
+		go func() { // write concurrently: a server that sends a long answer does not read meanwhile
 			_, err := conn.Write(trip)
 			sent <- err
 		}()
@@ -107,7 +107,7 @@ func play(conn net.Conn, trips [][]byte) error {
 	return nil
 }
 
-// answer reads an answer to its end.
+// answer reads one answer up to ReadyForQuery.
 func answer(r *bufio.Reader) error {
 	var failed error
 	for {
@@ -121,7 +121,7 @@ func answer(r *bufio.Reader) error {
 		}
 		if kind == kindError && size < maxErrorBytes {
 			text, _ := r.Peek(size)
-			failed = fmt.Errorf("PostgreSQL answers: %q", text)
+			failed = fmt.Errorf("PostgreSQL returned an error: %q", text)
 		}
 		if _, err := r.Discard(size); err != nil {
 			return fmt.Errorf("read the answer: %w", err)

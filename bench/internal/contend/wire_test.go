@@ -19,16 +19,16 @@ func wireMessage(kind byte, body string) string {
 	return string(head) + body
 }
 
-// discard is a connection that takes everything.
+// discard is a connection that accepts all writes.
 type discard struct{ net.Conn }
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
-func TestTapCutsAtRoundTrips(t *testing.T) {
+func TestTapSplitsRoundTrips(t *testing.T) {
 	begin := wireMessage(kindQuery, "begin\x00")
 	batch := wireMessage('P', "statement") + wireMessage('B', strings.Repeat("x", 300)) + wireMessage(kindSync, "")
 	path := filepath.Join(t.TempDir(), "recording")
-	for _, size := range []int{1, 2, 7, 1000} { // of the pieces that are written
+	for _, size := range []int{1, 2, 7, 1000} { // sizes of the pieces written
 		var file bytes.Buffer
 		var on atomic.Bool
 		tap := &tap{Conn: discard{}, on: &on, file: bufio.NewWriter(&file)}
@@ -59,13 +59,13 @@ func TestTapCutsAtRoundTrips(t *testing.T) {
 	}
 }
 
-func TestBrokenRecording(t *testing.T) {
+func TestTruncatedRecording(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "recording")
 	if err := os.WriteFile(path, []byte{0, 0, 0, 9, 1}, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := readTrips(path); err == nil {
-		t.Error("a recording that breaks off was read")
+		t.Error("readTrips accepted a truncated recording")
 	}
 }
 

@@ -19,15 +19,15 @@ type bench struct {
 	Options
 	sizes
 
-	run      string // sets its names apart from those of other runs
+	run      string // makes its names unique among runs
 	server   *server
 	broker   *broker
 	results  *report.Results
 	children int
 }
 
-// Run measures the workloads one after the other, and the contenders of each by
-// turns.
+// Run measures the workloads one after another. For each workload it alternates
+// between the contenders.
 func Run(ctx context.Context, o Options) (results *report.Results, err error) {
 	chosen, err := choose(o.Workloads)
 	if err != nil {
@@ -35,7 +35,7 @@ func Run(ctx context.Context, o Options) (results *report.Results, err error) {
 	}
 	b := &bench{Options: o, sizes: o.sizes(), run: strconv.FormatInt(time.Now().Unix(), 36), results: report.NewResults()}
 	b.results.Quick, b.results.Rounds = o.Quick, o.Rounds
-	// What was made is removed even if the run was interrupted.
+	// Remove databases and topics even if the run was interrupted.
 	clean := context.WithoutCancel(ctx)
 	if b.server, err = openServer(ctx, o.DatabaseURL); err != nil {
 		return nil, err
@@ -54,8 +54,8 @@ func Run(ctx context.Context, o Options) (results *report.Results, err error) {
 	return b.results, nil
 }
 
-// byTurns runs each contender once a round, in an order that turns from round to
-// round.
+// byTurns runs each contender once per round, and rotates their order from
+// round to round.
 func (b *bench) byTurns(contenders []string, turn func(round int, contender string) error) error {
 	contenders = b.wanted(contenders)
 	for round := range b.Rounds {
@@ -76,7 +76,7 @@ func (b *bench) wanted(contenders []string) []string {
 	return slices.DeleteFunc(slices.Clone(contenders), func(c string) bool { return !slices.Contains(b.Contenders, c) })
 }
 
-// job makes the job of a contender, with a group of its own.
+// job returns a contender's job, with a new consumer group.
 func (b *bench) job(workload, contender string, in input, databaseURL string) contend.Job {
 	b.children++
 	group := fmt.Sprintf("bench-%s-%d", b.run, b.children)
@@ -94,8 +94,9 @@ func (b *bench) job(workload, contender string, in input, databaseURL string) co
 	return job
 }
 
-// measured runs a contender on a database, and adds what it took. fresh is what
-// it has to have added to the table: all, or nothing if all are duplicates.
+// measured runs a contender on a database and records its measurements. It must
+// have added all its steps to the table if fresh is true, and none if it only
+// read duplicates.
 func (b *bench) measured(ctx context.Context, workload string, job contend.Job, database string, fresh bool) (contend.Result, error) {
 	before, err := b.server.steps(ctx, database)
 	if err != nil {
@@ -140,8 +141,8 @@ func verdicts(all map[string]int) string {
 	return strings.Join(words, " ")
 }
 
-// check compares what a contender says with what its table says. One with a time
-// box may have had a transaction under way for each of its connections.
+// check compares a contender's result with its table. A contender that ran into
+// its time limit may have had one uncounted transaction per connection.
 func check(job contend.Job, r contend.Result, steps int, fresh bool) error {
 	least, most := r.Records, r.Records
 	switch {
@@ -151,7 +152,7 @@ func check(job contend.Job, r contend.Result, steps int, fresh bool) error {
 		most += contend.Partitions
 	}
 	if steps < least || steps > most {
-		return fmt.Errorf("%s says that it settled %d records, and its rows have made %d steps", job.Contender, r.Records, steps)
+		return fmt.Errorf("%s reported %d settled records, but its rows have %d steps", job.Contender, r.Records, steps)
 	}
 	return nil
 }

@@ -27,13 +27,13 @@ func TestByTurns(t *testing.T) {
 	}
 }
 
-func TestByTurnsEndsWithAnError(t *testing.T) {
+func TestByTurnsStopsOnError(t *testing.T) {
 	b := &bench{Options: Options{Rounds: 3}}
 	broken := errors.New("broken")
 	turns := 0
 	err := b.byTurns([]string{"a", "b"}, func(int, string) error { turns++; return broken })
 	if !errors.Is(err, broken) || turns != 1 {
-		t.Errorf("%d turns, and the error %v", turns, err)
+		t.Errorf("%d turns and error %v", turns, err)
 	}
 }
 
@@ -45,14 +45,14 @@ func TestCheck(t *testing.T) {
 		settled, steps int
 		fresh, ok      bool
 	}{
-		{"all of it", contend.Job{Contender: contend.Pawl}, 100, 100, true, true},
-		{"too little", contend.Job{Contender: contend.Pawl}, 100, 99, true, false},
-		{"too much", contend.Job{Contender: contend.Pawl}, 100, 101, true, false},
-		{"cut off in transactions", boxed, 100, 100 + contend.Partitions, true, true},
-		{"less than it says", boxed, 100, 99, true, false},
+		{"all settled", contend.Job{Contender: contend.Pawl}, 100, 100, true, true},
+		{"too few steps", contend.Job{Contender: contend.Pawl}, 100, 99, true, false},
+		{"too many steps", contend.Job{Contender: contend.Pawl}, 100, 101, true, false},
+		{"interrupted during transactions", boxed, 100, 100 + contend.Partitions, true, true},
+		{"fewer steps than reported", boxed, 100, 99, true, false},
 		{"duplicates", contend.Job{Contender: contend.Pawl}, 100, 0, false, true},
 		{"duplicates applied", contend.Job{Contender: contend.Pawl}, 100, 1, false, false},
-		{"a reader", contend.Job{Contender: contend.ConsumeOnly}, 100, 0, true, true},
+		{"a contender that only reads", contend.Job{Contender: contend.ConsumeOnly}, 100, 0, true, true},
 	} {
 		err := check(test.job, contend.Result{Records: test.settled}, test.steps, test.fresh)
 		if (err == nil) != test.ok {
@@ -72,15 +72,15 @@ func TestFollow(t *testing.T) {
 		t.Errorf("ready %d times, rate %v, want once and 3.5", ready, result.Rate())
 	}
 	if err := follow(strings.NewReader("panic: "), nil, &result); err == nil {
-		t.Error("what is not JSON was followed")
+		t.Error("follow accepted a line that is not JSON")
 	}
 }
 
-func TestChooseNamesWhatThereIs(t *testing.T) {
+func TestChooseUnknownWorkload(t *testing.T) {
 	if chosen, err := choose(nil); err != nil || len(chosen) != len(workloads) {
 		t.Errorf("%d workloads, %v", len(chosen), err)
 	}
 	if _, err := choose([]string{"new-order"}); err == nil || !strings.Contains(err.Error(), "new-orders, bank-log") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("error %v does not list the workloads", err)
 	}
 }

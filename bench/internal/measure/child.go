@@ -14,20 +14,21 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/contend"
 )
 
-// ChildCommand is the argument that makes this program a contender: see [Child].
+// ChildCommand is the argument that runs this program as a contender; see
+// [Child].
 const ChildCommand = "contend"
 
 // patience is how long a contender may take.
 const patience = 10 * time.Minute
 
-// A line is what a contender tells on its standard output.
+// A line is one line of a contender's standard output.
 type line struct {
 	Ready  bool            `json:"ready,omitempty"`
 	Result *contend.Result `json:"result,omitempty"`
 }
 
-// Child is a contender: it reads its job from in, and tells out that it is ready
-// and what came of it.
+// Child runs as a contender: it reads its job from in, and writes to out when
+// it is ready and what it measured.
 func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	var job contend.Job
 	if err := json.NewDecoder(in).Decode(&job); err != nil {
@@ -46,8 +47,8 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	return lines.Encode(line{Result: &result})
 }
 
-// runChild runs a contender in a process of its own. whenReady, if not nil, is
-// called once its clock has started.
+// runChild runs a contender in a separate process. It calls whenReady, if not
+// nil, once the clock has started.
 func runChild(ctx context.Context, job contend.Job, whenReady func() error) (contend.Result, error) {
 	result, err := startChild(ctx, job, whenReady)
 	if err != nil {
@@ -67,7 +68,7 @@ func startChild(ctx context.Context, job contend.Job, whenReady func() error) (r
 	if err != nil {
 		return result, err
 	}
-	child := exec.CommandContext(ctx, program, ChildCommand) //nolint:gosec // itself
+	child := exec.CommandContext(ctx, program, ChildCommand) //nolint:gosec // this program
 	child.Stdin, child.Stderr = bytes.NewReader(input), os.Stderr
 	out, err := child.StdoutPipe()
 	if err != nil {
@@ -86,7 +87,7 @@ func startChild(ctx context.Context, job contend.Job, whenReady func() error) (r
 	return result, told
 }
 
-// follow reads what a contender tells, to the end.
+// follow reads a contender's output to the end.
 func follow(out io.Reader, whenReady func() error, result *contend.Result) error {
 	lines := bufio.NewReader(out)
 	for decoder := json.NewDecoder(lines); ; {
@@ -95,7 +96,7 @@ func follow(out io.Reader, whenReady func() error, result *contend.Result) error
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return fmt.Errorf("read what it tells: %w", err)
+			return fmt.Errorf("read the contender's output: %w", err)
 		}
 		if l.Ready && whenReady != nil {
 			if err := whenReady(); err != nil {

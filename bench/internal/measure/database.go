@@ -11,10 +11,11 @@ import (
 	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
-// tables are those of the application. All contenders write orders; those
-// without the framework have order_history for what pawl.transitions is to it. The
-// pages of orders have room for new versions of their rows: a HOT update leaves the
-// index alone. Keys are compared as bytes, as in pawl.transitions.
+// tables are the application's tables. All contenders write orders. Those
+// without the framework use order_history as the framework uses
+// pawl.transitions. fillfactor leaves room on the pages of orders for HOT
+// updates, which do not touch the index. Keys are compared as bytes, as in
+// pawl.transitions.
 const tables = `
 CREATE TABLE orders (
 	id text COLLATE "C" PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric
@@ -25,21 +26,22 @@ CREATE TABLE order_history (
 	PRIMARY KEY (order_id, version), UNIQUE (order_id, message_id)
 )`
 
-// A server is the PostgreSQL server, and the databases made on it.
+// A server is the PostgreSQL server and the databases created on it.
 type server struct {
 	url   *url.URL
 	admin *pgx.Conn
 	made  []string
 }
 
-// openServer checks that the server is as durable as in production.
+// openServer checks that the server is configured to be as durable as in
+// production.
 func openServer(ctx context.Context, databaseURL string) (*server, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	if u.Scheme == "" {
-		return nil, errors.New("DATABASE_URL has to be a URL, not a list of settings")
+		return nil, errors.New("DATABASE_URL must be a URL, not a list of settings")
 	}
 	s := &server{url: u}
 	if s.admin, err = pgx.Connect(ctx, databaseURL); err != nil {
@@ -51,7 +53,7 @@ func openServer(ctx context.Context, databaseURL string) (*server, error) {
 			return nil, fmt.Errorf("read the setting %s: %w", setting, err)
 		}
 		if value != "on" {
-			return nil, fmt.Errorf("%s is %s; figures of a server that may lose commits say nothing: set it on", setting, value)
+			return nil, fmt.Errorf("%s is %s; results from a server that may lose commits are meaningless; set it to on", setting, value)
 		}
 	}
 	return s, nil
@@ -70,7 +72,7 @@ func (s *server) exec(ctx context.Context, statement string) error {
 	return nil
 }
 
-// create makes a database with empty tables.
+// create creates a database with empty tables.
 func (s *server) create(ctx context.Context, name string) error {
 	s.made = append(s.made, name)
 	if err := s.exec(ctx, "CREATE DATABASE "+name); err != nil {
@@ -79,8 +81,8 @@ func (s *server) create(ctx context.Context, name string) error {
 	return s.empty(ctx, name)
 }
 
-// empty makes all tables of a database anew, so that neither rows nor what the
-// planner knows of them are left.
+// empty re-creates all tables of a database, so that neither rows nor planner
+// statistics remain.
 func (s *server) empty(ctx context.Context, name string) error {
 	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tables)
 	if err != nil {
@@ -93,7 +95,7 @@ func (s *server) drop(ctx context.Context, name string) error {
 	return s.exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 }
 
-// in runs statements in one of the databases.
+// in runs statements in a database.
 func (s *server) in(ctx context.Context, database string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, s.urlOf(database))
 	if err != nil {
@@ -107,7 +109,7 @@ func (s *server) in(ctx context.Context, database string, statements ...string) 
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// steps returns how many steps all rows of the table have made.
+// steps returns the total number of steps of all rows.
 func (s *server) steps(ctx context.Context, database string) (steps int, err error) {
 	conn, err := pgx.Connect(ctx, s.urlOf(database))
 	if err != nil {

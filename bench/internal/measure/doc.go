@@ -1,4 +1,3 @@
-// Package measure sets the stage for the contenders and runs them by turns: it
-// makes databases and topics, starts each contender as a process of its own, and
-// checks what it has left in its tables.
+// Package measure creates databases and topics, runs the contenders in separate
+// processes, alternating between them, and checks the contents of their tables.
 package measure

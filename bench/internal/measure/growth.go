@@ -9,9 +9,9 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/traffic"
 )
 
-// growth measures the worker on tables with more and more entities in them, each
-// with its history: half of the records are for old entities, at random, half
-// for new ones.
+// growth measures the worker on tables with more and more entities, each with
+// its history. Half of the records are for random old entities, half for new
+// ones.
 func growth(ctx context.Context, b *bench) error {
 	if len(b.wanted([]string{contend.Pawl})) == 0 {
 		return nil
@@ -55,9 +55,9 @@ func (b *bench) grow(ctx context.Context, database string, old, round int) error
 	return b.broker.remove(ctx, in.topic)
 }
 
-// preload makes a database with so many old accounts and their history. It goes
-// through the framework's own store, so that it is what a worker leaves behind,
-// whatever the schema looks like.
+// preload creates a database with old accounts and their history. It uses the
+// framework's store, so that the tables contain what a worker leaves behind,
+// whatever the schema.
 func (b *bench) preload(ctx context.Context, database string, accounts int) error {
 	if err := b.server.create(ctx, database); err != nil {
 		return err

@@ -8,14 +8,14 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/traffic"
 )
 
-// steadyRate is the rate at which latency is measured, in records a second. The
-// hand-written loop on one connection, which could not keep up with it, gets a
+// steadyRate is the rate for the latency workload, in records per second. The
+// hand-written loop with one connection cannot keep up with it and gets a
 // tenth.
 const steadyRate = 2000
 
-// latency sends new orders at a fixed rate, and has the contender tell how long
-// it was from when each record was due to when its transaction had committed. A
-// producer that falls behind counts: what is due is not put off.
+// latency sends new orders at a fixed rate. The contender reports, for each
+// record, the time from when it was due until its transaction committed. If the
+// producer falls behind, that counts: due times do not move.
 func latency(ctx context.Context, b *bench) error {
 	contenders := []string{contend.Pawl, contend.HandWritten, contend.HandSharded}
 	return b.inDatabase(ctx, "latency", func(url, database string) error {

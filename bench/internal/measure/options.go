@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Options say what is measured, and where.
+// Options say what to measure, and where.
 type Options struct {
 	Brokers     []string
 	DatabaseURL string
@@ -13,25 +13,25 @@ type Options struct {
 	Contenders  []string // empty: all
 	Rounds      int
 	Quick       bool   // little data and short boxes
-	BankLog     string // the event log of the bank
-	Dir         string // for recorded statements
-	Profiles    string // a folder for profiles of the worker's CPU; empty: none
+	BankLog     string // path of the bank's event log
+	Dir         string // directory for recorded statements
+	Profiles    string // directory for CPU profiles of the worker; empty means none
 	Stats       bool   // sample what PostgreSQL's sessions wait for
 	Logger      *slog.Logger
 }
 
-// sizes are the numbers behind the workloads.
+// sizes are the sizes of the workloads.
 type sizes struct {
-	orders     int // of new-orders and replay
+	orders     int // for new-orders and replay
 	bankCases  int
-	accounts   int // of hot-key
+	accounts   int // for hot-key
 	hotRecords int
-	box        time.Duration // of the contenders that write message by message
-	warmup     time.Duration // of latency
+	box        time.Duration // time limit of the contenders that write message by message
+	warmup     time.Duration // for latency
 	steady     time.Duration
-	growth     []int // old accounts
-	growing    int   // records on them
-	bigOrders  int   // of memory
+	growth     []int // numbers of old accounts
+	growing    int   // records written to them
+	bigOrders  int   // for memory
 }
 
 var full = sizes{

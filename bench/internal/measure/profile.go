@@ -6,7 +6,7 @@ import (
 	"runtime/pprof"
 )
 
-// profile starts a profile of the CPU, unless path is empty.
+// profile starts a CPU profile, unless path is empty.
 func profile(path string) (stop func(), err error) {
 	if path == "" {
 		return func() {}, nil

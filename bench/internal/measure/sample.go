@@ -13,15 +13,15 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/contend"
 )
 
-// sample notes what the sessions of PostgreSQL are at while a contender runs, and
-// logs it when stop is called. It does nothing unless Options.Stats asks for it.
+// sample samples the activity of PostgreSQL's sessions while a contender runs,
+// and logs it when stop is called. It does nothing unless Options.Stats is set.
 func (b *bench) sample(ctx context.Context, workload string, job contend.Job) (stop func()) {
 	if !b.Stats {
 		return func() {}
 	}
 	conn, err := pgx.Connect(ctx, b.DatabaseURL)
 	if err != nil {
-		b.Logger.Warn("no samples of PostgreSQL", "error", err)
+		b.Logger.Warn("cannot sample PostgreSQL", "error", err)
 		return func() {}
 	}
 	statements := resetStatements(ctx, conn)
@@ -51,7 +51,7 @@ func (b *bench) sample(ctx context.Context, workload string, job contend.Job) (s
 	}
 }
 
-// shares returns how many sessions were at something on average, most first.
+// shares formats the average number of sessions per activity, largest first.
 func shares(counts map[string]int, samples int) string {
 	var all []string
 	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return counts[b] - counts[a] })
@@ -81,7 +81,7 @@ WHERE pid <> pg_backend_pid() AND wait_event_type IS DISTINCT FROM 'Activity'
 	})
 }
 
-// resetStatements reports whether the server counts statements.
+// resetStatements reports whether pg_stat_statements is available.
 func resetStatements(ctx context.Context, conn *pgx.Conn) bool {
 	if _, err := conn.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements"); err != nil {
 		return false
@@ -95,7 +95,7 @@ func (b *bench) logStatements(ctx context.Context, conn *pgx.Conn, workload, con
 SELECT calls, total_exec_time, rows, wal_bytes::bigint, shared_blks_hit + shared_blks_read, left(regexp_replace(query, '\s+', ' ', 'g'), 70)
 FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE datname LIKE 'bench%' ORDER BY total_exec_time DESC LIMIT 12`)
 	if err != nil {
-		b.Logger.Warn("no statements of PostgreSQL", "error", err)
+		b.Logger.Warn("cannot read pg_stat_statements", "error", err)
 		return
 	}
 	var calls, count, wal, blocks int64
@@ -107,6 +107,6 @@ FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE datname LIKE 'bench
 		return nil
 	})
 	if err != nil {
-		b.Logger.Warn("no statements of PostgreSQL", "error", err)
+		b.Logger.Warn("cannot read pg_stat_statements", "error", err)
 	}
 }

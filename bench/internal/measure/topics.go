@@ -17,7 +17,7 @@ import (
 	"github.com/pawl-go/pawl/bench/internal/traffic"
 )
 
-// A broker is the Kafka cluster, and the topics and groups made on it.
+// A broker is the Kafka cluster and the topics and groups created on it.
 type broker struct {
 	client *kgo.Client
 	admin  *kadm.Client
@@ -27,18 +27,18 @@ type broker struct {
 
 func openBroker(ctx context.Context, seeds []string) (*broker, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(50_000),
-		kgo.MetadataMinAge(100*time.Millisecond)) // topics are used as soon as they are made
+		kgo.MetadataMinAge(100*time.Millisecond)) // topics are used as soon as they are created
 	if err != nil {
-		return nil, fmt.Errorf("make the Kafka client: %w", err)
+		return nil, fmt.Errorf("create the Kafka client: %w", err)
 	}
 	if err := client.Ping(ctx); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("reach Kafka: %w", err)
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
 	return &broker{client: client, admin: kadm.NewClient(client)}, nil
 }
 
-// create makes a topic.
+// create creates a topic.
 func (b *broker) create(ctx context.Context, topic string) error {
 	if _, err := b.admin.CreateTopic(ctx, contend.Partitions, -1, nil, topic); err != nil {
 		return fmt.Errorf("create topic %s: %w", topic, err)
@@ -47,8 +47,8 @@ func (b *broker) create(ctx context.Context, topic string) error {
 	return nil
 }
 
-// fill makes a topic of events, by key, and returns how many there are. noteSize
-// is the size of a note in each that hardly compresses.
+// fill creates a topic and produces events to it, by key. It returns their
+// number. Each event gets a note of noteSize bytes that hardly compresses.
 func (b *broker) fill(ctx context.Context, topic string, events iter.Seq[traffic.Event], noteSize int) (n int, err error) {
 	if err := b.create(ctx, topic); err != nil {
 		return 0, err
@@ -61,7 +61,7 @@ func (b *broker) fill(ctx context.Context, topic string, events iter.Seq[traffic
 	return n, errors.Join(b.client.Flush(ctx), failed.get())
 }
 
-// send produces the events to a topic that is there, each when it is due.
+// send produces the events to an existing topic, each when it is due.
 func (b *broker) send(ctx context.Context, topic string, events iter.Seq[traffic.Event], rate int) error {
 	var failed failure
 	start, n := time.Now(), 0
@@ -87,7 +87,7 @@ func note(size int) string {
 	return text.String()
 }
 
-// A failure keeps the first error of producing.
+// A failure keeps the first produce error.
 type failure struct {
 	mu  sync.Mutex
 	err error
@@ -115,7 +115,7 @@ func (b *broker) remove(ctx context.Context, topic string) error {
 	return nil
 }
 
-// close deletes what was made, as far as that goes.
+// close deletes what was created, as far as possible.
 func (b *broker) close(ctx context.Context) error {
 	defer b.client.Close()
 	_, groups := b.admin.DeleteGroups(ctx, b.groups...)

@@ -15,19 +15,19 @@ import (
 	"github.com/pawl-go/pawl/internal/banklog"
 )
 
-// A workload is a kind of traffic, and what is measured of it.
+// A workload is a kind of traffic and how to measure it.
 type workload struct {
 	name, about string
 	run         func(ctx context.Context, b *bench) error
 }
 
 var workloads = []workload{
-	{"new-orders", "new orders, each through four transitions", newOrders},
-	{"bank-log", "the event log of a bank, BPI Challenge 2012", bankLog},
+	{"new-orders", "new orders with four transitions each", newOrders},
+	{"bank-log", "a bank's event log, BPI Challenge 2012", bankLog},
 	{"hot-key", "half of all records for 1 % of the entities", hotKey},
-	{"replay", "a topic that has been applied already: duplicates only", replay},
-	{"latency", "from due to committed, at a fixed rate", latency},
-	{"growth", "throughput by the number of entities that there are", growth},
+	{"replay", "a topic that was already applied: only duplicates", replay},
+	{"latency", "time from due to committed, at a fixed rate", latency},
+	{"growth", "throughput by number of existing entities", growth},
 	{"memory", "a long lag of large records", memory},
 }
 
@@ -52,13 +52,13 @@ func choose(names []string) (chosen []workload, err error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no workload %q; there are: %s", name, strings.Join(Names(), ", "))
+			return nil, fmt.Errorf("unknown workload %q; known workloads: %s", name, strings.Join(Names(), ", "))
 		}
 	}
 	return chosen, nil
 }
 
-// An input is a topic and what it takes to apply it.
+// An input is a topic and what is needed to apply it.
 type input struct {
 	topic     string
 	machine   string
@@ -66,7 +66,7 @@ type input struct {
 	recording string
 }
 
-// produce fills a topic.
+// produce creates and fills a topic.
 func (b *bench) produce(ctx context.Context, name, machine string, events iter.Seq[traffic.Event], noteSize int) (input, error) {
 	in := input{topic: "bench-" + b.run + "-" + name, machine: machine}
 	var err error
@@ -90,7 +90,7 @@ func (b *bench) record(ctx context.Context, in *input, databaseURL string) error
 	return err
 }
 
-// database names a database of this run.
+// database returns the name of a database of this run.
 func (b *bench) database(name string) string {
 	return "bench_" + b.run + "_" + strings.ReplaceAll(name, "-", "_")
 }
@@ -114,7 +114,7 @@ func hotKey(ctx context.Context, b *bench) error {
 func bankLog(ctx context.Context, b *bench) error {
 	log, err := banklog.Read(traffic.BankName, b.BankLog)
 	if errors.Is(err, fs.ErrNotExist) {
-		b.Logger.Warn("skipped: the event log is not on this machine", "workload", "bank-log", "path", b.BankLog)
+		b.Logger.Warn("skipped: no event log on this machine", "workload", "bank-log", "path", b.BankLog)
 		b.results.Skipped["bank-log"] = "no event log at " + b.BankLog
 		return nil
 	}
@@ -128,13 +128,13 @@ func bankLog(ctx context.Context, b *bench) error {
 	return b.throughput(ctx, "bank-log", in)
 }
 
-// throughput has all contenders apply a topic to empty tables.
+// throughput measures all contenders on a topic and empty tables.
 func (b *bench) throughput(ctx context.Context, name string, in input) error {
 	return b.inDatabase(ctx, name, func(url, database string) error {
 		if err := b.record(ctx, &in, url); err != nil {
 			return err
 		}
-		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
+		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a temporary directory
 		return b.byTurns(contend.All, func(_ int, contender string) error {
 			if contender != contend.ConsumeOnly {
 				if err := b.server.empty(ctx, database); err != nil {
@@ -150,7 +150,7 @@ func (b *bench) throughput(ctx context.Context, name string, in input) error {
 	})
 }
 
-// inDatabase makes a database, and drops it after use.
+// inDatabase creates a database, calls use and drops it.
 func (b *bench) inDatabase(ctx context.Context, name string, use func(url, database string) error) error {
 	database := b.database(name)
 	if err := b.server.create(ctx, database); err != nil {
@@ -159,7 +159,7 @@ func (b *bench) inDatabase(ctx context.Context, name string, use func(url, datab
 	return errors.Join(use(b.server.urlOf(database), database), b.server.drop(context.WithoutCancel(ctx), database))
 }
 
-// replay has all contenders read a topic that is in the tables already.
+// replay measures all contenders on a topic that was already applied.
 func replay(ctx context.Context, b *bench) error {
 	in, err := b.produce(ctx, "replay", traffic.Order.Name(), traffic.NewOrders(b.run, b.orders), 0)
 	if err != nil {
@@ -178,7 +178,7 @@ SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transi
 		if err := b.record(ctx, &in, url); err != nil {
 			return err
 		}
-		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a folder for what is temporary
+		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a temporary directory
 		contenders := []string{contend.Limit, contend.Pawl, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
 		return b.byTurns(contenders, func(_ int, contender string) error {
 			result, err := b.measured(ctx, "replay", b.job("replay", contender, in, url), database, false)
@@ -190,7 +190,7 @@ SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transi
 	})
 }
 
-// memory has the worker catch up with a long lag of records of 4 KiB.
+// memory measures a worker that catches up with a long lag of records of 4 KiB.
 func memory(ctx context.Context, b *bench) error {
 	const noteSize = 4 << 10
 	in, err := b.produce(ctx, "memory", traffic.Order.Name(), traffic.NewOrders(b.run, b.bigOrders), noteSize)

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// The chart's measures, in pixels.
+// Dimensions of the chart, in pixels.
 const (
 	chartWidth = 760
-	chartLeft  = 150 // where the bars begin
-	chartRight = 650 // where the axis ends
+	chartLeft  = 150 // left end of the bars
+	chartRight = 650 // right end of the axis
 	barHeight  = 16
 	barStep    = 22
 	titleStep  = 34
 	chartTop   = 44
 )
 
-// The axis goes from 100 records a second to 10 million, by powers of ten.
+// The axis is logarithmic, from 100 to 10 million records per second.
 const (
 	axisFrom = 2
 	axisTo   = 7
@@ -41,8 +41,8 @@ const chartStyle = `
   }
 `
 
-// Chart draws the medians as SVG: one bar a contender, on a logarithmic axis. It
-// has no background, and colours for light and for dark pages.
+// Chart draws the medians as SVG: one bar per contender on a logarithmic axis.
+// It has no background, and colors for light and dark pages.
 func (r *Results) Chart(w io.Writer, contenders []string) error {
 	var body strings.Builder
 	y := chartTop
@@ -61,7 +61,7 @@ func (r *Results) Chart(w io.Writer, contenders []string) error {
 	var chart strings.Builder
 	fmt.Fprintf(&chart, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
 		chartWidth, height, chartWidth, height)
-	fmt.Fprintf(&chart, "  <title>Records a second, by workload and contender</title>\n  <style>%s  </style>\n", chartStyle)
+	fmt.Fprintf(&chart, "  <title>Records per second, by workload and contender</title>\n  <style>%s  </style>\n", chartStyle)
 	fmt.Fprintf(&chart, "  <text class=\"small\" x=\"8\" y=\"16\">records/s, logarithmic; medians of %d rounds%s</text>\n",
 		r.Rounds, quickly(r.Quick))
 	for power := axisFrom; power <= axisTo; power++ {
@@ -75,14 +75,14 @@ func (r *Results) Chart(w io.Writer, contenders []string) error {
 	return err
 }
 
-// latencyText writes latencies as text, which has no axis in common with the rest.
+// latencyText writes latencies as text, because they do not fit the axis.
 func (r *Results) latencyText(w io.Writer, y int, contenders []string) int {
 	all := r.Summary().Latency
 	if len(all) == 0 {
 		return y
 	}
 	y += titleStep - barStep
-	fmt.Fprintf(w, "  <text class=\"title\" x=\"8\" y=\"%d\">latency, from due to committed</text>\n", y+12)
+	fmt.Fprintf(w, "  <text class=\"title\" x=\"8\" y=\"%d\">latency from due to committed</text>\n", y+12)
 	y += barStep
 	for _, contender := range shown(contenders, all) {
 		l := all[contender]
@@ -96,7 +96,7 @@ func (r *Results) latencyText(w io.Writer, y int, contenders []string) int {
 
 func quickly(quick bool) string {
 	if quick {
-		return "; quick run, little data"
+		return "; quick run with little data"
 	}
 	return ""
 }
@@ -112,7 +112,7 @@ func bar(w io.Writer, y int, contender string, rate float64) {
 	fmt.Fprintf(w, "  <text x=\"%d\" y=\"%d\">%s</text>\n", end+6, y+12, thousands(rate))
 }
 
-// place returns where a rate is on the axis.
+// place returns the x coordinate of a rate.
 func place(rate float64) int {
 	share := (math.Log10(max(rate, 1)) - axisFrom) / (axisTo - axisFrom)
 	return chartLeft + int(min(max(share, 0), 1)*(chartRight-chartLeft))

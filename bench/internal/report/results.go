@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// Results are what a run of the benchmarks has measured.
+// Results are the measurements of a run.
 type Results struct {
-	order   []string // of workloads, as they came
+	order   []string // of workloads, in the order measured
 	rates   map[string]map[string][]float64
 	rss     map[string]map[string]float64
 	cpu     map[string]map[string][]float64
@@ -18,7 +18,7 @@ type Results struct {
 
 	Quick   bool
 	Rounds  int
-	Skipped map[string]string // workloads, and why
+	Skipped map[string]string // reason by workload
 }
 
 type latencies struct {
@@ -26,7 +26,7 @@ type latencies struct {
 	p50, p99, p999 []float64
 }
 
-// NewResults returns results without any.
+// NewResults returns empty results.
 func NewResults() *Results {
 	return &Results{
 		rates: make(map[string]map[string][]float64), rss: make(map[string]map[string]float64),
@@ -35,7 +35,7 @@ func NewResults() *Results {
 	}
 }
 
-// Names that are no names of contenders or workloads.
+// Names that are not contenders or workloads.
 const (
 	pawl         = "pawl"
 	latencyName  = "latency"
@@ -50,7 +50,7 @@ func add[V any](m map[string]map[string]V, workload, contender string, update fu
 	m[workload][contender] = update(m[workload][contender])
 }
 
-// AddRate adds one round's records a second.
+// AddRate adds one round's records per second.
 func (r *Results) AddRate(workload, contender string, rate float64) {
 	if !slices.Contains(r.order, workload) {
 		r.order = append(r.order, workload)
@@ -58,14 +58,15 @@ func (r *Results) AddRate(workload, contender string, rate float64) {
 	add(r.rates, workload, contender, func(have []float64) []float64 { return append(have, rate) })
 }
 
-// AddUse adds one round's peak of memory, in MiB, and its CPU time for a record,
-// in microseconds.
+// AddUse adds one round's peak memory in MiB and CPU time per record in
+// microseconds.
 func (r *Results) AddUse(workload, contender string, rssMiB, cpuMicros float64) {
 	add(r.rss, workload, contender, func(have float64) float64 { return max(have, rssMiB) })
 	add(r.cpu, workload, contender, func(have []float64) []float64 { return append(have, cpuMicros) })
 }
 
-// AddLatency adds one round's milliseconds from due to committed, at a rate.
+// AddLatency adds one round's latencies in milliseconds, from due to committed,
+// at a rate.
 func (r *Results) AddLatency(contender string, rate int, ms []float64) {
 	l := r.latency[contender]
 	l.rate = rate
@@ -75,7 +76,8 @@ func (r *Results) AddLatency(contender string, rate int, ms []float64) {
 	r.latency[contender] = l
 }
 
-// AddGrowth adds one round's records a second on tables with so many entities.
+// AddGrowth adds one round's records per second on tables with this many
+// entities.
 func (r *Results) AddGrowth(entities int, rate float64) {
 	r.growth[entities] = append(r.growth[entities], rate)
 	r.AddRate(growthPrefix+strconv.Itoa(entities), pawl, rate)
@@ -95,7 +97,7 @@ type Summary struct {
 	Skipped map[string]string             `json:"skipped,omitempty"`
 }
 
-// Latency is in milliseconds, at a rate in records a second.
+// Latency is in milliseconds; Rate is in records per second.
 type Latency struct {
 	P50  float64 `json:"p50"`
 	P99  float64 `json:"p99"`
@@ -103,7 +105,7 @@ type Latency struct {
 	Rate int     `json:"rate"`
 }
 
-// Summary returns the medians, and the ratios of pawl's to the others'.
+// Summary returns the medians, and the ratios of pawl's medians to the others'.
 func (r *Results) Summary() Summary {
 	s := Summary{
 		Medians: make(map[string]map[string]float64), Ratios: make(map[string]map[string]float64),
@@ -132,8 +134,8 @@ func (r *Results) Summary() Summary {
 	return s
 }
 
-// pair adds the medians of the ratios of each round, which a machine that is
-// slow for some rounds leaves alone.
+// pair adds the medians of the per-round ratios. They are not affected by a
+// machine that is slow for some rounds.
 func (r *Results) pair(s *Summary) {
 	for workload, all := range r.rates {
 		ours := all[pawl]
@@ -157,7 +159,7 @@ func medians(all map[string][]float64) map[string]float64 {
 	return medians
 }
 
-// summarizeLatency puts the 99th percentile among the medians.
+// summarizeLatency adds the 99th percentile to the medians.
 func (r *Results) summarizeLatency(s *Summary) {
 	if len(r.latency) == 0 {
 		return
@@ -170,8 +172,8 @@ func (r *Results) summarizeLatency(s *Summary) {
 	}
 }
 
-// summarizeGrowth adds the ratio of the rate on the largest tables to that on
-// the smallest.
+// summarizeGrowth adds the ratio of the rate on the largest tables to the rate
+// on the smallest.
 func (r *Results) summarizeGrowth(s *Summary) {
 	if len(r.growth) == 0 {
 		return
@@ -187,7 +189,7 @@ func (r *Results) summarizeGrowth(s *Summary) {
 	}
 }
 
-// peak is the most memory that pawl took in any workload.
+// peak returns the peak memory of pawl over all workloads.
 func (r *Results) peak() (peak float64) {
 	for _, all := range r.rss {
 		peak = max(peak, all[pawl])
@@ -205,7 +207,7 @@ func (r *Results) roundedRSS() map[string]map[string]float64 {
 	return rounded
 }
 
-// round keeps four digits: measurements have no more.
+// round rounds to four digits, which is the precision of the measurements.
 func round(x float64) float64 {
 	short, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
 	if err != nil {

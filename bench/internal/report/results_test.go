@@ -76,7 +76,7 @@ func TestSummaryWithoutPawl(t *testing.T) {
 	r := NewResults()
 	r.AddRate("new-orders", "watermill", 4000)
 	if s := r.Summary(); len(s.Ratios) != 0 {
-		t.Errorf("there are ratios to nothing: %v", s.Ratios)
+		t.Errorf("ratios without pawl: %v", s.Ratios)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestTable(t *testing.T) {
 	}
 	for _, want := range []string{"100,000", "0.8x", "20x", "Medians of 3 rounds", "SKIPPED: bank-log: no event log", "201 MiB"} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the table has no %q:\n%s", want, out.String())
+			t.Errorf("the table does not contain %q:\n%s", want, out.String())
 		}
 	}
 }
@@ -118,10 +118,10 @@ func TestChart(t *testing.T) {
 		t.Errorf("the chart has %d bars, want 6:\n%s", bars, out.String())
 	}
 	if !strings.Contains(out.String(), "p50 4.0 ms, p99 6.0 ms, p99.9 6.0 ms at 200 records/s") {
-		t.Errorf("the chart has no latency of the hand-written loop:\n%s", out.String())
+		t.Errorf("the chart does not show the latency of the hand-written loop:\n%s", out.String())
 	}
 	if !strings.Contains(out.String(), "prefers-color-scheme: dark") {
-		t.Error("the chart has no colours for dark pages")
+		t.Error("the chart has no colors for dark pages")
 	}
 }
 

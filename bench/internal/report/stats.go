@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Median returns the middle of values, or the mean of the two in the middle. Of
-// no values it is NaN.
+// Median returns the median of values: the mean of the two middle values if
+// their number is even, NaN if there are none.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -19,8 +19,8 @@ func Median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// Percentile returns the smallest of values that at least the share p of them
-// does not exceed. Of no values it is NaN.
+// Percentile returns the smallest of values that is greater than or equal to a
+// share p of them. It returns NaN if there are no values.
 func Percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

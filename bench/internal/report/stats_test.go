@@ -24,7 +24,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestMedianLeavesValuesAlone(t *testing.T) {
+func TestMedianDoesNotModifyValues(t *testing.T) {
 	values := []float64{3, 1, 2}
 	Median(values)
 	Percentile(values, 0.5)
@@ -46,7 +46,7 @@ func TestPercentile(t *testing.T) {
 		}
 	}
 	if got := Percentile([]float64{4}, 0.999); got != 4 {
-		t.Errorf("Percentile of one value = %v, want it", got)
+		t.Errorf("Percentile of one value = %v, want that value", got)
 	}
 	if got := Percentile(nil, 0.5); !math.IsNaN(got) {
 		t.Errorf("Percentile of nothing = %v, want NaN", got)

@@ -11,8 +11,7 @@ import (
 	"text/tabwriter"
 )
 
-// Table writes the medians for people. contenders is the order in which they are
-// shown.
+// Table writes the medians as text, with the contenders in this order.
 func (r *Results) Table(w io.Writer, contenders []string) error {
 	s := r.Summary()
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -56,16 +55,16 @@ func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
 
 func (r *Results) remarks(w io.Writer, s Summary) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "\nMedians of %d rounds, contenders by turns.", r.Rounds)
+	fmt.Fprintf(&text, "\nMedians of %d rounds, with alternating contenders.", r.Rounds)
 	if r.Quick {
-		text.WriteString(" Quick: little data, not for comparison with full runs.")
+		text.WriteString(" Quick run: little data, do not compare with full runs.")
 	}
 	text.WriteByte('\n')
 	if x, ok := s.Ratios["growth"]["largest-to-smallest"]; ok {
-		fmt.Fprintf(&text, "Growth: the largest tables take records at %.2f of the rate of the smallest.\n", x)
+		fmt.Fprintf(&text, "Growth: the rate on the largest tables is %.2f of the rate on the smallest.\n", x)
 	}
 	if peak := r.peak(); peak > 0 {
-		fmt.Fprintf(&text, "Memory: the worker's largest resident set was %.0f MiB.\n", peak)
+		fmt.Fprintf(&text, "Memory: the worker's peak resident set was %.0f MiB.\n", peak)
 	}
 	for _, workload := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fmt.Fprintf(&text, "SKIPPED: %s: %s\n", workload, r.Skipped[workload])
@@ -74,7 +73,7 @@ func (r *Results) remarks(w io.Writer, s Summary) error {
 	return err
 }
 
-// shown returns those of the names that all has, in their order.
+// shown returns the names that are keys of all, in order.
 func shown[V any](names []string, all map[string]V) (shown []string) {
 	for _, name := range names {
 		if _, ok := all[name]; ok {
@@ -84,7 +83,7 @@ func shown[V any](names []string, all map[string]V) (shown []string) {
 	return shown
 }
 
-// thousands formats a whole number with its thousands apart.
+// thousands formats a number with thousands separators.
 func thousands(x float64) string {
 	digits := strconv.Itoa(int(math.Round(x)))
 	for i := len(digits) - 3; i > 0; i -= 3 {

@@ -1,3 +1,3 @@
-// Package traffic makes what the contenders work on: events of entities, the
-// records that carry them, and how all contenders decode these.
+// Package traffic generates the benchmark's events and records, and decodes
+// them for all contenders.
 package traffic

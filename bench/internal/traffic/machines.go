@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// Order is the life of an order: four events from new to delivered.
+// Order is the life of an order: four events, from placed to delivered.
 var Order = statemachine.MustCompile(statemachine.Definition{
 	Name: "order", Version: 1,
 	Transitions: []statemachine.Transition{
@@ -22,8 +22,8 @@ var Order = statemachine.MustCompile(statemachine.Definition{
 
 var orderEvents = []statemachine.Event{"order.placed", "payment.captured", "order.shipped", "order.delivered"}
 
-// Account is an entity that moves as often as one likes: for keys that are hot,
-// and for rows that are old.
+// Account can move any number of times. It is used for hot keys and for old
+// rows.
 var Account = statemachine.MustCompile(statemachine.Definition{
 	Name: "account", Version: 1,
 	Transitions: []statemachine.Transition{
@@ -39,8 +39,8 @@ const (
 	accountChanged statemachine.Event = "account.changed"
 )
 
-// Machine returns the machine of that name. That of the bank is the one that
-// its event log implies, which is read from bankLog.
+// Machine returns the machine with that name. The bank's machine is derived
+// from the event log bankLog.
 func Machine(name, bankLog string) (*statemachine.Machine, error) {
 	switch name {
 	case Order.Name():
@@ -54,5 +54,5 @@ func Machine(name, bankLog string) (*statemachine.Machine, error) {
 		}
 		return log.Machine()
 	}
-	return nil, fmt.Errorf("there is no machine %q", name)
+	return nil, fmt.Errorf("unknown machine %q", name)
 }

@@ -22,23 +22,23 @@ type Message struct {
 	Total    string             `json:"total"`
 	Currency string             `json:"currency"`
 	Channel  string             `json:"channel"`
-	Note     string             `json:"note,omitempty"` // to make records large
+	Note     string             `json:"note,omitempty"` // makes records large
 }
 
 // Headers of a record.
 const (
 	IDHeader   = "ce_id" // the message's ID
-	SentHeader = "sent"  // the nanoseconds since 1970 at which the record was due to be sent
+	SentHeader = "sent"  // the time at which the record was due, in nanoseconds since 1970
 )
 
-// Record makes the record of an event. note makes it larger.
+// Record returns the record of an event. note makes it larger.
 func Record(topic string, e Event, note string) *kgo.Record {
 	value, err := json.Marshal(Message{
 		Key: e.Key, Event: e.Name, At: "2026-11-24T09:30:00.123456Z",
 		Customer: "customer-" + e.ID[:min(8, len(e.ID))], Total: "129.90", Currency: "EUR", Channel: "web", Note: note,
 	})
 	if err != nil {
-		panic(err) // strings only
+		panic(err) // cannot fail: it has only strings
 	}
 	return &kgo.Record{
 		Topic: topic, Key: []byte(e.Key), Value: value,
@@ -46,18 +46,19 @@ func Record(topic string, e Event, note string) *kgo.Record {
 	}
 }
 
-// Due notes in a record when it is due to be sent.
+// Due sets the time at which a record is due.
 func Due(r *kgo.Record, at time.Time) {
 	r.Headers = append(r.Headers, kgo.RecordHeader{Key: SentHeader, Value: strconv.AppendInt(nil, at.UnixNano(), 10)})
 }
 
-// Sent returns when a record was due to be sent. ok is false if it does not say.
+// Sent returns the time at which a record was due. ok is false if the header is
+// missing.
 func Sent(value []byte) (at time.Time, ok bool) {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	return time.Unix(0, n), err == nil
 }
 
-// Decode decodes a record's value: all contenders that write do it like this.
+// Decode decodes a record's value. All contenders that write use it.
 func Decode(value []byte) (Message, error) {
 	var m Message
 	if err := json.Unmarshal(value, &m); err != nil {
@@ -67,7 +68,7 @@ func Decode(value []byte) (Message, error) {
 	return m, err
 }
 
-// Check returns an error if the message lacks what it needs.
+// Check returns an error if the message lacks a required field.
 func (m *Message) Check() error {
 	if m.Key == "" || m.Event == "" {
 		return errors.New("message has no key or no event")
@@ -75,8 +76,8 @@ func (m *Message) Check() error {
 	return nil
 }
 
-// messageID returns what looks like a random UUID, and is always the same for
-// the n-th event of a key.
+// messageID returns an ID that looks like a random UUID but is a function of
+// the key and n.
 func messageID(key string, n int) string {
 	h := fnv.New128a()
 	fmt.Fprintf(h, "%s#%d", key, n)

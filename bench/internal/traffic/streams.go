@@ -13,27 +13,27 @@ import (
 type Event struct {
 	Key  string
 	Name statemachine.Event
-	ID   string // of the message; unique
+	ID   string // unique message ID
 }
 
-// BankName is the name of the machine that the bank's log implies.
+// BankName is the name of the machine derived from the bank's log.
 const BankName = "bank"
 
-// window returns how many of n entities are under way at a time: a fifth. The
-// events of one are spread over the time in which a fifth of all come and go, so
-// that even a worker that takes thousands of records at once meets most entities
-// more than once.
+// window returns how many of n entities are open at a time: a fifth. An
+// entity's events are spread over the time in which a fifth of all entities
+// come and go, so that even a worker with batches of thousands of records
+// seldom sees all events of an entity in one batch.
 func window(n int) int { return max(1, n/5) }
 
-// NewOrders makes orders and takes each through its four events. run sets the
-// keys and IDs of different runs apart.
+// NewOrders generates orders with four events each. run makes the keys and IDs
+// unique among runs.
 func NewOrders(run string, orders int) iter.Seq[Event] {
 	return rolling(orders, func(i int) entity {
 		return entity{key: fmt.Sprintf("ord-%s-%07d", run, i), events: orderEvents}
 	})
 }
 
-// An entity is a key, and what is going to happen to it.
+// An entity is a key and its future events.
 type entity struct {
 	key    string
 	events []statemachine.Event
@@ -46,8 +46,8 @@ func (e *entity) step() Event {
 	return event
 }
 
-// rolling plays the events of n entities: of those under way a random one has
-// its next event, and one that is done makes room for a new one.
+// rolling generates the events of n entities: it picks a random open entity for
+// the next event, and replaces an entity that is done with a new one.
 func rolling(n int, begin func(i int) entity) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		random := rand.New(rand.NewPCG(1, uint64(n)))
@@ -69,7 +69,8 @@ func rolling(n int, begin func(i int) entity) iter.Seq[Event] {
 	}
 }
 
-// HotKeys makes accounts of which one in a hundred gets half of all records.
+// HotKeys generates accounts of which one in a hundred gets half of all
+// records.
 func HotKeys(run string, accounts, records int) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		random := rand.New(rand.NewPCG(2, uint64(records)))
@@ -96,12 +97,11 @@ func accountEvent(key string, n int) Event {
 	return Event{Key: key, Name: name, ID: messageID(key, n)}
 }
 
-// OldEvents is how many events each of the accounts of [OldAccounts] has behind
-// it.
+// OldEvents is the number of events of each account of [OldAccounts].
 const OldEvents = 4
 
-// OldAccounts makes accounts from first to last, one after the other, with
-// OldEvents events each.
+// OldAccounts generates the accounts from first to last, one after another,
+// with OldEvents events each.
 func OldAccounts(first, last int) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for i := first; i < last; i++ {
@@ -116,8 +116,8 @@ func OldAccounts(first, last int) iter.Seq[Event] {
 
 func oldAccount(i int) string { return fmt.Sprintf("acc-old-%07d", i) }
 
-// Growth is half changes of random old accounts and half new accounts, which
-// get four events each.
+// Growth generates half changes of random old accounts, and half new accounts
+// with four events each.
 func Growth(run string, old, records int) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		random := rand.New(rand.NewPCG(3, uint64(old)))
@@ -138,7 +138,7 @@ func Growth(run string, old, records int) iter.Seq[Event] {
 	}
 }
 
-// Bank replays a bank's event log, with its cases side by side.
+// Bank replays a bank's event log, with its cases interleaved.
 func Bank(log *banklog.Log) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		const lanes = 16 // of a hundred cases each

@@ -8,8 +8,8 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// play applies a stream to a machine, and returns how many events each key got
-// and how many there are.
+// play applies a stream to a machine. It returns the number of events by key
+// and in total.
 func play(t *testing.T, m *statemachine.Machine, stream iter.Seq[traffic.Event], states map[string]statemachine.State) (perKey map[string]int, n int) {
 	t.Helper()
 	perKey = make(map[string]int)
@@ -17,10 +17,10 @@ func play(t *testing.T, m *statemachine.Machine, stream iter.Seq[traffic.Event],
 	for e := range stream {
 		to, ok := m.Fire(states[e.Key], e.Name)
 		if !ok {
-			t.Fatalf("%s of %s is illegal in state %q", e.Name, e.Key, states[e.Key])
+			t.Fatalf("event %s of %s is illegal in state %q", e.Name, e.Key, states[e.Key])
 		}
 		if ids[e.ID] {
-			t.Fatalf("there are two messages %s", e.ID)
+			t.Fatalf("two messages have the ID %s", e.ID)
 		}
 		ids[e.ID] = true
 		states[e.Key] = to
@@ -38,7 +38,7 @@ func TestNewOrders(t *testing.T) {
 	}
 	for key, state := range states {
 		if state != "delivered" {
-			t.Errorf("order %s ends %s", key, state)
+			t.Errorf("order %s ends in state %s", key, state)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestNewOrdersAreSpread(t *testing.T) {
 		at++
 	}
 	if apart < 4900 {
-		t.Errorf("only %d of 5000 orders have other orders' events between their first and their last", apart)
+		t.Errorf("only %d of 5000 orders have other orders' events between their first and last event", apart)
 	}
 }
 
@@ -67,14 +67,14 @@ func TestHotKeys(t *testing.T) {
 		}
 	}
 	if share := float64(hot) / float64(n); n != 50_000 || share < 0.48 || share > 0.52 {
-		t.Errorf("the hot keys have %.2f of %d records, want half of 50000", share, n)
+		t.Errorf("the hot keys got %.2f of %d records, want half of 50000", share, n)
 	}
 }
 
-func TestGrowthMovesWhatIsThere(t *testing.T) {
+func TestGrowthMovesOldAccounts(t *testing.T) {
 	states := make(map[string]statemachine.State)
 	if _, n := play(t, traffic.Account, traffic.OldAccounts(0, 300), states); n != 300*traffic.OldEvents {
-		t.Errorf("there are %d old events", n)
+		t.Errorf("got %d old events", n)
 	}
 	perKey, n := play(t, traffic.Account, traffic.Growth("a", 300, 4000), states)
 	fresh := 0
@@ -100,6 +100,6 @@ func TestDecode(t *testing.T) {
 		}
 	}
 	if _, err := traffic.Decode([]byte(`{"key":"a"}`)); err == nil {
-		t.Error("a message without an event was decoded")
+		t.Error("Decode accepted a message without an event")
 	}
 }

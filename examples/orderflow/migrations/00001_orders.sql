@@ -1,7 +1,7 @@
 -- +goose Up
--- The entity table is an ordinary one. The framework asks for a key, a state
--- and a version, and writes those; all other columns are the application's. Keys
--- are compared as bytes: that is what keys need, and a locale makes it dear.
+-- The entity table is an ordinary table. The framework needs a key, a state and
+-- a version column; all other columns belong to the application. COLLATE "C"
+-- compares keys as bytes, which is enough for keys and faster than a locale.
 CREATE TABLE orderflow.orders (
     id      text COLLATE "C" PRIMARY KEY,
     state   text             NOT NULL,
@@ -16,7 +16,7 @@ CREATE TABLE orderflow.orders (
     delivered_at  timestamptz,
     cancelled_at  timestamptz,
     cancel_reason text
-) WITH (fillfactor = 80); -- room on each page for new versions of its rows, which then need no new index entries
+) WITH (fillfactor = 80); -- leave room on each page for HOT updates, which need no new index entries
 
 -- +goose Down
 DROP TABLE orderflow.orders;

@@ -9,21 +9,22 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// The names of the workers, which are their Kafka client IDs as well.
+// The names of the workers, also used as their Kafka client IDs.
 const (
 	survivor = "orderflow-a"
 	victim   = "orderflow-b"
 )
 
-// chunks is how many pieces the traffic is sent in: it comes as a stream.
+// chunks is the number of parts in which the traffic is sent, so that it
+// arrives as a stream.
 const chunks = 40
 
 // consume is the first act: two workers consume the traffic while it is being
 // produced, and one of them is killed halfway.
 func (s *stage) consume(ctx context.Context, report *Report) error {
 	crew := newCrew(ctx, s, s.group)
-	defer crew.dismiss()
-	tally := crew.hire(survivor)
+	defer crew.stopWorkers()
+	tally := crew.startWorker(survivor)
 	child, err := crew.spawn(victim)
 	if err != nil {
 		return err
@@ -33,9 +34,9 @@ func (s *stage) consume(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
-	s.screen.say("Workers", "A in this process has partitions %v, B in process %d has %v", shared[survivor], child.pid(), shared[victim])
-	s.screen.say("Traffic", "%s records of %s orders, with faults from seed %d; workers that warn of\n"+
-		"dead letters below have found some of those", thousands(len(s.traffic.Records)), thousands(s.cfg.Orders), s.cfg.Seed)
+	s.screen.say("Workers", "A (this process) has partitions %v, B (process %d) has %v", shared[survivor], child.pid(), shared[victim])
+	s.screen.say("Traffic", "%s records of %s orders, with faults from seed %d; if a worker warns of\n"+
+		"dead letters below, it has found some of these faults", thousands(len(s.traffic.Records)), thousands(s.cfg.Orders), s.cfg.Seed)
 
 	started := time.Now()
 	s.screen.begin("consuming", len(s.traffic.Records))
@@ -46,15 +47,16 @@ func (s *stage) consume(ctx context.Context, report *Report) error {
 	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
 		return err
 	}
-	crew.dismiss()
+	crew.stopWorkers()
 	s.screen.end()
 	report.firstRun(tally, time.Since(started))
-	s.screen.say("Consumed", "all %s records after %.1f s; the group has no lag", thousands(len(s.ledger)), time.Since(started).Seconds())
+	s.screen.say("Consumed", "all %s records in %.1f s; the group has no lag", thousands(len(s.ledger)), time.Since(started).Seconds())
 	return s.checkEnd(ctx)
 }
 
-// produceAndKill produces the traffic. When half of it is out, and worker B has
-// done half of its part of that, it gets some more to do and is killed over it.
+// produceAndKill produces the traffic. When half of it is produced and worker B
+// has consumed half of its share, it produces some more and kills B while B
+// works on that.
 func (s *stage) produceAndKill(ctx context.Context, b *child, itsPartitions []int32, report *Report) error {
 	half := len(s.traffic.Records) / 2
 	if err := s.produce(ctx, half); err != nil {
@@ -67,13 +69,13 @@ func (s *stage) produceAndKill(ctx context.Context, b *child, itsPartitions []in
 		return err
 	}
 	b.kill()
-	if err := s.autopsy(ctx, b, itsPartitions, report); err != nil {
+	if err := s.reportKill(ctx, b, itsPartitions, report); err != nil {
 		return err
 	}
 	return s.produce(ctx, len(s.traffic.Records))
 }
 
-// produce sends records until so many of them are out.
+// produce sends records until the ledger holds that many.
 func (s *stage) produce(ctx context.Context, until int) error {
 	chunk := max(50, len(s.traffic.Records)/chunks)
 	for len(s.ledger) < until {
@@ -90,17 +92,17 @@ func (s *stage) produce(ctx context.Context, until int) error {
 	return nil
 }
 
-// awaitHalf waits until the group has committed half of what was produced to
-// some partitions.
+// awaitHalf waits until the group has committed half of the records produced to
+// these partitions.
 func (s *stage) awaitHalf(ctx context.Context, ids []int32) error {
-	return await(ctx, "see worker B at work", func(ctx context.Context) (int64, bool, error) {
+	return await(ctx, "wait for worker B to consume half of its records", func(ctx context.Context) (int64, bool, error) {
 		committed, err := s.theGroup(s.group).committed(ctx)
 		open := s.uncommitted(ids, committed)
 		return int64(-open), open <= s.uncommitted(ids, nil)/2, err
 	})
 }
 
-// uncommitted counts the records that were produced to some partitions and are
+// uncommitted counts the records that were produced to these partitions and are
 // not committed.
 func (s *stage) uncommitted(ids []int32, committed map[int32]int64) (n int) {
 	for _, r := range s.ledger {
@@ -111,8 +113,8 @@ func (s *stage) uncommitted(ids []int32, committed map[int32]int64) (n int) {
 	return n
 }
 
-// autopsy looks at what the killed worker has left behind.
-func (s *stage) autopsy(ctx context.Context, b *child, ids []int32, report *Report) error {
+// reportKill reports what the killed worker left behind.
+func (s *stage) reportKill(ctx context.Context, b *child, ids []int32, report *Report) error {
 	done, err := s.theGroup(s.group).committed(ctx)
 	if err != nil {
 		return fmt.Errorf("read the offsets of group %q: %w", s.group, err)
@@ -123,30 +125,30 @@ func (s *stage) autopsy(ctx context.Context, b *child, ids []int32, report *Repo
 		return err
 	}
 	report.KilledWorker = killed
-	s.screen.say("Kill", "worker B was killed outright (kill -9), when %s records were produced. It leaves\n"+
-		"%s of them uncommitted, %s of those already in the database. The group was not told:\n"+
-		"B's partitions stand still until its session times out, after %v. Then A takes them\n"+
-		"over, and must neither lose a record nor count one twice.",
+	s.screen.say("Kill", "killed worker B (kill -9) after %s records were produced. It left %s records\n"+
+		"uncommitted, %s of them already in the database. The group does not know yet: B's\n"+
+		"partitions make no progress until its session times out, after %v. Then A takes\n"+
+		"them over, and must neither lose a record nor apply one twice.",
 		thousands(killed.After), thousands(killed.Uncommitted), thousands(killed.Redelivered), s.cfg.SessionTimeout)
 	return nil
 }
 
-// replay is the second act: the same topic from its first record, in a new group
-// with new workers. Every record is one that the database knows.
+// replay is the second act: new workers in a new group read the same topic from
+// its first record. The database has already seen every record.
 func (s *stage) replay(ctx context.Context, report *Report) error {
-	s.screen.say("Replay", "the topic again from its first record, by new workers in a new group; nothing in\n"+
-		"the database may move")
+	s.screen.say("Replay", "new workers in a new group read the topic from its first record; nothing in\n"+
+		"the database may change")
 	crew := newCrew(ctx, s, s.replayGroup())
-	defer crew.dismiss()
+	defer crew.stopWorkers()
 	started := time.Now()
 	s.screen.begin("replaying", len(s.ledger))
 	defer s.screen.end()
-	first, second := crew.hire(survivor), crew.hire(victim)
+	first, second := crew.startWorker(survivor), crew.startWorker(victim)
 	if err := s.theGroup(crew.group).awaitDone(crew.ctx, len(s.ledger), s.screen.show); err != nil {
 		return err
 	}
 	took := time.Since(started)
-	crew.dismiss()
+	crew.stopWorkers()
 	first.add(second)
 	report.replayed(first, took)
 	return nil
@@ -156,7 +158,7 @@ func (s *stage) replayGroup() string { return s.group + "-replay" }
 
 func (s *stage) theGroup(name string) group { return group{admin: s.admin, name: name, topic: s.topic} }
 
-// checkEnd checks that the topic holds the ledger's records, and no others.
+// checkEnd checks that the topic contains exactly the ledger's records.
 func (s *stage) checkEnd(ctx context.Context) error {
 	ends, err := s.admin.ListEndOffsets(ctx, s.topic)
 	if err != nil {
@@ -167,7 +169,7 @@ func (s *stage) checkEnd(ctx context.Context) error {
 		total += end.Offset
 	}
 	if total != int64(len(s.ledger)) {
-		return fmt.Errorf("topic %q holds %d records, and %d were produced: somebody else writes to it", s.topic, total, len(s.ledger))
+		return fmt.Errorf("topic %q contains %d records, but the demo produced %d: another program writes to it", s.topic, total, len(s.ledger))
 	}
 	return nil
 }

@@ -9,18 +9,18 @@ import (
 	"sync/atomic"
 )
 
-// A child is a worker in a process of its own, so that it can be killed as
-// workers are killed: by the kernel, in the middle of whatever it does.
+// A child is a worker in a separate process, so that the kernel can kill it at
+// any point of its work.
 type child struct {
 	cmd    *exec.Cmd
-	stdin  io.Closer // it ends when its standard input does, so it can't outlive the demo
+	stdin  io.Closer // closing it ends the process, so it cannot outlive the demo
 	killed atomic.Bool
 	ended  chan struct{}
 }
 
-var errEnded = errors.New("its process ended by itself")
+var errEnded = errors.New("the process exited unexpectedly")
 
-// spawn starts a worker in a process of its own.
+// spawn starts a worker in a separate process.
 func (c *crew) spawn(name string) (*child, error) {
 	job := c.job(name)
 	program, args := c.stage.cfg.Command(job)
@@ -47,10 +47,10 @@ func (c *crew) spawn(name string) (*child, error) {
 
 func (ch *child) pid() int { return ch.cmd.Process.Pid }
 
-// kill ends the process outright, as kill -9 does, and waits until it is gone.
+// kill kills the process, as kill -9 does, and waits until it is gone.
 func (ch *child) kill() {
 	ch.killed.Store(true)
-	_ = ch.cmd.Process.Kill() // fails only if it has ended already
+	_ = ch.cmd.Process.Kill() // fails only if it has already ended
 	<-ch.ended
 	_ = ch.stdin.Close()
 }

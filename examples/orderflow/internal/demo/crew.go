@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// A crew is the workers of one run. If one of them fails, the crew's context
-// ends, with that failure as its cause.
+// A crew is the workers of one run. If one of them fails, the crew's context is
+// canceled with that error as its cause.
 type crew struct {
-	ctx    context.Context // a crew lives no longer than the call that made it
+	ctx    context.Context // a crew does not outlive the call that created it
 	fail   context.CancelCauseFunc
 	stop   context.CancelFunc
 	stage  *stage
@@ -31,8 +31,8 @@ func (c *crew) job(name string) Job {
 	}
 }
 
-// hire starts a worker in this process, and returns the tally of its verdicts.
-func (c *crew) hire(name string) *tally {
+// startWorker starts a worker in this process and returns the tally of its verdicts.
+func (c *crew) startWorker(name string) *tally {
 	t := newTally()
 	job := c.job(name)
 	job.Hook = t
@@ -44,8 +44,8 @@ func (c *crew) hire(name string) *tally {
 	return t
 }
 
-// dismiss stops the workers of this process and waits until they are done.
-func (c *crew) dismiss() {
+// stopWorkers stops the workers of this process and waits for them.
+func (c *crew) stopWorkers() {
 	c.stop()
 	c.inside.Wait()
 }

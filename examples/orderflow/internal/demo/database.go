@@ -10,17 +10,17 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// found is what the database says about the records and the orders of a run.
+// found is what the database says about the records and orders of a run.
 type found struct {
 	orders map[string]expect.Order
-	fates  map[traffic.Place][]expect.Fate // by record; more than one is a mistake
-	steps  map[message]int                 // by message: how often it has moved its order
+	fates  map[traffic.Place][]expect.Fate // by record; more than one is an error
+	steps  map[message]int                 // by message: how often it moved its order
 }
 
 // A message is a message about an order.
 type message struct{ order, id string }
 
-// find reads it.
+// find reads the database.
 func (s *stage) find(ctx context.Context) (*found, error) {
 	f := &found{
 		orders: make(map[string]expect.Order),
@@ -29,7 +29,7 @@ func (s *stage) find(ctx context.Context) (*found, error) {
 	}
 	for _, read := range []func(context.Context, *found) error{s.findOrders, s.findSteps, s.findParked, s.findDead} {
 		if err := read(ctx, f); err != nil {
-			return nil, fmt.Errorf("read what became of the records: %w", err)
+			return nil, fmt.Errorf("read the records' fates: %w", err)
 		}
 	}
 	return f, nil
@@ -76,7 +76,7 @@ func (s *stage) findDead(ctx context.Context, f *found) error {
 	return s.findWhole(ctx, f, expect.DeadLettered, `SELECT partition, "offset", reason FROM pawl.dead_letters WHERE topic_id = $1`)
 }
 
-// findWhole reads the records that are kept whole: parked ones or dead letters.
+// findWhole reads parked records or dead letters.
 func (s *stage) findWhole(ctx context.Context, f *found, kind expect.Kind, sql string) error {
 	rows, err := s.pool.Query(ctx, sql, s.topicID)
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *stage) findWhole(ctx context.Context, f *found, kind expect.Kind, sql s
 	return err
 }
 
-// settledBeyond counts the records of some partitions that are settled in the
-// database though their offsets are not committed.
+// settledBeyond counts the records of these partitions that are settled in the
+// database but whose offsets are not committed.
 func (s *stage) settledBeyond(ctx context.Context, ids []int32, committed map[int32]int64) (n int, err error) {
 	from := make([]int64, len(ids))
 	for i, id := range ids {
@@ -107,7 +107,7 @@ WITH settled AS (
 SELECT count(*) FROM settled JOIN unnest($3::integer[], $4::bigint[]) AS u(id, committed)
 	ON settled.partition = u.id AND settled."offset" >= u.committed`, s.traffic.Orders, s.topicID, ids, from).Scan(&n)
 	if err != nil {
-		return 0, fmt.Errorf("count what the killed worker had settled: %w", err)
+		return 0, fmt.Errorf("count the records that the killed worker settled: %w", err)
 	}
 	return n, nil
 }

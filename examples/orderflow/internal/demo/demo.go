@@ -1,6 +1,5 @@
-// Package demo shows what a worker withstands: faulty traffic, a worker that is
-// killed in the middle of it, and a replay of the whole topic. In the end it
-// accounts for every record.
+// Package demo runs workers on faulty traffic, kills one of them, replays the
+// whole topic, and then accounts for every record.
 package demo
 
 import (
@@ -12,12 +11,12 @@ import (
 	"github.com/pawl-go/pawl/consumer"
 )
 
-// A Config says what to show, and on which servers.
+// A Config says what to run, and on which servers.
 type Config struct {
-	Brokers     []string // none: an in-process broker
-	DatabaseURL string   // empty: a PostgreSQL server of the demo's own
-	Topic       string   // made and deleted by the demo; empty: "orders", or a unique name on real servers
-	Keep        bool     // leave topic, groups and rows on real servers
+	Brokers     []string // empty: an in-process broker
+	DatabaseURL string   // empty: the demo starts a PostgreSQL server
+	Topic       string   // the demo creates and deletes it; empty: "orders", or a unique name on the user's servers
+	Keep        bool     // keep the topic, groups and rows on the user's servers
 
 	Orders         int
 	Seed           uint64
@@ -27,19 +26,19 @@ type Config struct {
 
 	Stdout, Stderr io.Writer
 
-	// Migrate makes the tables.
+	// Migrate creates the tables.
 	Migrate func(ctx context.Context, databaseURL string) error
 
-	// Work runs one worker in this process, until ctx is done.
+	// Work runs one worker in this process until ctx is done.
 	Work func(ctx context.Context, job Job) error
 
-	// Command returns the command line that runs the same worker in a process of
-	// its own. The database URL comes in the environment, as DATABASE_URL, and
-	// the process must end when its standard input does.
+	// Command returns the command line that runs the same worker in a separate
+	// process. The process gets the database URL in the environment variable
+	// DATABASE_URL, and must exit when its standard input is closed.
 	Command func(job Job) (program string, args []string)
 }
 
-// A Job is what one worker is to do.
+// A Job configures one worker.
 type Job struct {
 	Name           string
 	Brokers        []string
@@ -47,13 +46,13 @@ type Job struct {
 	Topic          string
 	Group          string
 	SessionTimeout time.Duration
-	Logger         *slog.Logger  // of a worker in this process
-	Hook           consumer.Hook // of a worker in this process
+	Logger         *slog.Logger  // only for a worker in this process
+	Hook           consumer.Hook // only for a worker in this process
 }
 
-// Run shows it all, and prints what came of it. It returns an error if anything
-// was lost, counted twice or moved by the replay, or if the demo could not go
-// on.
+// Run runs the demo and prints the result. It returns an error if a record was
+// lost, applied twice or changed by the replay, or if the demo could not
+// continue.
 func Run(ctx context.Context, cfg Config) (err error) {
 	started := time.Now()
 	s, err := open(ctx, cfg)
@@ -73,7 +72,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return report.verdict()
 }
 
-// run is the demo, act by act.
+// run runs the demo, act by act.
 func (s *stage) run(ctx context.Context) (*Report, error) {
 	report := newReport(s)
 	if err := s.consume(ctx, report); err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// pollEvery is how long to wait between two looks at the group.
+// pollEvery is the time between checks of the group.
 const pollEvery = 20 * time.Millisecond
 
-// patience is how long the group may take to do anything at all, after the
-// session of a killed worker has timed out.
+// patience is how long the group may make no progress, in addition to the
+// session timeout of a killed worker.
 const patience = 60 * time.Second
 
 // A group is a consumer group as the broker sees it.
@@ -24,7 +24,7 @@ type group struct {
 	topic string
 }
 
-// assignment returns the partitions of each member, by the worker's name.
+// assignment returns the partitions of each member, by worker name.
 func (g group) assignment(ctx context.Context) (map[string][]int32, error) {
 	described, err := g.admin.DescribeGroups(ctx, g.name)
 	if err != nil {
@@ -45,8 +45,8 @@ func (g group) assignment(ctx context.Context) (map[string][]int32, error) {
 	return byWorker, nil
 }
 
-// committed returns the committed offset of each partition, 0 where there is
-// none: it is the number of records that the group is done with there.
+// committed returns the committed offset of each partition, or 0 if there is
+// none. It equals the number of records that the group has finished there.
 func (g group) committed(ctx context.Context) (map[int32]int64, error) {
 	offsets, err := g.admin.FetchOffsetsForTopics(ctx, g.name, g.topic)
 	if err != nil {
@@ -62,11 +62,11 @@ func (g group) committed(ctx context.Context) (map[int32]int64, error) {
 	return done, nil
 }
 
-// awaitShared waits until each of the workers has partitions, all of them
-// together, and returns who has which.
+// awaitShared waits until each worker has partitions and together they have
+// all, and returns the assignment.
 func (g group) awaitShared(ctx context.Context, workers ...string) (map[string][]int32, error) {
 	var byWorker map[string][]int32
-	err := await(ctx, "share the partitions among the workers", func(ctx context.Context) (progress int64, done bool, err error) {
+	err := await(ctx, "assign partitions to all workers", func(ctx context.Context) (progress int64, done bool, err error) {
 		byWorker, err = g.assignment(ctx)
 		total := 0
 		for _, w := range workers {
@@ -80,7 +80,7 @@ func (g group) awaitShared(ctx context.Context, workers ...string) (map[string][
 	return byWorker, err
 }
 
-// awaitDone waits until the group has committed as many records as there are.
+// awaitDone waits until the group has committed that many records.
 func (g group) awaitDone(ctx context.Context, records int, show func(int64)) error {
 	return await(ctx, fmt.Sprintf("consume all %d records", records), func(ctx context.Context) (int64, bool, error) {
 		done, err := g.committed(ctx)
@@ -92,10 +92,10 @@ func (g group) awaitDone(ctx context.Context, records int, show func(int64)) err
 	})
 }
 
-var errStuck = errors.New("the group makes no progress")
+var errStuck = errors.New("the group made no progress")
 
-// await calls check until it is done, and gives up where its progress does not
-// change for a while. Errors of check are taken to pass, until then.
+// await calls check until it is done. It gives up if progress does not change
+// for a while; until then it retries errors of check.
 func await(ctx context.Context, what string, check func(context.Context) (progress int64, done bool, err error)) error {
 	last, since := int64(-1), time.Now()
 	tick := time.NewTicker(pollEvery)

@@ -9,7 +9,8 @@ import (
 )
 
 // reconcile compares what was produced with what the database says: every
-// record has exactly the fate that the model expects, every order the row.
+// record must have exactly the fate, and every order the row, that the model
+// expects.
 func (r *Report) reconcile(ledger []traffic.Sent, f *found) {
 	want := expect.Of(ledger)
 	r.Produced = len(ledger)
@@ -18,18 +19,18 @@ func (r *Report) reconcile(ledger []traffic.Sent, f *found) {
 		delete(f.fates, record.Place)
 	}
 	for at, fates := range f.fates {
-		r.problem("record %d@%d is %v, and was never produced", at.Partition, at.Offset, fates)
+		r.problem("record %d@%d is %v, but was never produced", at.Partition, at.Offset, fates)
 	}
 	for m, steps := range f.steps {
 		if steps > 1 {
 			r.AppliedTwice++
-			r.problem("message %s has moved order %s %d times", m.id, m.order, steps)
+			r.problem("message %s moved order %s %d times", m.id, m.order, steps)
 		}
 	}
 	r.compareOrders(want.Orders, f.orders)
 }
 
-// count counts a record by its fate, and notes what is wrong about it.
+// count counts a record by its fate and reports problems with it.
 func (r *Report) count(record traffic.Sent, f *found, want expect.Fate) {
 	at := record.Place
 	if n := len(f.fates[at]); n > 1 {
@@ -51,13 +52,14 @@ func (r *Report) count(record traffic.Sent, f *found, want expect.Fate) {
 		r.Lost++
 	}
 	if got != want {
-		r.problem("record %d@%d (%s, message %s) is %v, and has to be %v",
+		r.problem("record %d@%d (%s, message %s) is %v, want %v",
 			at.Partition, at.Offset, record.Message.Event, record.ID, got, want)
 	}
 }
 
-// fateOf returns what became of a record. A record that is nowhere itself is a
-// duplicate if its message has moved the order: history proves it.
+// fateOf returns the fate of a record. A record that is not in the database
+// itself is a duplicate if its message has moved the order: the history proves
+// it.
 func (f *found) fateOf(r traffic.Sent) expect.Fate {
 	if fates := f.fates[r.Place]; len(fates) > 0 {
 		return fates[0]
@@ -72,27 +74,27 @@ func (r *Report) compareOrders(want, got map[string]expect.Order) {
 	for id, o := range got {
 		r.ByState[o.State]++
 		if _, expected := want[id]; !expected {
-			r.problem("order %s is %+v, and was never placed", id, o)
+			r.problem("order %s is %+v, but was never placed", id, o)
 		}
 	}
 	for id, o := range want {
 		if got[id] != o {
-			r.problem("order %s is %+v, and has to be %+v", id, got[id], o)
+			r.problem("order %s is %+v, want %+v", id, got[id], o)
 		}
 	}
 }
 
-// compare notes what the replay has moved.
+// compare reports the rows that the replay changed.
 func (r *Report) compare(before, after snapshot) {
 	moved := before.moved(after)
 	slices.Sort(moved)
 	r.MovedByReplay = len(moved)
 	for _, row := range moved {
-		r.problem("the replay has moved %s", row)
+		r.problem("the replay changed %s", row)
 	}
 }
 
-// maxProblems bounds how many problems are told in words.
+// maxProblems limits how many problems the report describes.
 const maxProblems = 20
 
 func (r *Report) problem(format string, args ...any) {

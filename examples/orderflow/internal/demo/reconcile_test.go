@@ -11,7 +11,7 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// ledger is some produced traffic, as if into one partition.
+// ledger returns generated traffic, as if produced to one partition.
 func ledger() (records []traffic.Sent, orders []string) {
 	made := traffic.Generate(traffic.Plan{Orders: 100, Seed: 1, Prefix: "p"})
 	for i, r := range made.Records {
@@ -20,7 +20,7 @@ func ledger() (records []traffic.Sent, orders []string) {
 	return records, made.Orders
 }
 
-// asExpected is a database that says just what it has to.
+// asExpected returns a database that matches the model.
 func asExpected(records []traffic.Sent) *found {
 	want := expect.Of(records)
 	f := &found{orders: maps.Clone(want.Orders), fates: make(map[traffic.Place][]expect.Fate), steps: make(map[message]int)}
@@ -36,7 +36,7 @@ func asExpected(records []traffic.Sent) *found {
 	return f
 }
 
-// firstOf returns the first record with a fate of a kind.
+// firstOf returns the first record with this kind of fate.
 func firstOf(records []traffic.Sent, kind expect.Kind) traffic.Sent {
 	fates := expect.Of(records).Fates
 	for _, r := range records {
@@ -95,7 +95,7 @@ func TestReconcileNotices(t *testing.T) {
 			"2 fates", func(r *Report) bool { return r.Mismatches == 1 },
 		},
 		{
-			"money taken for a duplicate", func(f *found) {
+			"a payment counted as a duplicate", func(f *found) {
 				r := records[0]
 				for _, r = range records { // the late payment of the first order
 					if r.Message.Order == "p-000000" && r.Message.Event == traffic.Captured {
@@ -105,7 +105,7 @@ func TestReconcileNotices(t *testing.T) {
 				delete(f.fates, r.Place)
 				f.steps[message{r.Message.Order, r.MessageID()}] = 1
 			},
-			"is duplicate, and has to be dead_lettered (illegal)", func(r *Report) bool { return r.Mismatches == 1 },
+			"is duplicate, want dead_lettered (illegal)", func(r *Report) bool { return r.Mismatches == 1 },
 		},
 		{
 			"a wrong reason", func(f *found) {
@@ -120,8 +120,8 @@ func TestReconcileNotices(t *testing.T) {
 			"was never produced", func(r *Report) bool { return r.Mismatches == 1 },
 		},
 		{
-			"a row that has gone", func(f *found) { delete(f.orders, firstOf(records, expect.Applied).Message.Order) },
-			"has to be", func(r *Report) bool { return r.Mismatches == 1 },
+			"a deleted row", func(f *found) { delete(f.orders, firstOf(records, expect.Applied).Message.Order) },
+			"want", func(r *Report) bool { return r.Mismatches == 1 },
 		},
 		{
 			"a column that was not written", func(f *found) {
@@ -130,7 +130,7 @@ func TestReconcileNotices(t *testing.T) {
 				o.Customer = ""
 				f.orders[key] = o
 			},
-			"has to be", func(r *Report) bool { return r.Mismatches == 1 },
+			"want", func(r *Report) bool { return r.Mismatches == 1 },
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -139,10 +139,10 @@ func TestReconcileNotices(t *testing.T) {
 			r := emptyReport()
 			r.reconcile(records, f)
 			if err := r.verdict(); !errors.Is(err, ErrMismatch) {
-				t.Errorf("verdict is %v, want ErrMismatch", err)
+				t.Errorf("verdict returned %v, want ErrMismatch", err)
 			}
 			if !c.wrong(r) || !strings.Contains(strings.Join(r.Problems, "\n"), c.says) {
-				t.Errorf("the report does not say so: %+v", r)
+				t.Errorf("the report does not show the problem: %+v", r)
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func TestCompareSnapshots(t *testing.T) {
 	r := emptyReport()
 	r.compare(before, after)
 	if r.MovedByReplay != 3 || !errors.Is(r.verdict(), ErrMismatch) {
-		t.Errorf("%d rows moved, want 3; %v", r.MovedByReplay, r.Problems)
+		t.Errorf("%d rows changed, want 3; %v", r.MovedByReplay, r.Problems)
 	}
 	if r = emptyReport(); len(before.moved(before)) != 0 {
 		t.Errorf("a snapshot differs from itself: %v", r.Problems)
@@ -171,7 +171,7 @@ func TestManyProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "and 1,500 more") || strings.Contains(out.String(), "accounted for") {
-		t.Errorf("the table does not say so:\n%s", &out)
+		t.Errorf("the table does not say how many problems it omits:\n%s", &out)
 	}
 }
 

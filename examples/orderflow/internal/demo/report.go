@@ -10,12 +10,11 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// A Report is what came of a run.
+// A Report is the result of a run.
 type Report struct {
 	OK bool `json:"ok"`
 
-	// The records. Each is counted once, by what became of it in the end, as the
-	// database tells it.
+	// The records. Each is counted once, by its final fate in the database.
 	Produced     int `json:"produced"`
 	Applied      int `json:"applied"`
 	Duplicate    int `json:"duplicate"`
@@ -23,8 +22,8 @@ type Report struct {
 	DeadLettered int `json:"dead_lettered"`
 	Lost         int `json:"lost"`
 
-	// What must not be. Mismatches counts every difference from the model, the
-	// ones above it included.
+	// What must be zero. Mismatches counts every difference from the model,
+	// including the two counts above it.
 	AppliedTwice  int      `json:"applied_twice"`
 	MovedByReplay int      `json:"moved_by_replay"`
 	Mismatches    int      `json:"mismatches"`
@@ -37,22 +36,21 @@ type Report struct {
 	DeadFor   map[string]int `json:"dead_lettered_by_reason"`
 	Faults    map[string]int `json:"faults"`
 
-	// Verdicts are those that the workers' hooks were told. The killed worker's
-	// went with it.
+	// Verdicts come from the workers' hooks. The killed worker's are lost.
 	Verdicts     Verdicts `json:"verdicts"`
 	KilledWorker Killed   `json:"killed_worker"`
 
-	// Seconds is the time of the whole demo, ConsumeSeconds and ReplaySeconds
-	// those of its acts. Throughput is worker A's, in records a second of the
-	// time in which it had work; ReplayThroughput that of both workers of the
-	// replay, of all its time.
+	// Seconds is the duration of the whole demo, ConsumeSeconds and
+	// ReplaySeconds those of its acts. Throughput is worker A's, in records per
+	// second of the time in which it had work. ReplayThroughput is that of both
+	// workers of the replay, over its whole duration.
 	Seconds          float64 `json:"seconds"`
 	ConsumeSeconds   float64 `json:"consume_seconds"`
 	ReplaySeconds    float64 `json:"replay_seconds"`
 	Throughput       float64 `json:"throughput"`
 	ReplayThroughput float64 `json:"replay_throughput"`
 
-	faults []int // by place in traffic.Faults
+	faults []int // by index in traffic.Faults
 }
 
 // Verdicts are counted by run.
@@ -61,13 +59,13 @@ type Verdicts struct {
 	Replay   map[string]int `json:"replay"`
 }
 
-// Killed tells of the worker that was killed.
+// Killed describes the worker that was killed.
 type Killed struct {
 	PID         int     `json:"pid"`
 	Partitions  []int32 `json:"partitions"`
-	After       int     `json:"after_records"`         // produced
+	After       int     `json:"after_records"`         // number of records produced before the kill
 	Uncommitted int     `json:"uncommitted"`           // records left in its partitions
-	Redelivered int     `json:"settled_not_committed"` // of those, settled in the database already
+	Redelivered int     `json:"settled_not_committed"` // number of those that were already settled in the database
 }
 
 func newReport(s *stage) *Report {
@@ -92,19 +90,19 @@ func (r *Report) replayed(t *tally, took time.Duration) {
 	r.ReplaySeconds, r.ReplayThroughput = seconds(took), math.Round(float64(t.records)/took.Seconds())
 }
 
-// ErrMismatch means that the database does not say what it has to.
-var ErrMismatch = errors.New("the books don't balance")
+// ErrMismatch means that the database does not match the model.
+var ErrMismatch = errors.New("the database does not match the produced records")
 
 // verdict returns nil if every record is accounted for.
 func (r *Report) verdict() error {
 	if r.Mismatches == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %d lost, %d applied twice, %d rows moved by the replay, %d problems in all",
+	return fmt.Errorf("%w: %d lost, %d applied twice, %d rows changed by the replay, %d problems in total",
 		ErrMismatch, r.Lost, r.AppliedTwice, r.MovedByReplay, r.Mismatches)
 }
 
-// print writes the report: as tables, or as one line of JSON.
+// print writes the report, as tables or as one line of JSON.
 func (r *Report) print(cfg Config) error {
 	r.OK = r.Mismatches == 0
 	if cfg.JSON {

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/term"
 )
 
-// A narrator says what is going on, in a line with a label.
+// A narrator prints what the demo is doing, in a line with a label.
 type narrator func(label, format string, args ...any)
 
-// A screen is what the demo tells while it runs. With --json that goes to
-// standard error, so that standard output holds the JSON alone.
+// A screen prints progress. With --json it prints to standard error, so that
+// standard output contains only the JSON.
 type screen struct {
 	out    io.Writer
 	stderr io.Writer
-	live   bool // there is somebody to look at a progress bar
+	live   bool // standard error is a terminal, so show a progress bar
 
-	mu  sync.Mutex // guards what follows, and writing
+	mu  sync.Mutex // guards the fields below, and writing
 	bar *progressbar.ProgressBar
 }
 
@@ -48,14 +48,14 @@ func (s *screen) say(label, format string, args ...any) {
 	s.write(s.out, fmt.Appendf(nil, "%-*s%s\n", labelWidth, label, text))
 }
 
-// write writes a line, and takes the progress bar out of its way.
+// write hides the progress bar and writes a line.
 func (s *screen) write(w io.Writer, line []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bar != nil {
-		_ = s.bar.Clear() // a bar that can't be drawn is no reason to end
+		_ = s.bar.Clear() // ignore a bar that cannot be drawn
 	}
-	_, _ = w.Write(line) // nor is a line that can't
+	_, _ = w.Write(line) // and a line that cannot be written
 }
 
 // logs returns the writer for the workers' logs.
@@ -72,7 +72,7 @@ func (s *screen) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.logs(), &slog.HandlerOptions{Level: level}))
 }
 
-// begin shows a progress bar, on a terminal.
+// begin shows a progress bar on a terminal.
 func (s *screen) begin(what string, records int) {
 	if !s.live {
 		return
@@ -89,7 +89,7 @@ func (s *screen) begin(what string, records int) {
 		progressbar.OptionClearOnFinish())
 }
 
-// show moves the progress bar to so many records.
+// show sets the progress bar to a number of records.
 func (s *screen) show(records int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +98,7 @@ func (s *screen) show(records int64) {
 	}
 }
 
-// end removes the progress bar, if there is one.
+// end removes the progress bar if there is one.
 func (s *screen) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *screen) end() {
 	}
 }
 
-// thousands writes a number in groups of three digits: 12,345.
+// thousands formats a number with thousands separators: 12,345.
 func thousands(n int) string {
 	digits := fmt.Sprint(n)
 	for i := len(digits) - 3; i > 0; i -= 3 {

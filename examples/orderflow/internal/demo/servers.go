@@ -15,21 +15,21 @@ import (
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
-// answerTimeout bounds how long a server may take to answer for the first time.
+// answerTimeout limits how long a server may take to answer the first time.
 const answerTimeout = 5 * time.Second
 
-// servers are the broker and the database that the demo runs on.
+// servers are the broker and the database that the demo uses.
 type servers struct {
 	brokers     []string
 	databaseURL string
-	real        bool // at least one of them is not the demo's own
+	real        bool // at least one of them is the user's
 
 	client *kgo.Client
 	pool   *pgxpool.Pool
-	close  []func() error // in the order of opening
+	close  []func() error // in the order in which they were opened
 }
 
-// shut closes what is open, last opened first.
+// shut closes everything that is open, last opened first.
 func (s *servers) shut() error {
 	var errs []error
 	for _, closeIt := range slices.Backward(s.close) {
@@ -39,12 +39,12 @@ func (s *servers) shut() error {
 	return errors.Join(errs...)
 }
 
-// openKafka starts a broker, or looks whether the given ones answer.
+// openKafka starts a broker, or checks that the configured ones answer.
 func (s *servers) openKafka(ctx context.Context, cfg Config, say narrator) error {
 	s.brokers, s.real = cfg.Brokers, s.real || len(cfg.Brokers) > 0
 	if len(cfg.Brokers) == 0 {
-		// A worker that is killed is to be missed soon, so the broker must allow
-		// short sessions. Kafka allows 6 seconds and up.
+		// The group must notice a killed worker soon, so the broker must allow
+		// short sessions. Kafka allows 6 seconds or more.
 		kafka, err := embedded.StartKafka(embedded.KafkaConfig{
 			Options: []kfake.Opt{kfake.GroupMinSessionTimeout(100 * time.Millisecond)},
 		})
@@ -53,7 +53,7 @@ func (s *servers) openKafka(ctx context.Context, cfg Config, say narrator) error
 		}
 		s.close = append(s.close, kafka.Close)
 		s.brokers = kafka.Brokers()
-		say("Kafka", "kfake, a broker inside this process, on %s", strings.Join(s.brokers, ","))
+		say("Kafka", "kfake, an in-process broker, on %s", strings.Join(s.brokers, ","))
 	}
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(s.brokers...),
@@ -75,13 +75,13 @@ func (s *servers) awaitBroker(ctx context.Context, cfg Config, say narrator) err
 	defer cancel()
 	err := s.client.Ping(soon)
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("no Kafka broker answers at %s; check --brokers or KAFKA_BROKERS, "+
-			"or leave both out and the demo brings its own: %w", strings.Join(s.brokers, ","), err)
+		return fmt.Errorf("no Kafka broker answered at %s; check --brokers or KAFKA_BROKERS, "+
+			"or omit both and the demo starts a broker: %w", strings.Join(s.brokers, ","), err)
 	}
 	return err
 }
 
-// openPostgres starts a server, or looks whether the given one answers.
+// openPostgres starts a server, or checks that the configured one answers.
 func (s *servers) openPostgres(ctx context.Context, cfg Config, say narrator) error {
 	s.databaseURL, s.real = cfg.DatabaseURL, s.real || cfg.DatabaseURL != ""
 	if cfg.DatabaseURL == "" {
@@ -91,11 +91,11 @@ func (s *servers) openPostgres(ctx context.Context, cfg Config, say narrator) er
 		}
 		s.close = append(s.close, postgres.Close)
 		s.databaseURL = postgres.URL()
-		say("PostgreSQL", "%s from %s, with its data in a temporary folder", postgres.Version(), postgres.BinDir())
+		say("PostgreSQL", "%s from %s, with its data in a temporary directory", postgres.Version(), postgres.BinDir())
 	}
 	pool, err := pgxpool.New(ctx, s.databaseURL)
 	if err != nil {
-		return fmt.Errorf("the database URL can't be read; check --database-url or DATABASE_URL: %w", err)
+		return fmt.Errorf("invalid database URL; check --database-url or DATABASE_URL: %w", err)
 	}
 	s.pool = pool
 	s.close = append(s.close, func() error { pool.Close(); return nil })
@@ -111,8 +111,8 @@ func (s *servers) awaitDatabase(ctx context.Context, cfg Config, say narrator) e
 	defer cancel()
 	err := s.pool.Ping(soon)
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("PostgreSQL does not let the demo in; check --database-url or DATABASE_URL, "+
-			"or leave both out and the demo brings its own: %w", err)
+		return fmt.Errorf("connect to PostgreSQL; check --database-url or DATABASE_URL, "+
+			"or omit both and the demo starts a server: %w", err)
 	}
 	return err
 }

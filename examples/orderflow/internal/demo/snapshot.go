@@ -7,10 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A snapshot is a fingerprint of every row of a run, by table and key. xmin is
-// the transaction that wrote the row last: it gives away even a write that
-// changed nothing. Of a parked record it is not asked for: a sweep may move the time
-// from which its age counts.
+// A snapshot is a fingerprint of every row of a run, by table and key. It
+// includes xmin, the transaction that last wrote the row, so that it shows even
+// a write that changed nothing. It does not include xmin for parked records: a
+// sweep may update the time from which their age counts.
 type snapshot map[string]string
 
 const snapshotSQL = `
@@ -43,7 +43,7 @@ func (s *stage) snapshot(ctx context.Context) (snapshot, error) {
 	return all, nil
 }
 
-// moved returns the rows that are not the same in both snapshots.
+// moved returns the rows that differ between the snapshots.
 func (s snapshot) moved(after snapshot) (rows []string) {
 	for row, before := range s {
 		if after[row] != before {

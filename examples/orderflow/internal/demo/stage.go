@@ -14,10 +14,10 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// partitions is how many partitions the demo's topic has.
+// partitions is the number of partitions of the demo's topic.
 const partitions = 6
 
-// A stage is all that a run of the demo works on.
+// A stage is everything that a run of the demo works on.
 type stage struct {
 	cfg    Config
 	screen *screen
@@ -25,12 +25,12 @@ type stage struct {
 	admin   *kadm.Client
 	topic   string
 	topicID kadm.TopicID
-	group   string // of the first run; that of the replay is group + "-replay"
+	group   string // of the first run; the replay's is group + "-replay"
 	traffic traffic.Traffic
 	ledger  []traffic.Sent // every record that was produced
 }
 
-// open brings up the servers, makes the tables and the topic, and makes up the
+// open starts the servers, creates the tables and the topic, and generates the
 // traffic.
 func open(ctx context.Context, cfg Config) (*stage, error) {
 	s := &stage{cfg: cfg, screen: newScreen(cfg)}
@@ -51,15 +51,15 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err := s.cfg.Migrate(ctx, s.databaseURL); err != nil {
 		return err
 	}
-	s.screen.say("Tables", "orderflow.orders, and schema pawl for history, parked records and dead letters")
+	s.screen.say("Tables", "orderflow.orders, and schema pawl with history, parked records and dead letters")
 	s.name()
 	s.traffic = traffic.Generate(traffic.Plan{Orders: s.cfg.Orders, Seed: s.cfg.Seed, Prefix: s.prefix()})
 	return s.createTopic(ctx)
 }
 
-// name chooses names for the topic and the group. On servers of the demo's own
-// they are always the same; on others every run has names of its own, for a run
-// must neither meet the last one nor anything that is yours.
+// name sets the names of the topic and the group. On servers that the demo
+// starts they are fixed. On the user's servers every run has unique names, so
+// that it cannot collide with an earlier run or with the user's data.
 func (s *stage) name() {
 	s.topic = "orders"
 	if s.real {
@@ -71,7 +71,7 @@ func (s *stage) name() {
 	s.group = s.topic + "-workers"
 }
 
-// prefix returns what the keys of all orders of this run begin with.
+// prefix returns the prefix of the keys of this run's orders.
 func (s *stage) prefix() string {
 	if s.real {
 		return strings.ToLower(rand.Text()[:8])
@@ -82,9 +82,9 @@ func (s *stage) prefix() string {
 func (s *stage) createTopic(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	topic, err := s.admin.CreateTopic(ctx, partitions, -1, nil, s.topic) // -1: the broker's replication factor
+	topic, err := s.admin.CreateTopic(ctx, partitions, -1, nil, s.topic) // -1: the broker's default replication factor
 	if errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("the demo needs a topic of its own, for it must know every record in it; leave --topic out: topic %q: %w", s.topic, err)
+		return fmt.Errorf("create topic %q: the demo needs a new topic, because it must know every record in it; omit --topic: %w", s.topic, err)
 	}
 	if err != nil {
 		return fmt.Errorf("create topic %q: %w", s.topic, err)
@@ -94,12 +94,12 @@ func (s *stage) createTopic(ctx context.Context) error {
 	return nil
 }
 
-// close takes the demo's own things off the servers and closes what is open.
-// What did not balance is left there to be looked at.
+// close removes what the demo created on the servers and closes what is open.
+// After a mismatch it keeps everything for inspection.
 func (s *stage) close(failed error) error {
-	var tidied error
+	var cleaned error
 	if keep := s.cfg.Keep || errors.Is(failed, ErrMismatch); s.real && !keep {
-		tidied = s.tidy()
+		cleaned = s.cleanUp()
 	}
-	return errors.Join(failed, tidied, s.shut())
+	return errors.Join(failed, cleaned, s.shut())
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// table writes the report for a reader.
+// table writes the report as text.
 func (r *Report) table(out io.Writer) error {
 	t := &table{}
 	r.records(t)
@@ -20,12 +20,12 @@ func (r *Report) table(out io.Writer) error {
 	r.faultsStruck(t)
 	r.reasons(t)
 	r.speed(t)
-	r.books(t)
+	r.checks(t)
 	_, err := out.Write(t.Bytes())
 	return err
 }
 
-// A table is titles with rows below them: a name, and numbers or words.
+// A table is titles with rows below them: a name, then numbers or words.
 type table struct{ bytes.Buffer }
 
 func (t *table) title(name string, columns ...string) {
@@ -55,7 +55,7 @@ func (t *table) row(name string, cells ...string) {
 }
 
 func (r *Report) records(t *table) {
-	t.title("Records", "in the end", "by worker A", "in the replay")
+	t.title("Records", "database", "worker A", "replay")
 	for _, line := range []struct {
 		name, verdict string
 		n             int
@@ -69,8 +69,8 @@ func (r *Report) records(t *table) {
 		t.numbers(line.name, line.n, r.Verdicts.Survivor[line.verdict], r.Verdicts.Replay[line.verdict])
 	}
 	t.numbers("all", r.Produced, total(r.Verdicts.Survivor), total(r.Verdicts.Replay))
-	fmt.Fprintln(t, "  The first column is from the database, the others are verdicts as the workers gave them.")
-	fmt.Fprintln(t, "  Worker B's were lost with it. A parked record may still be applied when its order moves.")
+	fmt.Fprintln(t, "  The first column is read from the database, the others count the workers' verdicts.")
+	fmt.Fprintln(t, "  Worker B's are lost. A parked record may still be applied when its order moves.")
 }
 
 func (r *Report) orders(t *table) {
@@ -78,7 +78,7 @@ func (r *Report) orders(t *table) {
 	for _, state := range largestFirst(r.ByState) {
 		t.numbers(state, r.ByState[state])
 	}
-	t.numbers("no order: not placed, or refused", r.Orders-total(r.ByState))
+	t.numbers("no order: not placed, or rejected", r.Orders-total(r.ByState))
 }
 
 func (r *Report) faultsStruck(t *table) {
@@ -100,15 +100,15 @@ func (r *Report) reasons(t *table) {
 
 func (r *Report) speed(t *table) {
 	t.title("Speed", "records/s")
-	t.remark("worker A", int(r.Throughput), "while it had work; the whole run took %.1f s, most of it the wait for B", r.ConsumeSeconds)
-	t.remark("replay", int(r.ReplayThroughput), "joining the group included; %.1f s", r.ReplaySeconds)
+	t.remark("worker A", int(r.Throughput), "while it had work; the whole run took %.1f s, mostly waiting for B's session timeout", r.ConsumeSeconds)
+	t.remark("replay", int(r.ReplayThroughput), "including joining the group; %.1f s", r.ReplaySeconds)
 }
 
-func (r *Report) books(t *table) {
-	t.title("Books")
+func (r *Report) checks(t *table) {
+	t.title("Check")
 	t.numbers("records lost", r.Lost)
 	t.numbers("messages applied twice", r.AppliedTwice)
-	t.numbers("rows moved by the replay", r.MovedByReplay)
+	t.numbers("rows changed by the replay", r.MovedByReplay)
 	t.numbers("differences from the model", r.Mismatches)
 	for _, problem := range r.Problems {
 		fmt.Fprintln(t, "  -", problem)
@@ -117,7 +117,7 @@ func (r *Report) books(t *table) {
 		fmt.Fprintf(t, "  - and %s more\n", thousands(more))
 	}
 	if r.Mismatches == 0 {
-		fmt.Fprintf(t, "\nAll %s records are accounted for, each once (%.1f s).\n", thousands(r.Produced), r.Seconds)
+		fmt.Fprintf(t, "\nAll %s records are accounted for, each exactly once (%.1f s).\n", thousands(r.Produced), r.Seconds)
 	}
 }
 

@@ -28,7 +28,7 @@ func (t *tally) OnBatch(b consumer.Batch) {
 	t.busy += b.Decode + b.Apply
 }
 
-// add adds another tally. Both belong to workers that have stopped.
+// add adds another tally. Both workers must have stopped.
 func (t *tally) add(other *tally) {
 	for verdict, n := range other.verdicts {
 		t.verdicts[verdict] += n
@@ -36,7 +36,7 @@ func (t *tally) add(other *tally) {
 	t.records += other.records
 }
 
-// perSecond returns the records a second of the time in which there was work.
+// perSecond returns the records per second of the time in which there was work.
 func (t *tally) perSecond() float64 {
 	if t.busy == 0 {
 		return 0

@@ -1,5 +1,5 @@
-// Package expect works out what has to become of traffic, on its own: by a model
-// small enough to be checked by reading, which shares no code with the
-// framework. It knows no batches, no workers, no crashes and no database, and
-// that is the point: none of them may make a difference.
+// Package expect computes the expected result of traffic with a model that is
+// small enough to check by reading and shares no code with the framework. The
+// model has no batches, workers, crashes or database, because none of them may
+// change the result.
 package expect

@@ -1,9 +1,9 @@
 package expect
 
-// A Kind is what became of a record in the end.
+// A Kind is the final fate of a record.
 type Kind string
 
-// The kinds. The zero value means that the record is nowhere: it is lost.
+// The kinds. The zero value means that the record is lost.
 const (
 	Lost         Kind = ""
 	Applied      Kind = "applied"
@@ -12,10 +12,10 @@ const (
 	DeadLettered Kind = "dead_lettered"
 )
 
-// A Fate is what became of a record, and why if it was not applied.
+// A Fate is the kind, and the reason if the record was not applied.
 type Fate struct {
 	Kind   Kind
-	Reason string // of a parked record or a dead letter
+	Reason string // for a parked record or a dead letter
 }
 
 // String returns "kind" or "kind (reason)".
@@ -29,12 +29,12 @@ func (f Fate) String() string {
 	return string(f.Kind) + " (" + f.Reason + ")"
 }
 
-// An Order is what the row of an order has to say in the end.
+// An Order is the expected row of an order.
 type Order struct {
 	State    string
 	Version  int64
 	Customer string
 	Total    string
-	Tracking string // empty: none
-	Reason   string // empty: none
+	Tracking string // may be empty
+	Reason   string // may be empty
 }

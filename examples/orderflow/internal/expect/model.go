@@ -8,8 +8,8 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// moves is the life of an order: by state, where each event leads. The empty
-// state is that of an order which was not placed yet.
+// moves is the life of an order: for each state, the next state by event. The
+// empty state is an order that was not placed yet.
 var moves = map[string]map[string]string{
 	"":          {traffic.Placed: "pending"},
 	"pending":   {traffic.Captured: "paid", traffic.Cancelled: "cancelled"},
@@ -19,13 +19,13 @@ var moves = map[string]map[string]string{
 	"cancelled": {},
 }
 
-// Result is what has to become of the records and the orders.
+// Result is the expected result: the fates of the records and the orders.
 type Result struct {
 	Fates  map[traffic.Place]Fate
-	Orders map[string]Order // those that were placed
+	Orders map[string]Order // only orders that were placed
 }
 
-// Of works out what has to become of the records of a topic.
+// Of returns the expected result for the records of a topic.
 func Of(records []traffic.Sent) Result {
 	r := Result{Fates: make(map[traffic.Place]Fate, len(records)), Orders: make(map[string]Order)}
 	orders := make(map[string]*order)
@@ -45,7 +45,7 @@ func Of(records []traffic.Sent) Result {
 }
 
 // inOrder returns the records as a consumer gets them. Only the order within a
-// partition counts, and an order's records are all in one.
+// partition matters, and all records of an order are in one partition.
 func inOrder(records []traffic.Sent) []traffic.Sent {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b traffic.Sent) int {
@@ -58,12 +58,12 @@ func inOrder(records []traffic.Sent) []traffic.Sent {
 type order struct {
 	row    Order
 	seen   map[string]bool // the messages that have moved it
-	parked []traffic.Sent  // in the order in which they came
+	parked []traffic.Sent  // oldest first
 	fates  map[traffic.Place]Fate
 }
 
-// take takes in one record, and then those that it frees: each time the order
-// moves, the parked ones get another try, the oldest first.
+// take processes one record and then the parked records: each time the order
+// moves, it retries them, oldest first.
 func (o *order) take(r traffic.Sent) {
 	moved := o.try(r)
 	for moved {
@@ -78,7 +78,7 @@ func (o *order) take(r traffic.Sent) {
 	}
 }
 
-// try decides about one record, and tells whether it has moved the order.
+// try decides about one record and reports whether it moved the order.
 func (o *order) try(r traffic.Sent) bool {
 	fate := o.judge(r)
 	o.fates[r.Place] = fate
@@ -130,8 +130,8 @@ func (o *order) move(r traffic.Sent) {
 
 func legal(state, event string) bool { return moves[state][event] != "" }
 
-// possible reports whether an event is legal in a state or in any that can still
-// come after it.
+// possible reports whether an event is legal in a state or in any state that
+// can follow it.
 func possible(state, event string) bool {
 	if legal(state, event) {
 		return true

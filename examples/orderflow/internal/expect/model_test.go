@@ -20,7 +20,7 @@ var (
 	constraint   = Fate{DeadLettered, "constraint"}
 )
 
-// say is a record about an order, in short.
+// say is shorthand for a record about an order.
 type say struct {
 	id, event string
 	want      Fate
@@ -43,7 +43,7 @@ func TestModel(t *testing.T) {
 		state   string // empty: no row
 		version int64
 	}{
-		{"a good life", []say{
+		{"no faults", []say{
 			{id: "1", event: placed, want: applied},
 			{id: "2", event: captured, want: applied},
 			{id: "3", event: shipped, want: applied},
@@ -58,7 +58,7 @@ func TestModel(t *testing.T) {
 			{id: "2", event: captured, want: applied},
 			{id: "1", event: placed, want: applied},
 		}, "paid", 2},
-		{"all backwards", []say{
+		{"all in reverse order", []say{
 			{id: "4", event: traffic.Delivered, want: applied},
 			{id: "3", event: shipped, want: applied},
 			{id: "2", event: captured, want: applied},
@@ -69,13 +69,13 @@ func TestModel(t *testing.T) {
 			{id: "2", event: captured, want: duplicate},
 			{id: "1", event: placed, want: applied},
 		}, "paid", 2},
-		{"paid after it was cancelled, twice", []say{
+		{"payment after cancellation, twice", []say{
 			{id: "1", event: placed, want: applied},
 			{id: "2", event: traffic.Cancelled, want: applied},
 			{id: "3", event: captured, want: illegal},
 			{id: "3", event: captured, want: illegal},
 		}, "cancelled", 2},
-		{"freed only to be refused", []say{
+		{"parked, then rejected", []say{
 			{id: "2", event: traffic.Cancelled, want: applied},
 			{id: "3", event: captured, want: illegal},
 			{id: "1", event: placed, want: applied},
@@ -94,7 +94,7 @@ func TestModel(t *testing.T) {
 			{id: "1", event: placed, want: applied},
 			{id: "3", event: shipped, want: notYet},
 		}, "pending", 1},
-		{"refused by the table", []say{
+		{"rejected by the table", []say{
 			{id: "1", event: placed, want: constraint, as: func(r *traffic.Record) { r.Message.Total = "-1.00" }},
 			{id: "2", event: captured, want: noOrder},
 		}, "", 0},
@@ -123,28 +123,28 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// fateOf says of each fault, struck alone, what kinds of fate its order's records
-// have to have besides Applied, and which they may have.
+// fateOf lists, for each fault alone, which fates besides Applied the records
+// of its order must have and which they may have.
 var fateOf = map[string]struct {
 	must []Fate
 	may  []Fate
 }{
-	"paid after it was cancelled":      {must: []Fate{illegal}},
-	"delivered after it was cancelled": {must: []Fate{illegal}},
-	"shipped twice, by two messages":   {must: []Fate{illegal}},
-	"never placed":                     {must: []Fate{noOrder}},
-	"the payment never comes":          {must: []Fate{notYet}},
-	"a total below zero":               {must: []Fate{constraint}, may: []Fate{noOrder}},
-	"an event that nobody knows":       {must: []Fate{unknownEvent}},
-	"JSON cut off":                     {must: []Fate{undecodable}},
-	"a tombstone":                      {must: []Fate{undecodable}},
-	"neighbours swapped":               {may: []Fate{illegal}}, // a cancellation may overtake the payment
-	"sent twice at once":               {must: []Fate{duplicate}},
-	"redelivered later":                {must: []Fate{duplicate}},
+	"payment after cancellation":     {must: []Fate{illegal}},
+	"delivery after cancellation":    {must: []Fate{illegal}},
+	"shipped twice, by two messages": {must: []Fate{illegal}},
+	"never placed":                   {must: []Fate{noOrder}},
+	"never paid":                     {must: []Fate{notYet}},
+	"a negative total":               {must: []Fate{constraint}, may: []Fate{noOrder}},
+	"an unknown event":               {must: []Fate{unknownEvent}},
+	"truncated JSON":                 {must: []Fate{undecodable}},
+	"a tombstone":                    {must: []Fate{undecodable}},
+	"neighbors swapped":              {may: []Fate{illegal}}, // a cancellation may overtake the payment
+	"sent twice in a row":            {must: []Fate{duplicate}},
+	"redelivered later":              {must: []Fate{duplicate}},
 }
 
-// TestFaults checks what becomes of each fault. Of every traffic the first orders
-// are struck by one fault each, in the order of traffic.Faults.
+// TestFaults checks the result of each fault. In every traffic, the first
+// orders have one fault each, in the order of traffic.Faults.
 func TestFaults(t *testing.T) {
 	for seed := range uint64(50) {
 		made := traffic.Generate(traffic.Plan{Orders: len(traffic.Faults), Seed: seed, Prefix: "p"})
@@ -163,7 +163,7 @@ func TestFaults(t *testing.T) {
 			}
 			for _, must := range allowed.must {
 				if !seen[must] {
-					t.Errorf("seed %d: %q: no record is %v: %v", seed, f.Name, must, seen)
+					t.Errorf("seed %d: fault %q: no record is %v: %v", seed, f.Name, must, seen)
 				}
 				delete(seen, must)
 			}
@@ -171,14 +171,14 @@ func TestFaults(t *testing.T) {
 				delete(seen, may)
 			}
 			if len(seen) > 0 {
-				t.Errorf("seed %d: %q: records are %v", seed, f.Name, seen)
+				t.Errorf("seed %d: fault %q: records are %v", seed, f.Name, seen)
 			}
 		}
 	}
 }
 
-// TestPartitionsDoNotMatter checks that an order's fate depends on the order of
-// its own records alone.
+// TestPartitionsDoNotMatter checks that an order's fate depends only on the
+// order of its own records.
 func TestPartitionsDoNotMatter(t *testing.T) {
 	made := traffic.Generate(traffic.Plan{Orders: 300, Seed: 5, Prefix: "p"})
 	var want map[Fate]int

@@ -1,4 +1,3 @@
-// Package traffic makes up the traffic of a shop: what becomes of a number of
-// orders, told by records for a topic, with the faults of real life among them.
-// The same seed makes the same traffic.
+// Package traffic generates the traffic of a shop: records about a number of
+// orders, with realistic faults. The same seed gives the same traffic.
 package traffic

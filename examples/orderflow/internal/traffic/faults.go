@@ -5,41 +5,41 @@ import "slices"
 // A Fault is something that goes wrong with the records of an order.
 type Fault struct {
 	Name  string
-	Share float64 // of the orders
-	Ends  string  // what has to become of it
+	Share float64 // of all orders
+	Ends  string  // the expected result
 
 	strike func(*order)
 }
 
-// Faults are all faults, in the order in which they strike. The first ones
-// change what happens to the order, the last ones how the records arrive; an
-// order may be struck by several.
+// Faults lists all faults in the order in which they are applied. The first
+// ones change what happens to the order, the last ones how the records arrive.
+// An order may have several faults.
 var Faults = []Fault{
-	{"paid after it was cancelled", 0.02, "dead letter: money, never a duplicate", paidAfterCancelled},
-	{"delivered after it was cancelled", 0.01, "dead letter", deliveredAfterCancelled},
+	{"payment after cancellation", 0.02, "dead letter: a payment, not a duplicate", paidAfterCancelled},
+	{"delivery after cancellation", 0.01, "dead letter", deliveredAfterCancelled},
 	{"shipped twice, by two messages", 0.01, "the second is a dead letter", shippedTwice},
 	{"never placed", 0.01, "all its records stay parked", neverPlaced},
-	{"the payment never comes", 0.005, "what depends on it stays parked", neverPaid},
-	{"a total below zero", 0.001, "dead letter: the table refuses it", negativeTotal},
-	{"an event that nobody knows", 0.01, "dead letter", unknownEvent},
-	{"JSON cut off", 0.01, "dead letter", cutOff},
+	{"never paid", 0.005, "later records stay parked", neverPaid},
+	{"a negative total", 0.001, "dead letter: the table rejects it", negativeTotal},
+	{"an unknown event", 0.01, "dead letter", unknownEvent},
+	{"truncated JSON", 0.01, "dead letter", cutOff},
 	{"a tombstone", 0.005, "dead letter", emptied},
-	{"neighbours swapped", 0.08, "parked, then applied", swapped},
-	{"sent twice at once", 0.05, "duplicate", sentTwice},
+	{"neighbors swapped", 0.08, "parked, then applied", swapped},
+	{"sent twice in a row", 0.05, "duplicate", sentTwice},
 	{"redelivered later", 0.08, "duplicate", redelivered},
 }
 
-func paidAfterCancelled(o *order) { o.tell(Placed, Cancelled, Captured) }
+func paidAfterCancelled(o *order) { o.setEvents(Placed, Cancelled, Captured) }
 
-func deliveredAfterCancelled(o *order) { o.tell(Placed, Captured, Cancelled, Delivered) }
+func deliveredAfterCancelled(o *order) { o.setEvents(Placed, Captured, Cancelled, Delivered) }
 
-func shippedTwice(o *order) { o.tell(Placed, Captured, Shipped, Shipped, Delivered) }
+func shippedTwice(o *order) { o.setEvents(Placed, Captured, Shipped, Shipped, Delivered) }
 
-func neverPlaced(o *order) { o.tell(Captured, Shipped) }
+func neverPlaced(o *order) { o.setEvents(Captured, Shipped) }
 
-func neverPaid(o *order) { o.tell(Placed, Shipped, Delivered) }
+func neverPaid(o *order) { o.setEvents(Placed, Shipped, Delivered) }
 
-// negativeTotal passes decoding: it is the table's CHECK that refuses it.
+// negativeTotal makes a total that decodes, but violates the table's CHECK.
 func negativeTotal(o *order) {
 	for i := range o.records {
 		if m := &o.records[i].Message; m.Event == Placed {
@@ -74,8 +74,8 @@ func sentTwice(o *order) {
 	o.records = slices.Insert(o.records, i+1, o.records[i])
 }
 
-// redelivered sends a message again some time later, as a producer does that
-// got no answer: it is at a new offset then, with the same ID.
+// redelivered sends a message again later, like a producer that got no answer:
+// the record has a new offset and the same ID.
 func redelivered(o *order) {
 	i := o.rng.IntN(len(o.records))
 	later := i + 1 + o.rng.IntN(len(o.records)-i)

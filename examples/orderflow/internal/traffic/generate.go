@@ -5,27 +5,26 @@ import (
 	"slices"
 )
 
-// A Plan says what traffic to make.
+// A Plan says what traffic to generate.
 type Plan struct {
 	Orders int
 	Seed   uint64
 	Prefix string // of the orders' keys
 }
 
-// Traffic is what a Plan makes.
+// Traffic is the result of a Plan.
 type Traffic struct {
-	// Records are in the order in which they are to be sent.
+	// Records are in the order in which to send them.
 	Records []Record
 
-	// Orders are the keys of all orders, those that are never placed included.
+	// Orders are the keys of all orders, including those that are never placed.
 	Orders []string
 
-	// Struck says for each fault, by its place in Faults, how many orders it
-	// struck.
+	// Struck is the number of orders with each fault, by index in Faults.
 	Struck []int
 }
 
-// Generate makes the traffic of a plan.
+// Generate generates the traffic of a plan.
 func Generate(p Plan) Traffic {
 	rng := generator(p.Seed)
 	t := Traffic{Struck: make([]int, len(Faults))}
@@ -35,7 +34,7 @@ func Generate(p Plan) Traffic {
 		o.live()
 		for i, f := range Faults {
 			// The first orders get one fault each, so that even the smallest
-			// run shows them all.
+			// run shows all faults.
 			if n == i || n >= len(Faults) && rng.Float64() < f.Share {
 				f.strike(o)
 				t.Struck[i]++
@@ -52,10 +51,11 @@ func generator(seed uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// openOrders is how many orders are on their way at the same time.
+// openOrders is how many orders are open at the same time.
 const openOrders = 100
 
-// interleave mixes the records of many orders, and keeps those of one in order.
+// interleave mixes the records of many orders and keeps each order's records in
+// order.
 func interleave(rng *rand.Rand, queues [][]Record) (mixed []Record) {
 	open := queues[:min(openOrders, len(queues))]
 	waiting := queues[len(open):]

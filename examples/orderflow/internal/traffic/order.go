@@ -16,13 +16,12 @@ const (
 	Cancelled = "order.cancelled"
 )
 
-// An order is one order with the records that tell of it, in the order in which
-// they are sent.
+// An order is one order with its records, in the order in which they are sent.
 type order struct {
 	id      string
 	rng     *rand.Rand
 	now     time.Time
-	ids     int // messages that were given an ID
+	ids     int // number of message IDs used
 	records []Record
 }
 
@@ -36,31 +35,31 @@ func newOrder(prefix string, n int, rng *rand.Rand) *order {
 	}
 }
 
-// live fills in what happens to the order when nothing goes wrong: most are on
-// their way or delivered, some are cancelled.
+// live sets what happens to the order without faults: most orders are open or
+// delivered, some are cancelled.
 func (o *order) live() {
 	switch p := o.rng.Float64(); {
 	case p < 0.08:
-		o.tell(Placed, Cancelled)
+		o.setEvents(Placed, Cancelled)
 	case p < 0.15:
-		o.tell(Placed, Captured, Cancelled)
+		o.setEvents(Placed, Captured, Cancelled)
 	case p < 0.35:
 		all := []string{Placed, Captured, Shipped}
-		o.tell(all[:1+o.rng.IntN(len(all))]...)
+		o.setEvents(all[:1+o.rng.IntN(len(all))]...)
 	default:
-		o.tell(Placed, Captured, Shipped, Delivered)
+		o.setEvents(Placed, Captured, Shipped, Delivered)
 	}
 }
 
-// tell makes these events all that happens to the order.
-func (o *order) tell(events ...string) {
+// setEvents replaces the order's records with one for each of these events.
+func (o *order) setEvents(events ...string) {
 	o.records = nil
 	for _, event := range events {
 		o.records = append(o.records, o.record(event))
 	}
 }
 
-// record makes a new message about the order.
+// record returns a new message about the order.
 func (o *order) record(event string) Record {
 	o.ids++
 	o.now = o.now.Add(time.Duration(1+o.rng.IntN(240)) * time.Minute)

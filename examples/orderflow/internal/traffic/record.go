@@ -11,17 +11,17 @@ type Record struct {
 	// more than once.
 	ID string
 
-	// Message is what the record says, or would say if it were not damaged.
+	// Message is what the record says, before damage.
 	Message Message
 
-	// Damage is what happened to it on the way.
+	// Damage says how the value is damaged.
 	Damage Damage
 }
 
-// source is where the messages come from, in the header ce_source.
+// source is the header ce_source of the messages.
 const source = "/orderflow/shop"
 
-// MessageID returns the ID that the worker gives the record's message.
+// MessageID returns the message ID that the worker gives the record.
 func (r Record) MessageID() string { return source + " " + r.ID }
 
 // A Message is the value of a record, as JSON.
@@ -35,29 +35,28 @@ type Message struct {
 	Reason   string      `json:"reason,omitempty"`
 }
 
-// Damage is what makes a record unreadable.
+// Damage is what makes a record undecodable.
 type Damage uint8
 
 const (
 	// Intact is the zero value.
 	Intact Damage = iota
 
-	// CutOff leaves the first half of the JSON.
+	// CutOff truncates the JSON to its first half.
 	CutOff
 
-	// Emptied leaves a key without a value: what a compacted topic calls a
-	// tombstone.
+	// Emptied removes the value, which makes the record a tombstone.
 	Emptied
 )
 
-// Value returns the record's value as it is sent.
+// Value returns the record's value as sent.
 func (r Record) Value() []byte {
 	if r.Damage == Emptied {
 		return nil
 	}
 	value, err := json.Marshal(r.Message)
 	if err != nil {
-		panic(err) // a Message always can be encoded
+		panic(err) // a Message can always be encoded
 	}
 	if r.Damage == CutOff {
 		return value[:len(value)/2]

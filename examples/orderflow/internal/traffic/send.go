@@ -7,21 +7,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Sent is a record and the place that the broker gave it.
+// Sent is a record and its place in the topic.
 type Sent struct {
 	Record
 	Place Place
 }
 
-// A Place is where a record is in its topic.
+// A Place is the partition and offset of a record.
 type Place struct {
 	Partition int32
 	Offset    int64
 }
 
-// Send writes records to a topic, in their order, and returns once the broker
-// has them all. The key is the order's, so that the records of one order are in
-// one partition.
+// Send produces records to a topic in order and returns when the broker has
+// acknowledged all of them. The key is the order's, so that all records of an
+// order are in one partition.
 func Send(ctx context.Context, client *kgo.Client, topic string, records []Record) ([]Sent, error) {
 	out := make([]*kgo.Record, len(records))
 	for i, r := range records {

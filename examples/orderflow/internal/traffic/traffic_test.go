@@ -12,11 +12,11 @@ func TestSameSeedSameTraffic(t *testing.T) {
 	one := Generate(Plan{Orders: 500, Seed: 3, Prefix: "p"})
 	two := Generate(Plan{Orders: 500, Seed: 3, Prefix: "p"})
 	if diff := cmp.Diff(one, two); diff != "" {
-		t.Errorf("the same plan made different traffic:\n%s", diff)
+		t.Errorf("the same plan gave different traffic:\n%s", diff)
 	}
 	other := Generate(Plan{Orders: 500, Seed: 4, Prefix: "p"})
 	if cmp.Equal(one.Records, other.Records) {
-		t.Error("another seed made the same traffic")
+		t.Error("another seed gave the same traffic")
 	}
 }
 
@@ -24,16 +24,16 @@ func TestSmallRunsShowEveryFault(t *testing.T) {
 	struck := Generate(Plan{Orders: len(Faults), Seed: 1, Prefix: "p"}).Struck
 	for i, n := range struck {
 		if n != 1 {
-			t.Errorf("%q struck %d of the first orders, want 1", Faults[i].Name, n)
+			t.Errorf("fault %q: %d of the first orders have it, want 1", Faults[i].Name, n)
 		}
 	}
 }
 
-func TestFaultsStrikeByTheirShare(t *testing.T) {
+func TestFaultShares(t *testing.T) {
 	const orders = 20_000
 	for i, n := range Generate(Plan{Orders: orders, Seed: 1, Prefix: "p"}).Struck {
 		if want := Faults[i].Share * orders; float64(n) < want/2 || float64(n) > want*2 {
-			t.Errorf("%q struck %d of %d orders, want about %.0f", Faults[i].Name, n, orders, want)
+			t.Errorf("fault %q: %d of %d orders, want about %.0f", Faults[i].Name, n, orders, want)
 		}
 	}
 }
@@ -52,11 +52,11 @@ func TestOrdersAreInterleaved(t *testing.T) {
 		t.Errorf("traffic of %d orders, %d keys; want 200", len(last), len(traffic.Orders))
 	}
 	if between < openOrders {
-		t.Errorf("at most %d records lie between two of one order", between)
+		t.Errorf("at most %d records between two records of one order", between)
 	}
 }
 
-// TestInterleaveKeepsOrder checks that the records of one order stay in order.
+// TestInterleaveKeepsOrder checks that each order's records stay in order.
 func TestInterleaveKeepsOrder(t *testing.T) {
 	queues := make([][]Record, 2*openOrders)
 	for i := range queues {
@@ -81,7 +81,7 @@ func TestValue(t *testing.T) {
 	r := Generate(Plan{Orders: 1, Seed: 1, Prefix: "p"}).Records[0]
 	var m Message
 	if err := json.Unmarshal(r.Value(), &m); err != nil || m != r.Message {
-		t.Errorf("%s does not say %+v: %v", r.Value(), r.Message, err)
+		t.Errorf("%s does not encode %+v: %v", r.Value(), r.Message, err)
 	}
 	r.Damage = CutOff
 	if json.Valid(r.Value()) {

@@ -9,22 +9,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// tidy removes what this run has left on servers that are not the demo's own:
-// its topic, its groups and its rows. It touches nothing else.
-func (s *stage) tidy() error {
-	// The run's own context may be done: a Ctrl-C is no reason to leave a mess.
+// cleanUp removes the topic, the groups and the rows that this run created on the
+// user's servers, and nothing else.
+func (s *stage) cleanUp() error {
+	// The run's context may be canceled; clean up even after a Ctrl-C.
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.SessionTimeout+15*time.Second)
 	defer cancel()
-	s.screen.say("Tidy up", "the topic, the rows and the groups of this run are removed (--keep leaves them)")
+	s.screen.say("Clean up", "removing the topic, the rows and the groups of this run (--keep keeps them)")
 	_, topicErr := s.admin.DeleteTopic(ctx, s.topic)
 	if err := errors.Join(topicErr, s.deleteGroups(ctx), s.deleteRows(ctx)); err != nil {
-		return fmt.Errorf("tidy up after the demo: %w", err)
+		return fmt.Errorf("clean up after the demo: %w", err)
 	}
 	return nil
 }
 
-// deleteGroups deletes the groups that were made. One that still waits for the
-// killed worker can't be deleted yet: after a Ctrl-C, that has to time out first.
+// deleteGroups deletes the groups of this run. After a Ctrl-C, a group may
+// still wait for the killed worker; it can be deleted only after that worker's
+// session times out.
 func (s *stage) deleteGroups(ctx context.Context) error {
 	return await(ctx, "delete the groups", func(ctx context.Context) (int64, bool, error) {
 		deleted, err := s.admin.DeleteGroups(ctx, s.group, s.replayGroup())
