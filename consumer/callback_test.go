@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -201,7 +199,7 @@ func TestPanicInDecode(t *testing.T) {
 			return -1, nil
 		})
 		cfg := b.config(protocol, store, "orders")
-		cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		cfg.Decode = func(r *versioning.Record) ([]versioning.Change, error) {
 			if string(r.Key) == "k1" {
 				panic(errBug)
 			}

@@ -157,7 +157,7 @@ func (s *edition) revived(letters []DeadLetter, decode func(*Record) ([]Change, 
 	for i, l := range letters {
 		r := *l.Record
 		r.redrive = true
-		r.Changes, r.Err = decode(&r)
+		r.Decode(decode)
 		s.ready(&r)
 		records[i] = &r
 	}

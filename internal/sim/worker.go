@@ -97,14 +97,14 @@ func (w *worker) come(to boundary) bool {
 	return !w.dead.Load()
 }
 
-func (w *worker) decode(k *kgo.Record) ([]versioning.Change, error) {
+func (w *worker) decode(r *versioning.Record) ([]versioning.Change, error) {
 	w.come(beforeDecode)
 	defer w.come(afterDecode)
-	index, err := strconv.Atoi(string(k.Value))
+	index, err := strconv.Atoi(string(r.Value))
 	if err != nil {
 		return nil, err
 	}
-	m := &w.world.script.messages[k.Partition][index]
+	m := &w.world.script.messages[r.Origin.Partition][index]
 	switch m.garbage {
 	case undecodable:
 		return nil, errors.New("garbage")

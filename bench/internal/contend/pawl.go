@@ -49,7 +49,7 @@ func workerConfig(job Job, store consumer.Store, m *meter) consumer.Config {
 	}
 }
 
-func changes(message traffic.Message, _ *kgo.Record) ([]versioning.Change, error) {
+func changes(message traffic.Message, _ *versioning.Record) ([]versioning.Change, error) {
 	change := versioning.Change{Key: message.Key, Event: message.Event}
 	if creates(message.Event) {
 		change.Set = versioning.Columns{"customer": message.Customer, "total": message.Total}
