@@ -9,7 +9,7 @@ import (
 )
 
 // A PanicError says that one of the caller's functions panicked. Its Callback is one
-// of "Decode", "Hooks[0].OnBatch" and the like, "Logger" and "DeadLetterTopic".
+// of "Decode", "Hooks[0].BatchEnd" and the like, "Logger" and "DeadLetterTopic".
 //
 // A panic in Decode is the error of the record, which becomes a dead letter with the
 // panic as its detail; it is not logged. A panic in a Hook or the Logger ends Run, which

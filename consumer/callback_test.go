@@ -17,15 +17,22 @@ import (
 var errBug = errors.New("a bug")
 
 // A badHook panics in the methods that are set.
-type badHook struct{ batch, trouble bool }
+type badHook struct{ start, end, trouble bool }
 
-func (h badHook) OnBatch(consumer.Batch) {
-	if h.batch {
+func (h badHook) BatchStart(context.Context, consumer.BatchStart) context.Context {
+	if h.start {
+		panic(errBug)
+	}
+	return nil
+}
+
+func (h badHook) BatchEnd(context.Context, consumer.Batch) {
+	if h.end {
 		panic(errBug)
 	}
 }
 
-func (h badHook) OnTrouble(error, time.Duration) {
+func (h badHook) Trouble(context.Context, error, time.Duration) {
 	if h.trouble {
 		panic(errBug)
 	}
@@ -67,8 +74,9 @@ func TestPanics(t *testing.T) {
 		change func(*consumer.Config)
 		want   string
 	}{
-		"OnBatch":           {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{}, badHook{batch: true}} }, "Hooks[1].OnBatch"},
-		"OnTrouble":         {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{trouble: true}} }, "Hooks[0].OnTrouble"},
+		"BatchStart":        {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{start: true}} }, "Hooks[0].BatchStart"},
+		"BatchEnd":          {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{}, badHook{end: true}} }, "Hooks[1].BatchEnd"},
+		"Trouble":           {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{trouble: true}} }, "Hooks[0].Trouble"},
 		"Handle":            {logger("settled"), "Logger"},
 		"in Kafka's client": {logger("partitions assigned"), "Logger"},
 		"in trouble":        {logger("database in trouble"), "Logger"},

@@ -119,7 +119,7 @@ type Config struct {
 	// Logger gets the worker's logs. nil means slog.Default().
 	Logger *slog.Logger
 
-	// Hooks are told what happens: see [Hook].
+	// Hooks observe what the worker does: see [Hook].
 	Hooks []Hook
 }
 

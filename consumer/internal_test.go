@@ -356,7 +356,7 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				r.note(batch)
-				if err := r.report(batch); err != nil {
+				if err := r.report(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 				if len(r.commits.pending) != partitions {

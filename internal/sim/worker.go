@@ -136,8 +136,8 @@ func (w *worker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 	}
 }
 
-// OnBatch is called by the consumer once a batch is settled.
-func (w *worker) OnBatch(b consumer.Batch) {
+// BatchEnd is called by the consumer once a batch is settled.
+func (w *worker) BatchEnd(_ context.Context, b consumer.Batch) {
 	w.come(afterBatch)
 	for _, o := range b.Outcomes {
 		w.world.meet("%v", o.Verdict)

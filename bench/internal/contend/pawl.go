@@ -63,7 +63,7 @@ func creates(e statemachine.Event) bool { return e == "order.placed" || e == "ac
 // batches tells the meter of settled batches.
 type batches struct{ meter *meter }
 
-func (b batches) OnBatch(batch consumer.Batch) {
+func (b batches) BatchEnd(_ context.Context, batch consumer.Batch) {
 	verdicts := make(map[string]int)
 	for _, outcome := range batch.Outcomes {
 		verdicts[outcome.Verdict.String()]++
