@@ -148,7 +148,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		r.vitals.failedToWrite(todo.where(), err)
 		wait := retry.NextBackOff()
 		if work.Err() == nil {
-			if err := r.tellTrouble(b, err, wait); err != nil {
+			if err := r.tellTrouble(work, b, err, wait); err != nil {
 				return released, share{}, err
 			}
 		}
@@ -214,17 +214,10 @@ func checkResult(result versioning.Result, err error, records int) error {
 
 // tellTrouble tells the log and the hooks of a time of trouble, and lets rebalances
 // pass. It returns an error if a hook panicked.
-func (r *run) tellTrouble(b *batch, trouble error, wait time.Duration) error {
+func (r *run) tellTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
 	b.hold.end()
 	r.log.trouble(trouble, wait, r.vitals.health())
-	for i, hook := range r.cfg.Hooks {
-		if h, ok := hook.(TroubleHook); ok {
-			if err := protect(fmt.Sprintf("Hooks[%d].OnTrouble", i), func() { h.OnTrouble(trouble, wait) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return hooks(r.cfg.Hooks).trouble(work, trouble, wait)
 }
 
 // stillOurs returns what is left to do of a share without the records whose

@@ -88,8 +88,7 @@ func (r *run) decodeRecord(rec *versioning.Record, k *kgo.Record, topicID [16]by
 	if k.Attrs.IsControl() {
 		return // a transaction's marker: it asks for nothing
 	}
-	rec.Changes, rec.Err = r.cfg.Decode.safely(k)
-	identify(r.cfg.MessageIDHeader, rec)
+	rec.Decode(r.cfg.Decode)
 	r.cfg.Store.Prepare(rec)
 }
 

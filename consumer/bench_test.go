@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -75,10 +74,8 @@ type countdown struct {
 	cancel context.CancelFunc
 }
 
-func (c *countdown) OnBatch(b consumer.Batch) {
+func (c *countdown) BatchEnd(_ context.Context, b consumer.Batch) {
 	if c.left.Add(-int64(len(b.Records))) <= 0 {
 		c.cancel()
 	}
 }
-
-func (c *countdown) OnTrouble(error, time.Duration) {}

@@ -2,43 +2,28 @@ package consumer
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
-// A PanicError says that one of the caller's functions panicked. In Decode it is the
-// error of the record, which becomes a dead letter. In a Hook or the Logger it ends Run,
-// which returns it: what the worker does is not known any more to who watches it. In
-// DeadLetterTopic it fails the copy, which is tried again.
-type PanicError struct {
-	Callback string // what panicked: "Decode", "Hooks[0].OnBatch", "Logger", "DeadLetterTopic"
-	Value    any    // what panic was called with
-	Stack    []byte // of the goroutine, as debug.Stack formats it
-}
+// A PanicError says that one of the caller's functions panicked. Its Callback is one
+// of "Decode", "Hooks[0].BatchEnd" and the like, "Logger" and "DeadLetterTopic".
+//
+// A panic in Decode is the error of the record, which becomes a dead letter with the
+// panic as its detail; it is not logged. A panic in a Hook or the Logger ends Run, which
+// returns it, because nobody can see any more what the worker does. A panic in
+// DeadLetterTopic fails the copy, which is tried again.
+type PanicError = versioning.PanicError
 
-// Error returns the callback, the value and the stack. Of Decode it is the dead
-// letter's detail, and is not logged.
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("%s panicked: %v\n%s", e.Callback, e.Value, e.Stack)
-}
-
-// Unwrap returns the value that panic was called with, if that is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
-
-// caught turns the panic of a callback into an error. It must be deferred.
-func caught(err *error, callback string) {
-	if p := recover(); p != nil {
-		*err = &PanicError{Callback: callback, Value: p, Stack: debug.Stack()}
-	}
-}
-
-// protect calls a callback.
+// protect calls a callback. It returns a panic of it as a PanicError.
 func protect(callback string, call func()) (err error) {
-	defer caught(&err, callback)
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Callback: callback, Value: p, Stack: debug.Stack()}
+		}
+	}()
 	call()
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -19,15 +17,22 @@ import (
 var errBug = errors.New("a bug")
 
 // A badHook panics in the methods that are set.
-type badHook struct{ batch, trouble bool }
+type badHook struct{ start, end, trouble bool }
 
-func (h badHook) OnBatch(consumer.Batch) {
-	if h.batch {
+func (h badHook) BatchStart(context.Context, consumer.BatchStart) context.Context {
+	if h.start {
+		panic(errBug)
+	}
+	return nil
+}
+
+func (h badHook) BatchEnd(context.Context, consumer.Batch) {
+	if h.end {
 		panic(errBug)
 	}
 }
 
-func (h badHook) OnTrouble(error, time.Duration) {
+func (h badHook) Trouble(context.Context, error, time.Duration) {
 	if h.trouble {
 		panic(errBug)
 	}
@@ -69,8 +74,9 @@ func TestPanics(t *testing.T) {
 		change func(*consumer.Config)
 		want   string
 	}{
-		"OnBatch":           {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{}, badHook{batch: true}} }, "Hooks[1].OnBatch"},
-		"OnTrouble":         {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{trouble: true}} }, "Hooks[0].OnTrouble"},
+		"BatchStart":        {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{start: true}} }, "Hooks[0].BatchStart"},
+		"BatchEnd":          {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{}, badHook{end: true}} }, "Hooks[1].BatchEnd"},
+		"Trouble":           {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{trouble: true}} }, "Hooks[0].Trouble"},
 		"Handle":            {logger("settled"), "Logger"},
 		"in Kafka's client": {logger("partitions assigned"), "Logger"},
 		"in trouble":        {logger("database in trouble"), "Logger"},
@@ -201,7 +207,7 @@ func TestPanicInDecode(t *testing.T) {
 			return -1, nil
 		})
 		cfg := b.config(protocol, store, "orders")
-		cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		cfg.Decode = func(r *versioning.Record) ([]versioning.Change, error) {
 			if string(r.Key) == "k1" {
 				panic(errBug)
 			}

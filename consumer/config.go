@@ -48,23 +48,12 @@ type Config struct {
 	// DeadLetterTopic is set.
 	Store Store
 
-	// Decode says what a record asks for. See [DecodeFunc].
+	// Decode returns the changes that a record asks for. See [DecodeFunc].
 	Decode DecodeFunc
 
 	// Protocol is the group protocol. The zero value is the classic one, with
 	// the cooperative-sticky assignor.
 	Protocol Protocol
-
-	// MessageIDHeader names the header that carries a message's ID, for changes
-	// to which Decode gives none. Empty means the headers "ce_source" and "ce_id"
-	// of CloudEvents together, because an ID is unique for its source only: the
-	// message ID is "source id", with a space between them, and with "\ " for a
-	// space and "\\" for a backslash in the source. Without a source it is the ID
-	// alone. A history that knows messages by "ce_id" alone, as earlier versions
-	// wrote it, still tells their duplicates. "ce_id" means that header alone, and
-	// "-" that none carries an ID. Where the header is missing, or empty, the
-	// record's origin is its ID.
-	MessageIDHeader string
 
 	// Connections is the number of transactions that a batch is spread over, by
 	// entity. 0 means 4. The pool should have at least as many connections.
@@ -130,7 +119,7 @@ type Config struct {
 	// Logger gets the worker's logs. nil means slog.Default().
 	Logger *slog.Logger
 
-	// Hooks are told what happens: see [Hook].
+	// Hooks observe what the worker does: see [Hook].
 	Hooks []Hook
 }
 

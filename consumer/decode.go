@@ -8,22 +8,27 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A DecodeFunc says which changes a record asks for. All of them are made, or
+// A DecodeFunc returns the changes that a record asks for. All of them are made, or
 // none. No changes and no error means that the record is of no interest. An
 // error, and a panic too, rejects the record: it becomes a dead letter, with the
 // error's text, or the panic's value and stack, as its detail. A
 // [*versioning.Refusal] chooses the reason.
 //
-// The record must not be kept or changed. The function is called by one
-// goroutine at a time, that of [Worker.Run]: a [runtime.Goexit] in it ends that
-// goroutine, after the worker has left the group; nothing of the batch in hand
-// is written or committed then.
-type DecodeFunc func(*kgo.Record) ([]versioning.Change, error)
+// The record has its Origin, Key, Value, Headers and Timestamp. The function must not
+// keep or change it. A change without a message ID gets the one of the record's
+// headers: see [versioning.Record.Decode], and [MessageIDFrom] for another header.
+//
+// Give the same function to Config.Decode and to [versioning.Store.Redrive]: both
+// treat what it returns alike.
+//
+// A worker calls it in one goroutine, that of [Worker.Run]: a [runtime.Goexit] in it
+// ends that goroutine, after the worker has left the group. Nothing of the current
+// batch is written or committed then.
+type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 
 // JSON makes a DecodeFunc from a function of the record's value, decoded as
 // JSON into a T. A record without a value (a tombstone), a value that is not
@@ -38,8 +43,8 @@ type DecodeFunc func(*kgo.Record) ([]versioning.Change, error)
 // The exception is text that json.Unmarshal alters: it replaces bytes that are not
 // UTF-8, and escapes of half a surrogate pair such as "\ud800", by U+FFFD, which
 // makes one key of two. Such text rejects the record, wherever in it the text is.
-func JSON[T any](changes func(T, *kgo.Record) ([]versioning.Change, error)) DecodeFunc {
-	return func(r *kgo.Record) ([]versioning.Change, error) {
+func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error)) DecodeFunc {
+	return func(r *versioning.Record) ([]versioning.Change, error) {
 		var message T
 		if err := unmarshal(r, &message); err != nil {
 			return nil, err
@@ -48,7 +53,31 @@ func JSON[T any](changes func(T, *kgo.Record) ([]versioning.Change, error)) Deco
 	}
 }
 
-func unmarshal(r *kgo.Record, into any) error {
+// MessageIDFrom returns a DecodeFunc that gives the changes of decode which have no
+// message ID the value of a header. Where a record has no such header, or an empty one,
+// its origin is the ID. An empty name means that no header carries an ID.
+func MessageIDFrom(header string, decode DecodeFunc) DecodeFunc {
+	return func(r *versioning.Record) ([]versioning.Change, error) {
+		changes, err := decode(r)
+		for i := range changes {
+			if changes[i].MessageID == "" {
+				changes[i].MessageID = idFrom(header, r)
+			}
+		}
+		return changes, err
+	}
+}
+
+func idFrom(header string, r *versioning.Record) string {
+	if header != "" {
+		if value, _ := r.Header(header); len(value) > 0 {
+			return string(value)
+		}
+	}
+	return r.Origin.ID()
+}
+
+func unmarshal(r *versioning.Record, into any) error {
 	if r.Value == nil {
 		return errors.New("record has no value (a tombstone)")
 	}
@@ -69,9 +98,3 @@ var likeStandard = jsonv2.JoinOptions(
 		return (*jsonv1.Number)(n).UnmarshalJSONFrom(d)
 	})),
 )
-
-// safely asks the function, and turns a panic of it into an error.
-func (decode DecodeFunc) safely(r *kgo.Record) (changes []versioning.Change, err error) {
-	defer caught(&err, "Decode")
-	return decode(r)
-}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
@@ -79,7 +78,7 @@ func TestDecodeMessage(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			changes, err := consumer.DecodeMessage(&kgo.Record{Value: []byte(tt.value)})
+			changes, err := consumer.DecodeMessage(&versioning.Record{Value: []byte(tt.value)})
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("error %v, want one with %q", err, tt.err)
@@ -98,7 +97,7 @@ func TestDecodeMessage(t *testing.T) {
 
 func TestDecodeTombstone(t *testing.T) {
 	t.Parallel()
-	_, err := consumer.DecodeMessage(&kgo.Record{Key: []byte("k")})
+	_, err := consumer.DecodeMessage(&versioning.Record{Key: []byte("k")})
 	if err == nil || !strings.Contains(err.Error(), "tombstone") {
 		t.Errorf("error %v, want one about a tombstone", err)
 	}
@@ -111,7 +110,7 @@ func TestJSON(t *testing.T) {
 		Cents int64  `json:"cents"`
 	}
 	errNegative := errors.New("negative")
-	decode := consumer.JSON(func(o order, r *kgo.Record) ([]versioning.Change, error) {
+	decode := consumer.JSON(func(o order, r *versioning.Record) ([]versioning.Change, error) {
 		if o.Cents < 0 {
 			return nil, errNegative
 		}
@@ -132,7 +131,7 @@ func TestJSON(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := decode(&kgo.Record{Key: []byte("key"), Value: tt.value})
+			got, err := decode(&versioning.Record{Key: []byte("key"), Value: tt.value})
 			if !cmp.Equal(err, tt.err, cmpopts.EquateErrors()) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
@@ -159,7 +158,7 @@ func TestJSONTakesTextAsItIs(t *testing.T) {
 		Own         own
 		OwnText     ownText
 	}
-	decode := consumer.JSON(func(v value, _ *kgo.Record) ([]versioning.Change, error) {
+	decode := consumer.JSON(func(v value, _ *versioning.Record) ([]versioning.Change, error) {
 		t.Errorf("accepted as %+v", v)
 		return nil, nil
 	})
@@ -169,7 +168,7 @@ func TestJSONTakesTextAsItIs(t *testing.T) {
 			`{"Map":{"%s":1}}`, `{"Texts":{"%s":"x"}}`, `{"Texts":{"x":"%s"}}`, `{"Any":"%s"}`, `{"Any":{"%s":1}}`, `{"Any":[{"a":"%s"}]}`,
 			`{"Raw":"%s"}`, `{"Raw":{"%s":1}}`, `{"Raws":[1,["%s"]]}`, `{"Number":"%s"}`, `{"Own":"%s"}`, `{"Own":{"a":"%s"}}`, `{"OwnText":"%s"}`,
 		} {
-			if _, err := decode(&kgo.Record{Value: fmt.Appendf(nil, form, bad)}); err == nil {
+			if _, err := decode(&versioning.Record{Value: fmt.Appendf(nil, form, bad)}); err == nil {
 				t.Errorf("no error for %q in %s", bad, form)
 			}
 		}
@@ -195,7 +194,7 @@ func FuzzDecodeMessage(f *testing.F) {
 	f.Add([]byte(`{"key":"\ud800","event":"e"}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, value []byte) {
-		changes, err := consumer.DecodeMessage(&kgo.Record{Value: value})
+		changes, err := consumer.DecodeMessage(&versioning.Record{Value: value})
 		if err != nil {
 			return
 		}
@@ -210,7 +209,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reread, err := consumer.DecodeMessage(&kgo.Record{Value: again})
+		reread, err := consumer.DecodeMessage(&versioning.Record{Value: again})
 		if err != nil {
 			t.Fatalf("%q was accepted, but not %q: %v", value, again, err)
 		}
@@ -260,7 +259,7 @@ func TestDecodeFailures(t *testing.T) {
 		})
 		errOwn := errors.New("secret")
 		cfg := b.config(consumer.Classic, store, "orders")
-		cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+		cfg.Decode = func(r *versioning.Record) ([]versioning.Change, error) {
 			switch string(r.Key) {
 			case "error":
 				return nil, errOwn
@@ -337,13 +336,13 @@ func FuzzJSONLikeStandard(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var want message
 		wantErr := json.Unmarshal(value, &want)
-		decode := consumer.JSON(func(got message, _ *kgo.Record) ([]versioning.Change, error) {
+		decode := consumer.JSON(func(got message, _ *versioning.Record) ([]versioning.Change, error) {
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(message{}, inner{}), cmpopts.EquateNaNs()); diff != "" {
 				t.Errorf("%q (-encoding/json +ours):\n%s", value, diff)
 			}
 			return nil, nil
 		})
-		_, err := decode(&kgo.Record{Value: value})
+		_, err := decode(&versioning.Record{Value: value})
 		if wantErr == nil && altersText(value) {
 			if err == nil {
 				t.Errorf("%q: no error, although its text is altered", value)
@@ -371,10 +370,10 @@ func altersText(document []byte) bool {
 
 func BenchmarkJSON(b *testing.B) {
 	type order struct{ Key, Event, At, Customer, Total, Currency, Channel string }
-	decode := consumer.JSON(func(order, *kgo.Record) ([]versioning.Change, error) { return nil, nil })
-	records := make([]*kgo.Record, 1000)
+	decode := consumer.JSON(func(order, *versioning.Record) ([]versioning.Change, error) { return nil, nil })
+	records := make([]*versioning.Record, 1000)
 	for i := range records {
-		records[i] = &kgo.Record{Value: fmt.Appendf(nil, `{"key":"order-%07d","event":"order.captured","at":"2026-11-24T09:30:00.%06dZ",`+
+		records[i] = &versioning.Record{Value: fmt.Appendf(nil, `{"key":"order-%07d","event":"order.captured","at":"2026-11-24T09:30:00.%06dZ",`+
 			`"customer":"customer-%08x","total":"%d.90","currency":"EUR","channel":"web"}`, i, i*37, i*7919, i)}
 	}
 	b.ReportAllocs()

@@ -90,6 +90,6 @@
 //
 // What happens in a loop is logged three times and then once a minute, with the
 // number of lines that were suppressed. Keys and values of records are not
-// logged. [BatchHook] and [TroubleHook] are for metrics; the client takes hooks
-// of its own (kgo.WithHooks).
+// logged. [BatchStartHook], [BatchEndHook] and [TroubleHook] are for metrics and traces;
+// the client takes its own hooks (kgo.WithHooks).
 package consumer

@@ -21,7 +21,7 @@ type printer struct {
 	stop context.CancelFunc
 }
 
-func (p *printer) OnBatch(b consumer.Batch) {
+func (p *printer) BatchEnd(_ context.Context, b consumer.Batch) {
 	for i, o := range b.Outcomes {
 		fmt.Println(b.Records[i].Origin, "is", o.Verdict)
 	}

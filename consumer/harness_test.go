@@ -227,7 +227,7 @@ func (b *broker) config(protocol consumer.Protocol, store consumer.Store, topics
 	}
 }
 
-func decodeKey(r *kgo.Record) ([]versioning.Change, error) {
+func decodeKey(r *versioning.Record) ([]versioning.Change, error) {
 	var changes []versioning.Change
 	for key := range strings.SplitSeq(string(r.Key), "+") {
 		changes = append(changes, versioning.Change{Machine: "m", Key: key, Event: "go"})

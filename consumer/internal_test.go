@@ -339,7 +339,7 @@ func BenchmarkBatch(b *testing.B) {
 		fetched.Partitions = append(fetched.Partitions, fp)
 	}
 	fetches := kgo.Fetches{{Topics: []kgo.FetchTopic{fetched}}}
-	none := func(k *kgo.Record) ([]versioning.Change, error) {
+	none := func(k *versioning.Record) ([]versioning.Change, error) {
 		return []versioning.Change{{Machine: "order", Key: string(k.Key), Event: "order.placed"}}, nil
 	}
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
@@ -356,7 +356,7 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				r.note(batch)
-				if err := r.report(batch); err != nil {
+				if err := r.report(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 				if len(r.commits.pending) != partitions {

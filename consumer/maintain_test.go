@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,7 +137,7 @@ func TestMaintenance(t *testing.T) {
 	if err := exactlyOne(ctx, pool, `SELECT 1 + count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`); err != nil {
 		t.Errorf("dead letters that are not noted as copied: %v", err)
 	}
-	testRedecode(t, cfg, store)
+	testRedrive(t, cfg, store)
 }
 
 func exactlyOne(ctx context.Context, db interface {
@@ -153,30 +154,42 @@ func exactlyOne(ctx context.Context, db interface {
 	return nil
 }
 
-// testRedecode checks that a redriven letter is decoded as it was at first.
-func testRedecode(t *testing.T, cfg consumer.Config, store *postgres.Store) {
+// testRedrive checks that a redrive decodes a letter as the worker does: a change has the
+// message ID of the headers, and a panic is the verdict of its letter.
+func testRedrive(t *testing.T, cfg consumer.Config, store *postgres.Store) {
 	t.Helper()
 	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	outcomes, err := store.DryRedrive(t.Context(), letters, cfg.Redecode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range outcomes {
-		if o.Reason != versioning.ReasonUndecodable {
-			t.Errorf("redriven: %+v", o)
+	for name, decode := range map[string]consumer.DecodeFunc{
+		"the worker's": cfg.Decode,
+		"a panic":      func(*versioning.Record) ([]versioning.Change, error) { panic(errBug) },
+	} {
+		outcomes, err := store.DryRedrive(t.Context(), letters, decode)
+		if err != nil || len(outcomes) != len(letters) {
+			t.Fatalf("%s: %d verdicts on %d letters, %v", name, len(outcomes), len(letters), err)
+		}
+		for _, o := range outcomes {
+			if o.Reason != versioning.ReasonUndecodable || strings.HasPrefix(o.Detail, "Decode panicked: a bug") != (name == "a panic") {
+				t.Errorf("%s: redriven: %+v", name, o)
+			}
 		}
 	}
-	kept := &versioning.Record{
-		Value:   []byte(`{"key": "back", "event": "built"}`),
-		Headers: []versioning.Header{{Key: "ce_id", Value: []byte("m1")}},
+	fixed := func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Key: "back", Event: "built"}}, nil
 	}
-	changes, err := cfg.Redecode()(kept)
-	want := []versioning.Change{{Key: "back", Event: "built", MessageID: "m1"}}
-	if diff := cmp.Diff(want, changes, cmp.AllowUnexported(versioning.Expected{})); err != nil || diff != "" {
-		t.Errorf("Redecode: %v, (-want +got):\n%s", err, diff)
+	first := letters[:1]
+	first[0].Record.Headers = []versioning.Header{{Key: "ce_id", Value: []byte("m1")}}
+	if outcomes, err := store.Redrive(t.Context(), first, fixed); err != nil || outcomes[0].Verdict != versioning.Applied {
+		t.Fatalf("Redrive = %+v, %v", outcomes, err)
+	}
+	again := &versioning.Record{Origin: versioning.Origin{Topic: "t", TopicID: [16]byte{8}}, Headers: first[0].Record.Headers}
+	again.Decode(fixed)
+	store.Prepare(again)
+	result, err := store.Apply(t.Context(), "", []*versioning.Record{again})
+	if err != nil || result.Outcomes[0].Verdict != versioning.Duplicate {
+		t.Errorf("the message of a redriven letter, sent again: %+v, %v; want a duplicate", result.Outcomes, err)
 	}
 }
 
@@ -279,7 +292,7 @@ func TestParkedOverAWeekend(t *testing.T) {
 	produce(1, `{"key": "front", "event": "built"}`)
 	sweeping := &counted{Store: store, enough: make(chan struct{})}
 	cfg.Store = sweeping
-	cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+	cfg.Decode = func(r *versioning.Record) ([]versioning.Change, error) {
 		select { // a backlog takes time
 		case <-sweeping.enough:
 		case <-time.After(20 * time.Second):

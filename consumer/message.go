@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -30,7 +29,7 @@ type Message struct {
 }
 
 // DecodeMessage is a DecodeFunc for records whose values are a [Message].
-func DecodeMessage(r *kgo.Record) ([]versioning.Change, error) {
+func DecodeMessage(r *versioning.Record) ([]versioning.Change, error) {
 	var m Message
 	if err := unmarshal(r, &m); err != nil {
 		return nil, err

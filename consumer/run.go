@@ -123,13 +123,17 @@ func (r *run) finish(work context.Context, b *batch) error {
 	if len(b.records) == 0 {
 		return nil
 	}
+	work, err := hooks(r.cfg.Hooks).batchStart(work, BatchStart{Records: b.records, Decode: b.took.decode})
+	if err != nil {
+		return r.cantGoOn(err)
+	}
 	b.hold = r.owned.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
-	err := r.apply(work, b)
+	err = r.apply(work, b)
 	r.commit(b)
 	r.vitals.freeHanded()
 	b.hold.end()
-	return errors.Join(err, r.cantGoOn(r.report(b)))
+	return errors.Join(err, r.cantGoOn(r.report(work, b)))
 }
 
 // poll waits for records. No partition is taken away between the moment in which
@@ -154,19 +158,11 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 
 // report tells the log and the hooks of a settled batch. It returns an error if a hook
 // panicked.
-func (r *run) report(b *batch) error {
+func (r *run) report(work context.Context, b *batch) error {
 	r.log.batch(b)
 	r.notify(b)
-	done := Batch{
+	return hooks(r.cfg.Hooks).batchEnd(work, Batch{
 		Records: b.records, Outcomes: b.outcomes, Released: b.released,
 		Decode: b.took.decode, Apply: b.took.apply,
-	}
-	for i, hook := range r.cfg.Hooks {
-		if h, ok := hook.(BatchHook); ok {
-			if err := protect(fmt.Sprintf("Hooks[%d].OnBatch", i), func() { h.OnBatch(done) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	})
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pawl-go/pawl/consumer"
@@ -200,7 +199,7 @@ func TestGoexitInDecode(t *testing.T) {
 		b.topic("orders", 1)
 		b.produce("orders", 0, "a")
 		cfg := b.config(consumer.Classic, newFake(), "orders")
-		cfg.Decode = func(*kgo.Record) ([]versioning.Change, error) {
+		cfg.Decode = func(*versioning.Record) ([]versioning.Change, error) {
 			runtime.Goexit()
 			return nil, nil
 		}

@@ -343,10 +343,17 @@ func TestFetchErrorsAreLimited(t *testing.T) {
 // the origin's.
 func TestMessageID(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ header, want string }{
-		"default": {"", "ce|own"},
-		"other":   {"x-id", "x|own"},
-		"none":    {"-", "|own"},
+	from := func(header string) func(consumer.DecodeFunc) consumer.DecodeFunc {
+		return func(decode consumer.DecodeFunc) consumer.DecodeFunc { return consumer.MessageIDFrom(header, decode) }
+	}
+	tests := map[string]struct {
+		wrap func(consumer.DecodeFunc) consumer.DecodeFunc
+		want string // of a change without an ID, and of one with its own
+	}{
+		"default": {func(decode consumer.DecodeFunc) consumer.DecodeFunc { return decode }, "ce|own"},
+		"other":   {from("x-id"), "x|own"},
+		"missing": {from("y-id"), "origin|own"},
+		"none":    {from(""), "origin|own"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -358,24 +365,27 @@ func TestMessageID(t *testing.T) {
 					{Key: "x-id", Value: []byte("x")}, {Key: "ce_id", Value: []byte("ce")}, {Key: "ce_id", Value: []byte("second")},
 				}})
 				var got []string
+				var origin versioning.Origin
 				store := newFake()
 				store.on(func(_ context.Context, records []*versioning.Record) (int, error) {
+					origin = records[0].Origin
 					for _, c := range records[0].Changes {
 						got = append(got, c.MessageID)
 					}
 					return -1, nil
 				})
 				cfg := b.config(consumer.Classic, store, "orders")
-				cfg.MessageIDHeader = tt.header
-				cfg.Decode = func(r *kgo.Record) ([]versioning.Change, error) {
+				decode := func(r *versioning.Record) ([]versioning.Change, error) {
 					changes, err := decodeKey(r)
 					changes[2].MessageID = "own"
 					return changes, err
 				}
+				cfg.Decode = tt.wrap(decode)
 				w := start(t, cfg)
 				b.awaitCommitted("orders", 0, 1)
 				w.stop()
 				shared, own, _ := strings.Cut(tt.want, "|")
+				shared = strings.Replace(shared, "origin", origin.ID(), 1)
 				if want := []string{shared, shared, own}; fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("message IDs %q, want %q", got, want)
 				}

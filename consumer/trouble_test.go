@@ -370,13 +370,13 @@ func TestDatabaseDownForAnHour(t *testing.T) {
 // hooks implements both hooks.
 type hooks struct{ troubles, records atomic.Int64 }
 
-func (h *hooks) OnTrouble(err error, retryIn time.Duration) {
+func (h *hooks) Trouble(_ context.Context, err error, retryIn time.Duration) {
 	if errors.Is(err, errDown) && retryIn > 0 {
 		h.troubles.Add(1)
 	}
 }
 
-func (h *hooks) OnBatch(b consumer.Batch) {
+func (h *hooks) BatchEnd(_ context.Context, b consumer.Batch) {
 	if len(b.Records) == len(b.Outcomes) && b.Apply >= 0 && !slices.ContainsFunc(b.Outcomes, func(o versioning.Outcome) bool {
 		return o.Verdict == versioning.Undecided
 	}) {

@@ -62,7 +62,7 @@ func TestSqueezed(t *testing.T) { //nolint:paralleltest // it measures the memor
 	began := time.Now()
 	runWorker(t, consumer.Config{
 		Client: testenv.KafkaOpts(t), Group: topic, Topics: []string{topic}, Store: store, MaxUnpacked: 8 * megabyte,
-		Decode: func(*kgo.Record) ([]versioning.Change, error) { measure(); return nil, errors.New("refused") },
+		Decode: func(*versioning.Record) ([]versioning.Change, error) { measure(); return nil, errors.New("refused") },
 	})
 	testenv.Eventually(t, 5*time.Minute, func() error {
 		measure()

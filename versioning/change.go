@@ -25,7 +25,7 @@ type Change struct {
 
 	// MessageID tells this message from every other message that reaches
 	// the same entity. Empty means the record's origin: its topic's UUID,
-	// partition and offset. (package consumer fills it from headers first.)
+	// partition and offset. ([Record.Decode] fills it from headers first.)
 	//
 	// Producers that send a message twice send it with the same ID, event and
 	// columns. An ID that comes again with another event, or with columns that are

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
@@ -131,7 +130,6 @@ func redrive(ctx context.Context, out io.Writer, store *postgres.Store, filter p
 	if apply {
 		judge = store.Redrive
 	}
-	decode := consumer.Config{Decode: decode}.Redecode()
 	table := newTable(out, "ID", "ORDER", "EVENT", "WAS", "VERDICT NOW", "REASON")
 	redriven := 0
 	for limit := filter.Limit; limit == 0 || redriven < limit; {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -30,7 +28,7 @@ type message struct {
 // record becomes a dead letter and the worker continues.
 var decode = consumer.JSON(changes)
 
-func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
+func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 	if m.Order == "" || m.At.IsZero() {
 		return nil, errors.New(`message has no "order" or no "at"`)
 	}

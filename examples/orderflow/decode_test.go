@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 	"github.com/pawl-go/pawl/versioning"
@@ -45,7 +44,7 @@ func TestDecode(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := decode(&kgo.Record{Value: []byte(c.value)})
+			got, err := decode(&versioning.Record{Value: []byte(c.value)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +66,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a total that is not a number", `{"order":"o","event":"order.placed","at":"2026-05-04T12:00:00Z","total":"much"}`, "decode JSON"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			record := &kgo.Record{}
+			record := &versioning.Record{}
 			if c.value != "" {
 				record.Value = []byte(c.value)
 			}
@@ -86,7 +85,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(r.Value())
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
-		got, err := decode(&kgo.Record{Value: value})
+		got, err := decode(&versioning.Record{Value: value})
 		if err == nil && (len(got) != 1 || got[0].Key == "") {
 			t.Errorf("decode(%q) = %+v without an error", value, got)
 		}

@@ -192,7 +192,7 @@ func (b *bank) consume(t *testing.T, group string, protocol consumer.Protocol) t
 	group += "-" + b.topic
 	worker, err := consumer.New(consumer.Config{
 		Client: testenv.KafkaOpts(t), Group: group, Protocol: protocol, Topics: []string{b.topic}, Store: b.store,
-		Decode: consumer.JSON(func(w wire, r *kgo.Record) ([]versioning.Change, error) {
+		Decode: consumer.JSON(func(w wire, r *versioning.Record) ([]versioning.Change, error) {
 			change := versioning.Change{Key: string(r.Key), Event: w.Event}
 			if b.identity == versioning.ByVersion {
 				change.Expected = versioning.At(w.Version)

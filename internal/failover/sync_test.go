@@ -109,7 +109,6 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 	w := newWorld(t, false)
 	standby := w.standby()
 	store := w.open(w.pool(either(w.server, standby), nil))
-	decode := consumer.Config{Decode: consumer.DecodeMessage, Store: store}.Redecode()
 	var offset int64
 	record := func(key, event string, failed error) *versioning.Record {
 		r := &versioning.Record{
@@ -117,7 +116,7 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 			Value:  fmt.Appendf(nil, `{"key":%q,"event":%q}`, key, event), Err: failed,
 		}
 		if offset++; failed == nil {
-			r.Changes, _ = decode(r)
+			r.Changes, _ = consumer.DecodeMessage(r)
 		}
 		store.Prepare(r)
 		return r
@@ -139,7 +138,7 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 
 	for i := range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		if outcomes, err := store.Redrive(ctx, letters, decode); err == nil || len(outcomes) > 0 {
+		if outcomes, err := store.Redrive(ctx, letters, consumer.DecodeMessage); err == nil || len(outcomes) > 0 {
 			t.Errorf("redrive %d = %v, %v while the standby is silent; want an error", i, outcomes, err)
 		}
 		cancel()
@@ -151,7 +150,7 @@ func TestSilentStandbyOfRedrive(t *testing.T) {
 	}
 	w.failOver(standby)
 	testenv.Eventually(t, soon, func() error { // until the pool has dropped its connections
-		outcomes, err := store.Redrive(t.Context(), letters, decode)
+		outcomes, err := store.Redrive(t.Context(), letters, consumer.DecodeMessage)
 		if err == nil && (len(outcomes) != 1 || outcomes[0].Verdict != versioning.Applied) {
 			t.Fatalf("redrive after the failover = %v; want applied", outcomes)
 		}

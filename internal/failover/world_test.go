@@ -282,8 +282,8 @@ type worker struct {
 	done     chan error
 }
 
-// OnTrouble counts failed attempts.
-func (w *worker) OnTrouble(error, time.Duration) { w.troubles.Add(1) }
+// Trouble counts the attempts that failed.
+func (w *worker) Trouble(context.Context, error, time.Duration) { w.troubles.Add(1) }
 
 func (w *world) config(store *postgres.Store) consumer.Config {
 	return consumer.Config{

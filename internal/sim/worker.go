@@ -98,14 +98,14 @@ func (w *worker) reach(to boundary) bool {
 	return !w.dead.Load()
 }
 
-func (w *worker) decode(k *kgo.Record) ([]versioning.Change, error) {
+func (w *worker) decode(r *versioning.Record) ([]versioning.Change, error) {
 	w.reach(beforeDecode)
 	defer w.reach(afterDecode)
-	index, err := strconv.Atoi(string(k.Value))
+	index, err := strconv.Atoi(string(r.Value))
 	if err != nil {
 		return nil, err
 	}
-	m := &w.world.script.messages[k.Partition][index]
+	m := &w.world.script.messages[r.Origin.Partition][index]
 	switch m.garbage {
 	case undecodable:
 		return nil, errors.New("garbage")
@@ -137,8 +137,8 @@ func (w *worker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 	}
 }
 
-// OnBatch is called by the consumer when a batch is settled.
-func (w *worker) OnBatch(b consumer.Batch) {
+// BatchEnd is called by the consumer once a batch is settled.
+func (w *worker) BatchEnd(_ context.Context, b consumer.Batch) {
 	w.reach(afterBatch)
 	for _, o := range b.Outcomes {
 		w.world.cover("%v", o.Verdict)

@@ -3,8 +3,6 @@ package main
 import (
 	"strconv"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -85,7 +83,7 @@ type message struct {
 	Amount   int64              `json:"amount"`
 }
 
-func changes(m message, _ *kgo.Record) ([]versioning.Change, error) {
+func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 	if m.Transfer != "" {
 		return []versioning.Change{
 			{Machine: transfers.Name(), Key: m.Transfer, Event: made, Set: versioning.Columns{"amount": m.Amount}},

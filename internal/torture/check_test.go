@@ -68,7 +68,7 @@ func (p *played) produce(t testing.TB, all []sending) {
 		at := place{record.Partition, int64(len(p.lanes[record.Partition]))}
 		p.ledger.add(s, at, nil)
 		r := &versioning.Record{Origin: versioning.Origin{Topic: "accounts", Partition: at.partition, Offset: at.offset}, Value: record.Value}
-		r.Changes, r.Err = decode(record)
+		r.Decode(decode)
 		for i := range r.Changes {
 			r.Changes[i].MessageID = s.id
 		}

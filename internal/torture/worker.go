@@ -155,8 +155,8 @@ func fillPool(ctx context.Context, pool *pgxpool.Pool, when <-chan os.Signal) {
 // A reporter writes a line for each batch.
 type reporter struct{ out *bufio.Writer }
 
-// OnBatch implements [consumer.BatchHook].
-func (r *reporter) OnBatch(b consumer.Batch) {
+// BatchEnd implements [consumer.BatchEndHook].
+func (r *reporter) BatchEnd(_ context.Context, b consumer.Batch) {
 	rep := report{Records: len(b.Records), Next: make(map[int32]int64)}
 	for i, record := range b.Records {
 		if b.Outcomes[i].Verdict != versioning.Undecided {

@@ -50,14 +50,7 @@ func TestPanicsOfOperators(t *testing.T) {
 	pool, store := openOrders(t)
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("a", "nosuch")), "rejected unknown_event")
-	letters, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	decode := func(*versioning.Record) ([]versioning.Change, error) { panic(errBug) }
 	for name, call := range map[string]func(){
-		"Redrive":    func() { _, _ = store.Redrive(t.Context(), letters, decode) },
-		"DryRedrive": func() { _, _ = store.DryRedrive(t.Context(), letters, decode) },
 		"CopyDeadLetters": func() {
 			_, _ = store.CopyDeadLetters(t.Context(), map[string][]int32{"orders": {0}}, 10, func(context.Context, []versioning.DeadLetter) ([]int64, error) { panic(errBug) })
 		},

@@ -56,7 +56,7 @@ func (s *edition) revived(letters []versioning.DeadLetter, decode func(*versioni
 	for i, l := range letters {
 		r := *l.Record
 		r.Redrive = true
-		r.Changes, r.Err = decode(&r)
+		r.Decode(decode)
 		s.ready(&r)
 		records[i] = &r
 	}

@@ -50,7 +50,7 @@ func workerConfig(job Job, store consumer.Store, m *meter) consumer.Config {
 	}
 }
 
-func changes(message traffic.Message, _ *kgo.Record) ([]versioning.Change, error) {
+func changes(message traffic.Message, _ *versioning.Record) ([]versioning.Change, error) {
 	change := versioning.Change{Key: message.Key, Event: message.Event}
 	if creates(message.Event) {
 		change.Set = versioning.Columns{"customer": message.Customer, "total": message.Total}
@@ -64,7 +64,7 @@ func creates(e statemachine.Event) bool { return e == "order.placed" || e == "ac
 // batches reports settled batches to the meter.
 type batches struct{ meter *meter }
 
-func (b batches) OnBatch(batch consumer.Batch) {
+func (b batches) BatchEnd(_ context.Context, batch consumer.Batch) {
 	verdicts := make(map[string]int)
 	for _, outcome := range batch.Outcomes {
 		verdicts[outcome.Verdict.String()]++

@@ -1,13 +1,14 @@
 package demo
 
 import (
+	"context"
 	"sync"
 	"time"
 
 	"github.com/pawl-go/pawl/consumer"
 )
 
-// A tally counts a worker's verdicts. It is a consumer.BatchHook.
+// A tally counts a worker's verdicts. It is a consumer.BatchEndHook.
 type tally struct {
 	mu       sync.Mutex
 	verdicts map[string]int
@@ -17,8 +18,8 @@ type tally struct {
 
 func newTally() *tally { return &tally{verdicts: make(map[string]int)} }
 
-// OnBatch counts the verdicts of a batch.
-func (t *tally) OnBatch(b consumer.Batch) {
+// BatchEnd counts the verdicts of a batch.
+func (t *tally) BatchEnd(_ context.Context, b consumer.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range b.Outcomes {
