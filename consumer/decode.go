@@ -22,7 +22,7 @@ import (
 // keep or change it. A change without a message ID gets the one of the record's
 // headers: see [versioning.Record.Decode], and [MessageIDFrom] for another header.
 //
-// Give the same function to Config.Decode and to [versioning.Store.Redrive]: both
+// Give the same function to Config.Decode and to [postgres.Store.Redrive]: both
 // treat what it returns alike.
 //
 // A worker calls it in one goroutine, that of [Worker.Run]: a [runtime.Goexit] in it

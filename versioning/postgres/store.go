@@ -116,7 +116,7 @@ func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*edition, erro
 // validate checks what can be checked without the database.
 func validate(tables []Table) error {
 	if len(tables) == 0 {
-		return errors.New("no table; give at least one versioning.Table")
+		return errors.New("no table; give at least one postgres.Table")
 	}
 	var problems []error
 	machines := make(map[string]bool)

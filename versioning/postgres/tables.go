@@ -23,7 +23,7 @@ type MachineError struct {
 func (e *MachineError) Error() string {
 	return fmt.Sprintf("table %s: machine %q belongs to table %s already, by %s.tables; "+
 		"give the machine of one of them another name, or give one a framework schema of its own "+
-		"(pawl-migrate up --schema NAME, and versioning.OpenIn); if %[2]q has moved to this table for good, "+
+		"(pawl-migrate up --schema NAME, and postgres.OpenIn); if %[2]q has moved to this table for good, "+
 		"drop or rename the other table, or DELETE the row of %[4]s.tables",
 		e.Table, e.Machine, e.Other, pgx.Identifier{e.Schema}.Sanitize())
 }

@@ -20,7 +20,7 @@ import (
 func downTo(t *testing.T, pool *pgxpool.Pool, version int) {
 	t.Helper()
 	for v := migrations.Version; v > version; v-- {
-		names, err := filepath.Glob(fmt.Sprintf("../migrations/migrate/sql/%05d_*.sql", v))
+		names, err := filepath.Glob(fmt.Sprintf("../../migrations/migrate/sql/%05d_*.sql", v))
 		if err != nil || len(names) != 1 {
 			t.Fatalf("migration %d: %v, %v", v, names, err)
 		}
