@@ -405,7 +405,7 @@ poll:
 	 * Up to the first message without a verdict, and only in the batch's tenure.
 	 *
 	 * code: consumer/commit.go commit
-	 * code: consumer/commit.go note
+	 * code: consumer/commit.go settle
 	 */
 	atomic {
 		i = first;
