@@ -405,7 +405,7 @@ poll:
 	 * still has the ownership in which it polled the batch.
 	 *
 	 * code: consumer/commit.go commit
-	 * code: consumer/commit.go note
+	 * code: consumer/commit.go settle
 	 */
 	atomic {
 		i = first;
