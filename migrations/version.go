@@ -21,7 +21,7 @@ var ErrSchema = errors.New("the framework's schema does not fit this build")
 
 // A SchemaError says that a database does not have the framework's schema, or has a
 // version of it that is older than [Oldest]. Its text includes the command that
-// creates or upgrades the schema. A schema that is newer than this build is no error.
+// creates or upgrades the schema. A schema that is newer than this build is not an error.
 type SchemaError struct {
 	Schema Schema
 	Have   int64 // the version in the database; 0 means that there is no such schema

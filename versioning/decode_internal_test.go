@@ -2,7 +2,7 @@ package versioning
 
 import "testing"
 
-// TestDecodeIdentifies checks which headers give a change without a message ID one.
+// TestDecodeIdentifies checks which headers give a message ID to a change without one.
 func TestDecodeIdentifies(t *testing.T) {
 	t.Parallel()
 	headers := func(pairs ...string) (all []Header) {
@@ -32,11 +32,11 @@ func TestDecodeIdentifies(t *testing.T) {
 	}
 }
 
-// TestMessageIDsAreUnique checks that two messages of different sources or IDs never
-// have one message ID, whatever is in them.
+// TestMessageIDsAreUnique checks that messages with different sources or IDs never get
+// the same message ID, whatever characters these contain.
 func TestMessageIDsAreUnique(t *testing.T) {
 	t.Parallel()
-	var texts []string // of one to three letters
+	var texts []string // of one to three characters
 	for _, a := range []string{"", " ", `\`, "a"} {
 		for _, b := range []string{"", " ", `\`, "a"} {
 			for _, c := range []string{" ", `\`, "a"} {

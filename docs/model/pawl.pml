@@ -154,7 +154,7 @@ inline wake() {
  * code: versioning/fold.go record
  * code: versioning/fold.go decide
  * code: versioning/park.go waitFromBatch
- * code: versioning/fold.go bury
+ * code: versioning/fold.go deadLetter
  */
 inline foldMessage(m) {
 	if

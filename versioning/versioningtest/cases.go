@@ -1,7 +1,7 @@
 package versioningtest
 
-// suiteCases are the stories of the suite. The longest one is also told with a
-// border between batches at every place.
+// suiteCases are the test cases of the suite. The longest one also runs in two batches,
+// split at every possible place.
 var suiteCases = []suiteCase{
 	{
 		name: "a chain within the batch",
@@ -14,7 +14,7 @@ var suiteCases = []suiteCase{
 		rows: []string{"order/a delivered@4"},
 	},
 	{
-		name: "entities side by side",
+		name: "several entities",
 		steps: []step{
 			{"order/a placed", "applied"},
 			{"order/b placed", "applied"},
@@ -60,7 +60,7 @@ var suiteCases = []suiteCase{
 		dead:  []string{"order/ invalid_key"},
 	},
 	{
-		name: "illegal for ever",
+		name: "illegal in all later states",
 		steps: []step{
 			{"order/a placed", "applied"},
 			{"order/a cancelled", "applied"},
@@ -113,7 +113,7 @@ var suiteCases = []suiteCase{
 		rows: []string{"account/a locked@4"},
 	},
 	{
-		name: "an ID that comes again with something else",
+		name: "an ID reused for a different message",
 		steps: []step{
 			{"account/a opened id=m1", "applied"},
 			{"account/a debited id=m2 note=one place=here", "applied"},
@@ -132,7 +132,7 @@ var suiteCases = []suiteCase{
 		},
 	},
 	{
-		name: "a record that is decoded otherwise when it is delivered again",
+		name: "a redelivered record that is decoded differently",
 		steps: []step{
 			{"account/a opened id=m1 note=one", "applied"},
 			{"account/a opened id=m1 note=two | origin=0", "duplicate"},
@@ -160,7 +160,7 @@ var suiteCases = []suiteCase{
 		dead: []string{"account/a message_taken", "account/a message_taken"},
 	},
 	{
-		name: "an ID that comes again beside a step of the record's own",
+		name: "an ID reused after a step of the same record",
 		steps: []step{
 			{"account/a opened id=m", "applied"},
 			{"account/a debited at=1 id=m + account/a nosuch id=m", "diverged message_taken"},
@@ -171,7 +171,7 @@ var suiteCases = []suiteCase{
 		dead: []string{"account/a message_taken", "account/a message_taken"},
 	},
 	{
-		name: "an ID that comes again while its message is parked",
+		name: "an ID reused while its message is parked",
 		steps: []step{
 			{"account/a frozen id=m", "applied"},
 			{"account/a debited id=m", "diverged message_taken"},
@@ -329,7 +329,7 @@ var suiteCases = []suiteCase{
 		dead: []string{"account/x illegal", "account/x guard", "order/c unknown_event", "order/d unknown_machine"},
 	},
 	{
-		name: "the least favourable verdict counts",
+		name: "the worst verdict counts",
 		steps: []step{
 			{"order/a placed at=0", "applied"},
 			{"order/b captured + order/a cancelled at=0 + order/a nosuch", "diverged version_taken"},
@@ -341,7 +341,7 @@ var suiteCases = []suiteCase{
 		dead:   []string{"order/a version_taken", "order/a unknown_event"},
 	},
 	{
-		name: "a duplicate beside a new change",
+		name: "a duplicate and a new change",
 		steps: []step{
 			{"order/a placed id=m", "applied"},
 			{"order/a placed id=m + account/x opened id=m", "applied"},
@@ -375,7 +375,7 @@ var suiteCases = []suiteCase{
 		dead:   []string{"account/x unknown_event"},
 	},
 	{
-		name: "an entity that a waiting record needs has ended",
+		name: "an entity of a parked record has reached a terminal state",
 		steps: []step{
 			{"order/a placed", "applied"},
 			{"account/x closed + order/a captured", "early no_entity"},
@@ -444,9 +444,9 @@ var suiteCases = []suiteCase{
 		dead:   []string{"queue/a too_many_parked"},
 	},
 
-	// Rows that have gone.
+	// Deleted rows.
 	{
-		name: "a row that has gone",
+		name: "a deleted row",
 		gone: []string{"order/a", "parcel/a"},
 		steps: []step{
 			{"order/a placed", "applied"},
@@ -467,7 +467,7 @@ var suiteCases = []suiteCase{
 		},
 	},
 
-	// All of it. The longest.
+	// A mix of everything, and the longest case.
 	{
 		name: "a bit of everything",
 		put:  map[string]string{"order/old": "paid@5"},
