@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -230,14 +229,6 @@ func (s *script) again() {
 	}
 }
 
-// contents is everything the store holds about a case's entities.
-type contents struct {
-	Rows        []string
-	History     map[string][]Transition
-	Parked      []Parked
-	DeadLetters []DeadLetter
-}
-
 func (s *script) contents() contents {
 	all := contents{History: make(map[string][]Transition), Parked: s.Parked(), DeadLetters: s.DeadLetters()}
 	slices.SortFunc(all.DeadLetters, func(a, b DeadLetter) int { return int(a.Origin.Offset - b.Origin.Offset) })
@@ -285,22 +276,4 @@ func originOf(index int) versioning.Origin {
 func entity(name string) versioning.Entity {
 	machine, key, _ := strings.Cut(name, "/")
 	return versioning.Entity{Machine: machine, Key: key}
-}
-
-func number(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		panic(err)
-	}
-	return n
-}
-
-func verdict(o versioning.Outcome) string {
-	return strings.TrimSpace(o.Verdict.String() + " " + string(o.Reason))
-}
-
-func sorted(s []string) []string {
-	s = slices.Clone(s)
-	slices.Sort(s)
-	return s
 }
