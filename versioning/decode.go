@@ -19,8 +19,9 @@ const (
 // A change without a message ID gets the one of the record's CloudEvents headers. That
 // is "ce_source" and "ce_id" together, because an ID is unique for its source only: the
 // source, a space and the ID, with "\ " for a space and "\\" for a backslash in the
-// source. Without a source it is the ID alone. A history that knows messages by "ce_id"
-// alone, as earlier versions wrote it, still proves their duplicates. Where "ce_id" is
+// source. Without a source it is the ID alone, after a space if the ID contains one. A
+// history that knows messages by "ce_id" alone, as earlier versions wrote it, still proves
+// their duplicates. Where "ce_id" is
 // missing or empty the ID stays empty, and so becomes the record's origin.
 //
 // If decode panics, Err is a [*PanicError].
@@ -57,8 +58,8 @@ func (r *Record) messageID() (id, former string) {
 	}
 	id = string(value)
 	source, _ := r.Header(sourceHeader)
-	if len(source) == 0 {
-		return id, ""
+	if len(source) == 0 && !strings.Contains(id, " ") {
+		return id, "" // a source and an ID have a space between them
 	}
 	return escapeSource.Replace(string(source)) + " " + id, id
 }
