@@ -2,6 +2,8 @@ package versioning
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -58,7 +60,7 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 		}
 	}
 	if _, ok := rules[c.Machine]; !ok {
-		return Refuse(ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine)
+		return unknownMachine(rules, c.Machine)
 	}
 	switch {
 	case c.Key == "":
@@ -80,6 +82,14 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 		}
 	}
 	return nil
+}
+
+func unknownMachine(rules map[string]Rules, name string) error {
+	known := strings.Join(slices.Sorted(maps.Keys(rules)), ", ")
+	if name == "" {
+		return Refuse(ReasonUnknownMachine, "the change names no machine, and the store has several: %s; set Change.Machine", known)
+	}
+	return Refuse(ReasonUnknownMachine, "no table of this store holds machine %q; the store has: %s", name, known)
 }
 
 // StorableText reports whether PostgreSQL can hold s as text in UTF-8.
