@@ -27,7 +27,7 @@ func TestLimiter(t *testing.T) {
 		var l limiter
 		logged, suppressed := 0, 0
 		for range 3600 {
-			if n, ok := l.allow("a"); ok {
+			if n, _, ok := l.allow("a"); ok {
 				logged++
 				suppressed += n
 			}
@@ -36,12 +36,12 @@ func TestLimiter(t *testing.T) {
 		if logged < 60 || logged > 65 || logged+suppressed < 3540 {
 			t.Errorf("%d lines in an hour, and %d accounted for as suppressed; want 62 and about 3540", logged, suppressed)
 		}
-		if _, ok := l.allow("b"); !ok {
+		if _, _, ok := l.allow("b"); !ok {
 			t.Error("one kind silences another")
 		}
 		<-time.After(limitWindow)
 		for i := range limitBurst + 1 {
-			if _, ok := l.allow("a"); ok != (i < limitBurst) {
+			if _, isLast, ok := l.allow("a"); ok != (i < limitBurst) || isLast != (i == limitBurst-1) {
 				t.Errorf("line %d after a minute of silence: logged is %v", i, ok)
 			}
 		}

@@ -19,7 +19,7 @@ const (
 // If a change has no message ID, Decode takes it from the record's CloudEvents headers
 // "ce_source" and "ce_id". It needs both, because an ID is unique only within its
 // source. The message ID is the source, a space and the ID; in the source, a space
-// becomes "\ " and a backslash "\\". Without a source it is the ID alone. Earlier
+// becomes "\ " and a backslash "\\". Without a source it is the ID alone, after a space if the ID contains one. Earlier
 // versions stored "ce_id" alone; such a history still proves duplicates. If "ce_id" is
 // missing or empty, the message ID stays empty, and [Prepare] sets it to the record's
 // origin.
@@ -58,8 +58,8 @@ func (r *Record) messageID() (id, former string) {
 	}
 	id = string(value)
 	source, _ := r.Header(sourceHeader)
-	if len(source) == 0 {
-		return id, ""
+	if len(source) == 0 && !strings.Contains(id, " ") {
+		return id, "" // a source and an ID have a space between them
 	}
 	return escapeSource.Replace(string(source)) + " " + id, id
 }

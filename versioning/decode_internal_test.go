@@ -18,6 +18,7 @@ func TestDecodeIdentifies(t *testing.T) {
 		{nil, "", ""},
 		{headers("ce_id", "1"), "1", ""},
 		{headers("ce_id", "1", "ce_source", ""), "1", ""},
+		{headers("ce_id", "/orders 1"), " /orders 1", "/orders 1"}, // not that of source /orders
 		{headers("ce_source", "/orders"), "", ""},
 		{headers("ce_source", "/orders", "ce_id", ""), "", ""},
 		{headers("ce_id", "1", "ce_source", "/orders?x=%20#y"), "/orders?x=%20#y 1", "1"},
@@ -47,7 +48,7 @@ func TestMessageIDsAreUnique(t *testing.T) {
 		}
 	}
 	seen := make(map[string][2]string)
-	for _, source := range texts {
+	for _, source := range append(texts, "") {
 		for _, id := range texts {
 			r := &Record{Headers: []Header{{Key: "ce_source", Value: []byte(source)}, {Key: "ce_id", Value: []byte(id)}}}
 			got, _ := r.messageID()
@@ -57,7 +58,7 @@ func TestMessageIDsAreUnique(t *testing.T) {
 			seen[got] = [2]string{source, id}
 		}
 	}
-	if len(seen) != 39*39 {
+	if len(seen) != 40*39 {
 		t.Errorf("%d pairs", len(seen))
 	}
 }

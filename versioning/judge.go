@@ -66,8 +66,7 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
 	switch {
 	case !e.rules.Machine.HasEvent(c.Event):
-		return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q",
-			c.Machine, e.rules.Machine.Version(), c.Event)
+		return e.unknownEvent(c, o)
 	case !versioned && e.rules.Identity == ByVersion:
 		return o.is(Rejected, ReasonNoVersion,
 			"machine %q identifies changes by version, but the change has no expected version", c.Machine)
@@ -79,6 +78,15 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 		return o.is(Rejected, ReasonConstraint, "there is no version after %d", e.version)
 	}
 	return Outcome{}
+}
+
+func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
+	hint := ""
+	if near := e.rules.Machine.NearestEvent(c.Event); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q%s",
+		c.Machine, e.rules.Machine.Version(), c.Event, hint)
 }
 
 // byMessage decides whether the change's message has already moved the entity. An ID

@@ -2,6 +2,8 @@ package versioning
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -57,7 +59,7 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 		}
 	}
 	if _, ok := rules[c.Machine]; !ok {
-		return Refuse(ReasonUnknownMachine, "the store has no table for machine %q", c.Machine)
+		return unknownMachine(rules, c.Machine)
 	}
 	switch {
 	case c.Key == "":
@@ -79,6 +81,14 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 		}
 	}
 	return nil
+}
+
+func unknownMachine(rules map[string]Rules, name string) error {
+	known := strings.Join(slices.Sorted(maps.Keys(rules)), ", ")
+	if name == "" {
+		return Refuse(ReasonUnknownMachine, "the change names no machine, and the store has several: %s; set Change.Machine", known)
+	}
+	return Refuse(ReasonUnknownMachine, "the store has no table for machine %q; it has tables for: %s", name, known)
 }
 
 // StorableText reports whether PostgreSQL can store s as UTF-8 text.

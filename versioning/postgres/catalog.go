@@ -95,7 +95,7 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 	err := conn.QueryRow(ctx, query, oneMessage, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
+		return t.missing(ctx, conn)
 	case isCode(err, insufficientPrivilege):
 		return t.problem("", "the role lacks USAGE on its schema; GRANT it")
 	case err != nil:
@@ -111,6 +111,28 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 	}
 	t.ident = pgx.Identifier{schema, name}.Sanitize() // independent of a connection's search_path
 	return nil
+}
+
+// missing returns where the table was looked for, and where there is one with its name.
+func (t *table) missing(ctx context.Context, conn *pgxpool.Conn) error {
+	const query = `
+SELECT array_to_string(current_schemas(false), ', '), array(
+	SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' ORDER BY n.nspname)`
+	parts := strings.Split(t.Name, ".")
+	var searchPath string
+	var others []string
+	if err := conn.QueryRow(ctx, query, oneMessage, parts[len(parts)-1]).Scan(&searchPath, &others); err != nil {
+		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
+	}
+	where := ""
+	if len(parts) == 1 {
+		where = " in the search_path (" + searchPath + ")"
+	}
+	if len(others) > 0 {
+		return t.problem("", "does not exist%s, but %s does; set Table.Name to that name", where, strings.Join(others, ", "))
+	}
+	return t.problem("", "does not exist%s; create it, or correct Table.Name", where)
 }
 
 // columnsQuery describes the columns of table $1. If a column's type is a domain, the
@@ -178,7 +200,7 @@ func (t *table) checkKey() error {
 	if t.Key == "" {
 		i := slices.IndexFunc(t.columns, func(c tableColumn) bool { return c.primary })
 		if i < 0 {
-			return t.problem("", "has no single-column primary key; add one, or set Table.Key to a unique column")
+			return t.problem("", "has no primary key of one column, and an entity's key is one column; set Table.Key to a column that is unique by itself, or add one")
 		}
 		t.Key = t.columns[i].name
 	}
@@ -188,7 +210,7 @@ func (t *table) checkKey() error {
 	}
 	var problems []error
 	if !slices.Contains(keyTypes, t.key.base) {
-		problems = append(problems, t.problem(t.Key, "is a %s; a key must be text, varchar, uuid, bigint, integer or smallint", t.key.typeName))
+		problems = append(problems, t.problem(t.Key, "has type %s, but a key is a text, varchar, uuid, bigint, integer or smallint; change the type", t.key.typeName))
 	}
 	if !t.key.unique {
 		problems = append(problems, t.problem(t.Key, "is not unique; add a primary key or a unique index on this column only (not partial, not deferrable)"))
@@ -215,7 +237,7 @@ func (t *table) checkState() error {
 				t.state.typeName, strings.Join(missing, ", ")))
 		}
 	case t.state.base != pgtype.TextOID && t.state.base != pgtype.VarcharOID:
-		problems = append(problems, t.problem(t.State, "is a %s; a state must be text, varchar or an enum", t.state.typeName))
+		problems = append(problems, t.problem(t.State, "has type %s, but a state is a text, varchar or enum; change the type", t.state.typeName))
 	case t.state.maxLength > 0:
 		for _, s := range t.Machine.States() {
 			if utf8.RuneCountInString(string(s)) > t.state.maxLength {
@@ -242,7 +264,7 @@ func (t *table) checkVersion() error {
 	}
 	problems := t.checkManaged(t.version)
 	if t.version.base != pgtype.Int8OID && t.version.base != pgtype.Int4OID {
-		problems = append(problems, t.problem(t.Version, "is a %s; a version must be bigint or integer", t.version.typeName))
+		problems = append(problems, t.problem(t.Version, "has type %s, but a version is a bigint or an integer; change the type", t.version.typeName))
 	}
 	return errors.Join(problems...)
 }

@@ -106,6 +106,7 @@ func causeOf(err error) versioning.Cause {
 
 const (
 	insufficientPrivilege = "42501"
+	notNull               = "23502"
 	exhaustedSequence     = "2200H" // the message names the sequence
 	activeTransaction     = "25001" // such as a statement in a trigger that can't run in a transaction
 	objectNotReady        = "55000" // such as an unassigned record variable in a trigger

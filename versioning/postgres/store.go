@@ -75,20 +75,36 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	}
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL: %w", err))
+		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL; check that it runs and that the pool's connection string is right: %w", err))
 	}
 	defer conn.Release()
 	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
-	e, err := s.inspect(ctx, conn)
-	if err = errors.Join(in.check(ctx, conn), err); err != nil {
+	unfit := in.check(ctx, conn)
+	e, err := s.read(ctx, conn)
+	if err == nil && !errors.Is(unfit, migrations.ErrSchema) { // without the schema, there is nowhere to register
+		err = e.register(ctx, conn)
+	}
+	if err = errors.Join(unfit, err); err != nil {
 		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(err)))
 	}
 	s.snapshot.Store(e)
 	return s, nil
 }
 
-// inspect reads a snapshot from the catalog. Its error joins all problems.
+// inspect reads a snapshot from the catalog and registers its tables.
 func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
+	e, err := s.read(ctx, conn)
+	if err == nil {
+		err = e.register(ctx, conn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// read reads a snapshot from the catalog. Its error joins all problems.
+func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
 	e := &snapshot{
 		pool:      s.pool,
 		schema:    s.schema,
@@ -101,11 +117,7 @@ func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*snapshot, err
 	for _, config := range s.configs {
 		problems = append(problems, e.add(ctx, conn, config))
 	}
-	err := errors.Join(problems...)
-	if err == nil {
-		err = e.register(ctx, conn)
-	}
-	if err != nil {
+	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
 	e.link()

@@ -144,7 +144,8 @@ func (c *tableColumn) collate() string {
 func (t *table) canonicalKey(key string) (string, error) {
 	key, err := t.key.canonical(key)
 	if err != nil {
-		return "", fmt.Errorf("key %w", err)
+		return "", fmt.Errorf("key %w; column %s has type %s: return a key of this type from Decode, or change the type",
+			err, t.key.name, t.key.typeName)
 	}
 	return key, nil
 }
@@ -159,13 +160,13 @@ func (c *tableColumn) canonical(value string) (string, error) {
 	case pgtype.UUIDOID:
 		id, ok := parseUUID(value)
 		if !ok {
-			return "", fmt.Errorf("%q is not a UUID", value)
+			return "", fmt.Errorf("%q is not a uuid", value)
 		}
 		return pgtype.UUID{Bytes: id, Valid: true}.String(), nil
 	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
 		n, err := strconv.ParseInt(value, 10, intBits(c.base))
 		if err != nil {
-			return "", fmt.Errorf("is not a valid %s: %w", c.typeName, err)
+			return "", fmt.Errorf("%q is not a %s", value, c.typeName)
 		}
 		return strconv.FormatInt(n, 10), nil
 	}

@@ -164,5 +164,8 @@ func (s *snapshot) written(err error) error {
 	case own && slices.Contains(ownTables, pgErr.TableName): // the application's tables may be in the same schema
 		return fmt.Errorf("%w: %w", errOwnTables, err)
 	}
+	if ok && pgErr.Code == notNull {
+		return fmt.Errorf("write: %w: set column %s in Change.Set, or give it a DEFAULT", err, pgErr.ColumnName)
+	}
 	return fmt.Errorf("write: %w", err)
 }
