@@ -148,7 +148,7 @@ func editionOfOrders() *snapshot {
 		rules:     map[string]versioning.Rules{"order": {Machine: machine}},
 		types:     &types{typ: pgtype.NewMap()},
 	}
-	s.plain, s.dealt = &prepared{by: s}, &prepared{by: s, split: true}
+	s.plain, s.plainSplit = &prepared{by: s}, &prepared{by: s, split: true}
 	return s
 }
 
