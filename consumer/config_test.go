@@ -38,7 +38,7 @@ func TestConfig(t *testing.T) {
 		"half a store": {func(c *consumer.Config) {
 			c.Store = struct{ consumer.Store }{newFake()} // what it embeds is an interface, which hides the rest
 			c.DeadLetterTopic = consumer.DeadLetterSuffix
-		}, []string{"is no Sweeper", "is no DeadLetterCopier"}},
+		}, []string{"does not implement Sweeper", "does not implement DeadLetterCopier"}},
 		"half a store, swept": {func(c *consumer.Config) { c.Store, c.SweepEvery = struct{ consumer.Store }{newFake()}, -1 }, nil},
 		"hook":                {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
 		"bad client":          {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},

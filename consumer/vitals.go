@@ -113,8 +113,8 @@ func (v *vitals) failedToWrite(at string, err error) {
 	v.change(func() { v.database.begin(reasonDatabase, at, err) })
 }
 
-// freeHanded notes that no batch is in hand any more, whatever became of it.
-func (v *vitals) freeHanded() {
+// finished ends the trouble of the current batch, whether it was settled or given up.
+func (v *vitals) finished() {
 	v.change(func() { v.database = condition{} })
 }
 
