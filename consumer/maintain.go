@@ -146,7 +146,7 @@ func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	if err := m.clock.meet(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	if err := m.clock.update(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.run.log.clock(err)
 	}
 	swept, err := sweeper.Sweep(ctx, m.clock.reading())

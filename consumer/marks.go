@@ -24,9 +24,9 @@ var errNoTopicID = errors.New("the broker does not tell the topic's ID")
 // The next run is a new member of the group, which asks for the marks.
 var errStartOver = errors.New("the database server has changed")
 
-// lookForServer is the time between two looks at which server the database is on, for
+// serverCheckEvery is the time between two looks at which server the database is on, for
 // a worker that has nothing to settle.
-const lookForServer = 10 * time.Second
+const serverCheckEvery = 10 * time.Second
 
 // A base is the database server on which the run has begun: the first one that its
 // partitions' marks were read from. It is safe for concurrent use.
