@@ -246,7 +246,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	r := newTestRun(client)
 	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
 	r.partitions.begin(partition{"t", 0}, 5)
-	r.readAnew("t")
+	r.readRecreated("t")
 	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")
 	}
