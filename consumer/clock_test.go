@@ -15,8 +15,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A sweeper is a store that checks what workers tell of how far they have read: that
-// what a partition held by then is settled.
+// A sweeper is a store that checks the workers' readings: if a worker says that it has read a
+// partition up to some time, all records produced before that time must be settled.
 type sweeper struct {
 	*fake
 
@@ -88,8 +88,8 @@ func (s *sweeper) awaitUntil(partition int32, at time.Time) {
 	})
 }
 
-// A worker tells how far it has read: idle partitions and empty ones too, those with a
-// backlog once that is settled. After a crash the next worker goes on with that.
+// A worker reports how far it has read: idle and empty partitions too, and partitions with a
+// backlog once that is settled. After a crash the next worker continues from there.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -146,8 +146,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// A worker tells of its partitions as soon as it has them, not at its first tick: until
-// then nobody knows that they may hold what parked records wait for.
+// A worker reports its partitions as soon as it owns them, not at its first tick: until then
+// the store does not know that they may hold what parked records wait for.
 func TestClockBegins(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -167,7 +167,7 @@ func TestClockBegins(t *testing.T) {
 	})
 }
 
-// A worker that always has something left to do tells how far it has read, too.
+// A worker that always has lag reports how far it has read, too.
 func TestClockUnderLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestClockUnderLoad(t *testing.T) {
 	})
 }
 
-// What an open transaction holds up is not read, although it can't be consumed.
+// Records that an open transaction hides do not count as read.
 func TestClockWithAnOpenTransaction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
