@@ -30,7 +30,7 @@ func (r *run) apply(work context.Context, b *batch) error {
 	for len(todo.records) > 0 {
 		var err error
 		if todo, err = r.applyShares(work, b, r.shares(work, todo)); err != nil {
-			return r.cantGoOn(err)
+			return r.cantContinue(err)
 		}
 	}
 	return nil
@@ -83,9 +83,9 @@ func (r *run) applyShares(work context.Context, b *batch, shares []share) (again
 	return again, errors.Join(errs...)
 }
 
-func (r *run) cantGoOn(err error) error {
+func (r *run) cantContinue(err error) error {
 	if err != nil {
-		err = fmt.Errorf("worker of group %q can't go on: %w", r.cfg.Group, err)
+		err = fmt.Errorf("worker of group %q can't continue: %w", r.cfg.Group, err)
 	}
 	return err
 }
@@ -96,7 +96,7 @@ type share struct {
 	index   []int // of each record in the batch
 }
 
-// where names the partition of the share's first record.
+// where returns the name of the partition of the share's first record.
 func (s share) where() string {
 	if len(s.records) == 0 {
 		return ""

@@ -23,15 +23,15 @@ type sweeper struct {
 	t        *testing.T
 	mu       sync.Mutex
 	produced map[int32][]time.Time // by partition and offset
-	until    map[int32]time.Time   // what was told last
-	told     map[int32]bool        // whether the partition was in the last sweep
+	until    map[int32]time.Time   // as last reported
+	reported map[int32]bool        // whether the partition was in the last sweep
 }
 
 func newSweeper(t *testing.T) *sweeper {
 	t.Helper()
 	return &sweeper{
 		fake: newFake(), t: t,
-		produced: make(map[int32][]time.Time), until: make(map[int32]time.Time), told: make(map[int32]bool),
+		produced: make(map[int32][]time.Time), until: make(map[int32]time.Time), reported: make(map[int32]bool),
 	}
 }
 
@@ -41,11 +41,11 @@ func (s *sweeper) Sweep(_ context.Context, read versioning.Reading) (versioning.
 	if read.Pause <= 0 {
 		s.t.Errorf("Pause is %v", read.Pause)
 	}
-	clear(s.told)
+	clear(s.reported)
 	for _, p := range read.Partitions {
-		s.told[p.Partition] = true
+		s.reported[p.Partition] = true
 		if p.TopicID == [16]byte{} {
-			s.t.Errorf("partition %d is told of without its topic", p.Partition)
+			s.t.Errorf("partition %d is reported without its topic", p.Partition)
 		}
 		if p.Until.IsZero() {
 			continue
@@ -62,7 +62,7 @@ func (s *sweeper) Sweep(_ context.Context, read versioning.Reading) (versioning.
 	return versioning.Swept{At: time.Now()}, nil
 }
 
-// produce writes n records to a partition, and notes when.
+// produce writes n records to a partition and keeps their times.
 func (s *sweeper) produce(b *broker, partition int32, n int) {
 	b.produce("orders", partition, keys(n)...)
 	s.mu.Lock()
@@ -72,10 +72,10 @@ func (s *sweeper) produce(b *broker, partition int32, n int) {
 	}
 }
 
-func (s *sweeper) tellsOf(partition int32) (until time.Time, told bool) {
+func (s *sweeper) tellsOf(partition int32) (until time.Time, reported bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.until[partition], s.told[partition]
+	return s.until[partition], s.reported[partition]
 }
 
 func (s *sweeper) awaitUntil(partition int32, at time.Time) {
@@ -116,8 +116,8 @@ func TestClock(t *testing.T) {
 		store.produce(b, 0, 30) // a backlog
 		stuck := time.Now()
 		pass(3 * time.Minute)
-		if until, told := store.tellsOf(0); until.After(stuck) || !told {
-			t.Errorf("with a backlog of %v the partition is read until %v (told of: %v)", stuck, until, told)
+		if until, reported := store.tellsOf(0); until.After(stuck) || !reported {
+			t.Errorf("with a backlog of %v the partition is read until %v (reported: %v)", stuck, until, reported)
 		}
 		if until, _ := store.tellsOf(1); until.Before(stuck) {
 			t.Errorf("the partition without a backlog is read until %v only", until)
@@ -131,8 +131,8 @@ func TestClock(t *testing.T) {
 		produced := time.Now()
 		second := start(t, cfg)
 		await(t, time.Minute, func() error {
-			if _, told := store.tellsOf(0); !told {
-				return errors.New("the second worker tells of nothing")
+			if _, reported := store.tellsOf(0); !reported {
+				return errors.New("the second worker reports nothing")
 			}
 			return nil
 		})
@@ -158,8 +158,8 @@ func TestClockBegins(t *testing.T) {
 		cfg.SweepEvery = time.Hour
 		w := start(t, cfg)
 		await(t, 30*time.Second, func() error {
-			if _, told := store.tellsOf(0); !told {
-				return errors.New("the partition is not told of")
+			if _, reported := store.tellsOf(0); !reported {
+				return errors.New("the partition is not reported")
 			}
 			return nil
 		})

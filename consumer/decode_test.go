@@ -219,8 +219,8 @@ func FuzzDecodeMessage(f *testing.F) {
 	})
 }
 
-// compact brings JSON in columns into one spelling: encoding a Message leaves out
-// white space and escapes what HTML would mind.
+// compact normalizes JSON in columns, because encoding a Message removes white space and
+// escapes characters that are special in HTML.
 func compact(changes []versioning.Change) []versioning.Change {
 	for _, c := range changes {
 		for name, value := range c.Set {
@@ -355,8 +355,8 @@ func FuzzJSONLikeStandard(f *testing.F) {
 	})
 }
 
-// A surrogateEscape is a backslash of its own, which is skipped, or the escape of
-// a pair of surrogates, or that of a lone one.
+// A surrogateEscape matches an escaped backslash, which is skipped, the escape of a pair of
+// surrogates, or that of a lone one.
 var surrogateEscape = regexp.MustCompile(`\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
 
 // altersText reports whether a JSON document has text that encoding/json replaces with U+FFFD:

@@ -192,7 +192,7 @@ func TestSettle(t *testing.T) {
 			p.settle(b)
 			got := p.pending()[at]
 			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
-				t.Errorf("noted %+v, want offset %d", got, tt.want)
+				t.Errorf("pending is %+v, want offset %d", got, tt.want)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestTenure(t *testing.T) {
 	p.assign("", both)
 	first := p.tenureOf(partition{"t", 0})
 	if first == 0 || p.tenureOf(partition{"t", 1}) == first || p.tenureOf(partition{"u", 0}) != 0 {
-		t.Error("tenures are not told apart")
+		t.Error("tenures are missing, shared or not the worker's")
 	}
 	stale := &batch{
 		kafka: []*kgo.Record{{Topic: "t", Offset: 9}}, outcomes: []versioning.Outcome{{Verdict: versioning.Applied}},
@@ -296,7 +296,7 @@ type SplitByEntity struct {
 	marks map[[16]byte]map[int32]versioning.Mark
 }
 
-// FakeServer is where it settles records.
+// FakeServer is the server of SplitByEntity.
 const FakeServer versioning.Server = "fake"
 
 func (s *SplitByEntity) Marks(_ context.Context, _ string, ids [][16]byte) (marks []versioning.Mark, _ versioning.Server, _ error) {

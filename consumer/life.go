@@ -71,7 +71,7 @@ func (r *reach) begins(offset int64) {
 	r.known, r.next, r.end, r.high = true, offset, offset, max(offset, r.high)
 }
 
-// polled records that records were polled from offset first on, and where the log ends.
+// polled stores that records were polled from offset first on, and where the log ends.
 func (r *reach) polled(first int64, e ends) {
 	if !r.known || first < r.next { // if first is higher, the previous batch may not be settled yet
 		r.known, r.next = true, first

@@ -135,7 +135,7 @@ func TestMaintenance(t *testing.T) {
 		return exactlyOne(ctx, pool, `SELECT count(*) FROM doors WHERE state = 'gone' AND version = 2`)
 	})
 	if err := exactlyOne(ctx, pool, `SELECT 1 + count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`); err != nil {
-		t.Errorf("dead letters that are not noted as copied: %v", err)
+		t.Errorf("dead letters that are not marked as copied: %v", err)
 	}
 	testRedrive(t, cfg, store)
 }
@@ -329,7 +329,7 @@ func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	return stop
 }
 
-// A parker is a store that parks each record, and notes when it is swept.
+// A parker is a store that parks each record and keeps the times of its sweeps.
 type parker struct {
 	*fake
 

@@ -101,7 +101,7 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 // endFatal ends the run if retrying cannot fix the store's error.
 func (r *run) endFatal(err error) {
 	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
-		r.end(r.cantGoOn(err))
+		r.end(r.cantContinue(err))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
-// backed is a store of the entities of decodeKey, each of which is made once.
+// backed is a store for the entities of decodeKey, each of which is created once.
 func backed() *versioningtest.Memory {
 	return versioningtest.NewMemory(versioning.Rules{Machine: statemachine.MustCompile(statemachine.Definition{
 		Name: "m", Version: 1, Transitions: []statemachine.Transition{{Event: "go", To: "gone"}},

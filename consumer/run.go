@@ -126,7 +126,7 @@ func (r *run) finish(work context.Context, b *batch) error {
 	}
 	work, err := hooks(r.cfg.Hooks).batchStart(work, BatchStart{Records: b.records, Decode: b.took.decode})
 	if err != nil {
-		return r.cantGoOn(err)
+		return r.cantContinue(err)
 	}
 	b.hold = r.gates.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
@@ -134,7 +134,7 @@ func (r *run) finish(work context.Context, b *batch) error {
 	r.commit(b)
 	r.vitals.finished()
 	b.hold.end()
-	return errors.Join(err, r.cantGoOn(r.report(work, b)))
+	return errors.Join(err, r.cantContinue(r.report(work, b)))
 }
 
 // poll waits for records. It blocks rebalances until it has stored the tenure of each

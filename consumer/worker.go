@@ -76,7 +76,7 @@ func (w *Worker) run(ctx context.Context) (err error) {
 		committer.stop()
 		r.leave() // closes the client, which the watcher and the maintainer may wait for
 		maintainer.done.Wait()
-		err = cmp.Or(err, watcher.wait(), r.cantGoOn(panicOf(parent)), causeOf(caller, parent))
+		err = cmp.Or(err, watcher.wait(), r.cantContinue(panicOf(parent)), causeOf(caller, parent))
 	}()
 	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
 	defer stop()
