@@ -82,7 +82,8 @@ func (r *run) sleepAndLog(ctx context.Context, d time.Duration) bool {
 func (r *run) check(run context.Context) (ok bool, err error) {
 	ctx, cancel := context.WithTimeout(run, watchTimeout)
 	defer cancel()
-	if err := r.client.Ping(ctx); err != nil { // does not retry, so its error says more than that of a request
+	// A ping does not retry, so its error says more than that of a request.
+	if err := r.client.Ping(ctx); err != nil {
 		if run.Err() != nil {
 			return false, nil
 		}
