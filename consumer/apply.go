@@ -11,17 +11,16 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// minShare is the least number of records that is worth a transaction of its own.
+// minShare is the smallest number of records that is worth a separate transaction.
 const minShare = 64
 
-// errStore says that a store breaks the rules of the Store interface. Going on
-// could commit offsets of records that it did not settle.
-var errStore = errors.New("the store broke its contract")
+// errStore reports that a store violates the rules of the Store interface. If the worker
+// continued, it could commit offsets of records that the store did not settle.
+var errStore = errors.New("the store violates the contract of consumer.Store")
 
-// apply settles the batch: every record gets its verdict, in the database. It
-// spreads the batch over several connections, by entity, and returns once all
-// are done. It returns an error if the work can't go on: nothing but a change of
-// configuration will help. Records without a verdict are left Undecided.
+// apply settles the batch: it gives every record its verdict, in the database. It splits
+// the batch by entity over several connections, and returns once all are done. It returns
+// an error if retrying cannot help. Records that it gave up stay Undecided.
 func (r *run) apply(work context.Context, b *batch) error {
 	defer stopwatch(&b.took.apply)()
 	todo := share{records: b.records, index: make([]int, len(b.records))}
@@ -31,20 +30,20 @@ func (r *run) apply(work context.Context, b *batch) error {
 	for len(todo.records) > 0 {
 		var err error
 		if todo, err = r.applyShares(work, b, r.shares(work, todo)); err != nil {
-			return r.cantGoOn(err)
+			return r.cantContinue(err)
 		}
 	}
 	return nil
 }
 
-// shares splits what is to be done into shares that can be settled at the same time.
+// shares splits todo into shares that can be settled concurrently.
 func (r *run) shares(work context.Context, todo share) []share {
 	connections := min(r.cfg.Connections, len(todo.records)/minShare)
 	if connections <= 1 {
 		return []share{todo}
 	}
 	lists, index, err := r.split(work, todo.records, connections)
-	if err != nil { // settle will meet the same trouble, and knows what to do
+	if err != nil { // settle will get the same error and handle it
 		return []share{todo}
 	}
 	shares := make([]share, len(lists))
@@ -57,14 +56,14 @@ func (r *run) shares(work context.Context, todo share) []share {
 	return shares
 }
 
-// applyShares settles shares at the same time. It returns what is to be split again, in
-// the order of the batch.
+// applyShares settles shares concurrently. It returns the records that must be split again,
+// in the order of the batch.
 func (r *run) applyShares(work context.Context, b *batch, shares []share) (again share, err error) {
 	var mu sync.Mutex // guards b.released
 	var group sync.WaitGroup
 	errs, left := make([]error, len(shares)), make([]share, len(shares))
 	for i, todo := range shares {
-		errs[i] = errGoexit // unless settle returns
+		errs[i] = errGoexit // stays if the goroutine ends before settle returns
 		group.Go(func() {
 			released, rest, err := r.settle(work, b, todo)
 			errs[i], left[i] = err, rest
@@ -84,9 +83,9 @@ func (r *run) applyShares(work context.Context, b *batch, shares []share) (again
 	return again, errors.Join(errs...)
 }
 
-func (r *run) cantGoOn(err error) error {
+func (r *run) cantContinue(err error) error {
 	if err != nil {
-		err = fmt.Errorf("worker of group %q can't go on: %w", r.cfg.Group, err)
+		err = fmt.Errorf("worker of group %q can't continue: %w", r.cfg.Group, err)
 	}
 	return err
 }
@@ -97,7 +96,7 @@ type share struct {
 	index   []int // of each record in the batch
 }
 
-// where names the partition of the share's first record.
+// where returns the name of the partition of the share's first record.
 func (s share) where() string {
 	if len(s.records) == 0 {
 		return ""
@@ -108,14 +107,14 @@ func (s share) where() string {
 
 func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 
-// settle applies a share of the batch until all of it is settled, however long
-// the database is in trouble. It gives up when the work ends, and on records
-// whose partition was taken away before it could begin, or while it had to wait:
-// their new owner settles them. It returns what is to be split again.
+// settle applies a share of the batch until all of it is settled, however long the database
+// is in trouble. It gives up when work is canceled. It gives up records whose partition was
+// taken away before it began or while it waited to retry: the new owner settles them. It
+// returns the records that must be split again.
 func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
 	retry := r.backOff()
-	todo = r.stillOurs(b, todo)
-	most := len(todo.records) // that are given to the store at once
+	todo = r.stillOwned(b, todo)
+	most := len(todo.records) // passed to one call of the store
 	for len(todo.records) > 0 {
 		some := todo.records[:min(most, fitting(todo.records))]
 		result, err := r.attempt(work, some)
@@ -123,7 +122,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			return released, share{}, err
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			most = max(1, len(some)/2) // it may have been too much for the time
+			most = max(1, len(some)/2) // it may have been too much for ApplyTimeout
 		}
 		for i, outcome := range result.Outcomes {
 			b.outcomes[todo.index[i]] = outcome
@@ -139,7 +138,7 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 			continue
 		case errors.Is(err, versioning.ErrServerChanged):
 			r.startOver()
-			return released, share{}, nil // all is read again
+			return released, share{}, nil // the next run reads the records again
 		case errors.Is(err, versioning.ErrSplitAgain):
 			return released, todo, nil
 		case versioning.CauseOf(err) == versioning.Fatal:
@@ -148,23 +147,23 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		r.vitals.failedToWrite(todo.where(), err)
 		wait := retry.NextBackOff()
 		if work.Err() == nil {
-			if err := r.tellTrouble(work, b, err, wait); err != nil {
+			if err := r.reportTrouble(work, b, err, wait); err != nil {
 				return released, share{}, err
 			}
 		}
 		if !sleep(work, wait) {
-			return released, share{}, nil // abandoned: it will be delivered again
+			return released, share{}, nil // given up: Kafka delivers the records again
 		}
-		todo = r.stillOurs(b, todo)
+		todo = r.stillOwned(b, todo)
 	}
 	return released, share{}, nil
 }
 
-// maxApplyBytes bounds what is given to the store at once. The store's statements hold
-// it in several copies.
+// maxApplyBytes limits the bytes of records that one call of the store gets, because the
+// store's statements hold several copies of them.
 const maxApplyBytes = 16 << 20
 
-// fitting returns how many of the records are given to the store at once: one at least.
+// fitting returns how many of the records fit into one call of the store: at least one.
 func fitting(records []*versioning.Record) int {
 	size := 0
 	for i, r := range records {
@@ -180,19 +179,19 @@ func fitting(records []*versioning.Record) int {
 }
 
 func (r *run) split(work context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
-	work, cancel := r.bounded(work)
+	work, cancel := r.withTimeout(work)
 	defer cancel()
 	return r.cfg.Store.Split(work, records, n)
 }
 
 func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
-	work, cancel := r.bounded(work)
+	work, cancel := r.withTimeout(work)
 	defer cancel()
 	return r.cfg.Store.Apply(work, r.base.server(), records)
 }
 
-// bounded returns a context for one call of the store.
-func (r *run) bounded(work context.Context) (context.Context, context.CancelFunc) {
+// withTimeout returns a context for one call of the store, limited by Config.ApplyTimeout.
+func (r *run) withTimeout(work context.Context) (context.Context, context.CancelFunc) {
 	if r.cfg.ApplyTimeout <= 0 {
 		return context.WithCancel(work)
 	}
@@ -202,27 +201,27 @@ func (r *run) bounded(work context.Context) (context.Context, context.CancelFunc
 func checkResult(result versioning.Result, err error, records int) error {
 	settled := len(result.Outcomes)
 	if settled > records || settled == 0 && err == nil {
-		return fmt.Errorf("%w: %d verdicts on %d records", errStore, settled, records)
+		return fmt.Errorf("%w: Apply returned %d outcomes for %d records", errStore, settled, records)
 	}
 	for _, outcome := range result.Outcomes {
 		if outcome.Verdict == versioning.Undecided {
-			return fmt.Errorf("%w: a verdict that decides nothing", errStore)
+			return fmt.Errorf("%w: Apply returned the verdict Undecided", errStore)
 		}
 	}
 	return nil
 }
 
-// tellTrouble tells the log and the hooks of a time of trouble, and lets rebalances
-// pass. It returns an error if a hook panicked.
-func (r *run) tellTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
+// reportTrouble logs trouble, calls the hooks, and lets rebalances proceed. It returns an
+// error if a hook panicked.
+func (r *run) reportTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
 	b.hold.end()
 	r.log.trouble(trouble, wait, r.vitals.health())
 	return hooks(r.cfg.Hooks).trouble(work, trouble, wait)
 }
 
-// stillOurs returns what is left to do of a share without the records whose
-// partitions were taken away since they were polled.
-func (r *run) stillOurs(b *batch, todo share) share {
+// stillOwned returns the share without the records whose partitions were taken away since
+// they were polled.
+func (r *run) stillOwned(b *batch, todo share) share {
 	gone := make(map[partition]bool)
 	for _, s := range b.spans {
 		if r.partitions.tenureOf(s.partition) != s.tenure {
@@ -232,12 +231,12 @@ func (r *run) stillOurs(b *batch, todo share) share {
 	if len(gone) == 0 {
 		return todo
 	}
-	var ours share
+	var owned share
 	for i, rec := range todo.records {
 		if !gone[partition{rec.Origin.Topic, rec.Origin.Partition}] {
-			ours.records = append(ours.records, rec)
-			ours.index = append(ours.index, todo.index[i])
+			owned.records = append(owned.records, rec)
+			owned.index = append(owned.index, todo.index[i])
 		}
 	}
-	return ours
+	return owned
 }

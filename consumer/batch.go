@@ -8,17 +8,17 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A batch is what one poll returned, on its way to the database. It belongs to
-// the goroutine of Run until that hands it over. In apply each record's outcome
-// belongs to the goroutine that settles the record.
+// A batch holds the records that one poll returned, until they are settled. It belongs to
+// the goroutine of Run until that hands it over. During apply, each record's outcome belongs
+// to the goroutine that settles the record.
 type batch struct {
-	kafka    []*kgo.Record        // by span, and there in the order of offsets
-	records  []*versioning.Record // likewise
-	outcomes []versioning.Outcome // likewise; Undecided where there is no verdict yet
+	kafka    []*kgo.Record        // ordered by span, and by offset in each span
+	records  []*versioning.Record // in the same order
+	outcomes []versioning.Outcome // in the same order; Undecided if there is no verdict yet
 	spans    []span
 	released []versioning.Settled
-	ahead    int64 // how many records the partitions of the batch are known to have after it
-	hold     *hold // from when it is applied
+	ahead    int64 // how many offsets the batch's partitions are known to have after it
+	hold     *hold // set when the batch is applied
 	took     struct{ decode, apply time.Duration }
 }
 
@@ -30,7 +30,7 @@ type span struct {
 	first, end int
 }
 
-// settled returns where the first record of a span is that has no verdict, or its end.
+// settled returns the index of the span's first record without a verdict, or the span's end.
 func (b *batch) settled(s span) int {
 	i := s.first
 	for i < s.end && b.outcomes[i].Verdict != versioning.Undecided {
@@ -39,9 +39,8 @@ func (b *batch) settled(s span) int {
 	return i
 }
 
-// gather takes the records out of what was fetched. A topic may come twice, from
-// two brokers, and with two UUIDs if it was just made anew: so the fetches are
-// not merged by topic.
+// gather makes a batch of the fetched records. It does not merge the fetches by topic: a
+// topic may appear twice, from two brokers, and with two UUIDs if it was just re-created.
 func (r *run) gather(fetches kgo.Fetches) *batch {
 	b := &batch{kafka: make([]*kgo.Record, 0, fetches.NumRecords())}
 	for _, fetch := range fetches {
@@ -72,8 +71,8 @@ func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPa
 	})
 }
 
-// decode turns the batch's messages into records that the store can apply. What
-// can't be decoded becomes a record with an Err.
+// decode turns the batch's Kafka records into records that the store can apply. A Kafka
+// record that can't be decoded becomes a record with an Err.
 func (r *run) decode(b *batch) {
 	defer stopwatch(&b.took.decode)()
 	records := make([]versioning.Record, len(b.kafka))
@@ -95,13 +94,13 @@ func (r *run) decodeRecord(rec *versioning.Record, k *kgo.Record, topicID [16]by
 	rec.Origin = versioning.Origin{Topic: k.Topic, TopicID: topicID, Partition: k.Partition, Offset: k.Offset}
 	rec.Key, rec.Value, rec.Timestamp = k.Key, k.Value, k.Timestamp
 	if k.Attrs.IsControl() {
-		return // a transaction's marker: it asks for nothing
+		return // a transaction's marker asks for no change
 	}
 	rec.Decode(r.cfg.Decode)
 	r.cfg.Store.Prepare(rec)
 }
 
-// headers returns the headers of all records, one after the other.
+// headers returns the headers of all records, concatenated. It allocates once.
 func headers(records []*kgo.Record) []versioning.Header {
 	n := 0
 	for _, k := range records {

@@ -8,16 +8,15 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A PanicError says that one of the caller's functions panicked. Its Callback is one
-// of "Decode", "Hooks[0].BatchEnd" and the like, "Logger" and "DeadLetterTopic".
+// A PanicError reports that one of the application's functions panicked. Its Callback is
+// "Decode", "Logger", "DeadLetterTopic", or a hook's method such as "Hooks[0].BatchEnd".
 //
-// A panic in Decode is the error of the record, which becomes a dead letter with the
-// panic as its detail; it is not logged. A panic in a Hook or the Logger ends Run, which
-// returns it, because nobody can see any more what the worker does. A panic in
-// DeadLetterTopic fails the copy, which is tried again.
+// If Decode panics, the record becomes a dead letter with the panic as its detail; the panic
+// is not logged. If a Hook or the Logger panics, Run returns the error, because nobody could
+// see what the worker does. If DeadLetterTopic panics, the copy fails and is retried.
 type PanicError = versioning.PanicError
 
-// protect calls a callback. It returns a panic of it as a PanicError.
+// protect calls a callback. If it panics, protect returns a PanicError.
 func protect(callback string, call func()) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -28,12 +27,12 @@ func protect(callback string, call func()) (err error) {
 	return nil
 }
 
-// careful is a handler of logs whose panics end the run: they would end the process
-// where the log is written by a goroutine of the Kafka client.
+// careful is a slog.Handler that ends the run if the handler in it panics. Some lines are
+// logged from goroutines of the Kafka client, where a panic would end the process.
 type careful struct {
 	slog.Handler
 
-	broken func(error) // may be called by several goroutines, and many times
+	broken func(error) // called by several goroutines, and once per panic
 }
 
 // Enabled implements [slog.Handler].

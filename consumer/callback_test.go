@@ -38,8 +38,8 @@ func (h badHook) Trouble(context.Context, error, time.Duration) {
 	}
 }
 
-// A badHandler panics on lines with a text, and where it is given attributes if that is
-// "attrs".
+// A badHandler panics on lines that contain a text. If the text is "attrs", it panics in
+// WithAttrs.
 type badHandler struct{ at string }
 
 func (h badHandler) Enabled(context.Context, slog.Level) bool {
@@ -65,9 +65,9 @@ func (h badHandler) WithAttrs([]slog.Attr) slog.Handler {
 
 func (h badHandler) WithGroup(string) slog.Handler { return h }
 
-// TestPanics checks that a panic in a callback ends Run with an error that names it,
-// wherever it happens and with lag or without, that no offset is committed past what is
-// settled, and that the next worker goes on from there.
+// TestPanics checks that a panic in any callback, with lag or without, ends Run with an error
+// that names the callback. No offset is committed past what is settled, and the next worker
+// continues from there.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -158,8 +158,8 @@ func (c *copying) CopyDeadLetters(ctx context.Context, _ map[string][]int32, _ i
 	return len(ids), err
 }
 
-// TestDeadLetterTopicPanics checks that the copies of other topics are made, that the
-// log says what failed, and that the worker goes on.
+// TestDeadLetterTopicPanics checks that dead letters of other topics are copied, that the log
+// says what failed, and that the worker continues.
 func TestDeadLetterTopicPanics(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -190,7 +190,7 @@ func TestDeadLetterTopicPanics(t *testing.T) {
 	})
 }
 
-// TestPanicInDecode checks that a panic in Decode is about its record alone.
+// TestPanicInDecode checks that a panic in Decode affects only its record.
 func TestPanicInDecode(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -9,21 +9,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fetchMaxBytes is what one fetch brings, as it is sent: as a rule, compressed. It
-// is several batches of common records, so that the next ones are there in time.
+// fetchMaxBytes limits the size of one fetch, as it is sent: usually compressed. It holds
+// several batches of typical records, so the next batch has arrived when it is needed.
 const fetchMaxBytes = 4 << 20
 
-// clientOptions returns the options of the Kafka client: our defaults, the
-// user's options, and then those that the worker's promises rest on. The last
-// one of a kind wins.
+// clientOptions returns the options of the Kafka client: the worker's defaults, then the
+// application's options, then those that the worker's promises need. The last option of
+// each kind wins.
 func (c Config) clientOptions() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		// The Java client's: a partition that is taken over waits for the fetch
-		// that is under way, and a broker holds that for so long.
+		// The Java client's default. A newly assigned partition waits until the fetch in
+		// flight returns, and a broker may hold that for this long.
 		kgo.FetchMaxWait(500 * time.Millisecond),
-		// What has arrived waits in memory, unpacked, beside the batches in work: a
-		// fetch of each broker. The client's 50 MiB would be several hundred there.
+		// One fetch of each broker waits in memory, decompressed, in addition to the
+		// batches that are processed. kgo's default of 50 MiB would take several
+		// hundred MiB there.
 		kgo.FetchMaxBytes(fetchMaxBytes),
 		kgo.MaxDecompressBatchBytes(maxUnpackedBatch),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -32,7 +33,7 @@ func (c Config) clientOptions() []kgo.Opt {
 	}
 	opts = append(opts, c.Client...)
 	if c.Protocol == Consumer {
-		// Any other balancer would quietly mean the classic protocol.
+		// With any other balancer, the client would silently use the classic protocol.
 		opts = append(opts, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
 	}
 	if c.DeadLetterTopic != nil {
@@ -43,14 +44,14 @@ func (c Config) clientOptions() []kgo.Opt {
 		kgo.ConsumeTopics(c.Topics...),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
-		// Markers of transactions take up offsets: a worker that never saw them
-		// would seem to lag behind the end of the log for ever.
+		// Markers of transactions have offsets too. A worker that never saw them would
+		// seem to lag behind the end of the log forever.
 		kgo.KeepControlRecords(),
 	)
 }
 
-// validateClient asks the Kafka client about its options. Most of those that
-// would break the worker are found by what they do not go together with.
+// validateClient returns the errors of Config.Client. It finds most options that would break
+// the worker by adding an option that conflicts with them.
 func (c Config) validateClient() (problems []error) {
 	opts := c.clientOptions()
 	if err := kgo.ValidateOpts(opts...); err != nil {
@@ -60,24 +61,24 @@ func (c Config) validateClient() (problems []error) {
 		return kgo.ValidateOpts(append(slices.Clip(opts), probe...)...) == nil
 	}
 	if !with(kgo.ConsumeTopics("(")) {
-		problems = append(problems, errors.New("ConsumeRegex would make Topics regular expressions; list the topics"))
+		problems = append(problems, errors.New("ConsumeRegex makes Topics regular expressions; remove it and list the topics"))
 	}
 	if !with(kgo.AllowIdempotentProduceCancellation()) {
-		problems = append(problems, errors.New("TransactionalID is for producers; the worker's commits are no part of a Kafka transaction"))
+		problems = append(problems, errors.New("TransactionalID is for producers; remove it, because the worker does not commit in Kafka transactions"))
 	}
 	if adjustsOffsets(opts) {
-		problems = append(problems, errors.New("AdjustFetchOffsetsFn is the worker's, to begin at the database's marks; "+
-			"to leave records out, stop the workers and move the group with Kafka's tools"))
+		problems = append(problems, errors.New("AdjustFetchOffsetsFn is set, but the worker needs it to begin at its marks; "+
+			"remove it, and to skip records, stop the workers and move the group with Kafka's tools"))
 	}
 	if isStatic, isServerSide := groupOptions(opts); isStatic && isServerSide {
-		problems = append(problems, errors.New("InstanceID does not go together with consumer.Consumer (KIP-848): "+
-			"a worker that is restarted would wait for its session to time out; drop InstanceID, or use consumer.Classic without ServerSideBalancer"))
+		problems = append(problems, errors.New("InstanceID does not work with consumer.Consumer (KIP-848), "+
+			"because a restarted worker would wait until its session times out; remove InstanceID, or use consumer.Classic without ServerSideBalancer"))
 	}
 	return problems
 }
 
-// groupOptions tells whether options, which are valid, give the member of a group
-// an instance ID, and whether they have the broker assign its partitions.
+// groupOptions reports whether options set an instance ID, and whether they let the broker
+// assign the partitions. The options must be valid.
 func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
 	askClient(opts, func(client *kgo.Client) {
 		isStatic = client.OptValue(kgo.InstanceID) != ""
@@ -86,7 +87,8 @@ func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
 	return isStatic, isServerSide
 }
 
-// adjustsOffsets tells whether options, which are valid, say where partitions begin.
+// adjustsOffsets reports whether options choose where partitions begin. The options must be
+// valid.
 func adjustsOffsets(opts []kgo.Opt) (adjusts bool) {
 	askClient(opts, func(client *kgo.Client) {
 		adjust, ok := client.OptValue(kgo.AdjustFetchOffsetsFn).(func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error))
@@ -95,9 +97,10 @@ func adjustsOffsets(opts []kgo.Opt) (adjusts bool) {
 	return adjusts
 }
 
-// askClient asks a client with some options what they are; only a client knows.
-// Its first hook gets it before it has a goroutine, and ends its making: the
-// user's hooks do not hear of it, and it connects to nothing.
+// askClient passes a client with the given options to ask, because only a client can read its
+// options. A hook, which comes first, gets the client before it starts a goroutine, and then
+// panics to stop its construction. So the client calls no hooks of the application and
+// opens no connections.
 func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
 	var hook clientHook
 	hook = func(client *kgo.Client) {
@@ -110,12 +113,12 @@ func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
 		}
 	}()
 	first := kgo.WithHooks(&hook)
-	// A context of the user's would remember the client.
+	// A context of the application would keep a reference to the client.
 	last := kgo.WithContext(context.Background())
 	_, _ = kgo.NewClient(slices.Concat([]kgo.Opt{first}, opts, []kgo.Opt{last})...)
 }
 
-// decompressorOf returns what a client with some options unpacks batches with.
+// decompressorOf returns the decompressor of a client with the given options.
 func decompressorOf(opts []kgo.Opt) (d kgo.Decompressor) {
 	askClient(opts, func(client *kgo.Client) {
 		d, _ = client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
@@ -123,8 +126,8 @@ func decompressorOf(opts []kgo.Opt) (d kgo.Decompressor) {
 	return d
 }
 
-// A clientHook is called with a client that is being made.
+// A clientHook is called with a client that is being created.
 type clientHook func(*kgo.Client)
 
-// OnNewClient is what the Kafka client calls.
+// OnNewClient implements [kgo.HookNewClient].
 func (h clientHook) OnNewClient(client *kgo.Client) { h(client) }

@@ -8,35 +8,36 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// pauseFactor is how many times as long as the time between two sweeps a step of the
-// clock may be to count: the sweeps of several workers, and batches, come in between.
+// pauseFactor times Config.SweepEvery is the longest step of the clock that counts toward
+// the age of parked records. The factor leaves time for the sweeps of several workers and
+// for batches between two steps.
 const pauseFactor = 3
 
-// A clock knows until when the worker's partitions are read, for the age of parked
-// records. After a sweep, which tells the database's time, it asks for the ends of the
-// partitions. Once one is settled up to there, all is read that it held at that time.
-// It belongs to the goroutine of the maintainer.
+// A clock finds out until when the worker's partitions are read, for the age of parked
+// records. A sweep returns the database's time; after it, the clock asks for the ends of
+// the partitions. Once a partition is settled up to its end, everything that it held at
+// that time is read. A clock belongs to the goroutine that sweeps.
 type clock struct {
 	run  *run
 	seen map[partition]sight
 }
 
-// A sight is what was seen of a partition after a sweep.
+// A sight is the end of a partition, as the clock saw it after a sweep.
 type sight struct {
 	tenure  tenure
 	topicID [16]byte
-	at      time.Time // of the database, before the end was asked for
+	at      time.Time // the database's time before the clock asked for the end; zero: it has to ask
 	end     int64
-	until   time.Time // of an earlier sight that was reached; zero if none was
+	until   time.Time // the time of the last sight that was reached; zero if none was
 }
 
-// reading returns how far the worker's partitions are read. Partitions of which the
-// topic is not known yet are left out.
+// reading returns how far the worker's partitions are read. It leaves out partitions whose
+// topic ID is not known yet.
 func (c *clock) reading() versioning.Reading {
 	read := versioning.Reading{Pause: pauseFactor * c.run.cfg.SweepEvery}
 	for at, s := range c.seen {
 		if c.run.partitions.tenureOf(at) != s.tenure {
-			continue // someone else tells of it
+			continue // the partition's new owner reports it
 		}
 		if !s.at.IsZero() && c.run.partitions.isSettled(at, s.end) {
 			s.until, s.at = s.at, time.Time{}
@@ -49,8 +50,8 @@ func (c *clock) reading() versioning.Reading {
 	return read
 }
 
-// meet gets to know partitions that are new to the worker.
-func (c *clock) meet(ctx context.Context) error {
+// update adds partitions that are new to the worker and removes those that it no longer owns.
+func (c *clock) update(ctx context.Context) error {
 	owned := c.run.partitions.tenures()
 	maps.DeleteFunc(c.seen, func(at partition, s sight) bool { return owned[at] != s.tenure })
 	if len(c.seen) == len(owned) {
@@ -69,8 +70,8 @@ func (c *clock) meet(ctx context.Context) error {
 	return nil
 }
 
-// look asks for the ends of those partitions that have reached the last one, after a
-// sweep at some time of the database.
+// look asks for the ends of the partitions after a sweep. at is the database's time of the
+// sweep. A partition gets a new end only if it has reached its last one.
 func (c *clock) look(ctx context.Context, at time.Time) error {
 	found, err := c.run.askEnds(ctx)
 	if err != nil {

@@ -15,23 +15,23 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A sweeper is a store that checks what workers tell of how far they have read: that
-// what a partition held by then is settled.
+// A sweeper is a store that checks the workers' readings: if a worker says that it has read a
+// partition up to some time, all records produced before that time must be settled.
 type sweeper struct {
 	*fake
 
 	t        *testing.T
 	mu       sync.Mutex
 	produced map[int32][]time.Time // by partition and offset
-	until    map[int32]time.Time   // what was told last
-	told     map[int32]bool        // whether the partition was in the last sweep
+	until    map[int32]time.Time   // as last reported
+	reported map[int32]bool        // whether the partition was in the last sweep
 }
 
 func newSweeper(t *testing.T) *sweeper {
 	t.Helper()
 	return &sweeper{
 		fake: newFake(), t: t,
-		produced: make(map[int32][]time.Time), until: make(map[int32]time.Time), told: make(map[int32]bool),
+		produced: make(map[int32][]time.Time), until: make(map[int32]time.Time), reported: make(map[int32]bool),
 	}
 }
 
@@ -41,11 +41,11 @@ func (s *sweeper) Sweep(_ context.Context, read versioning.Reading) (versioning.
 	if read.Pause <= 0 {
 		s.t.Errorf("Pause is %v", read.Pause)
 	}
-	clear(s.told)
+	clear(s.reported)
 	for _, p := range read.Partitions {
-		s.told[p.Partition] = true
+		s.reported[p.Partition] = true
 		if p.TopicID == [16]byte{} {
-			s.t.Errorf("partition %d is told of without its topic", p.Partition)
+			s.t.Errorf("partition %d is reported without its topic", p.Partition)
 		}
 		if p.Until.IsZero() {
 			continue
@@ -62,7 +62,7 @@ func (s *sweeper) Sweep(_ context.Context, read versioning.Reading) (versioning.
 	return versioning.Swept{At: time.Now()}, nil
 }
 
-// produce writes n records to a partition, and notes when.
+// produce writes n records to a partition and keeps their times.
 func (s *sweeper) produce(b *broker, partition int32, n int) {
 	b.produce("orders", partition, keys(n)...)
 	s.mu.Lock()
@@ -72,10 +72,10 @@ func (s *sweeper) produce(b *broker, partition int32, n int) {
 	}
 }
 
-func (s *sweeper) tellsOf(partition int32) (until time.Time, told bool) {
+func (s *sweeper) tellsOf(partition int32) (until time.Time, reported bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.until[partition], s.told[partition]
+	return s.until[partition], s.reported[partition]
 }
 
 func (s *sweeper) awaitUntil(partition int32, at time.Time) {
@@ -88,8 +88,8 @@ func (s *sweeper) awaitUntil(partition int32, at time.Time) {
 	})
 }
 
-// A worker tells how far it has read: idle partitions and empty ones too, those with a
-// backlog once that is settled. After a crash the next worker goes on with that.
+// A worker reports how far it has read: idle and empty partitions too, and partitions with a
+// backlog once that is settled. After a crash the next worker continues from there.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -116,8 +116,8 @@ func TestClock(t *testing.T) {
 		store.produce(b, 0, 30) // a backlog
 		stuck := time.Now()
 		pass(3 * time.Minute)
-		if until, told := store.tellsOf(0); until.After(stuck) || !told {
-			t.Errorf("with a backlog of %v the partition is read until %v (told of: %v)", stuck, until, told)
+		if until, reported := store.tellsOf(0); until.After(stuck) || !reported {
+			t.Errorf("with a backlog of %v the partition is read until %v (reported: %v)", stuck, until, reported)
 		}
 		if until, _ := store.tellsOf(1); until.Before(stuck) {
 			t.Errorf("the partition without a backlog is read until %v only", until)
@@ -131,8 +131,8 @@ func TestClock(t *testing.T) {
 		produced := time.Now()
 		second := start(t, cfg)
 		await(t, time.Minute, func() error {
-			if _, told := store.tellsOf(0); !told {
-				return errors.New("the second worker tells of nothing")
+			if _, reported := store.tellsOf(0); !reported {
+				return errors.New("the second worker reports nothing")
 			}
 			return nil
 		})
@@ -146,8 +146,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// A worker tells of its partitions as soon as it has them, not at its first tick: until
-// then nobody knows that they may hold what parked records wait for.
+// A worker reports its partitions as soon as it owns them, not at its first tick: until then
+// the store does not know that they may hold what parked records wait for.
 func TestClockBegins(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -158,8 +158,8 @@ func TestClockBegins(t *testing.T) {
 		cfg.SweepEvery = time.Hour
 		w := start(t, cfg)
 		await(t, 30*time.Second, func() error {
-			if _, told := store.tellsOf(0); !told {
-				return errors.New("the partition is not told of")
+			if _, reported := store.tellsOf(0); !reported {
+				return errors.New("the partition is not reported")
 			}
 			return nil
 		})
@@ -167,7 +167,7 @@ func TestClockBegins(t *testing.T) {
 	})
 }
 
-// A worker that always has something left to do tells how far it has read, too.
+// A worker that always has lag reports how far it has read, too.
 func TestClockUnderLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestClockUnderLoad(t *testing.T) {
 	})
 }
 
-// What an open transaction holds up is not read, although it can't be consumed.
+// Records that an open transaction hides do not count as read.
 func TestClockWithAnOpenTransaction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,34 +11,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// progress is how far partitions are settled: the offsets of the next record to
-// consume.
+// progress is how far partitions are settled.
 type progress map[partition]milestone
 
 type milestone struct {
+	// next is the offset of the next record to consume.
 	next    kgo.EpochOffset
 	topicID [16]byte
 	tenure  tenure
 }
 
-// commitTimeout bounds one attempt to mark and to commit: a rebalance waits for it.
+// commitTimeout limits one attempt to write marks and commit offsets, because a rebalance
+// waits for it.
 const commitTimeout = 5 * time.Second
 
-// commitPause is the least time from one commit to the next, but for those before
-// partitions are given up. Small batches come a thousand a second, and each commit is
-// a write of the broker's: made after every batch, they would take more of the machine
-// than the records.
+// commitPause is the shortest time between two commits, except those before partitions are
+// given up. There may be a thousand small batches a second, and the broker writes each
+// commit to a log: a commit after every batch would cost more than the records themselves.
 const commitPause = 100 * time.Millisecond
 
-// commit has the offsets committed that the batch has settled: for each partition
-// up to the first record without a verdict, never past it. The broker is told
-// behind the batches, and of several at once if they are faster than it is.
+// commit schedules a commit of the offsets that the batch has settled: for each partition up
+// to the first record without a verdict, never past it. The committer sends it in the
+// background, and covers several batches with one commit if they are faster than the broker.
 func (r *run) commit(b *batch) {
 	r.partitions.settle(b)
 	signal(r.due)
 }
 
-// settle notes what a batch has settled, and what of it is to be committed.
+// settle records what a batch has settled, and which offsets to commit.
 func (p *partitions) settle(b *batch) {
 	p.vitals.change(func() {
 		stuck := make(map[partition]bool)
@@ -55,7 +55,7 @@ func (p *partitions) settle(b *batch) {
 	})
 }
 
-// settled notes that a span is settled up to its record last.
+// settled records that a span is settled up to and including the record last.
 func (l *life) settled(s span, last *kgo.Record) {
 	next := last.Offset + 1
 	l.reach.settled(next)
@@ -64,7 +64,7 @@ func (l *life) settled(s span, last *kgo.Record) {
 	}
 }
 
-// A committer commits behind the batches. It has a goroutine of its own.
+// A committer commits offsets in a separate goroutine, behind the batches.
 type committer struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -77,14 +77,14 @@ func (r *run) startCommits() *committer {
 		for {
 			select {
 			case <-r.due:
-			case <-time.After(lookForServer):
-				r.lookAtServer(ctx)
+			case <-time.After(serverCheckEvery):
+				r.checkServer(ctx)
 				continue
 			case <-ctx.Done():
 				return
 			}
 			wait := commitPause
-			if !r.commitPending() { // try again, records or not
+			if !r.commitPending() { // retry, even if no more records arrive
 				wait = r.cfg.RetryMax
 				signal(r.due)
 			}
@@ -101,12 +101,13 @@ func (c *committer) stop() {
 	c.done.Wait()
 }
 
-// commitPending marks and commits all that is done and not known to be committed, but for
-// partitions that were taken away: their new owner may be further on. While the worker
-// is another member than the one to which its partitions were assigned, any may be. No
-// partition can be taken away while it runs. What fails stays pending: the next
-// commit covers it, and until then a redelivery changes nothing. It reports
-// whether nothing is pending of what it found.
+// commitPending writes marks and commits offsets for everything that is settled and not known
+// to be committed. It skips partitions that were taken away, because their new owner may have
+// committed more. It commits nothing if the worker has joined the group as another member
+// since the assignment, because then any partition may have a new owner. No partition can be
+// taken away while it runs. Offsets that could not be committed stay pending, and the next
+// commit covers them; if their records are delivered again until then, they are duplicates.
+// It returns false if it found offsets that it could not commit.
 func (r *run) commitPending() (ok bool) {
 	r.gates.whileOwned(func() {
 		due := r.partitions.pending()
@@ -117,16 +118,15 @@ func (r *run) commitPending() (ok bool) {
 	return ok
 }
 
-// lookAtServer finds out whether the database server is still the one that has settled
-// the records.
-func (r *run) lookAtServer(ctx context.Context) {
+// checkServer checks whether the database is still on the server that has settled the
+// records. If not, the run starts over.
+func (r *run) checkServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	r.mark(ctx, nil)
 }
 
-// pending returns what is settled and not known to be committed, of the worker's
-// partitions.
+// pending returns, for the worker's partitions, what is settled and not known to be committed.
 func (p *partitions) pending() progress {
 	p.vitals.mu.Lock()
 	defer p.vitals.mu.Unlock()
@@ -139,16 +139,16 @@ func (p *partitions) pending() progress {
 	return pending
 }
 
-// An answer is what came of an attempt to commit.
+// An answer is the result of an attempt to commit.
 type answer struct {
 	request  *kmsg.OffsetCommitRequest
 	response *kmsg.OffsetCommitResponse
 	err      error
 }
 
-// attemptCommit commits what is due. The client can't be kept from waiting
-// for a broker that does not answer, so the attempt is left behind then: the
-// client makes the next one after it.
+// attemptCommit commits what is due. If the broker does not answer, it returns when ctx ends
+// and leaves the attempt to the client, which can't be stopped from waiting: the client sends
+// the next commit after it.
 func (r *run) attemptCommit(ctx context.Context, due progress) answer {
 	ctx = kgo.PreCommitFnContext(ctx, r.beforeCommit)
 	answers := make(chan answer, 1)
@@ -164,8 +164,7 @@ func (r *run) attemptCommit(ctx context.Context, due progress) answer {
 	}
 }
 
-// take takes what the broker has committed out of what is due. It reports whether that
-// was all.
+// take removes from due what the broker has committed. It reports whether nothing is left.
 func (r *run) take(due progress, a answer) (all bool) {
 	if a.err != nil {
 		r.log.commit("", -1, a.err)
@@ -190,8 +189,8 @@ func (r *run) take(due progress, a answer) (all bool) {
 	return len(due) == 0
 }
 
-// committed notes that the broker has committed what was pending, unless more is
-// settled meanwhile.
+// committed records that the broker has committed m. If more was settled meanwhile, the
+// partition stays pending.
 func (p *partitions) committed(at partition, m milestone) {
 	p.look(at, func(l *life) {
 		if l.pending == m {

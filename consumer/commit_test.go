@@ -16,8 +16,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// However a store fails, no commit ever goes past a record that it has not
-// settled; and in the end all is settled and committed.
+// However a store fails, no commit ever goes past a record that it has not settled. In the
+// end everything is settled and committed.
 func TestCommitNeverPassesAnOpenRecord(t *testing.T) {
 	t.Parallel()
 	stores := map[string]func(store *fake) func(context.Context, []*versioning.Record) (int, error){
@@ -81,8 +81,8 @@ func TestCommitNeverPassesAnOpenRecord(t *testing.T) {
 	}
 }
 
-// A commit that fails does not end Run, and a later one makes up for it, even
-// if no more records arrive.
+// A failed commit does not end Run, and a later commit covers its offsets, even if no more
+// records arrive.
 func TestCommitFailures(t *testing.T) {
 	t.Parallel()
 	faults := map[string]struct {
@@ -149,8 +149,8 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	})
 }
 
-// Brokers before OffsetCommit 10 answer by topic name, newer ones by topic ID:
-// either way a commit that took is not made again.
+// Brokers before OffsetCommit 10 answer by topic name, newer ones by topic ID. With both, the
+// worker does not repeat a commit that succeeded.
 func TestCommitIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	for name, versions := range map[string]*kversion.Versions{"by name": kversion.V3_9_0(), "by ID": kversion.Stable()} {
@@ -175,9 +175,8 @@ func TestCommitIsNotRepeated(t *testing.T) {
 	}
 }
 
-// A commit may be under way when the group takes the partition away. What is
-// settled but not committed then is the next owner's to find out: this worker
-// commits no more for it.
+// A commit may be in flight when the group takes the partition away. The worker commits
+// nothing for the partition after that: the next owner finds what is settled already.
 func TestNoCommitAfterPartitionsAreLost(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -216,8 +215,8 @@ func TestNoCommitAfterPartitionsAreLost(t *testing.T) {
 	})
 }
 
-// While a commit is on its way, no partition is given up: the next owner would
-// start from before it, or be overtaken by it.
+// No partition is given up while a commit is in flight: the next owner would start before it,
+// or the commit could overwrite the next owner's.
 func TestPartitionsWaitForACommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -246,7 +245,7 @@ func TestPartitionsWaitForACommit(t *testing.T) {
 	})
 }
 
-// hangCommit keeps the next commit waiting at the broker until it is released.
+// hangCommit makes the broker hold the next commit until it is released.
 func (b *broker) hangCommit() (hung <-chan struct{}, release func()) {
 	began, end := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -261,8 +260,8 @@ func (b *broker) hangCommit() (hung <-chan struct{}, release func()) {
 	return began, func() { close(end) }
 }
 
-// Small batches that come one after the other share a commit: a broker gets some ten
-// a second, and the last one within a tenth of a second.
+// Successive small batches share a commit: a broker gets about ten a second, and the last one
+// within a tenth of a second.
 func TestCommitsArePaced(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -38,7 +38,7 @@ func TestConfig(t *testing.T) {
 		"half a store": {func(c *consumer.Config) {
 			c.Store = struct{ consumer.Store }{newFake()} // what it embeds is an interface, which hides the rest
 			c.DeadLetterTopic = consumer.DeadLetterSuffix
-		}, []string{"is no Sweeper", "is no DeadLetterCopier"}},
+		}, []string{"does not implement Sweeper", "does not implement DeadLetterCopier"}},
 		"half a store, swept": {func(c *consumer.Config) { c.Store, c.SweepEvery = struct{ consumer.Store }{newFake()}, -1 }, nil},
 		"hook":                {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
 		"bad client":          {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},
@@ -104,7 +104,7 @@ func client(opts ...kgo.Opt) func(*consumer.Config) {
 	return func(c *consumer.Config) { c.Client = append(c.Client, opts...) }
 }
 
-// New makes no client: the user's hooks hear of none, and nothing is dialed.
+// New creates no client: it calls no hooks of the client and opens no connections.
 func TestNewTouchesNothing(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []consumer.Protocol{consumer.Classic, consumer.Consumer} {
@@ -120,7 +120,7 @@ func TestNewTouchesNothing(t *testing.T) {
 	}
 }
 
-// noClient is a hook of clients that there must not be.
+// noClient is a client hook that fails the test when a client is created.
 type noClient struct{ t *testing.T }
 
 func (h noClient) OnNewClient(*kgo.Client)    { h.t.Error("New makes a client") }

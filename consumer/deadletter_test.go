@@ -62,7 +62,8 @@ func (c *copier) counts() (copied map[int32]int, sweeps int) {
 	return maps.Clone(c.copied), c.sweeps
 }
 
-// What another worker has left is copied as soon as its partition is assigned.
+// Dead letters that another worker has not copied are copied as soon as their partition is
+// assigned.
 func TestLettersLeftBehind(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -83,8 +84,8 @@ func TestLettersLeftBehind(t *testing.T) {
 	})
 }
 
-// A dead-letter topic that is missing is shown, and keeps nothing else from being done.
-// Two workers share the copying as they share the partitions.
+// The health reports a missing dead-letter topic, and everything else continues. Two workers
+// share the copying as they share the partitions.
 func TestMissingDeadLetterTopic(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

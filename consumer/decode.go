@@ -12,37 +12,34 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A DecodeFunc returns the changes that a record asks for. All of them are made, or
-// none. No changes and no error means that the record is of no interest. An
-// error, and a panic too, rejects the record: it becomes a dead letter, with the
-// error's text, or the panic's value and stack, as its detail. A
-// [*versioning.Refusal] chooses the reason.
+// A DecodeFunc returns the changes that a record asks for. The store applies all of them or
+// none. If it returns no changes and no error, the record is Ignored. If it returns an error
+// or panics, the record is Rejected: it becomes a dead letter, with the error's text, or the
+// panic's value and stack, as its detail. A [*versioning.Refusal] chooses the reason.
 //
 // The record has its Origin, Key, Value, Headers and Timestamp. The function must not
 // keep or change it. A change without a message ID gets the one of the record's
 // headers: see [versioning.Record.Decode], and [MessageIDFrom] for another header.
 //
-// Give the same function to Config.Decode and to [postgres.Store.Redrive]: both
-// treat what it returns alike.
+// Pass the same function to Config.Decode and to [postgres.Store.Redrive]: both treat its
+// results the same.
 //
-// A worker calls it in one goroutine, that of [Worker.Run]: a [runtime.Goexit] in it
-// ends that goroutine, after the worker has left the group. Nothing of the current
-// batch is written or committed then.
+// A worker calls it only in the goroutine of [Worker.Run]. If it calls [runtime.Goexit], the
+// worker leaves the group and that goroutine ends. Nothing of the current batch is written
+// or committed then.
 type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 
-// JSON makes a DecodeFunc from a function of the record's value, decoded as
-// JSON into a T. A record without a value (a tombstone), a value that is not
-// one JSON document or that does not fit a T rejects the record; fields that T
-// does not have are ignored.
+// JSON returns a DecodeFunc that decodes the record's value as JSON into a T and calls
+// changes. A record is Rejected if it has no value (a tombstone), or if the value is not one
+// JSON document or does not fit a T. Fields that T does not have are ignored.
 //
-// Values are decoded as [json.Unmarshal] decodes them, with one exception. The
-// names of fields match in whatever case, the last of several fields of one name
-// wins, and types with an UnmarshalJSON method of their own, [json.Number] and
-// [json.RawMessage] mean what they mean there. It takes about half the time.
+// It decodes like [json.Unmarshal], with one exception, and takes about half the time: field
+// names match in any case, the last of several fields with one name wins, and
+// types with an UnmarshalJSON method, [json.Number] and [json.RawMessage] mean the same.
 //
-// The exception is text that json.Unmarshal alters: it replaces bytes that are not
-// UTF-8, and escapes of half a surrogate pair such as "\ud800", by U+FFFD, which
-// makes one key of two. Such text rejects the record, wherever in it the text is.
+// The exception is text that json.Unmarshal alters: it replaces bytes that are not UTF-8, and
+// escapes of half a surrogate pair such as "\ud800", with U+FFFD, so that two keys could
+// become one. A record with such text anywhere in its value is Rejected.
 func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error)) DecodeFunc {
 	return func(r *versioning.Record) ([]versioning.Change, error) {
 		var message T
@@ -53,9 +50,9 @@ func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error
 	}
 }
 
-// MessageIDFrom returns a DecodeFunc that gives the changes of decode which have no
-// message ID the value of a header. Where a record has no such header, or an empty one,
-// its origin is the ID. An empty name means that no header carries an ID.
+// MessageIDFrom returns a DecodeFunc that calls decode, and sets the message ID of each
+// change that has none to the value of a header. If the record has no such header or it is
+// empty, the ID is the record's origin. An empty header name means always the origin.
 func MessageIDFrom(header string, decode DecodeFunc) DecodeFunc {
 	return func(r *versioning.Record) ([]versioning.Change, error) {
 		changes, err := decode(r)
@@ -87,13 +84,13 @@ func unmarshal(r *versioning.Record, into any) error {
 	return nil
 }
 
-// likeStandard makes the decoder, which is the one that encoding/json is built on
-// from Go 1.27 on, decode as encoding/json does, but for text that this alters. It
-// has a Number of its own, and before Go 1.27 takes that of encoding/json for any
-// other string.
+// likeStandard makes the decoder behave like encoding/json, except for text that
+// encoding/json alters. The decoder is the one that encoding/json is built on since Go 1.27.
+// It has its own Number type, and before Go 1.27 it decodes encoding/json's like any other
+// string.
 var likeStandard = jsonv2.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
-	jsontext.AllowInvalidUTF8(false), // the last one wins; it means escapes too
+	jsontext.AllowInvalidUTF8(false), // the last option wins; this one covers escapes too
 	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, n *json.Number) error {
 		return (*jsonv1.Number)(n).UnmarshalJSONFrom(d)
 	})),

@@ -142,8 +142,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// Text is never altered on its way into the row, wherever it stands in a record:
-// a record with text that is no UTF-8, or no character, is rejected.
+// Text is never altered on its way into the row: a record that contains text that is not UTF-8
+// or not a character, anywhere, is Rejected.
 func TestJSONTakesTextAsItIs(t *testing.T) {
 	t.Parallel()
 	type value struct {
@@ -219,8 +219,8 @@ func FuzzDecodeMessage(f *testing.F) {
 	})
 }
 
-// compact brings JSON in columns into one spelling: encoding a Message leaves out
-// white space and escapes what HTML would mind.
+// compact normalizes JSON in columns, because encoding a Message removes white space and
+// escapes characters that are special in HTML.
 func compact(changes []versioning.Change) []versioning.Change {
 	for _, c := range changes {
 		for name, value := range c.Set {
@@ -239,7 +239,7 @@ func compact(changes []versioning.Change) []versioning.Change {
 	return changes
 }
 
-// What Decode does to one record is that record's verdict, and no other's.
+// An error or a panic of Decode affects only the verdict of its record.
 func TestDecodeFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -299,8 +299,8 @@ func TestDecodeFailures(t *testing.T) {
 	})
 }
 
-// What decodes records decodes as encoding/json does, but for text that
-// encoding/json would alter: it refuses that.
+// Records are decoded like encoding/json does, except text that encoding/json would alter,
+// which is refused.
 func FuzzJSONLikeStandard(f *testing.F) {
 	type inner struct {
 		A int
@@ -355,12 +355,12 @@ func FuzzJSONLikeStandard(f *testing.F) {
 	})
 }
 
-// A surrogateEscape is a backslash of its own, which is skipped, or the escape of
-// a pair of surrogates, or that of a lone one.
+// A surrogateEscape matches an escaped backslash, which is skipped, the escape of a pair of
+// surrogates, or that of a lone one.
 var surrogateEscape = regexp.MustCompile(`\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
 
-// altersText tells whether a JSON document has text that encoding/json replaces by
-// U+FFFD: bytes that are no UTF-8, or the escape of a lone surrogate.
+// altersText reports whether a JSON document has text that encoding/json replaces with U+FFFD:
+// bytes that are not UTF-8, or the escape of a lone surrogate.
 func altersText(document []byte) bool {
 	const lone = len(`\ud800`)
 	return !utf8.Valid(document) || slices.ContainsFunc(surrogateEscape.FindAll(document, -1), func(escape []byte) bool {

@@ -1,6 +1,5 @@
-// Package consumer is the Kafka side of Pawl: a worker that reads topics as a
-// member of a consumer group and brings each record to its verdict in a store of
-// entities.
+// Package consumer is the Kafka side of Pawl. Its worker reads topics as a member of
+// a consumer group and gives each record its verdict in a store of entities.
 //
 //	worker, err := consumer.New(consumer.Config{
 //		Client: []kgo.Opt{kgo.SeedBrokers("localhost:9092")},
@@ -12,7 +11,7 @@
 //	...
 //	err = worker.Run(ctx) // nil after a clean stop
 //
-// # The way of a record
+// # How a record is processed
 //
 // A batch goes through these steps:
 //
@@ -20,76 +19,77 @@
 //
 // Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each record
 // asks for. The store folds the changes over the rows and writes the result in one
-// transaction; for a large batch several do so at the same time, split by entity, so
-// that the records of one entity stay in order. Commit tells the broker, behind the
-// batches and ten times a second at most, how far each partition is settled: up to
-// the first record without a verdict, and never past it. Every record ends in one of
-// the verdicts of package versioning, and none is skipped.
+// transaction. It splits a large batch by entity over several concurrent transactions,
+// which keeps the records of one entity in order. Commit tells the broker how far each
+// partition is settled: up to the first record without a verdict, and never past it.
+// It runs behind the batches, at most ten times a second. Every record gets one of the
+// verdicts of package versioning, and none is skipped.
 //
-// Batches are applied one after the other. With lag, a batch is handed over after
-// decode, and the next one is polled and decoded while it is applied. Without, the
-// next poll waits, and so takes what has arrived until then: batches are as large as
-// they have to be, and nothing waits for one to fill.
+// Batches are applied one after another. With lag, the worker polls and decodes the
+// next batch while it applies the current one. Without lag, it polls after it has
+// applied the batch, and takes everything that has arrived until then. So batches are
+// as large as they have to be, and nothing waits for one to fill.
 //
-// # What happens when
+// # Failures and restarts
 //
-// A crash, at any point: what was not committed to Kafka is delivered again. What
-// of it was already in the database is found to be a duplicate, by the store.
+// The worker crashes, at any point: Kafka delivers the records again whose offsets
+// were not committed. The store finds that those it has already written are duplicates.
 //
-// The database is in trouble: the worker waits and tries again, for as long as it
-// takes. It commits nothing and dead-letters nothing meanwhile, and stays a
-// member of its group. What no attempt can mend, such as a missing right on the
-// framework's tables, ends Run with the error.
+// The database is in trouble: the worker waits and retries for as long as it takes.
+// Meanwhile it commits nothing, dead-letters nothing, and stays a member of its group.
+// Run returns errors that retrying cannot fix, such as a missing privilege on the
+// framework's tables.
 //
-// A rebalance that takes partitions away: it waits for the batch in hand, for
-// Config.RebalanceHold at most, and not at all while the database is in trouble, and
-// for its commit. Partitions that are taken away
-// while their records wait belong to someone else from then on: the worker drops
-// the records and commits nothing for them. What it may have written already, the
-// next owner finds to be a duplicate.
+// A rebalance takes partitions away: it waits until the current batch is applied and
+// its offsets are committed, at most for Config.RebalanceHold, and not at all while the
+// database is in trouble. If partitions are taken away while their records wait, the
+// worker drops the records and commits nothing for them, because the partitions belong
+// to another worker from then on. If this worker has already written some of the
+// records, the new owner finds that they are duplicates.
 //
-// A zombie: a worker that the group has given up on without its knowing, because
-// its machine was asleep or cut off. Whatever it still writes is guarded by the
-// version of each row and by the record's fate, like everyone's writes: it takes,
-// once, or it changes nothing. The broker refuses its commits; where the group takes
-// the worker in again as another member, it keeps them back itself.
+// The worker becomes a zombie: the group has given it up and it does not know yet,
+// because its machine was asleep or cut off. The version of each row and the fate of
+// each record guard its writes, like those of every worker: a write takes effect once
+// or changes nothing. The broker refuses its commits. If the group takes the worker in
+// again as another member, the worker itself holds them back.
 //
 // A commit fails: the offsets stay pending, and the next commit covers them. The
-// worker comes back to it even if no more records arrive.
+// worker retries even if no more records arrive.
 //
-// The database loses what it has committed, by a failover to a standby that has not
-// got it, or because a backup is restored: before offsets are committed, the worker
-// notes in the database how far it has come. A partition whose committed offset is
-// beyond its mark begins at the mark, and the log says so. Nothing is applied on another
-// server than the one that the marks were read from: a worker that runs while the server
-// is restarted or replaced finds that out with its next batch, or after ten seconds,
-// leaves the group and joins it again. What is read twice is a duplicate. A partition
-// whose mark is lost too begins at its start. An offset that no worker has committed is
-// trusted, and the log says that too. So to move a group on purpose, also forward, stop
-// its workers, move it with Kafka's tools, and start them.
+// The database loses committed transactions, because it fails over to a standby that
+// does not have them or because a backup is restored: before the worker commits
+// offsets, it stores marks in the database that say how far it has come. If a
+// partition's committed offset is beyond its mark, the worker begins at the mark and
+// logs that. It applies nothing on a server other than the one it read the marks from:
+// if the server is restarted or replaced while the worker runs, the worker notices with
+// its next batch, or after ten seconds, leaves the group and joins it again. Records
+// that it reads twice are duplicates. If the mark is lost too, it begins at the start
+// of the partition. The worker trusts an offset that no worker has committed, and logs
+// that too. So to move a group on purpose, also forward, stop its workers, move it with
+// Kafka's tools, and start them.
 //
-// A topic is deleted and made again: the worker reads the new one from its start.
-// Its records are new, although their offsets are not: the topic's UUID is part
-// of their identity (versioning.Origin).
+// A topic is re-created: the worker reads the new topic from its start. Its records are
+// new although their offsets are not, because the topic's UUID is part of their
+// identity (versioning.Origin).
 //
-// Run's context ends: the worker finishes the batch in hand, for
-// Config.ShutdownGrace at most, commits, and leaves the group, so that others
-// have its partitions at once.
+// Run's context is canceled: the worker finishes the current batch, at most for
+// Config.ShutdownGrace, commits, and leaves the group, so that other workers get its
+// partitions at once.
 //
 // # Health
 //
-// A worker that makes no progress although there is lag shows: [Worker.Health]
-// tells why, since when and with which error, and so does a line of the log, once
-// a minute. So does a topic that does not exist, even if the others are consumed,
-// until it is made; a partition of which a producer's open transaction hides the end;
-// and dead letters that can't be copied. [Worker.Handler] serves it to probes. /readyz fails meanwhile;
-// /healthz does not, for a restart is never the cure: whatever a retry can mend is
-// retried, and the rest ends Run.
+// If a worker makes no progress although there is lag, [Worker.Health] reports why,
+// since when and with which error. The worker also logs it, once a minute. It reports
+// these as well: a topic that does not exist, until it is created and even if the others
+// are consumed; a partition whose end is hidden by a producer's open transaction; and
+// dead letters that can't be copied. [Worker.Handler] serves the health to probes.
+// /readyz fails in these cases. /healthz does not, because restarting does not help: the
+// worker retries what a retry can fix, and Run returns every other error.
 //
 // # Logs and hooks
 //
-// What happens in a loop is logged three times and then once a minute, with the
-// number of lines that were suppressed. Keys and values of records are not
-// logged. [BatchStartHook], [BatchEndHook] and [TroubleHook] are for metrics and traces;
-// the client takes its own hooks (kgo.WithHooks).
+// A line that repeats is logged three times and then once a minute, with the number of
+// suppressed lines. Keys and values of records are not logged. [BatchStartHook],
+// [BatchEndHook] and [TroubleHook] are for metrics and traces. The Kafka client takes
+// its own hooks (kgo.WithHooks).
 package consumer

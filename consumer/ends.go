@@ -9,28 +9,28 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ends are the bounds of a partition's log. The client tells them with records only:
-// of a partition that sends none they have to be asked for.
+// ends are the bounds of a partition's log. The client reports them only with records, so
+// the worker asks for those of a partition from which no records arrive.
 type ends struct {
 	start  int64
 	stable int64 // where the first open transaction begins, or high
 	high   int64
 }
 
-// The times by which a broker is asked for offsets.
+// Special timestamps of ListOffsets requests.
 const (
 	atStart = -2
 	atEnd   = -1
 )
 
-// Levels of isolation.
+// Isolation levels of ListOffsets requests.
 const (
 	readUncommitted = 0
 	readCommitted   = 1
 )
 
-// askEnds asks the brokers for the bounds of the worker's partitions. Partitions of
-// which a broker does not tell, such as one without a leader, are left out.
+// askEnds asks the brokers for the bounds of the worker's partitions. It leaves out
+// partitions that no broker answers for, such as one without a leader.
 func (r *run) askEnds(ctx context.Context) (map[partition]ends, error) {
 	owned := r.partitions.tenures()
 	found := make(map[partition]ends, len(owned))
@@ -41,8 +41,9 @@ func (r *run) askEnds(ctx context.Context) (map[partition]ends, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The stable end comes before the other one: if the transaction ends in between, it
-	// looks as if it were open, which is looked at again, and not as if all were read.
+	// Ask for the stable end before the high one. If the transaction ends in between, it
+	// still looks open, which the next check corrects. In the other order, everything
+	// could look read although it is not.
 	stable, err := r.askOffsets(ctx, owned, atEnd, readCommitted)
 	if err != nil {
 		return nil, err
@@ -100,7 +101,8 @@ func (r *run) askOffsets(ctx context.Context, of map[partition]tenure, when int6
 	return offsets, nil
 }
 
-// askTopicIDs asks a broker for the identities of the worker's topics.
+// askTopicIDs asks a broker for the IDs of the worker's topics. It leaves out topics for
+// which the broker returns an error.
 func (r *run) askTopicIDs(ctx context.Context, client *kgo.Client) (map[string][16]byte, error) {
 	response, err := r.askTopics(ctx, client)
 	if err != nil {
@@ -115,7 +117,7 @@ func (r *run) askTopicIDs(ctx context.Context, client *kgo.Client) (map[string][
 	return ids, nil
 }
 
-// askTopics asks a broker what it knows of the worker's topics.
+// askTopics asks a broker for the metadata of the worker's topics.
 func (r *run) askTopics(ctx context.Context, client *kgo.Client) (*kmsg.MetadataResponse, error) {
 	request := kmsg.NewPtrMetadataRequest()
 	for _, topic := range r.cfg.Topics {

@@ -10,20 +10,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// unmendable are the broker's answers that no retry can change.
-var unmendable = []error{
+// notRetryable are the broker's errors that retrying cannot fix.
+var notRetryable = []error{
 	kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
 	kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
 	kerr.InvalidGroupID, kerr.InvalidTopicException, kerr.InconsistentGroupProtocol, kerr.InvalidSessionTimeout,
 	kerr.FencedInstanceID, // another worker runs with this instance ID
-	kerr.OffsetOutOfRange, // reported only to those who asked for no reset
+	kerr.OffsetOutOfRange, // returned only if Config.Client turns resetting offsets off
 	kerr.UnsupportedVersion,
 }
 
-// fatal returns the error that ends the run for it, or nil if a retry may do
-// better.
+// fatal returns the error with which the run ends, or nil if a retry may succeed.
 func (r *run) fatal(err error, topic string) error {
-	for _, end := range unmendable {
+	for _, end := range notRetryable {
 		switch {
 		case !errors.Is(err, end):
 		case topic == "":
@@ -35,16 +34,16 @@ func (r *run) fatal(err error, topic string) error {
 	return nil
 }
 
-// fetchErrors deals with the errors of a fetch. failed tells whether there were
-// any; err is one that ends the run.
+// fetchErrors handles the errors of a fetch. failed reports whether there were any; err is
+// the one that ends the run, or nil.
 func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool, err error) {
 	recreated := make(map[string]bool)
 	fetches.EachError(func(topic string, id int32, problem error) {
 		switch {
 		case errors.Is(problem, context.Canceled), errors.Is(problem, context.DeadlineExceeded):
-			return // how a poll ends
+			return // the poll ended
 		case errors.Is(problem, errFull):
-			return // it is fetched again
+			return // the client fetches the records again
 		case errors.Is(problem, kgo.ErrClientClosed):
 			err = fmt.Errorf("consume: %w", problem)
 			return
@@ -54,7 +53,7 @@ func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool
 		if errors.Is(problem, kgo.ErrMaxDecompress) {
 			r.partitions.cantUnpack(partition{topic, id}, problem)
 			r.log.cantUnpack(topic, id, problem)
-			return // the client does not fetch the partition any more
+			return // the client has stopped fetching the partition
 		}
 		failed = true
 		r.vitals.failedToFetch(partition{topic, id}.String(), problem)
@@ -62,7 +61,7 @@ func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool
 		err = errors.Join(err, r.fatal(problem, topic))
 	})
 	for topic := range recreated {
-		r.readAnew(topic)
+		r.readRecreated(topic)
 	}
 	if len(recreated) > 0 {
 		r.client.AllowRebalance()
@@ -71,15 +70,16 @@ func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool
 	return failed, err
 }
 
-// resubscribeTime is what the client gets to go over to a topic that was made anew.
-// It does so behind our backs: a poll meanwhile, of whatever is still buffered, may
-// set back the position that it has just found in the new one (franz-go 1.22.2).
+// resubscribeTime is how long the worker waits for the client to switch to a re-created topic.
+// The client switches in the background. A poll in that time returns what is still buffered
+// and may set back the position that the client has just found in the new topic (franz-go
+// 1.22.2).
 const resubscribeTime = time.Second
 
-// readAnew starts over with a topic that was deleted and made again. The client
-// goes on with the new one only if it is told to forget the old. Offsets of the
-// old one must not be committed for the new one, which has the same name.
-func (r *run) readAnew(topic string) {
+// readRecreated switches to the new topic after a topic was re-created. The client reads the
+// new topic only after it was made to forget the old one. The worker forgets it too, so that
+// it does not commit offsets of the old topic for the new one, which has the same name.
+func (r *run) readRecreated(topic string) {
 	r.gates.whileOwned(func() {
 		r.partitions.forgetTopic(topic)
 		r.client.PurgeTopicsFromConsuming(topic)

@@ -8,14 +8,13 @@ import (
 
 // Handler serves the worker's [Health] for probes, as JSON:
 //
-//   - GET /healthz is 200 while Run goes on, or has not begun, and 503 once it has
-//     returned. It stays 200 while the worker is in trouble: it retries by itself,
-//     and a restart would only cost it its place in the group.
-//   - GET /readyz is 200 while the worker is a member of its group and makes
-//     progress where there is lag, and 503 otherwise.
+//   - GET /healthz is 200 before Run is called and while it runs, and 503 once it has
+//     returned. It stays 200 while the worker is Troubled, because the worker retries, and
+//     a restart would only cause a rebalance.
+//   - GET /readyz is 200 while the worker is a member of its group and makes progress if
+//     there is lag, and 503 otherwise.
 //
-// The answers hold error texts, which name hosts and tables: do not serve them to
-// strangers.
+// The answers contain error texts, which name hosts and tables, so do not expose them.
 func (w *Worker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", w.serveHealth(Health.Live))
@@ -23,21 +22,21 @@ func (w *Worker) Handler() http.Handler {
 	return mux
 }
 
-func (w *Worker) serveHealth(well func(Health) bool) http.HandlerFunc {
+func (w *Worker) serveHealth(ok func(Health) bool) http.HandlerFunc {
 	return func(out http.ResponseWriter, _ *http.Request) {
 		h := w.Health()
 		out.Header().Set("Content-Type", "application/json")
 		out.Header().Set("Cache-Control", "no-store")
-		if !well(h) {
+		if !ok(h) {
 			out.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(out).Encode(h) // who asked has gone
+		_ = json.NewEncoder(out).Encode(h) // it fails only if the client has gone
 	}
 }
 
-// MarshalJSON returns the health as an object with the members state, since,
-// reason, partition, error, last_progress, lag and partitions. Those that are
-// empty are left out, but for lag and partitions.
+// MarshalJSON returns the health as an object with the members state, since, reason,
+// partition, error, last_progress, lag and partitions. It omits empty members, except lag
+// and partitions.
 func (h Health) MarshalJSON() ([]byte, error) {
 	text := ""
 	if h.Err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// bubble runs a test in a bubble of its own time, once for each group protocol.
+// bubble runs a test in a synctest bubble, once for each group protocol.
 func bubble(t *testing.T, test func(t *testing.T, protocol consumer.Protocol)) {
 	t.Helper()
 	for name, protocol := range map[string]consumer.Protocol{"classic": consumer.Classic, "consumer": consumer.Consumer} {
@@ -33,7 +33,7 @@ func bubble(t *testing.T, test func(t *testing.T, protocol consumer.Protocol)) {
 	}
 }
 
-// A broker is a Kafka cluster in memory, and what a test needs to drive it.
+// A broker is a Kafka cluster in memory, with methods that drive it in tests.
 type broker struct {
 	*kfake.Cluster
 	t      *testing.T
@@ -82,7 +82,7 @@ func (b *broker) newClient(opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// opts are what a client of this broker needs.
+// opts returns the options that a client of this broker needs.
 func (b *broker) opts() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers("localhost:9092"), kgo.Dialer(b.net.DialContext)}
 }
@@ -101,7 +101,7 @@ func (b *broker) topic(name string, partitions int32) {
 	b.topicIDs[details[name].ID] = name
 }
 
-// seeCommit runs on the broker: it notes commits and lets them through.
+// seeCommit runs on the broker. It records commits and lets them through.
 func (b *broker) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the form of kfake's controls
 	b.KeepControl()
 	b.mu.Lock()
@@ -187,7 +187,7 @@ func (b *broker) members() int {
 	return len(response.Groups[0].Members)
 }
 
-// await waits for a condition: in the bubble's time, which costs none.
+// await waits for a condition, in the bubble's fake time.
 func await(t *testing.T, within time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
@@ -205,7 +205,7 @@ func await(t *testing.T, within time.Duration, check func() error) {
 
 func pass(d time.Duration) { <-time.After(d) }
 
-// A running is a worker that runs.
+// A running is a running worker.
 type running struct {
 	t      *testing.T
 	cancel context.CancelFunc
@@ -214,8 +214,8 @@ type running struct {
 	worker *consumer.Worker
 }
 
-// config is that of a worker on one topic. Records are decoded into a change of
-// the entity that their key names.
+// config returns the configuration of a worker on one topic. It decodes a record into a
+// change of the entity that the record's key names.
 func (b *broker) config(protocol consumer.Protocol, store consumer.Store, topics ...string) consumer.Config {
 	return consumer.Config{
 		Client:   b.opts(),
@@ -278,7 +278,7 @@ func (r *running) wait() error {
 	}
 }
 
-// A fake is a store that applies every record, unless it is told otherwise.
+// A fake is a store that applies every record, unless on sets something else.
 type fake struct {
 	consumer.SplitByEntity
 
@@ -302,8 +302,8 @@ func (f *fake) Sweep(context.Context, versioning.Reading) (versioning.Swept, err
 	return versioning.Swept{}, nil
 }
 
-// on sets what is asked before each Apply: how many of the records to settle,
-// and what error to return. settled is -1 for all.
+// on sets a function that is called before each Apply. It returns how many of the records to
+// settle, or -1 for all, and the error to return.
 func (f *fake) on(before func(context.Context, []*versioning.Record) (settled int, err error)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -409,8 +409,8 @@ func (f *fake) awaitCount(t *testing.T, topic string, want int) {
 	})
 }
 
-// guardCommits fails the test if a commit ever asks for more than what the
-// stores have settled when it reaches the broker.
+// guardCommits fails the test if a commit reaches the broker before the stores have settled
+// everything that it covers.
 func (b *broker) guardCommits(topic string, stores ...*fake) {
 	isSettled := func(partition int32, offset int64) bool {
 		return slices.ContainsFunc(stores, func(f *fake) bool { return f.isSettled(topic, partition, offset) })

@@ -2,69 +2,70 @@ package consumer
 
 import "time"
 
-// HealthState says in a word how a worker is.
+// HealthState is the state of a worker.
 type HealthState string
 
 const (
-	Starting  HealthState = "starting"  // not a member of its group: not yet, or not any more
-	Consuming HealthState = "consuming" // a member that has nothing to do, or gets on with it
-	Troubled  HealthState = "troubled"  // something of its work makes no progress; it tries again
+	Starting  HealthState = "starting"  // not yet, or no longer, a member of its group
+	Consuming HealthState = "consuming" // a member that makes progress or has nothing to do
+	Troubled  HealthState = "troubled"  // part of its work makes no progress; it retries
 	Stopped   HealthState = "stopped"   // Run has returned
 )
 
-// Health is how a worker is at one moment, as far as it knows without asking
-// anybody.
+// Health is what a worker knows about itself at one moment, without asking the broker or
+// the database.
 type Health struct {
 	State HealthState
 	Since time.Time // when State began
 
-	// Reason says in a few words why a worker is not Consuming: empty if it is.
+	// Reason says in a few words why a worker is not Consuming. Empty if it is.
 	Reason string
 
-	// Partition is where the trouble was met, as topic/partition; empty if it is
-	// not that of one partition. Of a batch it is the first one's. Of a topic that
-	// does not exist it is the topic's name.
+	// Partition is the partition in trouble, as topic/partition. For a batch it is the
+	// partition of the first record. For a topic that does not exist it is the topic's
+	// name. Empty if the trouble does not concern a single partition.
 	Partition string
 
 	// Err is the last error of the trouble, or the one that Run returned. nil
 	// if there is none.
 	Err error
 
-	// LastProgress is when records were last settled in the database. The zero
-	// time means never.
+	// LastProgress is when the database last settled records. The zero time means never.
 	LastProgress time.Time
 
-	// Lag is how many offsets the worker's partitions have beyond what is
-	// settled, up to the end of the log, also where an open transaction hides it. The
-	// brokers say how long the log is with the records that they send, and are asked
-	// when the worker looks for its topics. A partition counts as 0 until it is known
-	// from where on it is consumed.
+	// Lag is how many offsets the worker's partitions have beyond what is settled, up to
+	// the end of the log, including what an open transaction hides. The worker learns the
+	// end of the log from each fetch, and asks for it whenever it checks its topics. A
+	// partition counts as 0 until the worker knows at which offset it begins.
 	Lag int64
 
-	// Partitions is how many the worker has. 0 is no trouble: the others of the
-	// group may have them all.
+	// Partitions is how many partitions the worker owns. 0 is not a trouble: the other
+	// workers of the group may own all of them.
 	Partitions int
 }
 
-// Live tells whether the worker's Run goes on, or has not begun. A worker that
-// is in trouble is live: it tries again by itself, and a restart would mend
-// nothing.
+// Live reports whether Run has not returned, or was not called yet. A troubled worker is
+// live: it retries, and restarting it does not help.
 func (h Health) Live() bool { return h.State != Stopped }
 
-// Ready tells whether the worker is a member of its group and makes progress
-// where there is something to do.
+// Ready reports whether the worker is a member of its group and makes progress if there
+// is lag.
 func (h Health) Ready() bool { return h.State == Consuming }
 
-// Health tells how the worker is. It asks neither the broker nor the database,
-// and may be called at any time, by any goroutine.
+// Health reports the worker's state. It asks neither the broker nor the database. Any
+// goroutine may call it at any time.
 //
-// A worker is Troubled from the first attempt to write a batch that fails until
-// one succeeds; while no broker answers, which it finds out within a minute or so;
-// while one of Config.Topics does not exist, which it looks for when it starts and
-// then once a minute, and every few seconds while one is missing;
-// while fetches bring nothing but errors;
-// while a partition has nothing to consume but what a producer's open transaction
-// hides, for Config.StalledAfter or longer;
-// while dead letters can't be copied to Config.DeadLetterTopic;
-// and when it has settled nothing for Config.StalledAfter although there is lag.
+// A worker is Troubled:
+//
+//   - from the first failed attempt to write a batch until one succeeds, and while it
+//     can't read or write its marks
+//   - while no broker answers, which it notices within about a minute
+//   - while one of Config.Topics does not exist. It checks that when it starts and then
+//     once a minute, and every few seconds while one is missing
+//   - while fetches return only errors
+//   - while a partition stops at a batch that is too large to decompress
+//   - while the only records that a partition has left are hidden by a producer's open
+//     transaction, for Config.StalledAfter or longer
+//   - while dead letters can't be copied to Config.DeadLetterTopic
+//   - while it has settled nothing for Config.StalledAfter although there is lag
 func (w *Worker) Health() Health { return w.vitals.health() }

@@ -21,7 +21,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// expect fails the test unless the worker is in a state, and both probes say so.
+// expect fails the test unless the worker is in the given state and both probes agree.
 func (r *running) expect(state consumer.HealthState) consumer.Health {
 	r.t.Helper()
 	h := r.worker.Health()
@@ -61,8 +61,8 @@ func probe(w *consumer.Worker, path string) (status int, body map[string]any) {
 	return out.Code, body
 }
 
-// A worker is not ready before it has joined, is ready then, with records or
-// without, and is dead once it has stopped.
+// A worker is not ready before it has joined. Then it is ready, with records or without. Once
+// it has stopped, it is not live.
 func TestHealthOfAHealthyWorker(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -77,7 +77,7 @@ func TestHealthOfAHealthyWorker(t *testing.T) {
 		began := time.Now()
 		w := start(t, cfg)
 		w.awaitState(consumer.Consuming, 10*time.Second)
-		pass(time.Hour) // nothing to do is no trouble
+		pass(time.Hour) // having nothing to do is not trouble
 		if h := w.expect(consumer.Consuming); h.Lag != 0 || h.Partitions != 1 || !h.LastProgress.IsZero() || h.Since.After(began.Add(10*time.Second)) || h.Reason != "" {
 			t.Errorf("idle: %+v", h)
 		}
@@ -105,8 +105,8 @@ func TestHealthOfAHealthyWorker(t *testing.T) {
 	})
 }
 
-// While the database is away a worker is live, not ready, and says why and since
-// when. It is ready again with the first write.
+// While the database is down a worker is live but not ready, and reports why and since when.
+// The first write makes it ready again.
 func TestHealthWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -142,8 +142,8 @@ func TestHealthWhileTheDatabaseIsAway(t *testing.T) {
 	})
 }
 
-// A write that fails with nothing and goes on for ever, such as one that waits
-// for a lock, is seen by the time that it takes.
+// A write that never fails and never ends, such as one that waits for a lock, makes the worker
+// Troubled after StalledAfter.
 func TestHealthWhileTheDatabaseHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,8 +174,7 @@ func TestHealthWhileTheDatabaseHangs(t *testing.T) {
 	})
 }
 
-// A broker that goes away, or was never there, leaves a worker live and not
-// ready.
+// If the broker goes away, or was never there, the worker is live but not ready.
 func TestHealthWhileTheBrokerIsAway(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -202,8 +201,8 @@ func TestHealthWhileTheBrokerIsAway(t *testing.T) {
 	})
 }
 
-// A topic that does not exist is trouble, and named, although the others are
-// consumed. It is over once the topic is made.
+// A missing topic is trouble, and the health names it, although the others are consumed. The
+// trouble ends once the topic is created.
 func TestHealthWhileATopicIsMissing(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -237,7 +236,7 @@ func TestHealthWhileATopicIsMissing(t *testing.T) {
 	})
 }
 
-// A worker that the group has forgotten is not ready until it has joined again.
+// A worker that the group has given up is not ready until it has joined again.
 func TestHealthOutsideTheGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -258,7 +257,7 @@ func TestHealthOutsideTheGroup(t *testing.T) {
 	})
 }
 
-// Markers of transactions take up offsets, and are no lag.
+// Markers of transactions have offsets but do not count as lag.
 func TestHealthAfterTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -286,8 +285,8 @@ func TestHealthAfterTransactions(t *testing.T) {
 	})
 }
 
-// A partition of which a producer's open transaction hides the end is trouble, once the
-// transaction is open for longer than transactions take. What it hides is lag.
+// A partition whose end is hidden by a producer's open transaction is trouble once the
+// transaction has been open for StalledAfter. What it hides counts as lag.
 func TestHealthDuringATransaction(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -328,7 +327,7 @@ func TestHealthDuringATransaction(t *testing.T) {
 	})
 }
 
-// What ends Run is the last thing that the health tells.
+// After Run has returned, the health reports its error.
 func TestHealthAfterAFatalError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -344,7 +343,7 @@ func TestHealthAfterAFatalError(t *testing.T) {
 			t.Fatal("Run = nil")
 		}
 		if h := w.expect(consumer.Stopped); h.Err == nil || !strings.Contains(h.Err.Error(), "relation does not exist") {
-			t.Errorf("the health does not tell the error: %+v", h)
+			t.Errorf("the health does not report the error: %+v", h)
 		}
 	})
 }

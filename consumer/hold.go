@@ -8,8 +8,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// A hold keeps partitions from being taken away while a batch is applied. It ends
-// once: a timer that fires late must not end the hold of the batch after it.
+// A hold prevents partitions from being taken away while a batch is applied. It ends only
+// once, so that a timer that fires late does not end the hold of the next batch.
 type hold struct {
 	gates gates
 
@@ -17,10 +17,10 @@ type hold struct {
 	timer *time.Timer // nil once it has ended
 }
 
-// hold begins one, for some time at most. It waits while partitions are being given
-// up.
+// hold begins a hold that ends after at most the given time. It first waits while partitions
+// are being given up.
 func (g gates) hold(most time.Duration) *hold {
-	g.hand <- struct{}{}
+	g.batch <- struct{}{}
 	h := &hold{gates: g}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -35,18 +35,18 @@ func (h *hold) end() {
 	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
-		<-h.gates.hand
+		<-h.gates.batch
 	}
 }
 
-// A pause is a wait that grows for as long as it is needed again and again.
+// A pause is a wait that grows with each call of wait until over is called.
 type pause struct {
 	retry *backoff.ExponentialBackOff
 }
 
 func (p *pause) over() { p.retry.Reset() }
 
-// wait waits for its time. It returns false if ctx ended first.
+// wait returns false if ctx ended first.
 func (p *pause) wait(ctx context.Context) bool { return sleep(ctx, p.retry.NextBackOff()) }
 
 func (r *run) backOff() *backoff.ExponentialBackOff {

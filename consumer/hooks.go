@@ -8,64 +8,65 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Hook observes a worker: for metrics, traces and tests. It implements at least one
-// of [BatchStartHook], [BatchEndHook] and [TroubleHook]. The worker's own goroutines call
-// the hooks, in the order of Config.Hooks, and wait for them. If a hook panics, Run
-// commits what is settled and returns a [PanicError].
+// A Hook observes a worker, for metrics, traces and tests. It implements at least one of
+// [BatchStartHook], [BatchEndHook] and [TroubleHook]. The worker calls the hooks in the
+// order of Config.Hooks and waits for each. If a hook panics, Run commits what is settled
+// and returns a [PanicError].
 type Hook any
 
 // BatchStartHook is called before the store applies a batch. Batches do not overlap:
 // BatchEndHook is called for one batch before BatchStartHook is called for the next,
 // unless a hook panics.
 type BatchStartHook interface {
-	// BatchStart returns ctx, or a context derived from it: one with a span, for
-	// example. The next hook gets that context, and then the store's Split and Apply,
-	// Trouble and BatchEnd. The worker takes only the values of the returned context:
-	// canceling it, or a deadline, has no effect on the batch. nil means ctx.
+	// BatchStart returns ctx or a context derived from it, for example one with a span.
+	// The worker passes that context to the next hook, to the store's Split and Apply,
+	// and to Trouble and BatchEnd. It uses only the values of the returned context:
+	// canceling it, or a deadline, does not affect the batch. nil means ctx.
 	BatchStart(ctx context.Context, b BatchStart) context.Context
 }
 
 // BatchEndHook is called after each batch, once the store has settled its records or
-// the worker has given it up. The worker commits the offsets soon after that, together
+// the worker has given it up. The worker commits the offsets in the background, together
 // with those of other batches.
 type BatchEndHook interface {
-	// BatchEnd gets the batch's context. It is canceled if the batch took longer than
-	// Config.ShutdownGrace after Run's context ended.
+	// BatchEnd gets the batch's context. That context is canceled if the batch is not
+	// finished Config.ShutdownGrace after Run's context was canceled.
 	BatchEnd(ctx context.Context, b Batch)
 }
 
-// TroubleHook is called when an attempt to apply a batch has failed because of
-// infrastructure, before the worker waits and tries again. Several goroutines may call
-// it at the same time.
+// TroubleHook is called when an attempt to apply a batch has failed with an error that
+// retrying can fix, before the worker waits and retries. Several goroutines may call it
+// at the same time.
 type TroubleHook interface {
-	// Trouble gets the batch's context, the error, and how long the worker waits.
+	// Trouble gets the batch's context, the error, and how long the worker will wait
+	// before it retries.
 	Trouble(ctx context.Context, err error, retryIn time.Duration)
 }
 
 // A BatchStart describes a batch before it is applied. A hook must not keep or change
 // its slice.
 type BatchStart struct {
-	// Records are the batch's records, decoded, by partition and offset.
+	// Records are the batch's decoded records, ordered by partition and offset.
 	Records []*versioning.Record
 
-	// Decode is the time that decoding them took. It is over: while a batch is
-	// decoded, the one before it may be applied.
+	// Decode is how long decoding took. Decoding is complete when the hook is called;
+	// it may have run while the previous batch was applied.
 	Decode time.Duration
 }
 
-// A Batch describes a batch after it was applied. A hook must not keep or change its
-// slices.
+// A Batch describes a batch after it was applied or given up. A hook must not keep or
+// change its slices.
 type Batch struct {
-	// Records and Outcomes are the batch's records and, in the same order, their
-	// verdicts. A verdict is Undecided where the worker gave the record up: it is
-	// delivered again, to this worker or to another.
+	// Records are the batch's records, and Outcomes their outcomes in the same order.
+	// The verdict is Undecided if the worker gave the record up. Kafka delivers such a
+	// record again, to this worker or to another.
 	Records  []*versioning.Record
 	Outcomes []versioning.Outcome
 
-	// Released holds the records parked earlier that this batch settled.
+	// Released holds the parked records that this batch released.
 	Released []versioning.Settled
 
-	// Decode and Apply are the times that the steps took.
+	// Decode and Apply are how long the steps took.
 	Decode, Apply time.Duration
 }
 
@@ -77,7 +78,7 @@ func isHook(h Hook) bool {
 	return false
 }
 
-// hooks calls the hooks of a worker. Its methods return an error if one panics.
+// hooks calls the hooks of a worker. Its methods return an error if a hook panics.
 type hooks []Hook
 
 func (hooks hooks) batchStart(ctx context.Context, b BatchStart) (context.Context, error) {
@@ -98,9 +99,9 @@ func (hooks hooks) batchStart(ctx context.Context, b BatchStart) (context.Contex
 	return ctx, nil
 }
 
-// A batchContext has the values of a hook's context and ends when the worker says. A
-// batch that a hook could end would be passed over: the worker goes on with the next
-// one, whose offsets are committed.
+// A batchContext has the values of a hook's context, and the cancellation and deadline of
+// the worker's. If a hook could cancel a batch, the batch would be skipped: the worker
+// would go on to the next one and commit its offsets.
 type batchContext struct {
 	context.Context
 

@@ -17,8 +17,8 @@ import (
 
 type traceKey struct{ of string }
 
-// A tracer gives each batch a trace, and logs what it is called with. The context that
-// it returns is canceled.
+// A tracer gives each batch a trace and logs its calls. The context that it returns is
+// canceled.
 type tracer struct {
 	name   string
 	before string // the tracer whose trace has to be there already
@@ -56,8 +56,8 @@ func trace(ctx context.Context, of string) int {
 	return n
 }
 
-// Each batch has a start and an end, and what comes between has the context of the start
-// and nothing of its cancellation.
+// Each batch has a start and an end. The calls in between get the values of the start's
+// context, but not its cancellation.
 func TestHooksTraceBatches(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -113,7 +113,7 @@ func (h stray) BatchEnd(ctx context.Context, b consumer.Batch) {
 	}
 }
 
-// A batch that is given up has an end too, and no hook can prolong it.
+// BatchEnd is also called for a batch that is given up, and no hook can prolong the batch.
 func TestHooksOfAbandonedBatch(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -19,8 +19,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// The first few lines of a kind as they come, then one a minute with the number
-// of those between, and all anew after a minute of silence.
+// The limiter allows the first few lines of a kind, then one a minute with the number of
+// suppressed ones. After a minute without lines it starts over.
 func TestLimiter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestLimiter(t *testing.T) {
 	})
 }
 
-// newTestRun returns a run that has not begun.
+// newTestRun returns a run that is not started.
 func newTestRun(client *kgo.Client) *run {
 	v := newVitals(Config{})
 	return &run{
@@ -75,8 +75,8 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// Partitions that are to be given up wait for the batch in hand, and the next
-// batch waits for them.
+// Giving up partitions waits for the current batch, and the next batch waits until they are
+// given up.
 func TestGiveUpWaitsItsTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestGiveUpWaitsItsTurn(t *testing.T) {
 		}()
 		synctest.Wait()
 		if r.partitions.tenureOf(partition{"t", 0}) == 0 {
-			t.Error("a partition was given up under the batch in hand")
+			t.Error("a partition was given up during the current batch")
 		}
 		first.end()
 		if <-begun {
@@ -158,8 +158,8 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// Progress is noted up to the first record without a verdict, even where a
-// partition comes in two spans.
+// Progress is recorded up to the first record without a verdict, even if a partition has two
+// spans.
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	const settled, open = versioning.Applied, versioning.Undecided
@@ -192,7 +192,7 @@ func TestSettle(t *testing.T) {
 			p.settle(b)
 			got := p.pending()[at]
 			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
-				t.Errorf("noted %+v, want offset %d", got, tt.want)
+				t.Errorf("pending is %+v, want offset %d", got, tt.want)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestTenure(t *testing.T) {
 	p.assign("", both)
 	first := p.tenureOf(partition{"t", 0})
 	if first == 0 || p.tenureOf(partition{"t", 1}) == first || p.tenureOf(partition{"u", 0}) != 0 {
-		t.Error("tenures are not told apart")
+		t.Error("tenures are missing, shared or not the worker's")
 	}
 	stale := &batch{
 		kafka: []*kgo.Record{{Topic: "t", Offset: 9}}, outcomes: []versioning.Outcome{{Verdict: versioning.Applied}},
@@ -234,8 +234,8 @@ func TestTenure(t *testing.T) {
 	}
 }
 
-// What was settled of a topic that was made anew must not be committed by its
-// name, from the moment on that this is known.
+// Once a topic is known to be re-created, offsets of the old topic must not be committed by
+// its name.
 func TestReadAnewEndsTenures(t *testing.T) {
 	t.Parallel()
 	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t", "u"))
@@ -246,7 +246,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	r := newTestRun(client)
 	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
 	r.partitions.begin(partition{"t", 0}, 5)
-	r.readAnew("t")
+	r.readRecreated("t")
 	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")
 	}
@@ -255,7 +255,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	}
 }
 
-// The broker may name topics by their ID alone, and answers for each partition.
+// The broker may name topics only by ID, and answers for each partition.
 func TestTakeAnswer(t *testing.T) {
 	t.Parallel()
 	request := kmsg.NewPtrOffsetCommitRequest()
@@ -287,8 +287,8 @@ func TestTakeAnswer(t *testing.T) {
 	}
 }
 
-// SplitByEntity deals records out as a store does in which nothing is parked. It has the
-// marks of one group.
+// SplitByEntity splits records like a store in which nothing is parked. It holds the marks of
+// one group.
 type SplitByEntity struct {
 	Other *SplitByEntity // has the marks, if it is not nil
 
@@ -296,7 +296,7 @@ type SplitByEntity struct {
 	marks map[[16]byte]map[int32]versioning.Mark
 }
 
-// FakeServer is where it settles records.
+// FakeServer is the server of SplitByEntity.
 const FakeServer versioning.Server = "fake"
 
 func (s *SplitByEntity) Marks(_ context.Context, _ string, ids [][16]byte) (marks []versioning.Mark, _ versioning.Server, _ error) {
@@ -346,8 +346,8 @@ func (*nothing) Apply(_ context.Context, _ versioning.Server, records []*version
 	return versioning.Result{Outcomes: outcomes}, nil
 }
 
-// BenchmarkBatch measures what a batch costs beside Kafka and PostgreSQL: gather,
-// decode, split and the bookkeeping of offsets, per record.
+// BenchmarkBatch measures the cost of a batch without Kafka and PostgreSQL, per record:
+// gather, decode, split and the bookkeeping of offsets.
 func BenchmarkBatch(b *testing.B) {
 	const records, partitions = 5000, 8
 	fetched := kgo.FetchTopic{Topic: "orders", TopicID: [16]byte{1}}
@@ -415,7 +415,7 @@ func TestIsBehind(t *testing.T) {
 		{10, 10, false}, // the end
 		{10, 14, false},
 		{10, 15, true},
-		{10, -1, false}, // a broker that does not tell
+		{10, -1, false}, // the broker does not report it
 		{0, 100, false},
 	} {
 		p := kgo.FetchPartition{LastStableOffset: c.stable}
@@ -429,7 +429,7 @@ func TestIsBehind(t *testing.T) {
 	}
 }
 
-// What a fetch brings is bounded, unless the user says otherwise.
+// The size of a fetch is limited, unless Config.Client sets another limit.
 func TestFetchMaxBytes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -450,8 +450,8 @@ func TestFetchMaxBytes(t *testing.T) {
 	}
 }
 
-// A worker that has become another member of its group does not commit for the
-// partitions that the group gave to the one it was: they may be someone else's.
+// A worker that has become another member of its group does not commit for the partitions that
+// were assigned to the previous member, because another worker may own them.
 func TestNoCommitAsAnotherMember(t *testing.T) {
 	t.Parallel()
 	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"))

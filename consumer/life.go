@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A partition is one of a topic.
+// A partition identifies a partition of a topic.
 type partition struct {
 	topic string
 	id    int32
@@ -15,32 +15,32 @@ type partition struct {
 
 func (p partition) String() string { return fmt.Sprintf("%s/%d", p.topic, p.id) }
 
-// A tenure is one stretch of time for which a partition is this worker's. What
-// was polled in one tenure is not committed in another: in between the partition
-// was someone else's, who may be further on. 0 is none.
+// A tenure identifies one time for which the worker owns a partition without interruption.
+// The worker does not commit in one tenure what it polled in another, because another
+// worker owned the partition in between and may have committed more. 0 means none.
 type tenure uint64
 
-// A life is what the worker knows of a partition, from its assignment until it is given
-// up.
+// A life is what the worker knows about a partition, from its assignment until the worker
+// gives it up.
 type life struct {
-	tenure   tenure // 0: its topic was re-created, and it was not assigned again since
+	tenure   tenure // 0: the topic was re-created, and the partition not assigned again yet
 	position position
 	reach    reach
 	pending  milestone          // settled, and not known to be committed; its tenure is 0 if there is none
-	marks    map[[16]byte]int64 // what they were when they were last read or written, by topic ID
+	marks    map[[16]byte]int64 // as last read or written, by topic ID
 }
 
-// A position is the offset from which a partition goes on. The client resets an offset
-// that the broker no longer has without a word; a record that was deleted before it was
-// consumed must not go unnoticed.
+// A position is the offset at which the next fetch of a partition should begin. It is how
+// the worker notices records that were deleted before it consumed them: if the broker no
+// longer has an offset, the client resets it without an error.
 type position struct {
 	known bool
 	next  int64
 }
 
-// advance moves the position past what was fetched. ok is false if that does not follow
-// on what came before: the log's start has overtaken the worker, or its end has fallen
-// behind it. Gaps between records are normal: compaction and transactions leave them.
+// advance moves the position past the fetched records. ok is false if they do not continue
+// the ones before: the start of the log is beyond the position, or its end is before it.
+// Gaps between records are normal: compaction and transactions leave them.
 func (p *position) advance(fetched kgo.FetchPartition) (expected int64, ok bool) {
 	if !p.known {
 		return 0, true
@@ -51,43 +51,44 @@ func (p *position) advance(fetched kgo.FetchPartition) (expected int64, ok bool)
 	return expected, records[0].Offset >= expected && fetched.LogStartOffset <= expected
 }
 
-// A reach is how far a partition is settled, and how far it goes.
+// A reach is how far a partition is settled, and where its log ends.
 type reach struct {
-	known     bool  // whether next is
-	next, end int64 // end: of what can be consumed, by what the last fetch said
-	high      int64 // the end of the log
+	known bool  // whether next is set
+	next  int64 // the first offset that is not settled
+	end   int64 // the end of what can be consumed, according to the last fetch
+	high  int64 // the end of the log
 
-	// hidden is since when an open transaction has begun at the same offset, stable;
-	// zero while there is none.
+	// stable is where the first open transaction begins, and hidden since when the
+	// worker has seen it begin there. hidden is zero if there is no open transaction.
 	hidden time.Time
 	stable int64
 
-	tooLarge condition // a batch that can't be unpacked
+	tooLarge condition // a batch can't be unpacked
 }
 
-// begins notes from where on the partition is consumed.
+// begins records at which offset consumption of the partition begins.
 func (r *reach) begins(offset int64) {
 	r.known, r.next, r.end, r.high = true, offset, offset, max(offset, r.high)
 }
 
-// polled notes records from offset first on, and where the log ends.
+// polled stores that records were polled from offset first on, and where the log ends.
 func (r *reach) polled(first int64, e ends) {
-	if !r.known || first < r.next {
+	if !r.known || first < r.next { // if first is higher, the previous batch may not be settled yet
 		r.known, r.next = true, first
 	}
-	r.end, r.high = e.stable, e.high // the batch before may not be settled yet
+	r.end, r.high = e.stable, e.high
 }
 
-// settled notes how far the partition is settled.
+// settled records how far the partition is settled.
 func (r *reach) settled(next int64) {
 	r.known, r.next, r.end, r.high = true, next, max(next, r.end), max(next, r.high)
 }
 
-// surveyed notes the bounds of the log. What was deleted before it was consumed is no
-// lag.
+// surveyed records the ends of the log. Records that were deleted before they were consumed
+// do not count as lag.
 func (r *reach) surveyed(e ends) {
 	if e.start >= e.high && !r.known {
-		r.known, r.end = true, e.high // there is nothing, wherever it begins
+		r.known, r.end = true, e.high // the log is empty, so where it begins does not matter
 		r.next = e.high
 	}
 	r.next, r.high = max(r.next, e.start), e.high
@@ -108,8 +109,8 @@ func (r *reach) lag() int64 {
 	return max(0, r.end-r.next, r.high-r.next)
 }
 
-// isHeldUp reports whether there is nothing to consume except what an open transaction
-// hides, for longer than transactions take.
+// isHeldUp reports whether an open transaction hides everything that is left to consume,
+// and has done so for at least the given time.
 func (r *reach) isHeldUp(after time.Duration) bool {
 	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high && time.Since(r.hidden) >= after
 }

@@ -6,27 +6,27 @@ import (
 )
 
 const (
-	limitBurst  = 3           // lines of a kind that are logged as they come
-	limitWindow = time.Minute // then one each window, until a window without any
+	limitBurst  = 3           // lines of a kind that are always logged
+	limitWindow = time.Minute // then one line per window, until a window without any
 )
 
-// A limiter keeps what happens in a loop from flooding the log. It is safe for
-// concurrent use.
+// A limiter keeps repeated lines from flooding the log. It is safe for concurrent use.
 type limiter struct {
 	mu    sync.Mutex
 	kinds map[string]*lines
 }
 
-// lines are those of one kind.
+// lines counts the lines of one kind.
 type lines struct {
-	logged, last time.Time // the last one that was logged, and the last one
+	logged, last time.Time // when a line was last logged, and when one last occurred
 	burst        int
 	suppressed   int
 }
 
 // allow reports whether a line of this kind may be logged, how many were suppressed
-// since the last one that was, and whether it is the last one for a window. Kinds are
-// few: messages and topics, never anything out of a record.
+// since the last one that was logged, and whether this is the last one for a window.
+// Kinds are never forgotten, so they must be few: messages and topics, never the content
+// of records.
 func (l *limiter) allow(kind string) (suppressed int, isLast, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

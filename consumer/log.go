@@ -13,23 +13,23 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A logger writes a worker's logs. What can happen in a loop is limited. It
-// never logs what a record says, beyond the names of its entity and event. It is
-// safe for concurrent use.
+// A logger writes a worker's logs. It limits lines that can repeat in a loop. Of a record's
+// content it logs only the names of the machine, the entity and the event. It is safe for
+// concurrent use.
 type logger struct {
 	log      *slog.Logger
 	limits   limiter
-	troubled atomic.Bool // with the database
-	away     atomic.Bool // the broker
+	troubled atomic.Bool // the last line about the database was about trouble
+	noAnswer atomic.Bool // the last line about the broker was that none answers
 }
 
-// newLogger makes a logger that calls broken if the Logger panics.
+// newLogger returns a logger that calls broken if Config.Logger panics.
 func newLogger(cfg Config, broken func(error)) *logger {
 	return &logger{log: slog.New(careful{cfg.Logger.Handler(), broken}).With("group", cfg.Group)}
 }
 
-// limited logs a line if not too many of its kind were logged: those of one
-// message and scope.
+// limited logs a line unless too many of its kind were logged. Lines with the same
+// message and scope are of one kind.
 func (l *logger) limited(level slog.Level, msg, scope string, args ...any) {
 	suppressed, isLast, ok := l.limits.allow(msg + "\x00" + scope)
 	if !ok {
@@ -82,19 +82,19 @@ func (l *logger) mark(err error) {
 	l.limited(slog.LevelError, "marks can't be read or written; no offset is committed meanwhile", "", "error", err)
 }
 
-// serverChanged tells of a run that starts over.
+// serverChanged logs that the run starts over.
 func (l *logger) serverChanged() {
 	l.limited(slog.LevelWarn, "database server was restarted or replaced, or the database restored, and may have lost commits; going back to its marks", "")
 }
 
-// back tells of a partition of which the database has lost what was committed. An
-// offset that is negative is the start of the log.
+// back logs that the database has lost commits for a partition, which goes back to its
+// mark. A negative offset is the start of the log.
 func (l *logger) back(at partition, committed, mark int64) {
 	l.limited(slog.LevelError, "the database has settled less than the group has committed; going back to its mark", at.String(),
 		"topic", at.topic, "partition", at.id, "committed", committed, "offset", mark)
 }
 
-// moved tells of a partition whose offset no worker has committed.
+// moved logs that a partition begins at an offset that no worker has committed.
 func (l *logger) moved(at partition, committed int64) {
 	l.limited(slog.LevelWarn, "the group's offset was not committed by a worker of this kind; beginning there", at.String(),
 		"topic", at.topic, "partition", at.id, "offset", committed)
@@ -106,29 +106,29 @@ func (l *logger) commit(topic string, partition int32, err error) {
 }
 
 func (l *logger) noBroker(client *kgo.Client, err error, h Health) {
-	l.away.Store(true)
+	l.noAnswer.Store(true)
 	l.limited(slog.LevelError, "no broker answers; retrying; check that it runs and that Config.Client has its address", "",
 		"brokers", fmt.Sprint(client.OptValue(kgo.SeedBrokers)), "error", err,
 		"since", h.Since, "lag", h.Lag)
 }
 
 func (l *logger) broker() {
-	if l.away.CompareAndSwap(true, false) {
+	if l.noAnswer.CompareAndSwap(true, false) {
 		l.limited(slog.LevelInfo, "broker answers", "")
 	}
 }
 
-// stalled tells of a worker that does not get on although nothing has failed.
+// stalled logs that the worker makes no progress although nothing has failed.
 func (l *logger) stalled(h Health) {
 	l.limited(slog.LevelError, reasonStalled, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
-// heldUp tells of a partition of which an open transaction hides the end.
+// heldUp logs that an open transaction hides the end of a partition.
 func (l *logger) heldUp(h Health) {
 	l.limited(slog.LevelError, reasonHeldUp, "", "since", h.Since, "partition", h.Partition, "lag", h.Lag)
 }
 
-// stepwise tells how tables are written, of a store that says so.
+// stepwise logs which tables the store writes one step at a time, if the store reports it.
 func (l *logger) stepwise(store Store) {
 	s, ok := store.(interface{ Stepwise() []versioning.Stepwise })
 	if !ok {
@@ -149,7 +149,7 @@ func (l *logger) sweep(err error) {
 }
 
 func (l *logger) clock(err error) {
-	l.limited(slog.LevelWarn, "could not ask how far partitions go; parked records do not grow older meanwhile", "", "error", err)
+	l.limited(slog.LevelWarn, "could not read the ends of partitions; parked records do not age meanwhile", "", "error", err)
 }
 
 func (l *logger) swept(s versioning.Swept) {
@@ -170,13 +170,13 @@ func (l *logger) assignment(msg string, partitions map[string][]int32) {
 	}
 }
 
-// batch logs a settled batch: at level debug what became of it, and at level warn each
-// dead letter, and each record that waits for a row to get a state that the machine knows.
+// batch logs a settled batch at level debug, and at level warn each of its dead letters
+// and each record that waits because the machine does not know the state of its row.
 func (l *logger) batch(b *batch) {
 	for i, o := range b.outcomes {
 		switch {
 		case o.DeadLettered():
-			l.refused(b.records[i], o)
+			l.deadLettered(b.records[i], o)
 		case o.Reason == versioning.ReasonUnknownState:
 			l.record("record parked; correct the row's state, or start workers whose machine has it", b.records[i], o,
 				"detail", clip(o.Detail)) // which quotes the row only
@@ -184,19 +184,19 @@ func (l *logger) batch(b *batch) {
 	}
 	for _, s := range b.released {
 		if s.Outcome.DeadLettered() {
-			l.refused(s.Record, s.Outcome)
+			l.deadLettered(s.Record, s.Outcome)
 		}
 	}
 	l.log.Debug("batch settled", "records", len(b.records),
 		"decode", b.took.decode, "apply", b.took.apply)
 }
 
-func (l *logger) refused(r *versioning.Record, o versioning.Outcome) {
+func (l *logger) deadLettered(r *versioning.Record, o versioning.Outcome) {
 	l.record("record dead-lettered; table dead_letters says why, and Store.Redrive judges it again once that is fixed", r, o)
 }
 
-// record logs the verdict on a record. The length of the key is all that it says of a
-// record that names no entity.
+// record logs the verdict on a record. If the record names no entity, the line has the
+// length of its key instead.
 func (l *logger) record(msg string, r *versioning.Record, o versioning.Outcome, args ...any) {
 	args = append([]any{"topic", r.Origin.Topic, "partition", r.Origin.Partition, "offset", r.Origin.Offset}, args...)
 	if o.Entity.Key == "" {
@@ -207,7 +207,7 @@ func (l *logger) record(msg string, r *versioning.Record, o versioning.Outcome, 
 		"verdict", o.Verdict.String(), "reason", string(o.Reason))...)
 }
 
-// clip bounds what a record chose to be called.
+// clip limits the length of a name that a record contains.
 func clip(name string) string {
 	const most = 100
 	if len(name) <= most {

@@ -35,8 +35,7 @@ func (*refuser) Apply(_ context.Context, _ versioning.Server, records []*version
 	return result, nil
 }
 
-// Dead letters are logged with what finds them again, a few of them, and without
-// what they say.
+// The first few dead letters are logged with what identifies them, and without their content.
 func TestDeadLettersAreLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

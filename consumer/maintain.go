@@ -15,24 +15,24 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Sweeper is a Store that looks after its parked records: *postgres.Store is
-// one. The worker calls Sweep every Config.SweepEvery, from one goroutine, and tells it
-// how far its partitions are read.
+// A Sweeper is a Store that can sweep its parked records; *postgres.Store is one. The worker
+// calls Sweep at least every Config.SweepEvery, from one goroutine, and passes how far its
+// partitions are read.
 type Sweeper interface {
 	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
 
-// A DeadLetterCopier is a Store whose dead letters can be copied to a topic:
-// *postgres.Store is one. Config.DeadLetterTopic needs it.
+// A DeadLetterCopier is a Store whose dead letters can be copied to topics; *postgres.Store
+// is one. Config.DeadLetterTopic needs it.
 type DeadLetterCopier interface {
-	// CopyDeadLetters hands up to limit dead letters of the topics' partitions that
-	// were not copied yet to copyTo, and notes as copied those whose IDs that returns.
-	// While copyTo runs, it should hold no connection: brokers may not answer.
+	// CopyDeadLetters passes up to limit dead letters of the given partitions that are
+	// not copied yet to copyTo, and marks those as copied whose IDs copyTo returns. It
+	// should hold no connection while copyTo runs, because brokers may not answer.
 	CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
 		copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error)) (int, error)
 }
 
-// The headers that a copy of a dead letter has on top of the record's own.
+// The headers that a copy of a dead letter has in addition to the record's own.
 const (
 	HeaderVerdict   = "pawl_verdict"
 	HeaderReason    = "pawl_reason"
@@ -44,36 +44,35 @@ const (
 	HeaderOffset    = "pawl_offset"
 	HeaderID        = "pawl_dead_letter_id"
 
-	// HeaderTruncated is "true" where the topic does not take a record of that
-	// size. Then the copy has no value and none of the record's own headers; the
-	// dead letter in the database has them.
+	// HeaderTruncated is "true" if the record is too large for the dead-letter topic.
+	// Then the copy has no key, no value and none of the record's own headers; the dead
+	// letter in the database has them.
 	HeaderTruncated = "pawl_truncated"
 )
 
-// DeadLetterSuffix names a topic's dead-letter topic: "orders.dlq" for "orders".
-// It is for Config.DeadLetterTopic.
+// DeadLetterSuffix returns the name of a topic with ".dlq" appended: "orders.dlq" for
+// "orders". Use it as Config.DeadLetterTopic.
 func DeadLetterSuffix(topic string) string { return topic + ".dlq" }
 
 const (
-	copyLimit       = 16 // dead letters in memory
+	copyLimit       = 16 // dead letters per call, because they are held in memory
 	maintainTimeout = 30 * time.Second
 )
 
-// A sweep follows a batch that parked records after sweepSoon: another worker may have
-// moved their entity at the same moment, and neither sees the other. That one may not
-// have committed yet, for it waits for a lock or for a standby: so more sweeps follow,
-// each after twice the time of the one before, until they are as far apart as all
-// sweeps. A record waits no more than about twice as long as that transaction took.
-// Each waits for at least sweepRest times as long as the last one took, to bound what
-// they cost.
+// The worker sweeps sweepSoon after a batch that parked records. Another worker may have
+// moved their entity at the same moment, in a transaction that does not see the parked
+// records and that this worker's did not see. That transaction may not have committed yet,
+// because it waits for a lock or for a standby. So more sweeps follow, each after twice the
+// wait of the one before, until the wait reaches Config.SweepEvery. So a record waits at most
+// about twice as long as that transaction took. To limit the cost, a sweep waits at least
+// sweepRest times as long as the last one took.
 const (
 	sweepSoon = 500 * time.Millisecond
 	sweepRest = 10
 )
 
-// A maintainer does what has to be done from time to time, beside the batches:
-// it sweeps the parked records and copies dead letters. Each has its own goroutine: the
-// batches wait for neither, and the sweeps do not wait for a topic that is missing.
+// A maintainer sweeps the parked records and copies dead letters. Each has its own goroutine,
+// so batches wait for neither, and sweeps do not wait while a dead-letter topic is missing.
 type maintainer struct {
 	run    *run
 	clock  clock // belongs to the goroutine that sweeps
@@ -94,8 +93,7 @@ func (r *run) startMaintenance(ctx context.Context) *maintainer {
 	return m
 }
 
-// notify tells the maintainer that a batch has parked records, or left dead letters to
-// copy.
+// notify wakes the maintainer if a batch has parked records or left dead letters to copy.
 func (r *run) notify(b *batch) {
 	isEarly := func(o versioning.Outcome) bool { return o.Verdict == versioning.Early }
 	if slices.ContainsFunc(b.outcomes, isEarly) {
@@ -108,18 +106,18 @@ func (r *run) notify(b *batch) {
 	}
 }
 
-// signal leaves word in a channel that holds one.
+// signal sends to a channel of capacity 1 unless it is full.
 func signal(to chan<- struct{}) {
 	select {
 	case to <- struct{}{}:
-	default: // it is there already
+	default: // a signal is already pending
 	}
 }
 
 func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 	ticker := time.NewTicker(m.run.cfg.SweepEvery)
 	defer ticker.Stop()
-	var soon <-chan time.Time // of the next sweep after a batch that parked; nil while none is due
+	var soon <-chan time.Time // fires for the next sweep after a batch that parked; nil while none is due
 	wait, rest := sweepSoon, time.Duration(0)
 	for {
 		select {
@@ -146,7 +144,7 @@ func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	if err := m.clock.meet(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	if err := m.clock.update(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.run.log.clock(err)
 	}
 	swept, err := sweeper.Sweep(ctx, m.clock.reading())
@@ -163,8 +161,8 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	}
 }
 
-// copyLoop copies dead letters when there are new ones, or new partitions, and tries
-// again from time to time what failed.
+// copyLoop copies dead letters when there are new ones or newly assigned partitions. It
+// retries periodically.
 func (m *maintainer) copyLoop(ctx context.Context) {
 	every := m.run.cfg.SweepEvery
 	if every < 0 {
@@ -183,8 +181,8 @@ func (m *maintainer) copyLoop(ctx context.Context) {
 	}
 }
 
-// copyLetters copies the dead letters of the worker's partitions until none is left, or
-// a copy fails.
+// copyLetters copies the dead letters of the worker's partitions until none is left or a
+// copy fails.
 func (m *maintainer) copyLetters(ctx context.Context) {
 	copier := m.run.cfg.Store.(DeadLetterCopier) // New has checked that it is one
 	for ctx.Err() == nil {
@@ -242,13 +240,13 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 	return copied, errors.Join(problems...)
 }
 
-// produceTruncated sends what is left of a dead letter without its content.
+// produceTruncated sends a dead letter without the record's key, value and headers.
 func (m *maintainer) produceTruncated(ctx context.Context, letters []versioning.DeadLetter, id int64, topic string) error {
 	i := slices.IndexFunc(letters, func(l versioning.DeadLetter) bool { return l.ID == id })
 	return m.run.client.ProduceSync(ctx, copyOf(&letters[i], topic, true)).FirstErr()
 }
 
-// hint says what to do about an error that a newcomer will meet.
+// hint says what to do about an error that is common in a new installation.
 func hint(err error) string {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return " (create it)"
@@ -256,7 +254,7 @@ func hint(err error) string {
 	return ""
 }
 
-// copyOf returns a dead letter as a record of its dead-letter topic.
+// copyOf returns the record that copies a dead letter to its dead-letter topic.
 func copyOf(l *versioning.DeadLetter, topic string, truncated bool) *kgo.Record {
 	from := l.Record.Origin
 	r := &kgo.Record{Topic: topic, Key: l.Record.Key, Value: l.Record.Value, Timestamp: l.Record.Timestamp}

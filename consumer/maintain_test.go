@@ -106,7 +106,7 @@ func TestMaintenance(t *testing.T) {
 		})
 	}
 	want := map[string]map[string]string{
-		"": { // too large to be copied whole, which holds up nothing
+		"": { // too large to be copied whole, which delays nothing
 			consumer.HeaderVerdict: "rejected", consumer.HeaderReason: "undecodable", consumer.HeaderMachine: "",
 			consumer.HeaderEntity: "", consumer.HeaderTopic: topic, consumer.HeaderPartition: "0", consumer.HeaderOffset: "8",
 			consumer.HeaderTruncated: "true",
@@ -135,7 +135,7 @@ func TestMaintenance(t *testing.T) {
 		return exactlyOne(ctx, pool, `SELECT count(*) FROM doors WHERE state = 'gone' AND version = 2`)
 	})
 	if err := exactlyOne(ctx, pool, `SELECT 1 + count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`); err != nil {
-		t.Errorf("dead letters that are not noted as copied: %v", err)
+		t.Errorf("dead letters that are not marked as copied: %v", err)
 	}
 	testRedrive(t, cfg, store)
 }
@@ -329,7 +329,7 @@ func runWorker(t *testing.T, cfg consumer.Config) (stop func()) {
 	return stop
 }
 
-// A parker is a store that parks each record, and notes when it is swept.
+// A parker is a store that parks each record and keeps the times of its sweeps.
 type parker struct {
 	*fake
 
@@ -364,9 +364,9 @@ func (p *parker) since(start time.Time) (after []time.Duration) {
 	return after
 }
 
-// TestSweepsAfterParking checks that sweeps go on for as long as the transaction of
-// another worker may take that did not see what was parked, and that a record that is
-// parked meanwhile is looked at soon as well.
+// TestSweepsAfterParking checks that sweeps continue for as long as another worker's
+// transaction that did not see the parked record may take, and that a record parked meanwhile
+// is swept soon too.
 func TestSweepsAfterParking(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -15,30 +15,30 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// errNoTopicID says that the broker does not tell of a topic just now. A mark is of a
-// topic with its ID, so none can be looked for.
-var errNoTopicID = errors.New("the broker does not tell the topic's ID")
+// errNoTopicID reports that the broker currently returns no ID for a topic. Marks are stored
+// by topic ID, so the worker can't look for the topic's marks.
+var errNoTopicID = errors.New("the broker returned no topic ID")
 
-// errStartOver ends a run that has to go back to the marks: the database server is
-// another one than the one that has settled the records of this run, and may lack some.
-// The next run is a new member of the group, which asks for the marks.
+// errStartOver ends a run that has to go back to the marks. The database is on another server
+// than the one that has settled the records of this run, and may have lost some of them. The
+// next run joins the group as a new member, which reads the marks.
 var errStartOver = errors.New("the database server has changed")
 
-// lookForServer is the time between two looks at which server the database is on, for
-// a worker that has nothing to settle.
-const lookForServer = 10 * time.Second
+// serverCheckEvery is the time between two checks of which server the database is on, for a
+// worker that has nothing to settle.
+const serverCheckEvery = 10 * time.Second
 
-// A base is the database server on which the run has begun: the first one that its
-// partitions' marks were read from. It is safe for concurrent use.
+// A base is the first server that the run has read marks from. The run applies records only
+// on that server. A base is safe for concurrent use.
 type base struct {
 	mu      sync.Mutex
 	now     versioning.Server // empty: none yet
 	changed bool
 }
 
-// restsOn notes that marks were read from a server. If it is another one than the run has
-// begun on, the run has to start over, and restsOn returns false.
-func (r *run) restsOn(server versioning.Server) bool {
+// setServer records that marks were read from a server. If an earlier server of the run was
+// another one, it makes the run start over and returns false.
+func (r *run) setServer(server versioning.Server) bool {
 	r.base.mu.Lock()
 	changed := r.base.now != "" && r.base.now != server
 	r.base.now = cmp.Or(r.base.now, server)
@@ -49,7 +49,8 @@ func (r *run) restsOn(server versioning.Server) bool {
 	return !changed
 }
 
-// startOver ends the run because the database is on another server.
+// startOver ends the run because the database is on another server. The worker then starts
+// the next run.
 func (r *run) startOver() {
 	r.base.mu.Lock()
 	defer r.base.mu.Unlock()
@@ -66,8 +67,9 @@ func (b *base) server() versioning.Server {
 	return b.now
 }
 
-// mark notes in the database how far partitions are settled, before it is committed to
-// Kafka. It reports whether it may be committed.
+// mark stores in the database how far partitions are settled, before their offsets are
+// committed to Kafka. It reports whether they may be committed. Without partitions it only
+// checks the server.
 func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 	server := r.base.server()
 	if server == "" {
@@ -96,34 +98,35 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 	return false
 }
 
-// endFatal ends the run for an error of the store that no retry can mend.
+// endFatal ends the run if retrying cannot fix the store's error.
 func (r *run) endFatal(err error) {
 	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
-		r.end(r.cantGoOn(err))
+		r.end(r.cantContinue(err))
 	}
 }
 
-// offsets are what a group has committed.
+// offsets are the offsets that a group has committed.
 type offsets struct {
-	client    *kgo.Client // which may call before newRun has it
+	client    *kgo.Client // the client may call before newRun has set run.client
 	committed map[partition]committed
 }
 
 type committed struct {
 	offset int64
-	marked bool // by a worker, which had marked it in the database before
+	marked bool // a worker committed it, after it had written the mark
 }
 
-// wordOfMark is the metadata with which workers commit an offset. Tools that move a group
-// do not write it, or write another offset with it.
-func wordOfMark(offset int64) string { return "pawl marked " + strconv.FormatInt(offset, 10) }
+// markMetadata returns the metadata with which workers commit an offset. Tools that move a
+// group do not write it, or they leave it with another offset.
+func markMetadata(offset int64) string { return "pawl marked " + strconv.FormatInt(offset, 10) }
 
-// beforeCommit is asked about each commit when it is about to be sent.
+// beforeCommit adds the metadata to a commit just before the client sends it. It returns an
+// error if the commit must not be sent.
 func (r *run) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
 	for i := range commit.Topics {
 		for j := range commit.Topics[i].Partitions {
 			p := &commit.Topics[i].Partitions[j]
-			p.Metadata = new(wordOfMark(p.Offset))
+			p.Metadata = new(markMetadata(p.Offset))
 		}
 	}
 	return r.partitions.checkMember(commit)
@@ -137,7 +140,7 @@ func (r *run) onOffsetsFetched(_ context.Context, client *kgo.Client, response *
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
 				if p.ErrorCode == 0 && p.Offset >= 0 {
-					marked := p.Metadata != nil && *p.Metadata == wordOfMark(p.Offset)
+					marked := p.Metadata != nil && *p.Metadata == markMetadata(p.Offset)
 					r.fetched.committed[partition{t.Topic, p.Partition}] = committed{p.Offset, marked}
 				}
 			}
@@ -146,17 +149,18 @@ func (r *run) onOffsetsFetched(_ context.Context, client *kgo.Client, response *
 	return nil
 }
 
-// startOfLog is what the client has for the offset of a partition that is read from its
-// start.
+// startOfLog is the client's offset for a partition that is read from its start.
 const startOfLog = -2
 
-// beginAt is called by the client before it fetches from partitions, with where it means
-// to begin. Where a worker has committed more than the mark says, the database has lost
-// what is between, and the partition begins at the mark, or at its start if the mark is
-// lost too. What is read again is a duplicate where it is settled. What something else
-// has committed is where somebody wants the group to be.
+// beginAt is called by the client before it fetches from partitions, with the offsets where
+// it would begin, and returns the offsets where it should. If a worker has committed more
+// than the mark says, the database has lost commits: the partition begins at the mark, or at
+// its start if the mark is lost too. Records that are read again and are settled are
+// duplicates. beginAt keeps an offset that something else has committed, because somebody has
+// moved the group there.
 //
-// It waits for the database for as long as the partitions are the worker's.
+// If the database or the broker is in trouble, it retries for as long as the worker owns the
+// partitions.
 func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	marks, err := r.readMarks(ctx, at)
 	if err != nil {
@@ -190,8 +194,8 @@ func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 	return at, nil
 }
 
-// readMarks returns the marks of partitions, however long the database or the broker is
-// in trouble.
+// readMarks returns the marks of partitions. It retries for as long as the database or the
+// broker is in trouble.
 func (r *run) readMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	defer r.vitals.marked()
 	retry := r.backOff()
@@ -200,7 +204,7 @@ func (r *run) readMarks(ctx context.Context, of map[string]map[int32]kgo.Offset)
 		if err == nil || ctx.Err() != nil {
 			return marks, err
 		}
-		if errors.Is(err, errStartOver) { // which gives the partitions up
+		if errors.Is(err, errStartOver) { // the run ends and gives the partitions up
 			<-ctx.Done()
 			return nil, err
 		}
@@ -233,9 +237,9 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 		return nil, err
 	}
 	if server == "" {
-		return nil, fmt.Errorf("%w: Marks names no server", errStore)
+		return nil, fmt.Errorf("%w: Marks returned an empty server", errStore)
 	}
-	if !r.restsOn(server) {
+	if !r.setServer(server) {
 		return nil, errStartOver
 	}
 	for topic, partitions := range of {
@@ -243,13 +247,13 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 			r.partitions.setMark(partition{topic, id}, names[topic], 0)
 		}
 	}
-	return r.keepMarks(names, marks), nil
+	return r.storeMarks(names, marks), nil
 }
 
-// keepMarks notes marks, of topics with the given IDs, and returns those of partitions.
-// A mark of a topic's own ID counts before one of the ID that is made up for brokers
-// which give none.
-func (r *run) keepMarks(topicIDs map[string][16]byte, marks []versioning.Mark) map[partition]int64 {
+// storeMarks stores the marks of topics with the given IDs, and returns them by partition. A
+// mark with the topic's own ID has precedence over one with the ID that topicID derives for
+// brokers without topic IDs.
+func (r *run) storeMarks(topicIDs map[string][16]byte, marks []versioning.Mark) map[partition]int64 {
 	found := make(map[partition]int64, len(marks))
 	for _, m := range marks {
 		for topic, id := range topicIDs {

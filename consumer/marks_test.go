@@ -18,7 +18,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
-// backed is a store of the entities of decodeKey, each of which is made once.
+// backed is a store for the entities of decodeKey, each of which is created once.
 func backed() *versioningtest.Memory {
 	return versioningtest.NewMemory(versioning.Rules{Machine: statemachine.MustCompile(statemachine.Definition{
 		Name: "m", Version: 1, Transitions: []statemachine.Transition{{Event: "go", To: "gone"}},
@@ -45,8 +45,8 @@ func awaitRows(t *testing.T, store *versioningtest.Memory, want int) {
 
 const goesBack = "going back to its mark"
 
-// A worker that starts on a database which has lost what the group has committed goes
-// back to the mark, and says so.
+// If the database has lost what the group has committed, a worker that starts goes back to the
+// mark and logs it.
 func TestBackToMark(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -76,8 +76,8 @@ func TestBackToMark(t *testing.T) {
 	})
 }
 
-// A broker that was brought up from a version which gave topics no IDs has marks under
-// the IDs that were made up then.
+// If the broker was upgraded from a version without topic IDs, the marks have the IDs that
+// were derived from the topics' names.
 func TestMarkOfOlderBroker(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -104,8 +104,8 @@ func TestMarkOfOlderBroker(t *testing.T) {
 	})
 }
 
-// A worker that runs while its database is replaced by one that lacks something goes
-// back too, whether it has anything to do or not.
+// If the database is replaced by one that has lost commits while the worker runs, the worker
+// goes back too, with or without records to settle.
 func TestBackToMarkWhileRunning(t *testing.T) {
 	t.Parallel()
 	for name, more := range map[string][]string{"busy": span(8, 12), "idle": nil} {
@@ -166,7 +166,7 @@ func TestMovedForward(t *testing.T) {
 	})
 }
 
-// Without a committed offset, a group that would begin at the end begins at its mark.
+// A group without a committed offset that would begin at the end begins at its mark.
 func TestMarkWithoutOffset(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -193,8 +193,8 @@ func TestMarkWithoutOffset(t *testing.T) {
 	})
 }
 
-// A worker finds that a mark is behind what it was, on the same server: the table was
-// restored under it.
+// The worker goes back if a mark is behind what it wrote on the same server: somebody has
+// restored the table.
 func TestMarkSetBack(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -228,8 +228,8 @@ func TestMarkSetBack(t *testing.T) {
 	})
 }
 
-// A broker that does not tell of a topic for a while, as while it looks for a leader,
-// gives no ID to look for marks by: none may be taken for lost.
+// While a broker does not describe a topic, for example during a leader election, the worker
+// has no ID to look for marks by. It must not take them for lost.
 func TestTopicIDComesLate(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -11,20 +11,19 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Message is a JSON message that says itself what it asks for: the form that
-// [DecodeMessage] reads.
+// Message is the JSON format of [DecodeMessage]: a message that names its change.
 type Message struct {
 	Machine string             `json:"machine,omitempty"` // empty: the store's only machine
 	Key     string             `json:"key"`
 	Event   statemachine.Event `json:"event"`
 	ID      string             `json:"id,omitempty"` // empty: that of the record's headers, or its origin
 
-	// ExpectedVersion is the version that the message expects to find, or nil.
+	// ExpectedVersion is the version that the message expects its entity to have. nil
+	// means any.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 
-	// Set holds columns to write with the transition: strings as they are,
-	// null as NULL, and everything else as its JSON text. Numbers keep all
-	// their digits.
+	// Set holds columns to write with the transition: strings as they are, null as
+	// NULL, and any other value as its JSON text. Numbers keep all their digits.
 	Set map[string]json.RawMessage `json:"set,omitempty"`
 }
 
@@ -44,7 +43,7 @@ func DecodeMessage(r *versioning.Record) ([]versioning.Change, error) {
 func (m *Message) change() (versioning.Change, error) {
 	change := versioning.Change{Machine: m.Machine, Key: m.Key, Event: m.Event, MessageID: m.ID}
 	if m.Key == "" || m.Event == "" {
-		return change, errors.New(`message has no "key" or no "event"`)
+		return change, errors.New(`message has no "key" or no "event"; it needs both`)
 	}
 	if m.ExpectedVersion != nil {
 		if *m.ExpectedVersion < 0 {
@@ -61,11 +60,11 @@ func (m *Message) change() (versioning.Change, error) {
 	return change, nil
 }
 
-// columnValue turns a JSON value into what PostgreSQL reads as text.
+// columnValue converts a JSON value to the text that PostgreSQL parses, or nil for NULL.
 func columnValue(raw json.RawMessage) any {
 	var s *string
 	if err := jsonv2.Unmarshal(raw, &s, likeStandard); err != nil {
-		return string(raw) // no string: a number, a boolean, an object or an array
+		return string(raw) // a number, a boolean, an object or an array
 	}
 	if s == nil {
 		return nil

@@ -6,49 +6,49 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// gates let one thing happen at a time with the partitions. Who waits at one gets
-// through in turn.
+// gates are locks that order what happens to the partitions. They are channels of capacity
+// 1, so waiting goroutines get through in turn.
 type gates struct {
-	// hand holds one while a batch is applied, or partitions are being given up.
-	hand chan struct{}
+	// batch is held while a batch is applied, and while partitions are being given up.
+	batch chan struct{}
 
-	// commits holds one while offsets are on their way to the broker: a partition
-	// can't be given up between the look at its tenure and the commit.
+	// commits is held while offsets are committed, so that no partition is given up
+	// between the check of its tenure and the commit.
 	commits chan struct{}
 }
 
 func newGates() gates {
-	return gates{hand: make(chan struct{}, 1), commits: make(chan struct{}, 1)}
+	return gates{batch: make(chan struct{}, 1), commits: make(chan struct{}, 1)}
 }
 
-// whileOwned runs commit. Partitions that are to be given up meanwhile wait.
+// whileOwned runs commit. No partition is given up until it returns.
 func (g gates) whileOwned(commit func()) {
 	g.commits <- struct{}{}
 	defer func() { <-g.commits }()
 	commit()
 }
 
-// onAssigned is called by the client before it fetches from the partitions, after each
-// rebalance, and after onRevoked.
+// onAssigned is called by the client after each rebalance: after onRevoked, and before it
+// fetches from the partitions.
 func (r *run) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 	member, _ := client.GroupMetadata()
 	r.partitions.assign(member, assigned)
 	r.log.assignment("partitions assigned", assigned)
-	signal(r.parked)  // how far they are read counts for what is parked
-	signal(r.letters) // another worker may have left some
+	signal(r.parked)  // a sweep reports how far they are read, for the age of parked records
+	signal(r.letters) // the previous owner may have left some uncopied
 }
 
-// onRevoked is called by the client before the group gives the partitions to
-// someone else. It waits for the batch that is applied.
+// onRevoked is called by the client before the group assigns the partitions to another
+// worker. It waits until the hold of the current batch ends.
 func (r *run) onRevoked(_ context.Context, _ *kgo.Client, revoked map[string][]int32) {
-	r.gates.hand <- struct{}{}
-	defer func() { <-r.gates.hand }()
+	r.gates.batch <- struct{}{}
+	defer func() { <-r.gates.batch }()
 	r.commitPending()
 	r.giveUp("partitions revoked", revoked)
 }
 
-// onLost is called by the client when the group went on without this worker: the
-// partitions may be someone else's already.
+// onLost is called by the client when the group has given up this worker. It commits nothing,
+// because another worker may own the partitions already.
 func (r *run) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
 	r.giveUp("partitions lost", lost)
 	r.vitals.lost()

@@ -8,13 +8,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// partitions are those of one run: each has a life. The client's callbacks begin and end
-// the lives; Run, the committer and the maintainer add to them. They share the lock of
-// the worker's vitals, because its health is told from both.
+// partitions hold the lives of a run's partitions. The client's callbacks begin and end the
+// lives; Run, the committer and the maintainer update them. They share the lock of the
+// worker's vitals, because the health is computed from both.
 type partitions struct {
 	vitals *vitals
 
-	member string // the ID of the group's member that this worker was at the last assignment
+	member string // the worker's member ID at the last assignment
 	last   tenure
 	lives  map[partition]*life
 }
@@ -23,8 +23,8 @@ func newPartitions(v *vitals) *partitions {
 	return &partitions{vitals: v, lives: make(map[partition]*life)}
 }
 
-// assign begins the lives of partitions that the group has assigned to a member: none,
-// if there are more workers than partitions.
+// assign begins the lives of partitions that the group has assigned to a member. There are
+// none if there are more workers than partitions.
 func (p *partitions) assign(member string, assigned map[string][]int32) {
 	p.vitals.change(func() {
 		p.vitals.left, p.vitals.fetch = condition{}, condition{}
@@ -38,7 +38,7 @@ func (p *partitions) assign(member string, assigned map[string][]int32) {
 	})
 }
 
-// release ends the lives of partitions that are given up.
+// release ends the lives of partitions that the worker gives up.
 func (p *partitions) release(released map[string][]int32) {
 	p.vitals.change(func() {
 		for topic, ids := range released {
@@ -49,8 +49,8 @@ func (p *partitions) release(released map[string][]int32) {
 	})
 }
 
-// forgetTopic forgets all about a topic's partitions: it was re-created. They count as
-// the worker's until the client says what became of them, but their tenures have ended.
+// forgetTopic ends the tenures of a re-created topic's partitions and forgets what is known
+// about them. They count as the worker's until the client assigns them or takes them away.
 func (p *partitions) forgetTopic(topic string) {
 	p.vitals.change(func() {
 		for at := range p.lives {
@@ -61,7 +61,7 @@ func (p *partitions) forgetTopic(topic string) {
 	})
 }
 
-// tenureOf returns the tenure of a partition, or 0 if it is not this worker's.
+// tenureOf returns the tenure of a partition, or 0 if this worker does not own it.
 func (p *partitions) tenureOf(at partition) (t tenure) {
 	p.look(at, func(l *life) { t = l.tenure })
 	return t
@@ -80,13 +80,14 @@ func (p *partitions) tenures() map[partition]tenure {
 	return tenures
 }
 
-// errAnotherMember says that a commit was kept back. A member that the group has
-// forgotten joins again as another one, and learns only then what it has lost meanwhile:
-// franz-go (1.22.2) reports partitions as revoked, not as lost, that have been someone
-// else's for a while, and makes a commit wait for the new membership.
-var errAnotherMember = errors.New("the group has forgotten the member to which the partitions were assigned")
+// errAnotherMember reports that a commit was held back. A worker that the group has given up
+// joins again as another member, and learns only then which partitions it has lost. Until
+// then it must not commit: franz-go (1.22.2) delays a commit until the worker has joined, and
+// reports partitions as revoked, not as lost, even if another worker has owned them meanwhile.
+var errAnotherMember = errors.New("the worker has joined the group as another member since its partitions were assigned")
 
-// checkMember fails for a commit of another member.
+// checkMember returns an error if a commit's member is not the one to which the partitions
+// were assigned.
 func (p *partitions) checkMember(commit *kmsg.OffsetCommitRequest) error {
 	p.vitals.mu.Lock()
 	defer p.vitals.mu.Unlock()
@@ -96,16 +97,16 @@ func (p *partitions) checkMember(commit *kmsg.OffsetCommitRequest) error {
 	return nil
 }
 
-// begin notes from which offset a partition is consumed.
+// begin records at which offset consumption of a partition begins.
 func (p *partitions) begin(at partition, offset int64) {
-	p.amend(at, func(l *life) {
+	p.change(at, func(l *life) {
 		l.position = position{true, offset}
 		l.reach.begins(offset)
 	})
 }
 
-// arrive notes what was fetched of a partition, and returns the tenure in which it
-// came. ok is false if it does not begin where it was expected to.
+// arrive records what was fetched from a partition, and returns the current tenure. ok is
+// false if the records do not begin where they were expected to.
 func (p *partitions) arrive(at partition, fetched kgo.FetchPartition) (t tenure, expected int64, ok bool) {
 	ok = true
 	p.vitals.change(func() {
@@ -119,7 +120,7 @@ func (p *partitions) arrive(at partition, fetched kgo.FetchPartition) (t tenure,
 	return t, expected, ok
 }
 
-// setMark notes what the mark of a partition is, of its topic with an ID.
+// setMark records the mark of a partition of the topic with the given ID.
 func (p *partitions) setMark(at partition, topicID [16]byte, offset int64) {
 	p.look(at, func(l *life) {
 		if l.marks == nil {
@@ -129,13 +130,13 @@ func (p *partitions) setMark(at partition, topicID [16]byte, offset int64) {
 	})
 }
 
-// mark returns what the mark of a partition was; 0 if there was none.
+// mark returns the mark of a partition, as last read or written; 0 if there is none.
 func (p *partitions) mark(at partition, topicID [16]byte) (offset int64) {
 	p.look(at, func(l *life) { offset = l.marks[topicID] })
 	return offset
 }
 
-// survey notes the bounds of partitions.
+// survey records the bounds of the partitions' logs.
 func (p *partitions) survey(found map[partition]ends) {
 	p.vitals.change(func() {
 		for at, e := range found {
@@ -146,9 +147,9 @@ func (p *partitions) survey(found map[partition]ends) {
 	})
 }
 
-// cantUnpack notes that a partition stands still at a batch that is too large.
+// cantUnpack records that a partition stops at a batch that is too large.
 func (p *partitions) cantUnpack(at partition, err error) {
-	p.amend(at, func(l *life) { l.reach.tooLarge.begin(reasonTooLarge, at.String(), err) })
+	p.change(at, func(l *life) { l.reach.tooLarge.begin(reasonTooLarge, at.String(), err) })
 }
 
 // isSettled reports whether a partition is settled up to an offset.
@@ -157,7 +158,8 @@ func (p *partitions) isSettled(at partition, end int64) (is bool) {
 	return is
 }
 
-// isHeldUp reports whether open transactions hide anything, for however long.
+// isHeldUp reports whether open transactions hide everything that is left of a partition, no
+// matter since when.
 func (p *partitions) isHeldUp() bool {
 	p.vitals.mu.Lock()
 	defer p.vitals.mu.Unlock()
@@ -165,9 +167,9 @@ func (p *partitions) isHeldUp() bool {
 	return ok
 }
 
-// amend changes what the worker's health is told from of a partition, if it is the
-// worker's.
-func (p *partitions) amend(at partition, change func(*life)) {
+// change runs change on the life of a partition if the worker owns it, and updates what the
+// worker's health is computed from.
+func (p *partitions) change(at partition, change func(*life)) {
 	p.vitals.change(func() {
 		if l := p.lives[at]; l != nil {
 			change(l)
@@ -175,7 +177,7 @@ func (p *partitions) amend(at partition, change func(*life)) {
 	})
 }
 
-// look shows the life of a partition, if it is the worker's. It may change what the
+// look runs see on the life of a partition if the worker owns it. see may change only what the
 // health does not depend on.
 func (p *partitions) look(at partition, see func(*life)) {
 	p.vitals.mu.Lock()
@@ -185,7 +187,7 @@ func (p *partitions) look(at partition, see func(*life)) {
 	}
 }
 
-// The methods below are for the worker's health. Who calls them holds the lock.
+// The methods below are for the worker's health. The caller must hold the lock.
 
 // due returns how many offsets can be consumed and are not settled.
 func (p *partitions) due() (n int64) {
@@ -202,8 +204,8 @@ func (p *partitions) lag() (n int64) {
 	return n
 }
 
-// heldUp returns the partition that an open transaction holds up for the longest time,
-// if any is for some time.
+// heldUp returns the condition of the partition that an open transaction has held up the
+// longest. ok is false if none has been held up for at least the given time.
 func (p *partitions) heldUp(after time.Duration) (c condition, ok bool) {
 	for at, l := range p.lives {
 		if since := l.reach.hidden; l.reach.isHeldUp(after) && (!ok || since.Before(c.since)) {
@@ -213,8 +215,8 @@ func (p *partitions) heldUp(after time.Duration) (c condition, ok bool) {
 	return c, ok
 }
 
-// tooLarge returns that there is a partition which stands still at a batch that can't
-// be unpacked.
+// tooLarge returns the condition of the first partition that stopped at a batch that can't be
+// unpacked.
 func (p *partitions) tooLarge() (c condition) {
 	for _, l := range p.lives {
 		if s := l.reach.tooLarge.since; !s.IsZero() && (c.since.IsZero() || s.Before(c.since)) {
@@ -224,7 +226,7 @@ func (p *partitions) tooLarge() (c condition) {
 	return c
 }
 
-// furthest names the partition with the most lag.
+// furthest returns the name of the partition with the most lag.
 func (p *partitions) furthest() (name string) {
 	var most int64
 	for at, l := range p.lives {

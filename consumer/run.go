@@ -8,29 +8,30 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A run is one run of a worker. The goroutine of Run polls and decodes, and without
-// lag applies; with lag another one does that, for one batch at a time. A third one
-// commits. Fields belong to the first, but for those that say otherwise.
+// A run is one run of a worker with one Kafka client; to go back to its marks, the worker
+// starts another run. The goroutine of Run polls and decodes. Without lag it also applies
+// the batch; with lag a second goroutine does, one batch at a time. A third goroutine
+// commits. A field belongs to the goroutine of Run unless its comment says otherwise.
 type run struct {
 	cfg        Config
-	vitals     *vitals     // the worker's; safe for concurrent use
+	vitals     *vitals     // shared by the worker's runs; safe for concurrent use
 	partitions *partitions // safe for concurrent use
 	log        *logger     // safe for concurrent use
 	client     *kgo.Client // safe for concurrent use
 	stop       context.CancelFunc
-	end        func(error)   // ends the run for an error
+	end        func(error)   // ends the run with an error
 	base       base          // safe for concurrent use
 	gates      gates         // shared with the client's callbacks
 	unpacker   *unpacker     // shared with the client
 	due        chan struct{} // holds one if there are offsets to commit
 	letters    chan struct{} // holds one if there are dead letters to copy
 	parked     chan struct{} // holds one if a batch has parked records
-	failing    pause         // fetches that bring nothing but errors
+	failing    pause         // between fetches that return only errors
 
 	fetched offsets // belongs to the client's callbacks
 }
 
-// newRun makes a run, which ends by the function end if it can't go on.
+// newRun creates a run. The run calls end if it can't continue.
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	r := &run{
 		cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end, gates: newGates(),
@@ -48,96 +49,96 @@ func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*
 	var err error
 	if r.client, err = kgo.NewClient(opts...); err != nil {
 		r.stop()
-		return nil, fmt.Errorf("make the Kafka client: %w", err)
+		return nil, fmt.Errorf("create the Kafka client: %w", err)
 	}
 	return r, nil
 }
 
-// loop is the way of a record: poll, decode, fold and apply, commit. With lag, the
-// last two are handed over to a goroutine, one for each batch, and the next batch is
-// polled and decoded meanwhile. Without, it is polled after that: what arrives until
-// then makes one batch.
+// loop polls, decodes, applies and commits batches. With lag, it starts a goroutine for
+// each batch that applies and commits it, and polls and decodes the next batch meanwhile.
+// Without lag, it polls after it has applied the batch, so what arrives until then makes
+// one batch.
 func (r *run) loop(ctx, work context.Context) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	var hand hand
-	defer hand.wait() //nolint:errcheck // there is a first error, or a panic, that ends the run
+	var current current
+	defer current.wait() //nolint:errcheck // an earlier error, or a panic, ends the run
 	for {
 		batch, err := r.poll(ctx)
 		if err != nil {
 			return err
 		}
 		r.decode(batch)
-		if err := hand.wait(); err != nil || ctx.Err() != nil {
-			return err // what is decoded and not begun is delivered again
+		if err := current.wait(); err != nil || ctx.Err() != nil {
+			return err // Kafka delivers the decoded batch again
 		}
 		if r.isBehind(batch) {
-			hand = r.handOver(work, batch, end)
+			current = r.handOver(work, batch, end)
 		} else if err := r.finish(work, batch); err != nil {
 			return err
 		}
 	}
 }
 
-// isBehind reports whether half as much again as a batch has arrived already, or is
-// about to: the client asks a broker for more once all of the last fetch was polled.
+// isBehind reports whether at least half as many records as the batch has are waiting
+// after it, in the client's buffer or on the brokers. The client sends the next fetch to
+// a broker only once all of the last one was polled, so its buffer alone says too little.
 func (r *run) isBehind(b *batch) bool {
 	return len(b.kafka) > 0 && 2*max(b.ahead, r.client.BufferedFetchRecords()) >= int64(len(b.kafka))
 }
 
-// A hand has the batch that is being applied and committed, or none.
-type hand struct{ done chan error }
+// A current is the batch that a goroutine applies and commits. The zero value is none.
+type current struct{ done chan error }
 
-// handOver has a batch finished by a goroutine. If the work can't go on after that,
-// it calls end.
-func (r *run) handOver(work context.Context, b *batch, end func()) hand {
-	h := hand{make(chan error, 1)}
+// handOver starts a goroutine that finishes a batch. The goroutine calls end if the
+// worker can't continue after that.
+func (r *run) handOver(work context.Context, b *batch, end func()) current {
+	c := current{make(chan error, 1)}
 	go func() {
 		err := errGoexit
 		defer func() {
 			if err != nil {
 				end()
 			}
-			h.done <- err
+			c.done <- err
 		}()
 		err = r.finish(work, b)
 	}()
-	return h
+	return c
 }
 
-// wait waits until no batch is in hand, and returns the error that keeps the work
-// from going on.
-func (h *hand) wait() error {
-	if h.done == nil {
+// wait waits until the current batch is finished. It returns an error if the worker can't
+// continue.
+func (c *current) wait() error {
+	if c.done == nil {
 		return nil
 	}
-	err := <-h.done
-	h.done = nil
+	err := <-c.done
+	c.done = nil
 	return err
 }
 
-// finish applies and commits a batch. A rebalance that takes partitions away waits
-// for it, but not longer than Config.RebalanceHold, and not while the database is
-// in trouble.
+// finish applies and commits a batch. A rebalance that takes partitions away waits for
+// it, at most for Config.RebalanceHold, and not while the database is in trouble.
 func (r *run) finish(work context.Context, b *batch) error {
 	if len(b.records) == 0 {
 		return nil
 	}
 	work, err := hooks(r.cfg.Hooks).batchStart(work, BatchStart{Records: b.records, Decode: b.took.decode})
 	if err != nil {
-		return r.cantGoOn(err)
+		return r.cantContinue(err)
 	}
 	b.hold = r.gates.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
 	err = r.apply(work, b)
 	r.commit(b)
-	r.vitals.freeHanded()
+	r.vitals.finished()
 	b.hold.end()
-	return errors.Join(err, r.cantGoOn(r.report(work, b)))
+	return errors.Join(err, r.cantContinue(r.report(work, b)))
 }
 
-// poll waits for records. No partition is taken away between the moment in which
-// it returns them and that in which it notes in which tenure they came.
+// poll waits for records. It blocks rebalances until it has stored the tenure of each
+// partition that it got records from, so no partition is taken away in between.
 func (r *run) poll(ctx context.Context) (*batch, error) {
 	defer r.client.AllowRebalance()
 	fetches := r.client.PollRecords(ctx, r.cfg.MaxBatch)
@@ -149,14 +150,14 @@ func (r *run) poll(ctx context.Context) (*batch, error) {
 	r.unpacker.polled(b.kafka, r.client.BufferedFetchRecords())
 	if len(b.kafka) > 0 {
 		r.failing.over()
-	} else if failed { // the client would ask again at once
+	} else if failed { // without a pause, the client would fetch again at once
 		r.client.AllowRebalance()
 		r.failing.wait(ctx)
 	}
 	return b, nil
 }
 
-// report tells the log and the hooks of a settled batch. It returns an error if a hook
+// report logs a settled batch and calls the hooks. It returns an error if a hook
 // panicked.
 func (r *run) report(work context.Context, b *batch) error {
 	r.log.batch(b)

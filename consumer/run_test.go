@@ -46,7 +46,7 @@ func TestRunSettlesAndCommits(t *testing.T) {
 			}
 		}
 
-		// The next one goes on where this one stopped.
+		// The next worker continues where this one stopped.
 		w = start(t, b.config(protocol, store, "orders"))
 		b.produce("orders", 2, "last")
 		b.awaitCommitted("orders", 2, 101)
@@ -76,8 +76,8 @@ func TestRunTwice(t *testing.T) {
 	})
 }
 
-// Records of one entity stay in order, and are never in two lists at the same
-// time, however the work is spread.
+// However a batch is split, records of one entity stay in order and are never in two
+// concurrent lists.
 func TestOrderByEntity(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestSmallBatchTakesOneConnection(t *testing.T) {
 	})
 }
 
-// What no retry can mend ends Run with its error, and the group is left.
+// Run returns errors that retrying cannot fix, and leaves the group.
 func TestUnmendableBrokerErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

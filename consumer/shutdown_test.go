@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Run ends cleanly wherever its context ends: in time, with what is done
+// Run ends cleanly whenever its context is canceled: in time, with everything settled
 // committed, and out of the group.
 func TestCancel(t *testing.T) {
 	t.Parallel()
@@ -111,8 +111,7 @@ func TestNoShutdownGrace(t *testing.T) {
 	})
 }
 
-// A broker that has gone, or was never there, or does not answer, keeps Run from
-// ending for a bounded time.
+// Run ends within a limited time if the broker has gone, was never there, or does not answer.
 func TestCancelWithoutABroker(t *testing.T) {
 	t.Parallel()
 	consumed := func(b *broker) {
@@ -163,8 +162,8 @@ func (b *broker) fallSilent() {
 	})
 }
 
-// While another member holds up a rebalance, this one's join waits at the
-// broker. Run does not wait for it for longer than leaving may take.
+// While another member delays a rebalance, this worker's join waits at the broker. Run does
+// not wait for it longer than leaving may take.
 func TestCancelWhileAJoinWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -226,8 +225,8 @@ func TestGoexitInDecode(t *testing.T) {
 	})
 }
 
-// A Goexit in the store, such as one of a guard, ends the run as well, also where it
-// ends one of several goroutines: no offset is committed past what has no verdict.
+// A Goexit in the store, such as one in a guard, also ends the run, even if it ends only one
+// of several goroutines. No offset is committed past a record without a verdict.
 func TestGoexitInApply(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"on one connection": 10, "on several": 400} {
@@ -262,7 +261,7 @@ func TestGoexitInApply(t *testing.T) {
 				select {
 				case <-ended:
 				case <-time.After(time.Minute):
-					t.Fatal("the run goes on")
+					t.Fatal("Run has not returned")
 				}
 				if health := worker.Health(); health.State != consumer.Stopped || health.Err == nil {
 					t.Errorf("health is %+v", health)

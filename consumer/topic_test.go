@@ -40,7 +40,7 @@ func TestMissingTopic(t *testing.T) {
 		began := time.Now()
 		b.awaitCommitted("orders", 0, 1)
 		if took := time.Since(began); took > 30*time.Second {
-			t.Errorf("consumption started %v after the topic was made", took)
+			t.Errorf("consumption started %v after the topic was created", took)
 		}
 		pass(time.Minute)
 		before := len(w.logs.matching("does not exist"))
@@ -85,9 +85,9 @@ func TestBrokerAway(t *testing.T) {
 	})
 }
 
-// A topic that is deleted and made again while the worker runs is read from its
-// start. Its records have other identities than the old ones at the same
-// offsets, and no offset of the old topic is committed for the new one.
+// A topic that is re-created while the worker runs is read from its start. Its records have
+// other origins than the old ones at the same offsets, and no offset of the old topic is
+// committed for the new one.
 func TestTopicIsRecreated(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -100,7 +100,7 @@ func TestTopicIsRecreated(t *testing.T) {
 		b.produce("orders", 1, keys(10)...)
 		b.awaitCommitted("orders", 0, 10)
 		b.awaitCommitted("orders", 1, 10)
-		defer b.keepProducing("payments")() // batches and commits go on all the while
+		defer b.keepProducing("payments")() // batches and commits continue meanwhile
 
 		// Some that are settled but not committed when the topic goes.
 		fault := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: -1})
@@ -111,12 +111,12 @@ func TestTopicIsRecreated(t *testing.T) {
 		}
 		fault.Remove()
 		b.topic("orders", 2)
-		b.produceAnew("orders", 0, keys(30)...) // more than the old one had
-		b.produceAnew("orders", 1, keys(3)...)
+		b.produceRecreated("orders", 0, keys(30)...) // more than the old one had
+		b.produceRecreated("orders", 1, keys(3)...)
 		store.awaitCount(t, "orders", 58)
 		b.awaitCommitted("orders", 0, 30)
 		b.awaitCommitted("orders", 1, 3)
-		b.produceAnew("orders", 0, "more")
+		b.produceRecreated("orders", 0, "more")
 		b.awaitCommitted("orders", 0, 31)
 		w.stop()
 		ids := make(map[[16]byte]bool)
@@ -131,9 +131,8 @@ func TestTopicIsRecreated(t *testing.T) {
 	})
 }
 
-// A topic that is deleted and made again while a batch of the old one is being applied:
-// no commit is about the new one before its own records are settled, and each of those is
-// settled once.
+// If a topic is re-created while a batch of the old one is being applied, nothing is committed
+// for the new one before its own records are settled, and each of those is settled once.
 func TestTopicIsRecreatedInTheMiddleOfABatch(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -164,11 +163,11 @@ func TestTopicIsRecreatedInTheMiddleOfABatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.topic("orders", 1)
-			b.produceAnew("orders", 0, keys(8)...) // fewer than the old one had
+			b.produceRecreated("orders", 0, keys(8)...) // fewer than the old one had
 			pass(5 * time.Second)
 			close(release)
 			b.awaitCommitted("orders", 0, 8)
-			b.produceAnew("orders", 0, "more")
+			b.produceRecreated("orders", 0, "more")
 			b.awaitCommitted("orders", 0, 9)
 			w.stop()
 			for _, c := range b.seenCommits() {
@@ -216,9 +215,9 @@ func (b *broker) keepProducing(topic string) (stop func()) {
 	}
 }
 
-// produceAnew produces with a new client: one that knew a topic of this name
-// does not take the new one for it.
-func (b *broker) produceAnew(topic string, partition int32, keys ...string) {
+// produceRecreated produces to a re-created topic with a new client, because a client that
+// knows the old topic does not switch to the new one.
+func (b *broker) produceRecreated(topic string, partition int32, keys ...string) {
 	b.t.Helper()
 	old := b.client
 	b.client = b.newClient()
@@ -226,7 +225,7 @@ func (b *broker) produceAnew(topic string, partition int32, keys ...string) {
 	b.produce(topic, partition, keys...)
 }
 
-// Brokers that give topics no ID: each topic still has an identity of its own.
+// With brokers that give topics no ID, each topic still has a different ID.
 func TestTopicWithoutAnID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -255,8 +254,8 @@ func TestTopicWithoutAnID(t *testing.T) {
 	})
 }
 
-// Records that are deleted before they were consumed are gone, but not without a
-// word: whether the worker was away or just too slow.
+// The worker logs that records were deleted before it consumed them, whether it was down or
+// just too slow.
 func TestDeletedRecordsAreLogged(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -284,7 +283,7 @@ func TestDeletedRecordsAreLogged(t *testing.T) {
 	})
 }
 
-// What transactions aborted is not there.
+// Records of aborted transactions are not consumed.
 func TestAbortedTransactions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -315,8 +314,8 @@ func TestAbortedTransactions(t *testing.T) {
 	})
 }
 
-// A broker that answers every fetch with an error is not asked in a busy loop,
-// and does not fill the log.
+// If a broker answers every fetch with an error, the worker does not ask in a busy loop and
+// does not flood the log.
 func TestFetchErrorsAreLimited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

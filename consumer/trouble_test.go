@@ -86,8 +86,8 @@ func TestRebalanceWhileTheDatabaseIsDown(t *testing.T) {
 	})
 }
 
-// A partition that is taken away and comes back while its records wait is read
-// anew: what was polled before is not committed.
+// A partition that is taken away and comes back while its records wait is read again. What
+// was polled before is not committed.
 func TestPartitionComesBackWhileTheDatabaseIsDown(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -133,9 +133,8 @@ func rewound(t *testing.T, commits []commit) {
 	}
 }
 
-// A store that is slow, but not in trouble, holds up a rebalance for
-// RebalanceHold and no longer. What it settles late of a lost partition is not
-// committed.
+// A store that is slow, but not in trouble, delays a rebalance for at most RebalanceHold. The
+// worker does not commit what the store settles after the partition is lost.
 func TestSlowStoreHoldsUpARebalanceForAWhile(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -186,9 +185,9 @@ func TestSlowStoreHoldsUpARebalanceForAWhile(t *testing.T) {
 	})
 }
 
-// Turns are short, holds are long: no hold reaches into a later turn. With a
-// hold that lets rebalances in too early, the second worker would get its
-// partition before the first one's batch is done.
+// Batches are short and holds are long: the hold of one batch must not end that of a later
+// one. If it did, the second worker would get its partition before the first one's batch is
+// done.
 func TestHoldDoesNotOutliveItsTurn(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -200,7 +199,7 @@ func TestHoldDoesNotOutliveItsTurn(t *testing.T) {
 		cfg.ApplyTimeout = -1
 		w1 := start(t, cfg)
 		w1.awaitHolds(2, 10*time.Second)
-		b.produce("orders", 0, "quick") // a turn whose hold would end 10s from here
+		b.produce("orders", 0, "quick") // a batch whose hold would end 10s from here
 		b.awaitCommitted("orders", 0, 1)
 		pass(8 * time.Second)
 		release := make(chan struct{})
@@ -219,8 +218,8 @@ func TestHoldDoesNotOutliveItsTurn(t *testing.T) {
 	})
 }
 
-// A store that needs longer than ApplyTimeout for a batch gets less at once, until
-// it can do it.
+// A store that needs longer than ApplyTimeout for a batch gets fewer records at once until it
+// succeeds.
 func TestTooMuchForTheTime(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -244,8 +243,8 @@ func TestTooMuchForTheTime(t *testing.T) {
 	})
 }
 
-// A fatal error of the store ends Run with it; nothing without a verdict is
-// committed, and the group is left.
+// Run returns a fatal error of the store. It commits nothing without a verdict, and leaves the
+// group.
 func TestFatalStoreError(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -270,8 +269,8 @@ func TestFatalStoreError(t *testing.T) {
 	})
 }
 
-// A store that breaks its contract ends Run: going on could lose records, or
-// never end.
+// Run returns an error if the store violates its contract: if the worker continued, it could
+// lose records or loop forever.
 func TestStoreBreaksItsContract(t *testing.T) {
 	t.Parallel()
 	stores := map[string]storeFunc{
@@ -329,8 +328,8 @@ func (f storeFunc) Apply(_ context.Context, _ versioning.Server, records []*vers
 	return f(records)
 }
 
-// A database that is down for an hour: attempts slow down, log lines are few,
-// the hook hears of each attempt, and recovery is immediate and logged.
+// While the database is down for an hour, attempts slow down, log lines are few, and the hook
+// is called for each attempt. Recovery is immediate and logged.
 func TestDatabaseDownForAnHour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -396,8 +395,8 @@ func (d *dealer) Split(ctx context.Context, records []*versioning.Record, n int)
 	return d.fake.Split(ctx, records, n)
 }
 
-// Records that a store wants to be split again are, without a word of trouble, and all
-// are settled once.
+// If the store asks for it, records are split again. That is not trouble, and all records are
+// settled once.
 func TestSplitAgain(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -425,14 +424,14 @@ func TestSplitAgain(t *testing.T) {
 	})
 }
 
-// A nameless is a store that does not say on which server it is.
+// A nameless is a store whose server has no name.
 type nameless struct{ *fake }
 
 func (nameless) Marks(context.Context, string, [][16]byte) ([]versioning.Mark, versioning.Server, error) {
 	return nil, "", nil
 }
 
-// Without the server's name nothing could ever be committed: that ends Run.
+// Run returns an error if the server has no name, because nothing could ever be committed.
 func TestServerWithoutName(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {

@@ -7,32 +7,33 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// maxUnpackedBatch bounds one batch of a producer's, unpacked: the client can only
-// take it as a whole. Config.Client may set another bound.
+// maxUnpackedBatch limits the decompressed size of one batch of a producer, because the client
+// can only decompress it as a whole. Config.Client may set another limit.
 const maxUnpackedBatch = 256 << 20
 
-// recordOverhead is more than a record takes in a batch beside its content.
+// recordOverhead is an upper limit for the bytes of a record in a batch beyond its key, value
+// and headers.
 const recordOverhead = 32
 
-// errFull says that a fetch brought more than there is room for, unpacked. It is no
-// trouble: the client fetches again what it could not unpack.
-var errFull = errors.New("no room to unpack more until what is there was polled")
+// errFull reports that there is no memory left to unpack a batch. It is not trouble: the client
+// fetches the batch again.
+var errFull = errors.New("no room to unpack more until the unpacked records are polled")
 
-// An unpacker bounds what the client has unpacked and was not polled yet. A fetch is
-// bounded as it is sent, and 4 MiB may unpack to gigabytes. Where the client can't
-// unpack a batch of a partition, it keeps what came before it, and goes on from there
-// with the next fetch. It is safe for concurrent use.
+// An unpacker limits how much the client has unpacked and the worker has not polled yet. The
+// limit of a fetch applies to its compressed size, and 4 MiB may unpack to gigabytes. If the
+// client can't unpack a batch of a partition, it keeps the records before the batch, and
+// continues at the batch with the next fetch. An unpacker is safe for concurrent use.
 type unpacker struct {
 	kgo.Decompressor
 
-	most int
+	most int // bytes
 
 	mu   sync.Mutex
 	held int // bytes that are unpacked and not polled
 }
 
-// Decompress unpacks a batch if there is room. The batch itself is not known before,
-// so the last one may take more than the room that is left.
+// Decompress unpacks a batch if there is room. It does not know the unpacked size before, so
+// the last batch may take more than the room that is left.
 func (u *unpacker) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
 	if codec == kgo.CodecNone {
 		return src, nil
@@ -53,8 +54,9 @@ func (u *unpacker) hasRoom() bool {
 	return u.held < u.most
 }
 
-// polled makes room for as much as was polled: rather too much than too little, and
-// all of it where nothing is left, for what the client drops by itself is not told.
+// polled frees the room of polled records. It frees rather too much than too little, and
+// everything if the client has nothing left, because the client does not report records that
+// it drops.
 func (u *unpacker) polled(records []*kgo.Record, left int64) {
 	size := 0
 	for _, r := range records {

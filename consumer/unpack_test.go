@@ -28,9 +28,9 @@ func squeezed(topic string) *kgo.Record {
 	return &kgo.Record{Topic: topic, Value: bytes.Repeat([]byte("a"), 999_000)}
 }
 
-// What records take unpacked is bounded, however well they were compressed: all of
-// these arrive in one fetch of a few kilobytes. PAWL_TEST_SQUEEZED is how many, for a
-// test by hand.
+// The memory of unpacked records is limited, however well they were compressed: all of these
+// arrive in one fetch of a few kilobytes. PAWL_TEST_SQUEEZED sets their number, for manual
+// tests.
 func TestSqueezed(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	n := 200
 	if more, err := strconv.Atoi(os.Getenv("PAWL_TEST_SQUEEZED")); err == nil {
@@ -79,8 +79,8 @@ func TestSqueezed(t *testing.T) { //nolint:paralleltest // it measures the memor
 	}
 }
 
-// However little is unpacked at once, every record arrives, of every partition and in
-// order; and what the store is given at once is bounded.
+// However little is unpacked at once, every record of every partition arrives in order, and
+// the size of one call of the store is limited.
 func TestSqueezedPartitions(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
@@ -127,7 +127,7 @@ func TestSqueezedPartitions(t *testing.T) {
 	})
 }
 
-// A batch that is too large to unpack stops its partition, and shows.
+// A batch that is too large to unpack stops its partition, and the health reports it.
 func TestTooLargeToUnpack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

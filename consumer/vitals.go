@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// The reasons why a worker is not Consuming.
+// Health.Reason of a worker that is not Consuming.
 const (
 	reasonNotRun    = "Run was not called"
 	reasonNotJoined = "not a member of the group yet"
@@ -27,38 +27,39 @@ const (
 	reasonHeldUp     = "waiting for an open transaction of a producer"
 )
 
-// vitals are what a worker's health is told from: what keeps it from working, and its
-// partitions. They outlive the run, and are safe for concurrent use.
+// vitals hold the data that a worker's health is computed from: the current conditions and
+// the partitions. They outlive a run, and are safe for concurrent use.
 type vitals struct {
 	stalledAfter time.Duration
-	fetchMemory  time.Duration // for which a failed fetch is trouble, unless records come
+	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
-	mu         sync.Mutex // for the partitions too
-	began      time.Time  // Run; zero before
-	left       condition  // why the worker is no member of its group, while it is none
-	ended      condition
-	database   condition
-	marks      condition // that can't be read or written
-	broker     condition
-	noTopic    condition // its partition is the name of the first topic that is missing
-	copying    condition
-	fetch      condition
-	fetchLast  time.Time
-	progress   time.Time
-	calm       time.Time   // since when all has been well
-	behind     time.Time   // since when there has been lag; zero while there is none
-	partitions *partitions // of the last run
+	mu         sync.Mutex  // also guards the partitions
+	began      time.Time   // when Run was called; zero before
+	left       condition   // why the worker is not a member of its group; does not hold if it is
+	ended      condition   // Run has returned
+	database   condition   // the current batch can't be written
+	marks      condition   // the marks can't be read or written
+	broker     condition   // no broker answers
+	noTopic    condition   // a topic is missing; its partition is the name of the first one
+	copying    condition   // dead letters can't be copied
+	fetch      condition   // fetches return only errors
+	fetchLast  time.Time   // when a fetch last failed
+	progress   time.Time   // when records were last settled
+	calm       time.Time   // when the last trouble ended
+	behind     time.Time   // since when there are records to settle; zero if there are none
+	partitions *partitions // of the current run
 }
 
-// A condition is a state of affairs that began at some time, for a reason.
+// A condition is something that keeps a worker from consuming, since some time and for a
+// reason.
 type condition struct {
-	since     time.Time // zero: it does not hold
+	since     time.Time // zero: the condition does not hold
 	reason    string
 	partition string
 	err       error
 }
 
-// begin notes that a condition holds, and keeps the time at which it began.
+// begin makes the condition hold. If it already does, its beginning stays the same.
 func (c *condition) begin(reason, at string, err error) {
 	if c.since.IsZero() {
 		c.since = time.Now()
@@ -73,7 +74,7 @@ func newVitals(cfg Config) *vitals {
 	return v
 }
 
-// change runs a change of the vitals, and notes it if all is well from now on.
+// change runs change under the lock. If that ends the last trouble, it stores the time.
 func (v *vitals) change(change func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -99,12 +100,12 @@ func (v *vitals) stopped(err error) {
 	v.change(func() { v.ended.begin(reasonStopped, "", err) })
 }
 
-// lost notes that the group has gone on without the worker.
+// lost records that the group has given up the worker.
 func (v *vitals) lost() {
 	v.change(func() { v.left.begin(reasonLost, "", nil) })
 }
 
-// wrote notes that the database has settled some records.
+// wrote records that the database has settled some records.
 func (v *vitals) wrote() {
 	v.change(func() { v.progress, v.database = time.Now(), condition{} })
 }
@@ -113,12 +114,12 @@ func (v *vitals) failedToWrite(at string, err error) {
 	v.change(func() { v.database.begin(reasonDatabase, at, err) })
 }
 
-// freeHanded notes that no batch is in hand any more, whatever became of it.
-func (v *vitals) freeHanded() {
+// finished ends the trouble of the current batch, whether it was settled or given up.
+func (v *vitals) finished() {
 	v.change(func() { v.database = condition{} })
 }
 
-// failedToMark notes that the marks can't be read or written, and marked that they can.
+// failedToMark records that the marks can't be read or written. marked ends that.
 func (v *vitals) failedToMark(err error) {
 	v.change(func() { v.marks.begin(reasonDatabase, "", err) })
 }
@@ -127,7 +128,7 @@ func (v *vitals) marked() {
 	v.change(func() { v.marks = condition{} })
 }
 
-// startsOver notes that the worker is about to join its group again.
+// startsOver records that the worker is about to join its group again.
 func (v *vitals) startsOver() {
 	v.change(func() {
 		v.left.begin(reasonStartsOver, "", nil)
@@ -143,7 +144,7 @@ func (v *vitals) brokerAnswers() {
 	v.change(func() { v.broker = condition{} })
 }
 
-// missTopics notes which topics the broker does not know: none, if all exist.
+// missTopics records which topics the broker does not know. No topics means that all exist.
 func (v *vitals) missTopics(topics []string) {
 	v.change(func() {
 		if len(topics) == 0 {
@@ -158,8 +159,8 @@ func (v *vitals) missTopics(topics []string) {
 	})
 }
 
-// failedToCopy notes that dead letters could not be copied, and copied that they could,
-// or that there are none.
+// failedToCopy records that dead letters could not be copied. copied ends that: they were
+// copied, or there are none.
 func (v *vitals) failedToCopy(err error) {
 	v.change(func() { v.copying.begin(reasonCopy, "", err) })
 }
@@ -178,7 +179,7 @@ func (v *vitals) failedToFetch(at string, err error) {
 	})
 }
 
-// measure keeps the time at which the worker fell behind what it can consume.
+// measure records since when there are records that the worker could settle.
 func (v *vitals) measure() {
 	due := v.partitions.due()
 	switch {
@@ -189,10 +190,10 @@ func (v *vitals) measure() {
 	}
 }
 
-// trouble returns what keeps the worker from making progress, the cause before
-// what it leads to.
+// trouble returns what keeps the worker from making progress. If several conditions hold,
+// it returns the one that causes the others.
 func (v *vitals) trouble() condition {
-	idle := v.behind // for how long there was something to do, and nothing done
+	idle := v.behind // since when there are records to settle and none was settled
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
@@ -239,11 +240,11 @@ func (v *vitals) health() Health {
 	return h.being(Consuming, condition{since: v.calmSince()})
 }
 
-// calmSince returns since when all has been well. A failed fetch is forgotten by
-// the passing of time alone.
+// calmSince returns since when the worker has had no trouble. A failed fetch stops
+// counting after fetchMemory, without an event that would set calm.
 func (v *vitals) calmSince() time.Time {
-	if forgotten := v.fetchLast.Add(v.fetchMemory); !v.fetch.since.IsZero() && forgotten.After(v.calm) {
-		return forgotten
+	if expired := v.fetchLast.Add(v.fetchMemory); !v.fetch.since.IsZero() && expired.After(v.calm) {
+		return expired
 	}
 	return v.calm
 }

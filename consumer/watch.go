@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	watchCalm    = time.Minute     // between looks while all is well
-	watchTrouble = 5 * time.Second // between looks otherwise
-	watchTimeout = 5 * time.Second // for one look
+	watchCalm    = time.Minute     // between checks while they find no trouble
+	watchTrouble = 5 * time.Second // between checks otherwise
+	watchTimeout = 5 * time.Second // for one check
 )
 
-// A watcher looks now and then whether a broker answers and whether the topics
-// exist: the client waits for both without a word. It has a goroutine of its own.
+// A watcher periodically checks whether a broker answers and whether the topics exist,
+// because the client waits for both without reporting it. It runs in a separate goroutine.
 type watcher struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	err    error // belongs to the goroutine until it is done
+	err    error // belongs to the goroutine until done
 }
 
-// startWatch returns a context that ends if the watcher finds something that
-// no retry can mend.
+// startWatch starts a watcher. It returns a context that is canceled when the watcher finds
+// an error that retrying cannot fix.
 func (r *run) startWatch(ctx context.Context) (context.Context, *watcher) {
 	w := new(watcher)
 	ctx, w.cancel = context.WithCancel(ctx)
@@ -37,8 +37,8 @@ func (r *run) startWatch(ctx context.Context) (context.Context, *watcher) {
 	return ctx, w
 }
 
-// wait waits for the watcher to end and returns what it found. A request to a
-// broker that does not answer ends with the client, not with the context.
+// wait waits for the watcher to end and returns its error. The client must be closed first:
+// canceling the context does not end a request to a broker that does not answer.
 func (w *watcher) wait() error {
 	w.done.Wait()
 	return w.err
@@ -46,23 +46,23 @@ func (w *watcher) wait() error {
 
 func (r *run) watch(ctx context.Context) error {
 	for {
-		well, err := r.look(ctx)
+		ok, err := r.check(ctx)
 		if err != nil {
 			return err
 		}
 		next := watchTrouble
-		if well {
+		if ok {
 			next = watchCalm
 		}
-		if !r.sleepWatchfully(ctx, next) {
+		if !r.sleepAndLog(ctx, next) {
 			return nil
 		}
 	}
 }
 
-// sleepWatchfully sleeps, and tells the log in between of a worker that makes no
-// progress without anything that failed: what fails is logged where it does.
-func (r *run) sleepWatchfully(ctx context.Context, d time.Duration) bool {
+// sleepAndLog sleeps. Meanwhile it logs if the worker makes no progress although nothing has
+// failed; the code that fails logs its own errors. It returns false if ctx ended first.
+func (r *run) sleepAndLog(ctx context.Context, d time.Duration) bool {
 	for ; d > 0; d -= watchTrouble {
 		switch h := r.vitals.health(); h.Reason {
 		case reasonStalled:
@@ -77,12 +77,13 @@ func (r *run) sleepWatchfully(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// look asks the broker for the topics. It returns an error that no retry can
-// mend.
-func (r *run) look(run context.Context) (well bool, err error) {
+// check checks the broker, the topics and the ends of the partitions. It returns an error
+// only if retrying cannot fix it.
+func (r *run) check(run context.Context) (ok bool, err error) {
 	ctx, cancel := context.WithTimeout(run, watchTimeout)
 	defer cancel()
-	if err := r.client.Ping(ctx); err != nil { // tells more than a request, which retries
+	// A ping does not retry, so its error says more than that of a request.
+	if err := r.client.Ping(ctx); err != nil {
 		if run.Err() != nil {
 			return false, nil
 		}
@@ -99,12 +100,12 @@ func (r *run) look(run context.Context) (well bool, err error) {
 		}
 		return false, r.fatal(err, "")
 	}
-	well, err = r.lookAtTopics(response.Topics)
-	return well && r.lookAtEnds(ctx), err
+	ok, err = r.checkTopics(response.Topics)
+	return ok && r.checkEnds(ctx), err
 }
 
-// lookAtEnds looks for partitions that an open transaction holds up.
-func (r *run) lookAtEnds(ctx context.Context) (well bool) {
+// checkEnds checks whether open transactions hide the ends of partitions.
+func (r *run) checkEnds(ctx context.Context) (ok bool) {
 	found, err := r.askEnds(ctx)
 	if err != nil {
 		return false
@@ -113,15 +114,15 @@ func (r *run) lookAtEnds(ctx context.Context) (well bool) {
 	return !r.partitions.isHeldUp()
 }
 
-func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err error) {
-	well = true
+func (r *run) checkTopics(topics []kmsg.MetadataResponseTopic) (ok bool, err error) {
+	ok = true
 	var missing []string
 	for _, t := range topics {
 		problem := kerr.ErrorForCode(t.ErrorCode)
 		if problem == nil || t.Topic == nil {
 			continue
 		}
-		well = false
+		ok = false
 		if errors.Is(problem, kerr.UnknownTopicOrPartition) {
 			missing = append(missing, *t.Topic)
 			r.log.noTopic(*t.Topic)
@@ -130,5 +131,5 @@ func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err 
 	}
 	slices.Sort(missing)
 	r.vitals.missTopics(missing)
-	return well, err
+	return ok, err
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Worker consumes topics as a member of a group and keeps the entities behind
-// them in a store.
+// A Worker reads topics as a member of a consumer group and gives each record its
+// verdict in a store.
 type Worker struct {
 	cfg     Config
 	vitals  *vitals
@@ -17,11 +17,10 @@ type Worker struct {
 }
 
 // ErrStarted is returned by a second call of Run.
-var ErrStarted = errors.New("worker was started before; make a new one")
+var ErrStarted = errors.New("Run was called twice; create a new worker")
 
-// New makes a worker. It checks the whole configuration and reports all that is
-// wrong with it at once; each of its errors is an [ErrConfig]. It connects to
-// nothing.
+// New creates a worker. It checks the whole configuration and returns all errors at once;
+// each of them is an [ErrConfig]. It opens no connections.
 func New(cfg Config) (*Worker, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -30,20 +29,21 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{cfg: cfg, vitals: newVitals(cfg)}, nil
 }
 
-// Run consumes until ctx is done, and then returns nil: it finishes the batch in
-// hand (or abandons it, after Config.ShutdownGrace), commits what is done and
-// leaves the group. With a broker that does not answer, the last two take up to a
-// quarter of a minute. No goroutine outlives Run.
+// Run consumes until ctx is canceled, and then returns nil. Before it returns, it
+// finishes the current batch (or gives it up after Config.ShutdownGrace), commits what is
+// settled and leaves the group. If the broker does not answer, committing and leaving
+// take up to 15 seconds. No goroutine outlives Run.
 //
-// Trouble with the broker or the database does not end Run: it is logged and
-// retried for as long as it takes, and no offset is committed meanwhile. What no
-// retry can mend does: a missing right on the framework's tables, a refused login. So does a
-// panic of a Hook or of the Logger, a [PanicError]. A worker runs once.
+// Run does not return on trouble with the broker or the database: it logs the error and
+// retries for as long as it takes, and commits no offset meanwhile. Run returns errors
+// that retrying cannot fix, such as a missing privilege on the framework's tables or a
+// refused login. If a Hook or the Logger panics, it returns a [PanicError]. A worker runs
+// once.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrStarted
 	}
-	ended := errGoexit // unless Run gets to its end
+	ended := errGoexit // stays if the goroutine ends before w.run returns
 	w.vitals.started()
 	defer func() { w.vitals.stopped(ended) }()
 	for ended = w.run(ctx); errors.Is(ended, errStartOver); ended = w.run(ctx) {
@@ -52,8 +52,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return ended
 }
 
-// errGoexit is what is told of a worker whose goroutine was ended under it.
-var errGoexit = errors.New("the goroutine of Run was ended by runtime.Goexit or a panic")
+// errGoexit is the error of a worker whose goroutine has ended without returning.
+var errGoexit = errors.New("runtime.Goexit or a panic ended the goroutine of Run")
 
 func (w *Worker) run(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
@@ -74,16 +74,16 @@ func (w *Worker) run(ctx context.Context) (err error) {
 		watcher.cancel()
 		maintainer.cancel()
 		committer.stop()
-		r.leave() // closes the client, which the two may be waiting for
+		r.leave() // closes the client, which the watcher and the maintainer may wait for
 		maintainer.done.Wait()
-		err = cmp.Or(err, watcher.wait(), r.cantGoOn(panicOf(parent)), causeOf(caller, parent))
+		err = cmp.Or(err, watcher.wait(), r.cantContinue(panicOf(parent)), causeOf(caller, parent))
 	}()
 	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
 	defer stop()
 	return r.loop(ctx, work)
 }
 
-// panicOf returns the panic of a callback that has ended a context.
+// panicOf returns the panic of a callback if one has canceled ctx.
 func panicOf(ctx context.Context) error {
 	if err, ok := errors.AsType[*PanicError](context.Cause(ctx)); ok {
 		return err
@@ -91,7 +91,8 @@ func panicOf(ctx context.Context) error {
 	return nil
 }
 
-// causeOf returns what has ended a run from within, unless the caller has ended it.
+// causeOf returns the error that the run itself ended for. It returns nil if the caller
+// has canceled its context.
 func causeOf(caller, run context.Context) error {
 	if caller.Err() == nil && run.Err() != nil {
 		return context.Cause(run)
@@ -99,8 +100,8 @@ func causeOf(caller, run context.Context) error {
 	return nil
 }
 
-// withGrace returns a context that ends a while after ctx does. Its cancel
-// function waits for the goroutine that this takes.
+// withGrace returns a context that is canceled a grace period after ctx is. Its cancel
+// function waits until the goroutine that does so has ended.
 func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

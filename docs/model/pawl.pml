@@ -295,8 +295,8 @@ proctype Committer(byte w) {
  * Trouble: the worker retries the remaining messages, unless it has lost the
  * partition. Then it drops them without a verdict.
  *
- * code: consumer/apply.go tellTrouble
- * code: consumer/apply.go stillOurs
+ * code: consumer/apply.go reportTrouble
+ * code: consumer/apply.go stillOwned
  */
 inline waitOut() {
 	if
