@@ -278,6 +278,7 @@ func TestDecidedInBetween(t *testing.T) {
 		dead   []string
 	}{
 		{"dead, to be parked", "", []statemachine.Event{"placed", "cancelled"}, "rejected illegal", []string{"illegal"}},
+		{"applied, to be parked", "", []statemachine.Event{"placed"}, "duplicate", nil},
 		{"applied, to be a dead letter", "noted", []statemachine.Event{"placed"}, "duplicate", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
