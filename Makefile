@@ -15,6 +15,9 @@ PKG ?= ./...
 HISTORIES ?= 2000
 SEED ?= 1
 
+# How long `make fuzz` runs each target.
+FUZZTIME ?= 10s
+
 # How long `make torture` causes faults.
 DURATION ?= 60s
 # `make mutants` plants only the mutations whose file or reason matches.
@@ -44,6 +47,10 @@ test: ## Run the tests on the available servers, or on embedded ones
 .PHONY: race
 race: ## Run the tests with the race detector on the embedded servers
 	PAWL_TEST_ENV=embedded go test -race $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) .ci/run fuzz
 
 .PHONY: sim
 sim: ## Simulate HISTORIES of workers under faults, starting with SEED; the last line is JSON

@@ -114,6 +114,28 @@ find_pg_bindir() {
   [[ -n $found ]] && dirname "$found"
 }
 
+# pg_release VERSION prints a directory with the server programs of a PostgreSQL
+# release and a pg_config that names them. Maven downloads them once, from where the
+# embedded server gets its own.
+pg_release() {
+  local dir=$cache/postgresql-$1 arch=amd64 tmp
+  [[ $(uname -m) != aarch64 ]] || arch=arm64v8
+  if [[ ! -x $dir/bin/pg_config ]]; then
+    need mvn=maven unzip=unzip xz=xz-utils
+    say "fetching PostgreSQL $1"
+    tmp=$(mktemp -d "$cache/postgresql-XXXXXX")
+    mvn -q dependency:copy -DoutputDirectory="$tmp" \
+      -Dartifact="io.zonky.test.postgres:embedded-postgres-binaries-linux-$arch:$1" >&2
+    (cd "$tmp" && unzip -qo ./*.jar && tar -xJf ./*.txz && rm -rf ./*.jar ./*.txz META-INF)
+    printf '#!/bin/sh\necho "%s/bin"\n' "$dir" >"$tmp/bin/pg_config"
+    chmod -R a+rX "$tmp"
+    chmod 755 "$tmp" "$tmp/bin/pg_config"
+    rm -rf "$dir"
+    mv "$tmp" "$dir"
+  fi
+  echo "$dir/bin"
+}
+
 # kafka_libs prints the directory with Apache Kafka's jars and their dependencies.
 # Maven downloads them once.
 kafka_libs() {

@@ -225,7 +225,7 @@ func (r *run) tellTrouble(work context.Context, b *batch, trouble error, wait ti
 func (r *run) stillOurs(b *batch, todo share) share {
 	gone := make(map[partition]bool)
 	for _, s := range b.spans {
-		if r.owned.of(s.partition) != s.tenure {
+		if r.partitions.tenureOf(s.partition) != s.tenure {
 			gone[s.partition] = true
 		}
 	}

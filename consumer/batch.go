@@ -30,6 +30,15 @@ type span struct {
 	first, end int
 }
 
+// settled returns where the first record of a span is that has no verdict, or its end.
+func (b *batch) settled(s span) int {
+	i := s.first
+	for i < s.end && b.outcomes[i].Verdict != versioning.Undecided {
+		i++
+	}
+	return i
+}
+
 // gather takes the records out of what was fetched. A topic may come twice, from
 // two brokers, and with two UUIDs if it was just made anew: so the fetches are
 // not merged by topic.
@@ -50,15 +59,15 @@ func (r *run) gather(fetches kgo.Fetches) *batch {
 
 func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPartition) {
 	at := partition{topic, p.Partition}
-	if expected, ok := r.reading.advance(at, p); !ok {
+	tenure, expected, ok := r.partitions.arrive(at, p)
+	if !ok {
 		r.log.jump(at, expected, p.Records[0].Offset)
 	}
-	r.vitals.polled(at, p.Records[0].Offset, ends{stable: p.LastStableOffset, high: p.HighWatermark})
 	b.ahead += max(0, p.LastStableOffset-1-p.Records[len(p.Records)-1].Offset)
 	first := len(b.kafka)
 	b.kafka = append(b.kafka, p.Records...)
 	b.spans = append(b.spans, span{
-		partition: at, tenure: r.owned.of(at), topicID: id,
+		partition: at, tenure: tenure, topicID: id,
 		first: first, end: len(b.kafka),
 	})
 }

@@ -35,10 +35,10 @@ type sight struct {
 func (c *clock) reading() versioning.Reading {
 	read := versioning.Reading{Pause: pauseFactor * c.run.cfg.SweepEvery}
 	for at, s := range c.seen {
-		if c.run.owned.of(at) != s.tenure {
+		if c.run.partitions.tenureOf(at) != s.tenure {
 			continue // someone else tells of it
 		}
-		if !s.at.IsZero() && c.run.vitals.isSettled(at, s.end) {
+		if !s.at.IsZero() && c.run.partitions.isSettled(at, s.end) {
 			s.until, s.at = s.at, time.Time{}
 			c.seen[at] = s
 		}
@@ -51,7 +51,7 @@ func (c *clock) reading() versioning.Reading {
 
 // meet gets to know partitions that are new to the worker.
 func (c *clock) meet(ctx context.Context) error {
-	owned := c.run.owned.all()
+	owned := c.run.partitions.tenures()
 	maps.DeleteFunc(c.seen, func(at partition, s sight) bool { return owned[at] != s.tenure })
 	if len(c.seen) == len(owned) {
 		return nil
@@ -76,7 +76,7 @@ func (c *clock) look(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	c.run.vitals.surveyed(found)
+	c.run.partitions.survey(found)
 	for p, s := range c.seen {
 		if e, ok := found[p]; ok && s.at.IsZero() {
 			s.at, s.end = at, e.high

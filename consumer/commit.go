@@ -3,15 +3,12 @@ package consumer
 import (
 	"cmp"
 	"context"
-	"maps"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/pawl-go/pawl/versioning"
 )
 
 // progress is how far partitions are settled: the offsets of the next record to
@@ -33,55 +30,37 @@ const commitTimeout = 5 * time.Second
 // than the records.
 const commitPause = 100 * time.Millisecond
 
-// commits is what is settled and not known to be committed. It is safe for
-// concurrent use.
-type commits struct {
-	wanted chan struct{} // holds one if there is something to commit
-
-	mu      sync.Mutex
-	pending progress
-}
-
-func newCommits() commits {
-	return commits{wanted: make(chan struct{}, 1), pending: make(progress)}
-}
-
 // commit has the offsets committed that the batch has settled: for each partition
 // up to the first record without a verdict, never past it. The broker is told
 // behind the batches, and of several at once if they are faster than it is.
 func (r *run) commit(b *batch) {
-	r.note(b)
-	r.commits.want()
+	r.partitions.settle(b)
+	signal(r.due)
 }
 
-func (c *commits) want() { signal(c.wanted) }
+// settle notes what a batch has settled, and what of it is to be committed.
+func (p *partitions) settle(b *batch) {
+	p.vitals.change(func() {
+		stuck := make(map[partition]bool)
+		for _, s := range b.spans {
+			if stuck[s.partition] {
+				continue
+			}
+			settled := b.settled(s)
+			stuck[s.partition] = settled < s.end
+			if l := p.lives[s.partition]; l != nil && settled > s.first {
+				l.settled(s, b.kafka[settled-1])
+			}
+		}
+	})
+}
 
-// note adds what the batch has settled to what is to be committed.
-func (r *run) note(b *batch) {
-	r.commits.mu.Lock()
-	defer r.commits.mu.Unlock()
-	var stuck map[partition]bool
-	for _, s := range b.spans {
-		if stuck[s.partition] {
-			continue
-		}
-		settled := s.first
-		for settled < s.end && b.outcomes[settled].Verdict != versioning.Undecided {
-			settled++
-		}
-		if settled < s.end {
-			if stuck == nil {
-				stuck = make(map[partition]bool)
-			}
-			stuck[s.partition] = true
-		}
-		if settled > s.first {
-			last := b.kafka[settled-1]
-			r.vitals.settled(s.partition, last.Offset+1)
-			r.commits.pending[s.partition] = milestone{
-				kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, s.topicID, s.tenure,
-			}
-		}
+// settled notes that a span is settled up to its record last.
+func (l *life) settled(s span, last *kgo.Record) {
+	next := last.Offset + 1
+	l.reach.settled(next)
+	if s.tenure != 0 && s.tenure == l.tenure {
+		l.pending = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: next}, s.topicID, s.tenure}
 	}
 }
 
@@ -97,7 +76,7 @@ func (r *run) startCommits() *committer {
 	c.done.Go(func() {
 		for {
 			select {
-			case <-r.commits.wanted:
+			case <-r.due:
 			case <-time.After(lookForServer):
 				r.lookAtServer(ctx)
 				continue
@@ -107,7 +86,7 @@ func (r *run) startCommits() *committer {
 			wait := commitPause
 			if !r.commitPending() { // try again, records or not
 				wait = r.cfg.RetryMax
-				r.commits.want()
+				signal(r.due)
 			}
 			if !sleep(ctx, wait) {
 				return
@@ -129,8 +108,8 @@ func (c *committer) stop() {
 // commit covers it, and until then a redelivery changes nothing. It reports
 // whether nothing is pending of what it found.
 func (r *run) commitPending() (ok bool) {
-	r.owned.whileOwned(func() {
-		due := r.dueCommits()
+	r.gates.whileOwned(func() {
+		due := r.partitions.pending()
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
 		ok = len(due) == 0 || r.mark(ctx, due) && r.take(due, r.attemptCommit(ctx, due))
@@ -146,16 +125,18 @@ func (r *run) lookAtServer(ctx context.Context) {
 	r.mark(ctx, nil)
 }
 
-// dueCommits returns what is to be committed.
-func (r *run) dueCommits() progress {
-	r.commits.mu.Lock()
-	defer r.commits.mu.Unlock()
-	for p, m := range r.commits.pending {
-		if m.tenure == 0 || m.tenure != r.owned.of(p) {
-			delete(r.commits.pending, p)
+// pending returns what is settled and not known to be committed, of the worker's
+// partitions.
+func (p *partitions) pending() progress {
+	p.vitals.mu.Lock()
+	defer p.vitals.mu.Unlock()
+	pending := make(progress)
+	for at, l := range p.lives {
+		if l.pending.tenure != 0 {
+			pending[at] = l.pending
 		}
 	}
-	return maps.Clone(r.commits.pending)
+	return pending
 }
 
 // An answer is what came of an attempt to commit.
@@ -183,8 +164,8 @@ func (r *run) attemptCommit(ctx context.Context, due progress) answer {
 	}
 }
 
-// take takes what the broker has committed out of what is pending, unless that has
-// gone on meanwhile. It reports whether all that was due is committed.
+// take takes what the broker has committed out of what is due. It reports whether that
+// was all.
 func (r *run) take(due progress, a answer) (all bool) {
 	if a.err != nil {
 		r.log.commit("", -1, a.err)
@@ -194,8 +175,6 @@ func (r *run) take(due progress, a answer) (all bool) {
 	for _, t := range a.request.Topics {
 		names[t.TopicID] = t.Topic
 	}
-	r.commits.mu.Lock()
-	defer r.commits.mu.Unlock()
 	for _, t := range a.response.Topics {
 		topic := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
@@ -204,13 +183,21 @@ func (r *run) take(due progress, a answer) (all bool) {
 				continue
 			}
 			at := partition{topic, p.Partition}
-			if r.commits.pending[at] == due[at] {
-				delete(r.commits.pending, at)
-			}
+			r.partitions.committed(at, due[at])
 			delete(due, at)
 		}
 	}
 	return len(due) == 0
+}
+
+// committed notes that the broker has committed what was pending, unless more is
+// settled meanwhile.
+func (p *partitions) committed(at partition, m milestone) {
+	p.look(at, func(l *life) {
+		if l.pending == m {
+			l.pending = milestone{}
+		}
+	})
 }
 
 func (p progress) byTopic() map[string]map[int32]kgo.EpochOffset {

@@ -32,7 +32,7 @@ const (
 // askEnds asks the brokers for the bounds of the worker's partitions. Partitions of
 // which a broker does not tell, such as one without a leader, are left out.
 func (r *run) askEnds(ctx context.Context) (map[partition]ends, error) {
-	owned := r.owned.all()
+	owned := r.partitions.tenures()
 	found := make(map[partition]ends, len(owned))
 	if len(owned) == 0 {
 		return found, nil

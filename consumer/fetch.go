@@ -52,7 +52,7 @@ func (r *run) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed bool
 			recreated[topic] = true
 		}
 		if errors.Is(problem, kgo.ErrMaxDecompress) {
-			r.vitals.cantUnpack(partition{topic, id}, problem)
+			r.partitions.cantUnpack(partition{topic, id}, problem)
 			r.log.cantUnpack(topic, id, problem)
 			return // the client does not fetch the partition any more
 		}
@@ -80,10 +80,8 @@ const resubscribeTime = time.Second
 // goes on with the new one only if it is told to forget the old. Offsets of the
 // old one must not be committed for the new one, which has the same name.
 func (r *run) readAnew(topic string) {
-	r.owned.whileOwned(func() {
-		r.owned.releaseTopic(topic)
-		r.reading.forgetTopic(topic)
-		r.vitals.forgetTopic(topic)
+	r.gates.whileOwned(func() {
+		r.partitions.forgetTopic(topic)
 		r.client.PurgeTopicsFromConsuming(topic)
 		r.client.AddConsumeTopics(topic)
 	})

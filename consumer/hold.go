@@ -8,10 +8,10 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// A hold keeps partitions from being taken away while a batch is in hand. It ends
+// A hold keeps partitions from being taken away while a batch is applied. It ends
 // once: a timer that fires late must not end the hold of the batch after it.
 type hold struct {
-	owned *ownership
+	gates gates
 
 	mu    sync.Mutex
 	timer *time.Timer // nil once it has ended
@@ -19,9 +19,9 @@ type hold struct {
 
 // hold begins one, for some time at most. It waits while partitions are being given
 // up.
-func (o *ownership) hold(most time.Duration) *hold {
-	o.hand <- struct{}{}
-	h := &hold{owned: o}
+func (g gates) hold(most time.Duration) *hold {
+	g.hand <- struct{}{}
+	h := &hold{gates: g}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.timer = time.AfterFunc(most, h.end)
@@ -35,7 +35,7 @@ func (h *hold) end() {
 	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
-		<-h.owned.hand
+		<-h.gates.hand
 	}
 }
 

@@ -27,7 +27,7 @@ func TestLimiter(t *testing.T) {
 		var l limiter
 		logged, suppressed := 0, 0
 		for range 3600 {
-			if n, ok := l.allow("a"); ok {
+			if n, _, ok := l.allow("a"); ok {
 				logged++
 				suppressed += n
 			}
@@ -36,23 +36,32 @@ func TestLimiter(t *testing.T) {
 		if logged < 60 || logged > 65 || logged+suppressed < 3540 {
 			t.Errorf("%d lines in an hour, and %d accounted for as suppressed; want 62 and about 3540", logged, suppressed)
 		}
-		if _, ok := l.allow("b"); !ok {
+		if _, _, ok := l.allow("b"); !ok {
 			t.Error("one kind silences another")
 		}
 		<-time.After(limitWindow)
 		for i := range limitBurst + 1 {
-			if _, ok := l.allow("a"); ok != (i < limitBurst) {
+			if _, isLast, ok := l.allow("a"); ok != (i < limitBurst) || isLast != (i == limitBurst-1) {
 				t.Errorf("line %d after a minute of silence: logged is %v", i, ok)
 			}
 		}
 	})
 }
 
+// newTestRun returns a run that has not begun.
+func newTestRun(client *kgo.Client) *run {
+	v := newVitals(Config{})
+	return &run{
+		vitals: v, partitions: v.partitions, client: client, gates: newGates(),
+		log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil),
+	}
+}
+
 // A hold ends once, and by itself in time.
 func TestHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := newOwnership()
+		o := newGates()
 		first := o.hold(time.Second)
 		first.end()
 		o.hold(time.Second)
@@ -71,20 +80,20 @@ func TestHold(t *testing.T) {
 func TestGiveUpWaitsItsTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil), owned: newOwnership(), commits: newCommits()}
+		r := newTestRun(nil)
 		both := map[string][]int32{"t": {0, 1}}
-		r.owned.assign("", both)
-		first := r.owned.hold(time.Hour)
+		r.partitions.assign("", both)
+		first := r.gates.hold(time.Hour)
 		go r.onRevoked(t.Context(), nil, map[string][]int32{"t": {0}})
 		synctest.Wait()
 		begun := make(chan bool)
 		go func() {
-			second := r.owned.hold(time.Hour)
-			begun <- r.owned.of(partition{"t", 0}) != 0
+			second := r.gates.hold(time.Hour)
+			begun <- r.partitions.tenureOf(partition{"t", 0}) != 0
 			second.end()
 		}()
 		synctest.Wait()
-		if r.owned.of(partition{"t", 0}) == 0 {
+		if r.partitions.tenureOf(partition{"t", 0}) == 0 {
 			t.Error("a partition was given up under the batch in hand")
 		}
 		first.end()
@@ -119,7 +128,8 @@ func TestPositions(t *testing.T) {
 		}
 		return p
 	}
-	var p positions
+	p := newVitals(Config{}).partitions
+	p.assign("", map[string][]int32{"t": {1}})
 	steps := []struct {
 		name string
 		p    kgo.FetchPartition
@@ -137,19 +147,20 @@ func TestPositions(t *testing.T) {
 		if i == 1 {
 			p.begin(at, 5)
 		}
-		if expected, ok := p.advance(at, s.p); ok != s.ok {
+		if _, expected, ok := p.arrive(at, s.p); ok != s.ok {
 			t.Errorf("%s: ok is %v (expected offset %d)", s.name, ok, expected)
 		}
 	}
-	p.forget(map[string][]int32{"t": {1}})
-	if _, ok := p.advance(at, fetched(100, 100)); !ok {
+	p.release(map[string][]int32{"t": {1}})
+	p.assign("", map[string][]int32{"t": {1}})
+	if _, _, ok := p.arrive(at, fetched(100, 100)); !ok {
 		t.Error("a forgotten partition still has a position")
 	}
 }
 
 // Progress is noted up to the first record without a verdict, even where a
 // partition comes in two spans.
-func TestNote(t *testing.T) {
+func TestSettle(t *testing.T) {
 	t.Parallel()
 	const settled, open = versioning.Applied, versioning.Undecided
 	tests := map[string]struct {
@@ -176,9 +187,10 @@ func TestNote(t *testing.T) {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
-			r := &run{vitals: newVitals(Config{}), commits: newCommits()}
-			r.note(b)
-			got := r.commits.pending[at]
+			p := newVitals(Config{}).partitions
+			p.assign("", map[string][]int32{"t": {0}})
+			p.settle(b)
+			got := p.pending()[at]
 			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
 				t.Errorf("noted %+v, want offset %d", got, tt.want)
 			}
@@ -189,24 +201,36 @@ func TestNote(t *testing.T) {
 // Only what is still owned, in the same tenure, is committed.
 func TestTenure(t *testing.T) {
 	t.Parallel()
-	o := newOwnership()
+	p := newVitals(Config{}).partitions
 	both := map[string][]int32{"t": {0, 1}}
-	o.assign("", both)
-	first := o.of(partition{"t", 0})
-	if first == 0 || o.of(partition{"t", 1}) == first || o.of(partition{"u", 0}) != 0 {
+	p.assign("", both)
+	first := p.tenureOf(partition{"t", 0})
+	if first == 0 || p.tenureOf(partition{"t", 1}) == first || p.tenureOf(partition{"u", 0}) != 0 {
 		t.Error("tenures are not told apart")
 	}
-	o.release(map[string][]int32{"t": {0}})
-	if o.of(partition{"t", 0}) != 0 || o.of(partition{"t", 1}) == 0 {
+	stale := &batch{
+		kafka: []*kgo.Record{{Topic: "t", Offset: 9}}, outcomes: []versioning.Outcome{{Verdict: versioning.Applied}},
+		spans: []span{{partition: partition{"t", 0}, tenure: first, end: 1}},
+	}
+	p.settle(stale)
+	if len(p.pending()) != 1 {
+		t.Error("what is settled is not pending")
+	}
+	p.release(map[string][]int32{"t": {0}})
+	if p.tenureOf(partition{"t", 0}) != 0 || p.tenureOf(partition{"t", 1}) == 0 {
 		t.Error("release took the wrong partition")
 	}
-	o.assign("", map[string][]int32{"t": {0}})
-	if got := o.of(partition{"t", 0}); got == 0 || got == first {
+	p.assign("", map[string][]int32{"t": {0}})
+	if got := p.tenureOf(partition{"t", 0}); got == 0 || got == first {
 		t.Errorf("tenure %d after %d", got, first)
 	}
-	o.releaseTopic("t")
-	if o.of(partition{"t", 0}) != 0 || o.of(partition{"t", 1}) != 0 {
-		t.Error("releaseTopic left a partition")
+	p.settle(stale)
+	if n := len(p.pending()); n != 0 {
+		t.Errorf("%d offsets of an earlier tenure are to be committed", n)
+	}
+	p.forgetTopic("t")
+	if p.tenureOf(partition{"t", 0}) != 0 || p.tenureOf(partition{"t", 1}) != 0 {
+		t.Error("forgetTopic left a partition")
 	}
 }
 
@@ -219,11 +243,11 @@ func TestReadAnewEndsTenures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership()}
-	r.owned.assign("", map[string][]int32{"t": {0}, "u": {0}})
-	r.reading.begin(partition{"t", 0}, 5)
+	r := newTestRun(client)
+	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
+	r.partitions.begin(partition{"t", 0}, 5)
 	r.readAnew("t")
-	if r.owned.of(partition{"t", 0}) != 0 || r.owned.of(partition{"u", 0}) == 0 || len(r.reading.next) != 0 {
+	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")
 	}
 	if topics := client.GetConsumeTopics(); len(topics) != 2 {
@@ -236,30 +260,30 @@ func TestTakeAnswer(t *testing.T) {
 	t.Parallel()
 	request := kmsg.NewPtrOffsetCommitRequest()
 	response := kmsg.NewPtrOffsetCommitResponse()
-	r := &run{vitals: newVitals(Config{}), log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil), commits: newCommits()}
+	r := newTestRun(nil)
 	for i, topic := range []string{"a", "b"} {
 		id := [16]byte{byte(i + 1)}
 		request.Topics = append(request.Topics, kmsg.OffsetCommitRequestTopic{Topic: topic, TopicID: id})
 		answer := kmsg.OffsetCommitResponseTopic{TopicID: id}
 		for p := range int32(2) {
-			r.commits.pending[partition{topic, p}] = milestone{tenure: 1}
+			r.partitions.lives[partition{topic, p}] = &life{pending: milestone{tenure: 1}}
 			answer.Partitions = append(answer.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p})
 		}
 		response.Topics = append(response.Topics, answer)
 	}
 	response.Topics[1].Partitions[1].ErrorCode = kerr.RebalanceInProgress.Code
-	due := maps.Clone(r.commits.pending)
+	due := r.partitions.pending()
 	later := partition{"a", 1}
-	r.commits.pending[later] = milestone{next: kgo.EpochOffset{Offset: 7}, tenure: 1} // settled since it was asked
+	r.partitions.lives[later].pending = milestone{next: kgo.EpochOffset{Offset: 7}, tenure: 1} // settled since it was asked
 	if r.take(due, answer{request, response, nil}) {
 		t.Error("all is committed, although the broker has refused some")
 	}
 	want := progress{{"b", 1}: {tenure: 1}, later: {next: kgo.EpochOffset{Offset: 7}, tenure: 1}}
-	if !maps.Equal(r.commits.pending, want) {
-		t.Errorf("pending %v, want %v", r.commits.pending, want)
+	if !maps.Equal(r.partitions.pending(), want) {
+		t.Errorf("pending %v, want %v", r.partitions.pending(), want)
 	}
-	if r.take(due, answer{err: context.DeadlineExceeded}) || !maps.Equal(r.commits.pending, want) {
-		t.Errorf("pending %v after an attempt without answer, want %v", r.commits.pending, want)
+	if r.take(due, answer{err: context.DeadlineExceeded}) || !maps.Equal(r.partitions.pending(), want) {
+		t.Errorf("pending %v after an attempt without answer, want %v", r.partitions.pending(), want)
 	}
 }
 
@@ -345,8 +369,9 @@ func BenchmarkBatch(b *testing.B) {
 	for name, decode := range map[string]DecodeFunc{"decode=trivial": none, "decode=message": DecodeMessage} {
 		b.Run(name, func(b *testing.B) {
 			cfg := Config{Store: &nothing{}, Decode: decode, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
-			r := &run{cfg: cfg, vitals: newVitals(cfg), log: newLogger(cfg, nil), owned: newOwnership(), commits: newCommits()}
-			r.owned.assign("", map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
+			r := newTestRun(nil)
+			r.cfg, r.log = cfg, newLogger(cfg, nil)
+			r.partitions.assign("", map[string][]int32{"orders": {0, 1, 2, 3, 4, 5, 6, 7}})
 			b.ReportAllocs()
 			n := 0
 			for b.Loop() {
@@ -355,14 +380,16 @@ func BenchmarkBatch(b *testing.B) {
 				if err := r.apply(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
-				r.note(batch)
+				r.partitions.settle(batch)
 				if err := r.report(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
-				if len(r.commits.pending) != partitions {
+				if len(r.partitions.pending()) != partitions {
 					b.Fatal("partitions are missing")
 				}
-				r.reading.forgetTopic("orders")
+				for p := range int32(partitions) {
+					r.partitions.lives[partition{"orders", p}].position.known = false
+				}
 				n += len(batch.kafka)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/record")
@@ -379,7 +406,7 @@ func TestIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	r := &run{client: client, owned: newOwnership(), vitals: newVitals(Config{})}
+	r := newTestRun(client)
 	for _, c := range []struct {
 		records int
 		stable  int64 // the last stable offset
@@ -432,10 +459,10 @@ func TestNoCommitAsAnotherMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	r := &run{vitals: newVitals(Config{}), client: client, owned: newOwnership(), commits: newCommits()}
+	r := newTestRun(client)
 	at := partition{"t", 0}
-	r.owned.assign("the member that it was", map[string][]int32{"t": {0}})
-	due := progress{at: {next: kgo.EpochOffset{Offset: 3}, tenure: r.owned.of(at)}}
+	r.partitions.assign("the member that it was", map[string][]int32{"t": {0}})
+	due := progress{at: {next: kgo.EpochOffset{Offset: 3}, tenure: r.partitions.tenureOf(at)}}
 	if a := r.attemptCommit(t.Context(), due); !errors.Is(a.err, errAnotherMember) {
 		t.Errorf("the commit was not kept back: %v", a.err)
 	}

@@ -24,10 +24,10 @@ type lines struct {
 	suppressed   int
 }
 
-// allow tells whether a line of this kind may be logged, and how many were
-// suppressed since the last one that was. Kinds are few: messages and topics,
-// never anything out of a record.
-func (l *limiter) allow(kind string) (suppressed int, ok bool) {
+// allow reports whether a line of this kind may be logged, how many were suppressed
+// since the last one that was, and whether it is the last one for a window. Kinds are
+// few: messages and topics, never anything out of a record.
+func (l *limiter) allow(kind string) (suppressed int, isLast, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kinds == nil {
@@ -45,10 +45,10 @@ func (l *limiter) allow(kind string) (suppressed int, ok bool) {
 	k.last = now
 	if k.burst >= limitBurst && now.Sub(k.logged) < limitWindow {
 		k.suppressed++
-		return 0, false
+		return 0, false, false
 	}
 	k.burst++
 	k.logged = now
 	suppressed, k.suppressed = k.suppressed, 0
-	return suppressed, true
+	return suppressed, k.burst >= limitBurst, true
 }

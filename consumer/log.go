@@ -31,12 +31,15 @@ func newLogger(cfg Config, broken func(error)) *logger {
 // limited logs a line if not too many of its kind were logged: those of one
 // message and scope.
 func (l *logger) limited(level slog.Level, msg, scope string, args ...any) {
-	suppressed, ok := l.limits.allow(msg + "\x00" + scope)
+	suppressed, isLast, ok := l.limits.allow(msg + "\x00" + scope)
 	if !ok {
 		return
 	}
 	if suppressed > 0 {
 		args = append(args, "suppressed", suppressed)
+	}
+	if isLast {
+		args = append(args, "more_suppressed_for", limitWindow)
 	}
 	l.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the callers' messages are constant
 }
@@ -104,7 +107,7 @@ func (l *logger) commit(topic string, partition int32, err error) {
 
 func (l *logger) noBroker(client *kgo.Client, err error, h Health) {
 	l.away.Store(true)
-	l.limited(slog.LevelError, "no broker answers; retrying", "",
+	l.limited(slog.LevelError, "no broker answers; retrying; check that it runs and that Config.Client has its address", "",
 		"brokers", fmt.Sprint(client.OptValue(kgo.SeedBrokers)), "error", err,
 		"since", h.Since, "lag", h.Lag)
 }
@@ -138,7 +141,7 @@ func (l *logger) stepwise(store Store) {
 }
 
 func (l *logger) noTopic(topic string) {
-	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts", topic, "topic", topic)
+	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts, or correct Config.Topics", topic, "topic", topic)
 }
 
 func (l *logger) sweep(err error) {
@@ -167,12 +170,16 @@ func (l *logger) assignment(msg string, partitions map[string][]int32) {
 	}
 }
 
-// batch logs a settled batch: at level debug what became of it, and at level
-// warn a record that was dead-lettered.
+// batch logs a settled batch: at level debug what became of it, and at level warn each
+// dead letter, and each record that waits for a row to get a state that the machine knows.
 func (l *logger) batch(b *batch) {
 	for i, o := range b.outcomes {
-		if o.DeadLettered() {
+		switch {
+		case o.DeadLettered():
 			l.refused(b.records[i], o)
+		case o.Reason == versioning.ReasonUnknownState:
+			l.record("record parked; correct the row's state, or start workers whose machine has it", b.records[i], o,
+				"detail", clip(o.Detail)) // which quotes the row only
 		}
 	}
 	for _, s := range b.released {
@@ -185,10 +192,19 @@ func (l *logger) batch(b *batch) {
 }
 
 func (l *logger) refused(r *versioning.Record, o versioning.Outcome) {
-	l.limited(slog.LevelWarn, "record dead-lettered", r.Origin.Topic,
-		"topic", r.Origin.Topic, "partition", r.Origin.Partition, "offset", r.Origin.Offset,
+	l.record("record dead-lettered; table dead_letters says why, and Store.Redrive judges it again once that is fixed", r, o)
+}
+
+// record logs the verdict on a record. The length of the key is all that it says of a
+// record that names no entity.
+func (l *logger) record(msg string, r *versioning.Record, o versioning.Outcome, args ...any) {
+	args = append([]any{"topic", r.Origin.Topic, "partition", r.Origin.Partition, "offset", r.Origin.Offset}, args...)
+	if o.Entity.Key == "" {
+		args = append(args, "key_bytes", len(r.Key))
+	}
+	l.limited(slog.LevelWarn, msg, r.Origin.Topic, append(args,
 		"machine", clip(o.Entity.Machine), "entity", clip(o.Entity.Key), "event", clip(string(o.Event)),
-		"verdict", o.Verdict.String(), "reason", string(o.Reason))
+		"verdict", o.Verdict.String(), "reason", string(o.Reason))...)
 }
 
 // clip bounds what a record chose to be called.

@@ -59,6 +59,9 @@ func TestDeadLettersAreLogged(t *testing.T) {
 		if n := len(w.logs.matching("WARN record dead-lettered", "topic=orders")); n != 3 {
 			t.Errorf("%d lines about 1000 dead letters, want 3", n)
 		}
+		if n := len(w.logs.matching("topic=orders", "more_suppressed_for=1m0s")); n != 1 {
+			t.Errorf("%d lines say that the next ones are suppressed, want 1", n)
+		}
 		const want = "group=workers topic=orders partition=0 offset=0 machine=order entity=order-0 event=go verdict=rejected reason=illegal"
 		if len(w.logs.matching(want)) != 1 {
 			t.Errorf("no line has %q", want)

@@ -206,7 +206,7 @@ func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	from := make(map[string][]int32)
-	for at := range m.run.owned.all() {
+	for at := range m.run.partitions.tenures() {
 		from[at.topic] = append(from[at.topic], at.id)
 	}
 	return copier.CopyDeadLetters(ctx, from, copyLimit, m.produce)

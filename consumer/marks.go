@@ -34,30 +34,6 @@ type base struct {
 	mu      sync.Mutex
 	now     versioning.Server // empty: none yet
 	changed bool
-	last    map[markOf]int64 // what the marks were when they were last read or written
-}
-
-// markOf names a mark of the group's.
-type markOf struct {
-	topicID   [16]byte
-	partition int32
-}
-
-// set notes what a mark is.
-func (b *base) set(of markOf, offset int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.last == nil {
-		b.last = make(map[markOf]int64)
-	}
-	b.last[of] = offset
-}
-
-// was returns what a mark was; 0 if there was none.
-func (b *base) was(of markOf) int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.last[of]
 }
 
 // restsOn notes that marks were read from a server. If it is another one than the run has
@@ -99,14 +75,14 @@ func (r *run) mark(ctx context.Context, due progress) (ok bool) {
 	}
 	marks := make([]versioning.Mark, 0, len(due))
 	for at, m := range due {
-		last := r.base.was(markOf{m.topicID, at.id})
+		last := r.partitions.mark(at, m.topicID)
 		marks = append(marks, versioning.Mark{Topic: at.topic, TopicID: m.topicID, Partition: at.id, Offset: m.next.Offset, Last: last})
 	}
 	err := r.cfg.Store.SetMarks(ctx, r.cfg.Group, server, marks)
 	switch {
 	case err == nil:
 		for _, m := range marks {
-			r.base.set(markOf{m.TopicID, m.Partition}, m.Offset)
+			r.partitions.setMark(partition{m.Topic, m.Partition}, m.TopicID, m.Offset)
 		}
 		r.vitals.marked()
 		return true
@@ -150,7 +126,7 @@ func (r *run) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
 			p.Metadata = new(wordOfMark(p.Offset))
 		}
 	}
-	return r.owned.checkMember(commit)
+	return r.partitions.checkMember(commit)
 }
 
 // onOffsetsFetched is called by the client between the assignment of partitions and
@@ -207,8 +183,7 @@ func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (
 				begin, known = mark, true
 			}
 			if known {
-				r.reading.begin(p, begin)
-				r.vitals.begins(p, begin)
+				r.partitions.begin(p, begin)
 			}
 		}
 	}
@@ -265,18 +240,29 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 	}
 	for topic, partitions := range of {
 		for id := range partitions {
-			r.base.set(markOf{names[topic], id}, 0)
+			r.partitions.setMark(partition{topic, id}, names[topic], 0)
 		}
 	}
+	return r.keepMarks(names, marks), nil
+}
+
+// keepMarks notes marks, of topics with the given IDs, and returns those of partitions.
+// A mark of a topic's own ID counts before one of the ID that is made up for brokers
+// which give none.
+func (r *run) keepMarks(topicIDs map[string][16]byte, marks []versioning.Mark) map[partition]int64 {
 	found := make(map[partition]int64, len(marks))
 	for _, m := range marks {
-		r.base.set(markOf{m.TopicID, m.Partition}, m.Offset)
-		for topic, id := range names {
+		for topic, id := range topicIDs {
+			isOwn := id == m.TopicID
+			if !isOwn && m.TopicID != topicID(topic, [16]byte{}) {
+				continue
+			}
 			at := partition{topic, m.Partition}
-			if _, ok := found[at]; id == m.TopicID || !ok && m.TopicID == topicID(topic, [16]byte{}) {
+			r.partitions.setMark(at, m.TopicID, m.Offset)
+			if _, ok := found[at]; isOwn || !ok {
 				found[at] = m.Offset
 			}
 		}
 	}
-	return found, nil
+	return found
 }

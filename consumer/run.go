@@ -12,20 +12,20 @@ import (
 // lag applies; with lag another one does that, for one batch at a time. A third one
 // commits. Fields belong to the first, but for those that say otherwise.
 type run struct {
-	cfg      Config
-	vitals   *vitals     // the worker's; safe for concurrent use
-	log      *logger     // safe for concurrent use
-	client   *kgo.Client // safe for concurrent use
-	stop     context.CancelFunc
-	end      func(error)   // ends the run for an error
-	base     base          // safe for concurrent use
-	owned    *ownership    // shared with the client's callbacks
-	reading  positions     // shared with the client's callbacks
-	commits  commits       // safe for concurrent use
-	unpacker *unpacker     // shared with the client
-	letters  chan struct{} // holds one if there are dead letters to copy
-	parked   chan struct{} // holds one if a batch has parked records
-	failing  pause         // fetches that bring nothing but errors
+	cfg        Config
+	vitals     *vitals     // the worker's; safe for concurrent use
+	partitions *partitions // safe for concurrent use
+	log        *logger     // safe for concurrent use
+	client     *kgo.Client // safe for concurrent use
+	stop       context.CancelFunc
+	end        func(error)   // ends the run for an error
+	base       base          // safe for concurrent use
+	gates      gates         // shared with the client's callbacks
+	unpacker   *unpacker     // shared with the client
+	due        chan struct{} // holds one if there are offsets to commit
+	letters    chan struct{} // holds one if there are dead letters to copy
+	parked     chan struct{} // holds one if a batch has parked records
+	failing    pause         // fetches that bring nothing but errors
 
 	fetched offsets // belongs to the client's callbacks
 }
@@ -33,8 +33,8 @@ type run struct {
 // newRun makes a run, which ends by the function end if it can't go on.
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	r := &run{
-		cfg: cfg, vitals: vitals, log: newLogger(cfg, end), end: end, owned: newOwnership(), commits: newCommits(),
-		letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
+		cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end, gates: newGates(),
+		due: make(chan struct{}, 1), letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
 	}
 	r.failing.retry = r.backOff()
 	// The client outlives ctx: it has to commit and to leave the group.
@@ -127,7 +127,7 @@ func (r *run) finish(work context.Context, b *batch) error {
 	if err != nil {
 		return r.cantGoOn(err)
 	}
-	b.hold = r.owned.hold(r.cfg.RebalanceHold)
+	b.hold = r.gates.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
 	err = r.apply(work, b)
 	r.commit(b)

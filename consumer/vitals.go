@@ -27,15 +27,15 @@ const (
 	reasonHeldUp     = "waiting for an open transaction of a producer"
 )
 
-// vitals are what a worker's health is told from. They outlive the run, and are
-// safe for concurrent use.
+// vitals are what a worker's health is told from: what keeps it from working, and its
+// partitions. They outlive the run, and are safe for concurrent use.
 type vitals struct {
 	stalledAfter time.Duration
 	fetchMemory  time.Duration // for which a failed fetch is trouble, unless records come
 
-	mu         sync.Mutex
-	began      time.Time // Run; zero before
-	left       condition // why the worker is no member of its group, while it is none
+	mu         sync.Mutex // for the partitions too
+	began      time.Time  // Run; zero before
+	left       condition  // why the worker is no member of its group, while it is none
 	ended      condition
 	database   condition
 	marks      condition // that can't be read or written
@@ -45,9 +45,9 @@ type vitals struct {
 	fetch      condition
 	fetchLast  time.Time
 	progress   time.Time
-	calm       time.Time // since when all has been well
-	behind     time.Time // since when there has been lag; zero while there is none
-	partitions map[partition]reach
+	calm       time.Time   // since when all has been well
+	behind     time.Time   // since when there has been lag; zero while there is none
+	partitions *partitions // of the last run
 }
 
 // A condition is a state of affairs that began at some time, for a reason.
@@ -66,39 +66,9 @@ func (c *condition) begin(reason, at string, err error) {
 	c.reason, c.partition, c.err = reason, at, err
 }
 
-// A reach is how far a partition is settled, and how far it goes.
-type reach struct {
-	known     bool  // whether next is
-	next, end int64 // end: of what can be consumed, by what the last fetch said
-	high      int64 // the end of the log
-
-	// hidden is since when an open transaction has begun at the same offset, stable;
-	// zero while there is none.
-	hidden time.Time
-	stable int64
-
-	tooLarge condition // a batch that can't be unpacked
-}
-
-// lag returns how many offsets are not settled.
-func (r reach) lag() int64 {
-	if !r.known {
-		return 0
-	}
-	return max(0, r.end-r.next, r.high-r.next)
-}
-
-// isHeldUp reports whether there is nothing to consume but what an open transaction
-// hides, for longer than transactions take.
-func (r reach) isHeldUp(after time.Duration) bool {
-	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high && time.Since(r.hidden) >= after
-}
-
 func newVitals(cfg Config) *vitals {
-	v := &vitals{
-		stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax),
-		partitions: make(map[partition]reach),
-	}
+	v := &vitals{stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax)}
+	v.partitions = newPartitions(v)
 	v.left.begin(reasonNotRun, "", nil)
 	return v
 }
@@ -109,6 +79,7 @@ func (v *vitals) change(change func()) {
 	defer v.mu.Unlock()
 	before := v.isCalm()
 	change()
+	v.measure()
 	if !before && v.isCalm() {
 		v.calm = time.Now()
 	}
@@ -128,149 +99,9 @@ func (v *vitals) stopped(err error) {
 	v.change(func() { v.ended.begin(reasonStopped, "", err) })
 }
 
-// joined notes partitions that the group has assigned: none, if there are more
-// workers than partitions.
-func (v *vitals) joined(partitions map[string][]int32) {
-	v.change(func() {
-		v.left, v.fetch = condition{}, condition{}
-		for topic, ids := range partitions {
-			for _, id := range ids {
-				v.partitions[partition{topic, id}] = reach{}
-			}
-		}
-		v.measure()
-	})
-}
-
-func (v *vitals) gaveUp(partitions map[string][]int32) {
-	v.change(func() {
-		for topic, ids := range partitions {
-			for _, id := range ids {
-				delete(v.partitions, partition{topic, id})
-			}
-		}
-		v.measure()
-	})
-}
-
-// forgetTopic forgets how far a topic's partitions go: it was made anew.
-func (v *vitals) forgetTopic(topic string) {
-	v.change(func() {
-		for at := range v.partitions {
-			if at.topic == topic {
-				v.partitions[at] = reach{}
-			}
-		}
-		v.measure()
-	})
-}
-
 // lost notes that the group has gone on without the worker.
 func (v *vitals) lost() {
 	v.change(func() { v.left.begin(reasonLost, "", nil) })
-}
-
-// begins notes from where on a partition is consumed.
-func (v *vitals) begins(at partition, offset int64) {
-	v.change(func() {
-		if r, ok := v.partitions[at]; ok {
-			r.known, r.next, r.end, r.high = true, offset, offset, max(offset, r.high)
-			v.partitions[at] = r
-			v.measure()
-		}
-	})
-}
-
-// polled notes what a partition has sent: records from offset first on, and
-// where its log ends.
-func (v *vitals) polled(at partition, first int64, e ends) {
-	v.change(func() {
-		v.fetch = condition{}
-		if r, ok := v.partitions[at]; ok {
-			if !r.known || first < r.next {
-				r.known, r.next = true, first
-			}
-			r.end, r.high = e.stable, e.high // what came before may be in hand
-			v.partitions[at] = r
-			v.measure()
-		}
-	})
-}
-
-// surveyed notes the bounds of partitions. What was deleted before it was consumed is
-// no lag.
-func (v *vitals) surveyed(found map[partition]ends) {
-	v.change(func() {
-		for at, e := range found {
-			r, ok := v.partitions[at]
-			if !ok {
-				continue
-			}
-			if e.start >= e.high && !r.known {
-				r.known, r.end = true, e.high // there is nothing, wherever it begins
-				r.next = e.high
-			}
-			r.next, r.high = max(r.next, e.start), e.high
-			switch {
-			case e.stable >= e.high:
-				r.hidden = time.Time{}
-			case r.hidden.IsZero() || r.stable != e.stable:
-				r.hidden = time.Now()
-			}
-			r.stable = e.stable
-			v.partitions[at] = r
-		}
-		v.measure()
-	})
-}
-
-// cantUnpack notes that a partition stands still at a batch that is too large.
-func (v *vitals) cantUnpack(at partition, err error) {
-	v.change(func() {
-		if r, ok := v.partitions[at]; ok {
-			r.tooLarge.begin(reasonTooLarge, at.String(), err)
-			v.partitions[at] = r
-		}
-	})
-}
-
-// isSettled reports whether a partition is settled up to an offset.
-func (v *vitals) isSettled(at partition, end int64) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	r, ok := v.partitions[at]
-	return ok && r.known && r.next >= end
-}
-
-// isHeldUp reports whether open transactions hide anything: for how long does not
-// matter.
-func (v *vitals) isHeldUp() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, ok := v.heldUp(0)
-	return ok
-}
-
-// heldUp returns the partition that an open transaction holds up for the longest time,
-// if any is for some time.
-func (v *vitals) heldUp(after time.Duration) (c condition, ok bool) {
-	for at, r := range v.partitions {
-		if r.isHeldUp(after) && (!ok || r.hidden.Before(c.since)) {
-			c, ok = condition{since: r.hidden, reason: reasonHeldUp, partition: at.String()}, true
-		}
-	}
-	return c, ok
-}
-
-// settled notes how far a partition is settled.
-func (v *vitals) settled(at partition, next int64) {
-	v.change(func() {
-		if r, ok := v.partitions[at]; ok {
-			r.known, r.next, r.end, r.high = true, next, max(next, r.end), max(next, r.high)
-			v.partitions[at] = r
-			v.measure()
-		}
-	})
 }
 
 // wrote notes that the database has settled some records.
@@ -300,8 +131,7 @@ func (v *vitals) marked() {
 func (v *vitals) startsOver() {
 	v.change(func() {
 		v.left.begin(reasonStartsOver, "", nil)
-		v.partitions = make(map[partition]reach)
-		v.measure()
+		v.partitions = newPartitions(v)
 	})
 }
 
@@ -350,23 +180,13 @@ func (v *vitals) failedToFetch(at string, err error) {
 
 // measure keeps the time at which the worker fell behind what it can consume.
 func (v *vitals) measure() {
-	var due int64
-	for _, r := range v.partitions {
-		due += max(0, r.end-r.next)
-	}
+	due := v.partitions.due()
 	switch {
 	case due == 0:
 		v.behind = time.Time{}
 	case v.behind.IsZero():
 		v.behind = time.Now()
 	}
-}
-
-func (v *vitals) lag() (lag int64) {
-	for _, r := range v.partitions {
-		lag += r.lag()
-	}
-	return lag
 }
 
 // trouble returns what keeps the worker from making progress, the cause before
@@ -385,14 +205,14 @@ func (v *vitals) trouble() condition {
 		return v.broker
 	case !v.noTopic.since.IsZero():
 		return v.noTopic
-	case !v.tooLarge().since.IsZero():
-		return v.tooLarge()
+	case !v.partitions.tooLarge().since.IsZero():
+		return v.partitions.tooLarge()
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
-		return condition{since: idle, reason: reasonStalled, partition: v.furthest()}
+		return condition{since: idle, reason: reasonStalled, partition: v.partitions.furthest()}
 	}
-	if held, ok := v.heldUp(v.stalledAfter); ok {
+	if held, ok := v.partitions.heldUp(v.stalledAfter); ok {
 		return held
 	}
 	if !v.copying.since.IsZero() {
@@ -401,32 +221,10 @@ func (v *vitals) trouble() condition {
 	return condition{}
 }
 
-// tooLarge returns that there is a partition which stands still at a batch that can't
-// be unpacked.
-func (v *vitals) tooLarge() (c condition) {
-	for _, r := range v.partitions {
-		if s := r.tooLarge.since; !s.IsZero() && (c.since.IsZero() || s.Before(c.since)) {
-			c = r.tooLarge
-		}
-	}
-	return c
-}
-
-// furthest names the partition with the most lag.
-func (v *vitals) furthest() (name string) {
-	var most int64
-	for at, r := range v.partitions {
-		if lag := r.lag(); lag > most {
-			most, name = lag, at.String()
-		}
-	}
-	return name
-}
-
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.lag(), Partitions: len(v.partitions)}
+	h := Health{LastProgress: v.progress, Lag: v.partitions.lag(), Partitions: len(v.partitions.lives)}
 	trouble := v.trouble()
 	switch {
 	case !v.ended.since.IsZero():
@@ -454,5 +252,3 @@ func (h Health) being(state HealthState, c condition) Health {
 	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.since, c.reason, c.partition, c.err
 	return h
 }
-
-func (p partition) String() string { return fmt.Sprintf("%s/%d", p.topic, p.id) }

@@ -109,8 +109,8 @@ func (r *run) lookAtEnds(ctx context.Context) (well bool) {
 	if err != nil {
 		return false
 	}
-	r.vitals.surveyed(found)
-	return !r.vitals.isHeldUp()
+	r.partitions.survey(found)
+	return !r.partitions.isHeldUp()
 }
 
 func (r *run) lookAtTopics(topics []kmsg.MetadataResponseTopic) (well bool, err error) {

@@ -15,11 +15,11 @@ type Querier interface {
 // Check is [Schema.Check] for the [DefaultSchema].
 func Check(ctx context.Context, db Querier) error { return Schema("").Check(ctx, db) }
 
-// Check returns a [*SchemaError] if the schema is missing or older than [Oldest], and nil
-// if this build works with it, also if the schema is newer than [Version]. Any other error
-// says that the schema's name is not valid, that the database could not be reached, or
-// that the role lacks a right: it needs USAGE on the schema and SELECT on its table
-// goose_db_version, no more.
+// Check returns nil if this build works with the schema, even if the schema is newer than
+// [Version]. It returns a [*SchemaError] if the schema is missing or older than [Oldest].
+// Any other error says that the schema's name is not valid, that the database can't be
+// reached, or that the role lacks a privilege: it needs only USAGE on the schema and
+// SELECT on its table goose_db_version.
 //
 // Check writes nothing, and leaves a transaction usable. It is safe for concurrent use if
 // db is.
@@ -44,7 +44,7 @@ SELECT coalesce(max(version_id), 0) FROM (
 		err = db.QueryRow(ctx, latest, pgx.QueryExecModeExec).Scan(&have)
 	}
 	if err != nil {
-		return fmt.Errorf("read the version of schema %s, which needs USAGE on it and SELECT on %s: %w", s, table, err)
+		return fmt.Errorf("read the version of schema %s (this needs USAGE on it and SELECT on %s): %w", s, table, err)
 	}
 	if have < Oldest {
 		return &SchemaError{Schema: s, Have: have, Want: Oldest}

@@ -24,7 +24,7 @@ func exec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
 	}
 }
 
-// wantError checks what Check says of a schema that this build does not work with.
+// wantError checks the error of Check for a schema that this build does not work with.
 func wantError(t *testing.T, db migrations.Querier, have int64, says ...string) {
 	t.Helper()
 	err := migrations.Check(t.Context(), db)
@@ -60,16 +60,16 @@ func TestCheck(t *testing.T) {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}
-	// A version that was taken back does not count.
+	// A version that was rolled back does not count.
 	for version := int64(migrations.Version + 10); version >= migrations.Oldest; version-- {
 		ran(version, false)
 	}
 	wantError(t, pool, migrations.Oldest-1)
 }
 
-// TestCheckOnlyLooks checks that Check leaves a transaction usable, and needs
-// few rights.
-func TestCheckOnlyLooks(t *testing.T) {
+// TestCheckOnlyReads checks that Check leaves a transaction usable, and needs few
+// privileges.
+func TestCheckOnlyReads(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	pool, err := pgxpool.New(t.Context(), url)
@@ -84,7 +84,7 @@ func TestCheckOnlyLooks(t *testing.T) {
 	defer func() { _ = tx.Rollback(context.Background()) }()
 	wantError(t, tx, 0, "there is no schema pawl")
 	if _, err := tx.Exec(t.Context(), `SELECT 1`); err != nil {
-		t.Errorf("the transaction is of no use after Check: %v", err)
+		t.Errorf("the transaction is aborted after Check: %v", err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -122,12 +122,12 @@ func TestCheckOnlyLooks(t *testing.T) {
 			t.Errorf("after %s: Check = %v", step.sql, err)
 		}
 		if err != nil && errors.Is(err, migrations.ErrSchema) {
-			t.Errorf("after %s: lacking rights pass for a lacking schema: %v", step.sql, err)
+			t.Errorf("after %s: missing privileges are reported as a missing schema: %v", step.sql, err)
 		}
 	}
 }
 
-// TestFixIsForTheShell checks that what an error says to run names the schema.
+// TestFixIsForTheShell checks that the command in an error names the schema.
 func TestFixIsForTheShell(t *testing.T) {
 	t.Parallel()
 	err := &migrations.SchemaError{Schema: "o'dd one", Want: migrations.Version}

@@ -4,7 +4,7 @@
 //
 // [Check] only reads, and needs no right to create anything: workers call it when they
 // start. Package [github.com/pawl-go/pawl/migrations/migrate] creates the schema and
-// upgrades it. It is a package by itself so that workers do not link what only
+// upgrades it. It is a separate package so that workers do not link what only
 // migrations need. The command pawl-migrate does the same from a shell:
 //
 //	go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up
@@ -12,9 +12,9 @@
 // # Versions
 //
 // Migrations have numbers, and the number of the last one that ran is the version of the
-// schema. A build of the framework names two versions: [Oldest], the oldest that it works
+// schema. A build of the framework has two versions: [Oldest], the oldest that it works
 // with, and [Version], the newest that it ships. It works with every version from Oldest
-// up, also with those that only newer builds know.
+// on, including those that only newer builds know.
 //
 // That holds because migrations first expand and then contract. A migration adds what new
 // code needs, and leaves what older builds use. A later release drops what its code no

@@ -10,7 +10,7 @@ import (
 	"github.com/pawl-go/pawl/migrations"
 )
 
-// A program that starts before the schema was upgraded can say what is missing.
+// A program that starts before the schema was upgraded can report the version it needs.
 func ExampleCheck() { //nolint:testableexamples // it needs a server
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, "postgres://localhost/shop")
@@ -22,14 +22,13 @@ func ExampleCheck() { //nolint:testableexamples // it needs a server
 
 	err = migrations.Check(ctx, conn)
 	if schema, ok := errors.AsType[*migrations.SchemaError](err); ok {
-		fmt.Printf("the schema is at version %d, and has to be at %d at least\n", schema.Have, schema.Want)
+		fmt.Printf("the schema is at version %d; this build needs at least %d\n", schema.Have, schema.Want)
 	} else if err != nil {
-		fmt.Println(err) // the database could not be asked
+		fmt.Println(err) // the version could not be read
 	}
 }
 
-// Each tenant can have a schema of the framework's. A query that is written for schema
-// pawl is rewritten for the tenant's.
+// Each tenant can have a separate framework schema. SQL rewrites a query for it.
 func ExampleSchema() {
 	tenant := migrations.Schema("Tenant A")
 	if err := tenant.Validate(); err != nil {

@@ -13,7 +13,7 @@ const (
 
 	// Version is the newest version of the schema that this build ships, and the one
 	// that package migrate upgrades a schema to. It is never less than [Oldest].
-	Version = 3
+	Version = 4
 )
 
 // ErrSchema matches every [*SchemaError], by [errors.Is].
@@ -21,7 +21,7 @@ var ErrSchema = errors.New("the framework's schema does not fit this build")
 
 // A SchemaError says that a database does not have the framework's schema, or has a
 // version of it that is older than [Oldest]. Its text includes the command that
-// creates or upgrades the schema. A schema that is newer than this build is no error.
+// creates or upgrades the schema. A schema that is newer than this build is not an error.
 type SchemaError struct {
 	Schema Schema
 	Have   int64 // the version in the database; 0 means that there is no such schema

@@ -137,6 +137,15 @@ func (m *Machine) HasEvent(e Event) bool {
 	return ok
 }
 
+// NearestEvent returns the event of this machine that e was most likely meant to be, or
+// "" if none is close. For an event of the machine it returns the nearest other one.
+func (m *Machine) NearestEvent(e Event) Event {
+	if len(e) > MaxNameBytes { // it could be of any length
+		return ""
+	}
+	return nearest(e, m.events)
+}
+
 // IsTerminal reports whether an entity never leaves state s. It is false for a
 // state that the machine does not know.
 func (m *Machine) IsTerminal(s State) bool { return m.terminal[s] }

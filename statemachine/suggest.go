@@ -3,19 +3,33 @@ package statemachine
 import "strings"
 
 // nearest returns the candidate that name was most likely meant to be, or "" if
-// none is close. It allows one typo per three letters, and at most three.
-func nearest[N ~string](name N, candidates []N) N {
-	limit := min(3, max(1, len(name)/3))
-	var best N
+// none is close. It allows one typo per three letters, and at most three. Of
+// several that are equally close, it returns the one that begins most like name:
+// typos are rare in the first letters.
+func nearest[N ~string](name N, candidates []N) (best N) {
+	limit, prefix := min(3, max(1, len(name)/3)), -1
+	lower := strings.ToLower(string(name))
 	for _, c := range candidates {
-		if c == name {
+		candidate := strings.ToLower(string(c))
+		d := distance(lower, candidate, limit)
+		if c == name || d > limit {
 			continue
 		}
-		if d := distance(strings.ToLower(string(name)), strings.ToLower(string(c)), limit); d <= limit {
-			best, limit = c, d-1
+		if p := commonPrefix(lower, candidate); d < limit || p > prefix {
+			best, limit, prefix = c, d, p
 		}
 	}
 	return best
+}
+
+// commonPrefix returns how many bytes two strings begin with alike.
+func commonPrefix(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
 }
 
 // distance counts the insertions, deletions, substitutions and swaps of

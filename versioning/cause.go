@@ -2,22 +2,22 @@ package versioning
 
 import "errors"
 
-// A Cause says what an error of the database means for a batch.
+// A Cause says what a database error means for a batch.
 type Cause uint8
 
 const (
 	// NoCause is the zero value: there is no error.
 	NoCause Cause = iota
 
-	// Infrastructure trouble passes: back off and try again. Nothing is wrong
-	// with the records.
+	// Infrastructure errors can pass: back off and retry. Nothing is wrong with the
+	// records.
 	Infrastructure
 
 	// Data: PostgreSQL refused the data of one of the records.
 	Data
 
-	// Fatal: no attempt will do better before somebody changes the
-	// configuration, the rights or the schema.
+	// Fatal errors persist until somebody changes the configuration, the privileges or
+	// the schema.
 	Fatal
 )
 
@@ -36,14 +36,14 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
-// Each [*Error] is one of these, by its cause.
+// Every [*Error] matches one of these with errors.Is, depending on its cause.
 var (
-	ErrInfrastructure = errors.New("infrastructure trouble, which may pass")
-	ErrData           = errors.New("the database refuses the data of a record")
+	ErrInfrastructure = errors.New("infrastructure error: retry later")
+	ErrData           = errors.New("the database rejected the data of a record")
 	ErrFatal          = errors.New("an error that retrying cannot fix")
 )
 
-// An Error is an error of a store, with what it means for the batch.
+// An Error is an error of a store and its cause.
 type Error struct {
 	Cause Cause
 	Err   error
@@ -51,10 +51,10 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap returns the error without its cause.
+// Unwrap returns the underlying error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is the error of the cause.
+// Is reports whether target is the sentinel error of e's cause.
 func (e *Error) Is(target error) bool {
 	switch e.Cause {
 	case Infrastructure:
@@ -69,7 +69,7 @@ func (e *Error) Is(target error) bool {
 }
 
 // CauseOf returns the cause of the first [*Error] in err's tree. An error without one,
-// such as an expired context, is Infrastructure; nil has NoCause.
+// such as an expired context, is Infrastructure. The cause of nil is NoCause.
 func CauseOf(err error) Cause {
 	if err == nil {
 		return NoCause

@@ -9,8 +9,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// TestCauseOf checks that an error of a store says what it means, to CauseOf and to
-// errors.Is alike.
+// TestCauseOf checks that CauseOf and errors.Is agree on the cause of an error.
 func TestCauseOf(t *testing.T) {
 	t.Parallel()
 	sentinels := map[versioning.Cause]error{

@@ -6,22 +6,23 @@ import (
 	"strings"
 )
 
-// The headers of CloudEvents that identify a message.
+// The CloudEvents headers that identify a message.
 const (
 	sourceHeader = "ce_source"
 	idHeader     = "ce_id"
 )
 
-// Decode sets Changes and Err to what decode returns. A worker calls it for each
-// record that it reads, and a redrive calls it for each dead letter: so both treat a
-// record alike, whatever decode does.
+// Decode sets Changes and Err to what decode returns. Workers call it for each record
+// that they read, and a redrive calls it for each dead letter, so both treat a record
+// in the same way.
 //
-// A change without a message ID gets the one of the record's CloudEvents headers. That
-// is "ce_source" and "ce_id" together, because an ID is unique for its source only: the
-// source, a space and the ID, with "\ " for a space and "\\" for a backslash in the
-// source. Without a source it is the ID alone. A history that knows messages by "ce_id"
-// alone, as earlier versions wrote it, still proves their duplicates. Where "ce_id" is
-// missing or empty the ID stays empty, and so becomes the record's origin.
+// If a change has no message ID, Decode takes it from the record's CloudEvents headers
+// "ce_source" and "ce_id". It needs both, because an ID is unique only within its
+// source. The message ID is the source, a space and the ID; in the source, a space
+// becomes "\ " and a backslash "\\". Without a source it is the ID alone, after a space if the ID contains one. Earlier
+// versions stored "ce_id" alone; such a history still proves duplicates. If "ce_id" is
+// missing or empty, the message ID stays empty, and [Prepare] sets it to the record's
+// origin.
 //
 // If decode panics, Err is a [*PanicError].
 func (r *Record) Decode(decode func(*Record) ([]Change, error)) {
@@ -37,8 +38,8 @@ func (r *Record) Decode(decode func(*Record) ([]Change, error)) {
 	}
 }
 
-// Header returns the value of the record's first header with a key, and whether there
-// is one.
+// Header returns the value of the record's first header with the given key, and whether
+// there is one.
 func (r *Record) Header(key string) (value []byte, ok bool) {
 	for i := range r.Headers {
 		if r.Headers[i].Key == key {
@@ -48,8 +49,8 @@ func (r *Record) Header(key string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// messageID returns the message ID that the record's headers carry, and the one by
-// which the history of an earlier version knows the message.
+// messageID returns the message ID from the record's headers, and the ID under which an
+// earlier version stored the message.
 func (r *Record) messageID() (id, former string) {
 	value, _ := r.Header(idHeader)
 	if len(value) == 0 {
@@ -57,15 +58,16 @@ func (r *Record) messageID() (id, former string) {
 	}
 	id = string(value)
 	source, _ := r.Header(sourceHeader)
-	if len(source) == 0 {
-		return id, ""
+	if len(source) == 0 && !strings.Contains(id, " ") {
+		return id, "" // a source and an ID have a space between them
 	}
 	return escapeSource.Replace(string(source)) + " " + id, id
 }
 
-// escapeSource leaves a source no space except behind a backslash, so that the first
-// other space ends it, whatever follows. It changes no URI reference, which a source
-// must be in CloudEvents: those contain neither character.
+// escapeSource escapes the spaces of a source with backslashes, so that the first
+// unescaped space ends the source, whatever follows. It leaves URI references
+// unchanged, because they contain neither spaces nor backslashes, and CloudEvents
+// requires a source to be one.
 var escapeSource = strings.NewReplacer(`\`, `\\`, ` `, `\ `)
 
 func safely(decode func(*Record) ([]Change, error), r *Record) (changes []Change, err error) {
@@ -81,7 +83,7 @@ func safely(decode func(*Record) ([]Change, error), r *Record) (changes []Change
 type PanicError struct {
 	Callback string // what panicked, such as "Decode"
 	Value    any    // the argument of panic
-	Stack    []byte // of the goroutine, as debug.Stack formats it
+	Stack    []byte // the stack of the goroutine, as debug.Stack formats it
 }
 
 // Error returns the callback, the value and the stack.
@@ -89,7 +91,7 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("%s panicked: %v\n%s", e.Callback, e.Value, e.Stack)
 }
 
-// Unwrap returns the argument of panic, if that is an error.
+// Unwrap returns the argument of panic if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err

@@ -2,7 +2,7 @@ package versioning
 
 import "testing"
 
-// TestDecodeIdentifies checks which headers give a change without a message ID one.
+// TestDecodeIdentifies checks which headers give a message ID to a change without one.
 func TestDecodeIdentifies(t *testing.T) {
 	t.Parallel()
 	headers := func(pairs ...string) (all []Header) {
@@ -18,6 +18,7 @@ func TestDecodeIdentifies(t *testing.T) {
 		{nil, "", ""},
 		{headers("ce_id", "1"), "1", ""},
 		{headers("ce_id", "1", "ce_source", ""), "1", ""},
+		{headers("ce_id", "/orders 1"), " /orders 1", "/orders 1"}, // not that of source /orders
 		{headers("ce_source", "/orders"), "", ""},
 		{headers("ce_source", "/orders", "ce_id", ""), "", ""},
 		{headers("ce_id", "1", "ce_source", "/orders?x=%20#y"), "/orders?x=%20#y 1", "1"},
@@ -32,11 +33,11 @@ func TestDecodeIdentifies(t *testing.T) {
 	}
 }
 
-// TestMessageIDsAreUnique checks that two messages of different sources or IDs never
-// have one message ID, whatever is in them.
+// TestMessageIDsAreUnique checks that messages with different sources or IDs never get
+// the same message ID, whatever characters these contain.
 func TestMessageIDsAreUnique(t *testing.T) {
 	t.Parallel()
-	var texts []string // of one to three letters
+	var texts []string // of one to three characters
 	for _, a := range []string{"", " ", `\`, "a"} {
 		for _, b := range []string{"", " ", `\`, "a"} {
 			for _, c := range []string{" ", `\`, "a"} {
@@ -47,7 +48,7 @@ func TestMessageIDsAreUnique(t *testing.T) {
 		}
 	}
 	seen := make(map[string][2]string)
-	for _, source := range texts {
+	for _, source := range append(texts, "") {
 		for _, id := range texts {
 			r := &Record{Headers: []Header{{Key: "ce_source", Value: []byte(source)}, {Key: "ce_id", Value: []byte(id)}}}
 			got, _ := r.messageID()
@@ -57,7 +58,7 @@ func TestMessageIDsAreUnique(t *testing.T) {
 			seen[got] = [2]string{source, id}
 		}
 	}
-	if len(seen) != 39*39 {
+	if len(seen) != 40*39 {
 		t.Errorf("%d pairs", len(seen))
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A Digest stands for what a change asks for: its event, and the columns that it sets,
-// as text. Equal changes have equal digests, in every process and whatever the order
-// of the columns. 0 is unknown: the step is older than digests.
+// A Digest is a hash of what a change asks for: its event and the columns it sets, as
+// text. Equal changes have equal digests in every process, in whatever order the
+// columns are. 0 means unknown: the step was made before digests were stored.
 type Digest int64
 
 // Digest returns the digest of a change.
@@ -20,7 +20,7 @@ func (r *Record) Digest(change int) Digest {
 	}
 	c := &r.Changes[change]
 	d := NewDigester(c.Event)
-	if len(c.Set) > 0 { // for no column, sorting allocates
+	if len(c.Set) > 0 { // without columns, skip the sort, which allocates
 		for _, name := range slices.Sorted(maps.Keys(c.Set)) {
 			value := c.Set[name]
 			d.Column(name, fmt.Sprint(value), value == nil)
@@ -32,8 +32,9 @@ func (r *Record) Digest(change int) Digest {
 // Digest returns the digest of the change that made the step.
 func (s *Step) Digest() Digest { return s.Record.Digest(s.Change) }
 
-// A Digester computes a digest: the hash FNV-1a of 64 bits, which package hash/fnv takes
-// bytes for. Texts are valid UTF-8, so bytes that UTF-8 does not have keep them apart.
+// A Digester computes a digest with 64-bit FNV-1a. Package hash/fnv is not used because
+// it takes byte slices. The bytes 0xff and 0xfe separate the texts: they do not occur
+// in valid UTF-8.
 type Digester uint64
 
 const (
@@ -43,15 +44,15 @@ const (
 	noText       = 0xfe // NULL
 )
 
-// NewDigester begins the digest of a change.
+// NewDigester starts the digest of a change.
 func NewDigester(event statemachine.Event) Digester {
 	d := Digester(digestOffset)
 	d.text(string(event))
 	return d
 }
 
-// Column adds a column that the change sets, as text or NULL. Columns have to come in the
-// order of their names.
+// Column adds a column that the change sets, as text or NULL. Call it in the order of
+// the column names.
 func (d *Digester) Column(name, text string, null bool) {
 	d.text(name)
 	if null {

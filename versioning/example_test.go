@@ -17,7 +17,7 @@ var light = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("paid", "cancelled"),
 })
 
-// What a batch does can be decided without a database.
+// Fold needs no database.
 func ExampleFold() {
 	rules := map[string]versioning.Rules{"order": {Machine: light}}
 	events := []statemachine.Event{"captured", "placed", "cancelled"}

@@ -6,17 +6,17 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// Fold decides what a batch of records does to the entities of a view. It does
-// no I/O: the same arguments give the same plan.
+// Fold decides what a batch of records does to the entities of a view. It does no I/O:
+// the same arguments give the same plan.
 //
-// The records are judged one after the other, each against the entities as the
-// ones before it left them, so that several steps of one entity chain in
-// memory. After every record that moved an entity, the records parked for that
-// entity are judged again, in the order in which they were parked, until none
-// of them moves anything: a parked record goes before the batch's next record,
-// and what a batch decides does not depend on where its borders are.
+// Fold judges the records one after another, each against the entities as the previous
+// records left them. So several steps of one entity chain in memory. When a record
+// moves an entity, Fold judges the records parked for that entity again, in the order
+// in which they were parked, until none of them moves anything. Parked records come
+// before the next record of the batch, so the verdicts do not depend on where batches
+// begin and end.
 //
-// Each Change must name its machine and message ID, as [Prepare] leaves them.
+// Each Change must have its machine and message ID, as [Prepare] sets them.
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	f := newFolder(rules, view, len(records))
 	for i, r := range records {
@@ -26,33 +26,33 @@ func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	return f.finish()
 }
 
-// Refold judges the parked records of a view again, as Fold does after a record
-// that moved their entity, and decides about nothing else.
+// Refold judges the parked records of a view again, as Fold does after a record that
+// moved their entity. It decides nothing else.
 func Refold(rules map[string]Rules, view *View) *Plan {
 	f := newFolder(rules, view, 0)
 	f.wake(f.order)
 	return f.finish()
 }
 
-// A folder is the state of one Fold.
+// A folder holds the state of one Fold.
 type folder struct {
 	rules    map[string]Rules
 	view     *View
-	numbered []entity           // those that the view has numbered
+	numbered []entity           // the entities that the view has numbered
 	others   map[Entity]*entity // the rest
-	order    []*entity          // as first touched
+	order    []*entity          // in the order in which they were first used
 	waiting  map[Origin]*waiting
-	dead     map[Origin]Outcome // by this fold
-	trail    []*entity          // the entities of the steps that the record in hand has made so far
+	dead     map[Origin]Outcome // the dead letters of this fold
+	trail    []*entity          // the entities of the steps that the current record has made so far
 	plan     *Plan
 
-	seq int // the number of steps, taken back ones included
+	seq int // the number of steps, including undone ones
 
 	spareSteps slab[Step]
 	spareIDs   slab[Message]
 }
 
-// An entity is one entity as the fold moves it along.
+// An entity is the state of one entity during the fold.
 type entity struct {
 	*Known
 
@@ -61,7 +61,7 @@ type entity struct {
 	state   statemachine.State
 	version int64
 	steps   []Step
-	taken   MessageIDs // of the steps, but those of the record in hand
+	taken   MessageIDs // the messages of the steps, except those of the current record
 	waiting []*waiting // in the order in which they were parked
 	woken   bool
 }
@@ -91,8 +91,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 	return f
 }
 
-// entity returns the fold's state of an entity, or nil if no such machine is
-// known.
+// entity returns the fold's state of an entity, or nil if its machine is unknown.
 func (f *folder) entity(name Entity) *entity {
 	known := f.view.Entities[name]
 	var e *entity
@@ -122,12 +121,12 @@ func (f *folder) entity(name Entity) *entity {
 	return e
 }
 
-// record decides about one record of the batch.
+// record decides one record of the batch.
 func (f *folder) record(index int, r *Record) Outcome {
 	dead, isDead := f.view.Dead[r.Origin]
 	switch {
 	case r.Redrive && !isDead:
-		return Outcome{Verdict: Ignored} // somebody else has redriven it
+		return Outcome{Verdict: Ignored} // another worker has redriven it
 	case isDead && !revives(r, dead):
 		return dead
 	case r.Err == nil && len(r.Changes) == 0:
@@ -139,12 +138,12 @@ func (f *folder) record(index int, r *Record) Outcome {
 	}
 	if w, ok := f.waiting[r.Origin]; ok && !w.settled {
 		w.at = append(w.at, index)
-		return w.outcome // delivered again while it is parked
+		return w.outcome // redelivered while it is parked
 	}
 	return f.decide(index, r)
 }
 
-// decide decides about a record that is neither parked nor a dead letter, or is
+// decide decides a record that is neither parked nor a dead letter, or is being
 // redriven.
 func (f *folder) decide(index int, r *Record) Outcome {
 	outcome := f.try(r)
@@ -155,23 +154,23 @@ func (f *folder) decide(index int, r *Record) Outcome {
 		f.wake(f.trail)
 	}
 	if outcome.DeadLettered() {
-		f.bury(r, outcome)
+		f.deadLetter(r, outcome)
 	}
 	return outcome
 }
 
-func (f *folder) bury(r *Record, o Outcome) {
+func (f *folder) deadLetter(r *Record, o Outcome) {
 	f.dead[r.Origin] = o
 	f.plan.Dead = append(f.plan.Dead, Settled{r, o})
 }
 
-// revives reports whether a record that is a dead letter is judged again: it is redriven,
-// or it could not be decoded when it died and can be by now.
+// revives reports whether to judge a dead letter again: it is being redriven, or it
+// could not be decoded before and can be now.
 func revives(r *Record, dead Outcome) bool {
 	return r.Redrive || dead.Reason == ReasonUndecodable && r.Err == nil
 }
 
-// revive notes which of the batch's dead letters are none any more.
+// revive adds to the plan those dead letters of the batch that got a better verdict.
 func (f *folder) revive(records []*Record) {
 	if len(f.view.Dead) == 0 {
 		return
@@ -186,8 +185,8 @@ func (f *folder) revive(records []*Record) {
 	}
 }
 
-// try judges every change of a record. Either all of them are made (or are
-// duplicates), or none is. What was made is left in f.trail.
+// try judges every change of a record. It makes all of them (duplicates aside) or none,
+// and leaves the entities that it moved in f.trail.
 func (f *folder) try(r *Record) Outcome {
 	f.trail = f.trail[:0]
 	if r.Err != nil {
@@ -235,7 +234,7 @@ func (f *folder) step(e *entity, r *Record, change int, to statemachine.State) {
 	f.trail = append(f.trail, e)
 }
 
-// undo takes the steps of the record in hand back, the last one first.
+// undo reverts the steps of the current record, the last one first.
 func (f *folder) undo() {
 	for _, e := range slices.Backward(f.trail) {
 		last := len(e.steps) - 1
@@ -246,7 +245,7 @@ func (f *folder) undo() {
 	f.trail = f.trail[:0]
 }
 
-// finish turns the entities and the parked records into the plan's writes.
+// finish adds the moves and the parked records to the plan.
 func (f *folder) finish() *Plan {
 	moves := make([]Move, 0, len(f.order))
 	for _, e := range f.order {

@@ -10,9 +10,9 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// TestFoldOfNumberedViews checks the fold of views as the store reads them: their
-// entities are numbered, and share memory. It folds them like any other view, twice the
-// same, and gives each step to one entity alone.
+// TestFoldOfNumberedViews checks that Fold treats views as the store reads them, with
+// numbered entities that share memory, like any other view: twice with the same result,
+// and with each step in the move of its own entity.
 func TestFoldOfNumberedViews(t *testing.T) {
 	t.Parallel()
 	rules := map[string]Rules{"a": {Machine: loop("a"), MaxParked: 4}, "b": {Machine: loop("b"), MaxParked: 4}}
@@ -54,12 +54,12 @@ func loop(name string) *statemachine.Machine {
 
 func drawID(t *rapid.T) string { return fmt.Sprint(rapid.IntRange(0, 80).Draw(t, "message")) }
 
-// drawViews draws a view as the store reads it, and one with the same content as
-// others may make it.
+// drawViews draws a view as the store reads it, and an unnumbered view with the same
+// content.
 func drawViews(t *rapid.T) (numbered, plain *View) {
 	numbered = &View{Entities: make(map[Entity]*Known)}
 	plain = &View{Entities: make(map[Entity]*Known)}
-	var ids []Message // of all entities, as scanRows has them
+	var ids []Message // of all entities, as in scanRows
 	for _, machine := range []string{"a", "b"} {
 		for key := range rapid.IntRange(0, 4).Draw(t, "entities") {
 			name := Entity{machine, fmt.Sprint(key)}
@@ -85,7 +85,7 @@ func drawViews(t *rapid.T) (numbered, plain *View) {
 	return numbered, plain
 }
 
-// drawRecords draws records for entities of the views and for others, some of them
+// drawRecords draws records for entities inside and outside the views, some of them
 // twice.
 func drawRecords(t *rapid.T) (records []*Record) {
 	for i := range rapid.IntRange(0, 40).Draw(t, "records") {

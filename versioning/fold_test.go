@@ -20,7 +20,7 @@ func orderRules(identity versioning.Identity) map[string]versioning.Rules {
 	return map[string]versioning.Rules{"order": {Machine: order, Identity: identity}}
 }
 
-// TestFold has what the conformance suite can't set up.
+// TestFold covers what the conformance suite can't set up.
 func TestFold(t *testing.T) {
 	t.Parallel()
 	a := versioning.Entity{Machine: "order", Key: "a"}
@@ -124,8 +124,8 @@ func TestSameOrigin(t *testing.T) {
 	}
 }
 
-// TestGuardsSeeRealStates: a guard is not asked for a change that can't be made
-// anyway, because one before it in the record can't be.
+// TestGuardsSeeRealStates checks that a guard is not called for a change that can't be
+// made because an earlier change of the record can't.
 func TestGuardsSeeRealStates(t *testing.T) {
 	t.Parallel()
 	m := statemachine.MustCompile(statemachine.Definition{
@@ -151,23 +151,23 @@ func TestGuardsSeeRealStates(t *testing.T) {
 	}
 }
 
-// TestFoldLeavesStrangersAlone checks that a parked record of a machine that
-// these workers do not have is neither judged nor written.
-func TestFoldLeavesStrangersAlone(t *testing.T) {
+// TestFoldIgnoresUnknownMachines checks that a parked record with a machine that the
+// store does not have is neither judged nor written.
+func TestFoldIgnoresUnknownMachines(t *testing.T) {
 	t.Parallel()
 	a := versioning.Entity{Machine: "order", Key: "a"}
-	stranger := &versioning.Record{Origin: versioning.Origin{Offset: 7}, Changes: []versioning.Change{
+	foreign := &versioning.Record{Origin: versioning.Origin{Offset: 7}, Changes: []versioning.Change{
 		{Machine: "order", Key: "a", Event: "captured", MessageID: "1"}, {Machine: "other", Key: "x", Event: "y", MessageID: "1"},
 	}}
-	view := &versioning.View{Parked: []versioning.Parked{{Record: stranger, Entity: a, Reason: versioning.ReasonNoEntity}}}
+	view := &versioning.View{Parked: []versioning.Parked{{Record: foreign, Entity: a, Reason: versioning.ReasonNoEntity}}}
 	placed := (&log{}).say("a", "placed")
 	plan := versioning.Fold(orderRules(versioning.ByMessage), view, []*versioning.Record{placed})
 	if len(plan.Moves) != 1 || len(plan.Moves[0].Steps) != 1 || len(plan.Release)+len(plan.Repark)+len(plan.Park)+len(plan.Dead) > 0 {
-		t.Errorf("plan %+v touches the stranger", plan)
+		t.Errorf("plan %+v touches a record of an unknown machine", plan)
 	}
 }
 
-// TestFoldDoesNotChangeItsArguments folds the same twice.
+// TestFoldIsPure folds the same arguments twice.
 func TestFoldIsPure(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -185,7 +185,7 @@ func TestFoldIsPure(t *testing.T) {
 		first := versioning.Fold(rules, view, records)
 		second := versioning.Fold(rules, view, records)
 		if diff := cmp.Diff(first.Outcomes, second.Outcomes); diff != "" {
-			t.Fatalf("the second fold says otherwise:\n%s", diff)
+			t.Fatalf("the second fold differs:\n%s", diff)
 		}
 		for _, move := range first.Moves {
 			version := move.From.Version
@@ -198,7 +198,7 @@ func TestFoldIsPure(t *testing.T) {
 	})
 }
 
-// A world is a set of machines, and what records may say about them.
+// A world is a set of machines and the events that records may contain.
 type world struct {
 	rules    []versioning.Rules
 	machines []string
@@ -224,13 +224,13 @@ func drawWorld(t *rapid.T) world {
 	return w
 }
 
-// drawMachine draws until a machine compiles.
+// drawMachine repeats until a machine compiles.
 func drawMachine(t *rapid.T, name string) *statemachine.Machine {
 	return rapid.Custom(func(t *rapid.T) *statemachine.Machine {
 		states := []statemachine.State{"s0", "s1", "s2", "s3"}[:rapid.IntRange(2, 4).Draw(t, "states")]
 		d := statemachine.Definition{Name: name, Version: 1, Terminal: statemachine.In(states[len(states)-1])}
 		d.Transitions = append(d.Transitions, statemachine.Transition{Event: "e0", To: "s0"})
-		// A way through, so that most of them compile, and some detours.
+		// One path through all states, so that most machines compile, and some detours.
 		for i := 1; i < len(states); i++ {
 			d.Transitions = append(d.Transitions, statemachine.Transition{
 				Event: statemachine.Event(fmt.Sprint("e", i)), From: statemachine.In(states[i-1]), To: states[i],
@@ -257,8 +257,8 @@ func drawMachine(t *rapid.T, name string) *statemachine.Machine {
 	}).Draw(t, name)
 }
 
-// draw draws records: with swaps, gaps and redeliveries, some with versions,
-// some with several changes, some that can't be decoded.
+// draw draws records with swaps, gaps and redeliveries. Some have versions, some have
+// several changes, some can't be decoded.
 func (w world) draw(t *rapid.T) []*versioning.Record {
 	records := make([]*versioning.Record, rapid.IntRange(1, 20).Draw(t, "records"))
 	for i := range records {
@@ -294,7 +294,7 @@ func (w world) draw(t *rapid.T) []*versioning.Record {
 	return records
 }
 
-// ending is all that a memory store holds.
+// ending is the complete content of a memory store.
 type ending struct {
 	Rows    map[versioning.Entity]versioningtest.Row
 	History map[versioning.Entity][]versioningtest.Transition
@@ -302,8 +302,8 @@ type ending struct {
 	Dead    []versioningtest.DeadLetter
 }
 
-// play applies records in batches, which end before the given indexes, and
-// returns the last verdict of each record and what the store holds then.
+// play applies records in batches that end before the given indexes. It returns the
+// last verdict of each record and the final content of the store.
 func (w world) play(t *rapid.T, records []*versioning.Record, borders []int) ([]string, ending) {
 	m := versioningtest.NewMemory(w.rules...)
 	last := make([]string, len(records))
@@ -338,8 +338,8 @@ func (w world) play(t *rapid.T, records []*versioning.Record, borders []int) ([]
 	return last, all
 }
 
-// early makes the verdicts on records that go on waiting the same: the reason
-// is that of the time when they were last asked about.
+// early removes the reasons of Early verdicts: a reason depends on when the record was
+// last judged.
 func early(verdicts []string) []string {
 	all := slices.Clone(verdicts)
 	for i, v := range all {
@@ -350,8 +350,8 @@ func early(verdicts []string) []string {
 	return all
 }
 
-// TestBorders is the property that a fold is for: what becomes of records does
-// not depend on where the borders between batches are.
+// TestBorders checks the main property of Fold: the verdicts do not depend on where
+// batches begin and end.
 func TestBorders(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -376,7 +376,7 @@ func TestBorders(t *testing.T) {
 			t.Fatalf("verdicts one by one (-), with borders at %v (+):\n%s", some, diff)
 		}
 
-		// All of it once more changes nothing, but for what waits or was lost.
+		// Delivering everything again changes nothing.
 		_, twice := w.play(t, append(slices.Clone(records), records...), some)
 		if diff := cmp.Diff(want, twice); diff != "" {
 			t.Fatalf("after once (-) and twice (+):\n%s", diff)
@@ -384,8 +384,8 @@ func TestBorders(t *testing.T) {
 	})
 }
 
-// TestPrefix: the verdict on a record does not depend on those behind it, except
-// that they may free it.
+// TestPrefix checks that the verdict on a record does not depend on later records,
+// except that they may release it.
 func TestPrefix(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -396,14 +396,14 @@ func TestPrefix(t *testing.T) {
 		whole, _ := w.play(t, records, nil)
 		for i, v := range part {
 			if v[:5] != "early" && v != whole[i] {
-				t.Fatalf("record %d is %s, and %s if others follow", i, v, whole[i])
+				t.Fatalf("record %d is %s, but %s if other records follow", i, v, whole[i])
 			}
 		}
 	})
 }
 
-// FuzzFold folds arbitrary records over arbitrary views: it must not panic, and
-// each record gets a verdict.
+// FuzzFold folds arbitrary records over arbitrary views. Fold must not panic, and must
+// give each record a verdict.
 func FuzzFold(f *testing.F) {
 	f.Add([]byte("any"), []byte("thing"))
 	f.Add(bytes.Repeat([]byte{1, 2, 3}, 20), bytes.Repeat([]byte{0, 5, 2}, 20))
@@ -448,7 +448,7 @@ func FuzzFold(f *testing.F) {
 	})
 }
 
-// A source makes values of bytes.
+// A source derives values from bytes.
 type source struct{ *bytes.Reader }
 
 func (s *source) n(n int) int {

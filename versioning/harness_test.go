@@ -21,7 +21,7 @@ var order = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("delivered", "cancelled"),
 })
 
-// verdicts returns "verdict reason" of outcomes.
+// verdicts formats outcomes as "verdict reason".
 func verdicts(outcomes []versioning.Outcome) []string {
 	all := make([]string, len(outcomes))
 	for i, o := range outcomes {
@@ -33,7 +33,7 @@ func verdicts(outcomes []versioning.Outcome) []string {
 	return all
 }
 
-// A log numbers records as a partition does.
+// A log numbers records like a partition.
 type log struct{ next int64 }
 
 func (l *log) record(changes ...versioning.Change) *versioning.Record {
@@ -44,7 +44,7 @@ func (l *log) record(changes ...versioning.Change) *versioning.Record {
 	}
 }
 
-// say makes a record with one change.
+// say returns a record with one change.
 func (l *log) say(key string, event statemachine.Event) *versioning.Record {
 	return l.record(versioning.Change{Machine: "order", Key: key, Event: event})
 }

@@ -10,21 +10,22 @@ import (
 type Identity uint8
 
 const (
-	// ByMessage is the zero value: by the expected version where a change
-	// carries one, by its message ID otherwise. Where a version was taken by the
-	// same event of another message, both with IDs of their own, the change has
-	// diverged.
+	// ByMessage is the zero value: a change with an expected version is identified by
+	// that version, any other change by its message ID. If a version was taken by the
+	// same event of a different message, and both messages have IDs other than their
+	// origins, the change is Diverged.
 	ByMessage Identity = iota
 
-	// ByVersion: by the expected version and the event alone, whatever the
-	// message IDs are: for producers that give a message a new ID each time they
-	// send it. Of two messages that expect the same version for the same event,
-	// the second is a duplicate. A change without a version is rejected.
+	// ByVersion identifies a change by its expected version and event alone and ignores
+	// message IDs. It is for producers that give a message a new ID each time they send
+	// it. If two messages expect the same version for the same event, the second is a
+	// duplicate. A change without a version is rejected.
 	ByVersion
 
-	// ByState: by the entity's state alone, for changes without an expected
-	// version. Sound only for machines whose definition proves it:
-	// [statemachine.Machine.ProveStateIdentity]; Open refuses the others.
+	// ByState identifies a change without an expected version by the entity's state
+	// alone. It is sound only for machines whose definition proves it: see
+	// [statemachine.Machine.ProveStateIdentity]. Open returns an error for any other
+	// machine.
 	ByState
 )
 
@@ -41,11 +42,11 @@ func (i Identity) String() string {
 	return fmt.Sprintf("identity(%d)", uint8(i))
 }
 
-// Rules are what a fold needs to know of a machine.
+// Rules are what a fold needs to know about a machine.
 type Rules struct {
 	Machine  *statemachine.Machine
 	Identity Identity
 
-	// MaxParked bounds the records that may wait for one entity. 0 is no bound.
+	// MaxParked limits how many records may wait for one entity. 0 means no limit.
 	MaxParked int
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// judge decides about one change of a record, against its entity as it stands, which
-// is nil if no such machine is known. If the verdict is Applied, it returns the state
-// to move to. Guards are asked only where all changes of the record before this one
-// could be made: they see states that the entity really is in.
+// judge decides one change of a record against the current state of its entity, which
+// is nil if the machine is unknown. If the verdict is Applied, judge returns the state
+// to move to. It calls the guard only if all previous changes of the record could be
+// made, so guards see only states that the entity really is in.
 func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemachine.State) {
 	c := &r.Changes[change]
 	o := Outcome{Entity: Entity{c.Machine, c.Key}, Event: c.Event}
 	if e == nil {
-		return o.is(Rejected, ReasonUnknownMachine, "no table of this store holds machine %q", c.Machine), ""
+		return o.is(Rejected, ReasonUnknownMachine, "the store has no table for machine %q", c.Machine), ""
 	}
 	if proof := e.past(r, change, o); proof.Verdict != Undecided {
 		return proof, ""
@@ -37,10 +37,10 @@ func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemach
 	return o, to
 }
 
-// past answers what the entity's past decides: whether the change has taken
-// effect already, or its version was taken by another event. That comes first,
-// and holds for entities that have gone and events that the machine has lost.
-// It returns an undecided outcome where the past says nothing.
+// past decides what the entity's past proves: that the change has already taken effect,
+// or that another event took its version. It comes first, and also holds for entities
+// whose row is gone and for events that the machine no longer has. If the past proves
+// nothing, past returns an undecided outcome.
 func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 	c := &r.Changes[change]
 	expected, versioned := c.Expected.Version()
@@ -48,7 +48,7 @@ func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 	case versioned && expected < e.version:
 		return e.leftBehind(r, change, expected+1, o)
 	case versioned:
-		// At the entity's version, or ahead of it.
+		// The change is at the entity's version, or ahead of it.
 	case e.rules.Identity == ByState:
 		if e.rules.Machine.Classify(e.state, c.Event) == statemachine.Behind {
 			o.Verdict = Duplicate
@@ -60,30 +60,38 @@ func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 	return Outcome{}
 }
 
-// barred answers what keeps a new change from being made in any state. It
-// returns an undecided outcome where the machine has to decide.
+// barred rejects or parks a new change that cannot be made now, whatever the entity's
+// state. If the state decides, it returns an undecided outcome.
 func (e *entity) barred(c *Change, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
 	switch {
 	case !e.rules.Machine.HasEvent(c.Event):
-		return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q",
-			c.Machine, e.rules.Machine.Version(), c.Event)
+		return e.unknownEvent(c, o)
 	case !versioned && e.rules.Identity == ByVersion:
 		return o.is(Rejected, ReasonNoVersion,
-			"machine %q tells duplicates by version, and the change expects none", c.Machine)
+			"machine %q identifies changes by version, but the change has no expected version", c.Machine)
 	case e.Row.Gone:
-		return o.is(Rejected, ReasonEntityGone, "the row is gone; its history ends in state %q at version %d", e.state, e.version)
+		return o.is(Rejected, ReasonEntityGone, "the row was deleted; its history ends in state %q at version %d", e.state, e.version)
 	case versioned && expected > e.version:
-		return o.is(Early, ReasonVersionAhead, "expects version %d, the entity is at %d", expected, e.version)
+		return o.is(Early, ReasonVersionAhead, "expects version %d, but the entity is at version %d", expected, e.version)
 	case e.version == math.MaxInt64:
 		return o.is(Rejected, ReasonConstraint, "there is no version after %d", e.version)
 	}
 	return Outcome{}
 }
 
-// byMessage answers whether the change's message has moved the entity already. An ID
-// that another message has come with proves nothing. It returns an undecided outcome
-// where the ID is new.
+func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
+	hint := ""
+	if near := e.rules.Machine.NearestEvent(c.Event); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q%s",
+		c.Machine, e.rules.Machine.Version(), c.Event, hint)
+}
+
+// byMessage decides whether the change's message has already moved the entity. An ID
+// that another message has used proves nothing. If the ID is new, byMessage returns an
+// undecided outcome.
 func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
 	c := &r.Changes[change]
 	for _, id := range c.MessageIDs() {
@@ -97,15 +105,15 @@ func (e *entity) byMessage(r *Record, change int, o Outcome) Outcome {
 			return o
 		case id == c.MessageID:
 			return o.is(Diverged, ReasonMessageTaken,
-				"message ID %q is that of another message, %s, which has moved the entity by %q; this one asks for %q, or for other columns",
+				"message ID %q was already used by a different message, %s, which moved the entity by %q; this one asks for %q, or sets other columns",
 				id, other.Origin, other.Event, c.Event)
 		}
 	}
 	return Outcome{}
 }
 
-// stepBy returns a step that a message with an ID has made, and whether it was the
-// change that made it. The steps that the record itself has made just now are none.
+// stepBy returns a step made by a message with the given ID, and whether this change
+// made it. It skips steps that the record itself has made in this fold.
 func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same bool) {
 	if digest := r.Digest(change); e.Messages.Asked(id, digest) || e.taken.Asked(id, digest) {
 		return step, true
@@ -125,9 +133,10 @@ func (e *entity) stepBy(id string, r *Record, change int) (step PastStep, same b
 	return step, false
 }
 
-// leftBehind judges a change whose expected version the entity has left: by the event
-// of the step that left it, and by the message where both bring an ID of their
-// own. Two messages that expect the same version are not one, whatever they say.
+// leftBehind judges a change whose expected version is in the past. It compares the
+// event of the step that followed that version, and the message if both have an ID
+// other than their origin: two messages that expect the same version are different
+// messages, even if they say the same.
 func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Outcome {
 	c := &r.Changes[change]
 	step, ok := e.stepTo(version)
@@ -137,19 +146,19 @@ func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Out
 	switch {
 	case !ok:
 		return o.is(Diverged, ReasonHistoryMissing,
-			"expects version %d, the entity is at %d, and no history tells what version %d was", version-1, e.version, version)
+			"expects version %d, but the entity is at version %d, and the history has no step to version %d", version-1, e.version, version)
 	case step.Event != c.Event:
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q, not by %q", version, step.Event, c.Event)
 	case e.rules.Identity != ByVersion && isOwn(c.MessageID, r.Origin) && isOwn(step.MessageID, step.Origin) &&
 		(!slices.Contains(c.MessageIDs(), step.MessageID) || !step.isOf(r, change)):
-		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of another message, %q from %s",
+		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of a different message, %q from %s",
 			version, step.Event, step.MessageID, step.Origin)
 	}
 	o.Verdict = Duplicate
 	return o
 }
 
-// stepTo returns what made the step of this fold to a version.
+// stepTo returns the step of this fold that led to a version.
 func (e *entity) stepTo(version int64) (PastStep, bool) {
 	i := version - e.Row.Version - 1
 	if i < 0 || i >= int64(len(e.steps)) {
@@ -158,7 +167,7 @@ func (e *entity) stepTo(version int64) (PastStep, bool) {
 	return e.steps[i].past(), true
 }
 
-// notNow judges an event that the machine does not allow in the entity's state.
+// notNow judges an event that is not legal in the entity's state.
 func (e *entity) notNow(c *Change, o Outcome) Outcome {
 	_, versioned := c.Expected.Version()
 	switch class := e.rules.Machine.Classify(e.state, c.Event); {
@@ -166,17 +175,17 @@ func (e *entity) notNow(c *Change, o Outcome) Outcome {
 		return o.is(Early, ReasonUnknownState, "the row's state %q is unknown to machine %q version %d",
 			e.state, c.Machine, e.rules.Machine.Version())
 	case versioned:
-		return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, which is the expected version %d",
+		return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q at the expected version %d",
 			c.Event, e.state, e.version)
 	case class == statemachine.Later && e.version == 0 && !e.Exists:
 		return o.is(Early, ReasonNoEntity, "the entity does not exist yet")
 	case class == statemachine.Later:
-		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but in a state that is still ahead", c.Event, e.state)
+		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but may be in a later state", c.Event, e.state)
 	}
-	return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, nor in any state still ahead", c.Event, e.state)
+	return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, nor in any later state", c.Event, e.state)
 }
 
-// askGuard asks the transition's guard, and turns a panic of it into an error.
+// askGuard calls the transition's guard. It turns a panic into an error.
 func (e *entity) askGuard(c *Change, to statemachine.State, payload []byte) (err error) {
 	guard := e.rules.Machine.Guard(e.state, c.Event)
 	if guard == nil {

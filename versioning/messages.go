@@ -1,29 +1,29 @@
 package versioning
 
-// MessageIDs is a set of messages: those that have moved an entity, each with a digest
-// of what it asked for. As a rule they are few. The zero value is an empty one.
+// MessageIDs is the set of messages that have moved an entity, each with a digest of
+// what it asked for. It is usually small. The zero value is an empty set.
 type MessageIDs struct {
 	few  []Message
-	more map[string]Digest // those beyond
+	more map[string]Digest // the rest
 }
 
-// A Message is a message ID, and the digest of what its message asked for.
+// A Message is a message ID and the digest of what the message asked for.
 type Message struct {
 	ID     string
 	Digest Digest
 }
 
-// MessagesOf returns the set of some messages, which it keeps.
+// MessagesOf returns a set of messages. It keeps the slice.
 func MessagesOf(messages []Message) MessageIDs { return MessageIDs{few: messages} }
 
 // IsEmpty reports whether the set holds no message.
 func (m *MessageIDs) IsEmpty() bool { return len(m.few) == 0 && len(m.more) == 0 }
 
-// manyMessages is how many are looked through faster than a map.
+// manyMessages is the number up to which a linear search is faster than a map.
 const manyMessages = 16
 
-// Add adds a message that made a step with the given digest. Of one that made several,
-// it may keep one digest only.
+// Add adds a message that made a step with the given digest. If a message made several
+// steps, the set may keep only one digest.
 func (m *MessageIDs) Add(id string, digest Digest) {
 	if len(m.few) < manyMessages {
 		m.few = append(m.few, Message{id, digest})
@@ -35,7 +35,7 @@ func (m *MessageIDs) Add(id string, digest Digest) {
 	m.more[id] = digest
 }
 
-// Has reports whether the set holds an ID.
+// Has reports whether the set contains an ID.
 func (m *MessageIDs) Has(id string) bool {
 	for i := range m.few {
 		if m.few[i].ID == id {
@@ -46,7 +46,7 @@ func (m *MessageIDs) Has(id string) bool {
 	return ok
 }
 
-// Asked reports whether a message with an ID is known to have made a step with a digest.
+// Asked reports whether the message with an ID made a step with the given digest.
 func (m *MessageIDs) Asked(id string, digest Digest) bool {
 	for i := range m.few {
 		if m.few[i].Digest == digest && m.few[i].ID == id {

@@ -5,9 +5,9 @@ import "slices"
 // waiting is a parked record.
 type waiting struct {
 	Parked
-	rank    int   // its place among all parked records: earlier ones go first
+	rank    int   // its place in the order of all parked records
 	stored  bool  // it was parked before this batch
-	at      []int // where it is in the batch; twice if it is delivered again
+	at      []int // its indexes in the batch; two if it was redelivered in it
 	outcome Outcome
 	settled bool // no longer Early
 }
@@ -19,11 +19,12 @@ func (f *folder) waitFromView(rank int, p Parked) {
 	})
 }
 
-// waitFromBatch parks a record of the batch, unless too many wait already.
+// waitFromBatch parks a record of the batch, or rejects it if too many records wait
+// already.
 func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 	e := f.entity(o.Entity)
 	if limit := e.rules.MaxParked; limit > 0 && len(e.waiting) >= limit {
-		return o.is(Rejected, ReasonTooManyParked, "%d records wait for the entity already; this one: %s", limit, o.Detail)
+		return o.is(Rejected, ReasonTooManyParked, "%d records already wait for the entity; this one: %s", limit, o.Detail)
 	}
 	f.wait(&waiting{
 		Parked: Parked{Record: r, Seen: e.version}, rank: len(f.view.Parked) + index, at: []int{index},
@@ -32,7 +33,7 @@ func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 	return o
 }
 
-// wait lets a record wait for the entity that holds it up.
+// wait adds a record to those that wait for an entity.
 func (f *folder) wait(w *waiting) {
 	e := f.entity(w.outcome.Entity)
 	at, _ := slices.BinarySearchFunc(e.waiting, w, func(a, b *waiting) int { return a.rank - b.rank })
@@ -40,8 +41,8 @@ func (f *folder) wait(w *waiting) {
 	f.waiting[w.Record.Origin] = w
 }
 
-// knows reports whether the fold has every machine that a record needs. A
-// parked record that it does not is left to the workers that have them all.
+// knows reports whether the fold has every machine that a record needs. It leaves other
+// parked records to the workers that have all of their machines.
 func (f *folder) knows(r *Record) bool {
 	return !slices.ContainsFunc(r.Changes, func(c Change) bool {
 		_, ok := f.rules[c.Machine]
@@ -49,9 +50,9 @@ func (f *folder) knows(r *Record) bool {
 	})
 }
 
-// wakeAll judges the records parked for a record's entities, once for each
-// entity of the batch, before that entity's first record: another worker may
-// have moved the entity without having seen them.
+// wakeAll judges the records parked for the entities of r. It does so once per entity,
+// before the first record of that entity: another worker may have moved the entity
+// without seeing them.
 func (f *folder) wakeAll(r *Record) {
 	if len(f.view.Parked) == 0 || r.Err != nil {
 		return
@@ -66,8 +67,8 @@ func (f *folder) wakeAll(r *Record) {
 	}
 }
 
-// wake judges the records that wait for entities again, and those that wait for
-// the entities which move thereby, until nothing moves.
+// wake judges the records that wait for the moved entities again, then those that wait
+// for the entities that moved as a result, until nothing moves.
 func (f *folder) wake(moved []*entity) {
 	if len(f.waiting) == 0 {
 		return
@@ -82,9 +83,9 @@ func (f *folder) wake(moved []*entity) {
 	}
 }
 
-// release judges the records that wait for an entity, in the order of their
-// rank, until one of them has moved something: then what moved is left in
-// f.trail and release returns true, for the order starts again.
+// release judges the records that wait for an entity, in the order of their rank, until
+// one of them moves something. It then returns true, with the moved entities in
+// f.trail, because the caller must start over.
 func (f *folder) release(e *entity) (moved bool) {
 	list := e.waiting
 	e.waiting = nil
@@ -101,27 +102,27 @@ func (f *folder) release(e *entity) (moved bool) {
 		}
 		f.settle(w)
 		if w.outcome.Verdict == Applied {
-			e.waiting = append(e.waiting, list[i+1:]...) // all of a higher rank
+			e.waiting = append(e.waiting, list[i+1:]...) // these all have a higher rank
 			return true
 		}
 	}
 	return false
 }
 
-// upToDate reports whether a record that waits for e need not be judged before
-// e moves. One that asks for several entities must not be: it would get a
-// verdict for what another one has become meanwhile, at a time that depends on
-// where a batch begins. A state that is known by now was not to the version of
-// the machine that judged the record last.
+// upToDate reports whether a record that waits for e need not be judged before e moves.
+// A record with several entities must not be judged: its verdict would depend on what
+// another entity has become meanwhile, and so on where the batch begins. A state that
+// was unknown before and is known now means that another version of the machine judged
+// the record.
 func (w *waiting) upToDate(e *entity) bool {
-	knownByNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
-	if w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownByNow {
+	knownNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
+	if w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })
 }
 
-// settle ends the waiting of a record that has its last verdict.
+// settle records the final verdict of a parked record.
 func (f *folder) settle(w *waiting) {
 	w.settled = true
 	for _, i := range w.at {
@@ -131,12 +132,12 @@ func (f *folder) settle(w *waiting) {
 		f.plan.Release = append(f.plan.Release, Settled{w.Record, w.outcome})
 	}
 	if w.outcome.DeadLettered() {
-		f.bury(w.Record, w.outcome)
+		f.deadLetter(w.Record, w.outcome)
 	}
 }
 
-// stillWaiting puts the records that wait on into the plan, in their order,
-// where there is something to write about them.
+// stillWaiting adds the records that remain parked to the plan, in their order, if
+// there is something to write about them.
 func (f *folder) stillWaiting() {
 	var left []*waiting
 	for _, e := range f.order {
@@ -146,7 +147,7 @@ func (f *folder) stillWaiting() {
 	for _, w := range left {
 		w.Entity, w.Reason = w.outcome.Entity, w.outcome.Reason
 		for _, i := range w.at {
-			f.plan.Outcomes[i] = w.outcome // its reason may be another by now
+			f.plan.Outcomes[i] = w.outcome // the reason may have changed
 		}
 		switch {
 		case !w.stored:

@@ -6,49 +6,49 @@ import (
 	"time"
 )
 
-// A Record is one message of a log on its way into the database: where it is
-// from, what it said, and the changes that it asks for.
+// A Record is one record of a topic: its origin, its content, and the changes that it
+// asks for.
 //
 // A Record belongs to one goroutine at a time.
 type Record struct {
 	Origin Origin
 
-	// Key, Value, Headers and Timestamp are the message as it was read. They
-	// are kept with a parked record and a dead letter. nil Key and Value are
-	// kept apart from empty ones.
+	// Key, Value, Headers and Timestamp are the record as it was read. They are stored
+	// with parked records and dead letters. nil and empty stay different in Key and
+	// Value.
 	Key       []byte
 	Value     []byte
 	Headers   []Header
 	Timestamp time.Time
 
-	// Changes is what the record asks for, all or nothing, in this order.
-	// None at all means that the record is of no interest: it is ignored.
+	// Changes is what the record asks for. Either all changes are made, in this order,
+	// or none. No changes means that the record is Ignored.
 	Changes []Change
 
-	// Err says why the record has no usable changes: it could not be decoded,
-	// or [Store.Prepare] found a key or a message ID that can't be stored. A record with
-	// an Err is rejected. A [*Refusal] names the reason; any other error
-	// counts as [ReasonUndecodable].
+	// Err says why the record has no usable changes: it could not be decoded, or
+	// [Store.Prepare] found a key or a message ID that can't be stored. A record with
+	// an Err is rejected. A [*Refusal] names the reason; any other error counts as
+	// [ReasonUndecodable].
 	Err error
 
-	// Unfit says that columns can't be written, and why; nil if they can. A record
-	// that would be applied or parked is rejected with it. One that has been applied
-	// before, when the table was another, is a duplicate all the same. It is a
-	// [*Refusal]; a store's Prepare sets it.
+	// Unfit says why columns can't be written, or is nil if they can. A record that
+	// would be applied or parked is rejected with it. A record that was applied before,
+	// when the table was different, is still a duplicate. Unfit is a [*Refusal]; a
+	// store's Prepare sets it.
 	Unfit error
 
-	// Digests holds the digests of the changes, as a store's Prepare computes them. Fold
-	// computes those that are missing or 0 itself.
+	// Digests holds the digests of the changes, as a store's Prepare computes them.
+	// Fold computes those that are missing or 0.
 	Digests []Digest
 
-	// Redrive marks a dead letter that a redrive judges again.
+	// Redrive marks a dead letter that is being redriven.
 	Redrive bool
 
-	// Prepared belongs to the store that has prepared the record.
+	// Prepared belongs to the store that prepared the record.
 	Prepared any
 }
 
-// Size returns about how many bytes of memory the record's content takes.
+// Size returns the approximate size of the record's content in memory, in bytes.
 func (r *Record) Size() int {
 	n := len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
@@ -57,24 +57,24 @@ func (r *Record) Size() int {
 	return n
 }
 
-// Entity returns the entity that a change is about.
+// Entity returns the entity that a change is for.
 func (r *Record) Entity(change int) Entity {
 	return Entity{r.Changes[change].Machine, r.Changes[change].Key}
 }
 
-// A Header is one header of a message.
+// A Header is one header of a record.
 type Header struct {
 	Key   string
 	Value []byte
 }
 
-// Origin is the place of a record in a log. It is the identity of a dead
-// letter and of a parked record, and of a message that brings none of its own.
+// Origin is where a record comes from. It identifies parked records and dead letters,
+// and messages that have no ID.
 type Origin struct {
 	Topic string
 
-	// TopicID is the topic's UUID. A topic that is deleted and made again
-	// starts again at offset 0, so a name alone is no identity.
+	// TopicID is the topic's UUID. The name is not enough, because the offsets of a
+	// re-created topic start again at 0.
 	TopicID   [16]byte
 	Partition int32
 	Offset    int64
@@ -91,7 +91,7 @@ func (o Origin) ID() string {
 	return string(b)
 }
 
-// same reports whether two origins are one. The name of the topic goes with its ID.
+// same reports whether two origins are equal. The topic's ID implies its name.
 func (o Origin) same(p Origin) bool {
 	return o.Offset == p.Offset && o.Partition == p.Partition && o.TopicID == p.TopicID
 }

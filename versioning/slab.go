@@ -1,11 +1,11 @@
 package versioning
 
-// A slab allocates values many at a time. The zero value is an empty one.
+// A slab allocates values in bulk. The zero value is an empty slab.
 type slab[T any] struct{ spare []T }
 
 func newSlab[T any](n int) slab[T] { return slab[T]{make([]T, n)} }
 
-// next returns a value that is zero.
+// next returns a zero value.
 func (s *slab[T]) next() *T { return &s.take(1)[:1][0] }
 
 // take returns an empty slice with room for n values.

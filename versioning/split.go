@@ -2,12 +2,12 @@ package versioning
 
 import "hash/maphash"
 
-// Split deals records out to at most n lists, and at least one, that can be applied
-// at the same time: records that share an entity, directly, through records with
-// several changes, or through entities that ties name together, are in one list, in
-// their order. Ties are those of parked records, which a store knows.
-// The records must have been through Prepare. The second result maps each list's
-// records back: element i of list s is records[index[s][i]].
+// Split distributes records to at most n lists, and at least one, that can be applied
+// concurrently. Records that share an entity are in one list, in their order. They may
+// share it directly, through records with several changes, or through ties: the
+// entities of a tie belong together because of a parked record, which a store knows.
+// The records must have been prepared. The second result maps the records of the lists
+// back: element i of list s is records[index[s][i]].
 func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index [][]int) {
 	n = max(n, 1)
 	lists, index = make([][]*Record, n), make([][]int, n)
@@ -24,8 +24,8 @@ func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index 
 	return lists, index
 }
 
-// groups joins the entities that records with several changes tie together: a
-// forest of disjoint sets. It holds only entities that are tied to others.
+// groups is a disjoint-set forest of the entities that records with several changes tie
+// together. It holds only entities that are tied to others.
 type groups map[Entity]Entity
 
 func newGroups(records []*Record, ties [][]Entity) groups {
@@ -49,10 +49,10 @@ func (g groups) join(a, b Entity) {
 	}
 }
 
-// of returns the entity that stands for the group of a record.
+// of returns the representative of a record's group.
 func (g groups) of(r *Record) Entity { return g.find(r.Entity(0)) }
 
-// find returns the root of an entity's tree, and halves the path on the way.
+// find returns the root of an entity's tree. It halves the path as it goes.
 func (g groups) find(e Entity) Entity {
 	for {
 		parent, ok := g[e]

@@ -54,7 +54,7 @@ func TestSplit(t *testing.T) {
 	})
 }
 
-// TestSplitSpreads checks that records of many entities do not end up in one list.
+// TestSplitSpreads checks that records of many entities spread over all lists.
 func TestSplitSpreads(t *testing.T) {
 	t.Parallel()
 	var l log

@@ -7,38 +7,37 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A Verdict is what became of a record. The values are ordered from the most
-// to the least favourable; a record with several changes gets the least
-// favourable of theirs.
+// A Verdict is the decision about a record. The values are ordered from best to worst;
+// a record with several changes gets the worst verdict of its changes.
 type Verdict uint8
 
 const (
-	// Undecided is the zero value: there is no verdict yet, and the record's
-	// offset must not be committed.
+	// Undecided is the zero value: there is no verdict yet, and the record's offset
+	// must not be committed.
 	Undecided Verdict = iota
 
 	// Ignored: the record asks for no change. Nothing is written.
 	Ignored
 
-	// Duplicate: the message has already taken effect, and that is proven.
-	// Nothing is written.
+	// Duplicate: the message has already taken effect, and the history (or, with
+	// [ByState], the state) proves it. Nothing is written.
 	Duplicate
 
-	// Applied: the guarded UPDATE or INSERT took, and the history with it. A
-	// record of which some changes are duplicates and the rest took is
-	// Applied.
+	// Applied: the guarded UPDATE or INSERT succeeded, and its history was written in
+	// the same transaction. A record is also Applied if only some of its changes are
+	// duplicates.
 	Applied
 
-	// Early: not legal now, may be later. The record is parked beside its
-	// entity and judged again whenever that entity moves.
+	// Early: not legal now, but may be later. The record is parked and judged again
+	// whenever its entity moves.
 	Early
 
-	// Rejected: can never be legal. The record is kept as a dead letter.
+	// Rejected: can never be legal. The record becomes a dead letter.
 	Rejected
 
-	// Diverged: the expected version was taken by a different event, or the
-	// message ID by a message that asked for something else. The record is kept as
-	// a dead letter that names both events.
+	// Diverged: a different event already took the expected version, or a different
+	// message already used the message ID. The record becomes a dead letter that names
+	// both events.
 	Diverged
 )
 
@@ -52,7 +51,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-// ParseVerdict returns the verdict with a name that String returns, or Undecided.
+// ParseVerdict returns the verdict whose String is s, or Undecided.
 func ParseVerdict(s string) Verdict {
 	for i, name := range verdictNames {
 		if name == s {
@@ -62,8 +61,8 @@ func ParseVerdict(s string) Verdict {
 	return Undecided
 }
 
-// A Reason says why a record is Early, Rejected or Diverged. It is one of a
-// closed set of codes, stored with parked records and dead letters.
+// A Reason says why a record is Early, Rejected or Diverged. It is one of a fixed set
+// of codes, stored with parked records and dead letters.
 type Reason string
 
 const (
@@ -72,34 +71,34 @@ const (
 
 	// Early.
 	ReasonNoEntity     Reason = "no_entity"     // the entity does not exist yet
-	ReasonNotYet       Reason = "not_yet"       // legal only in a state that is still ahead
-	ReasonVersionAhead Reason = "version_ahead" // the expected version is still ahead
-	ReasonUnknownState Reason = "unknown_state" // the row's state is unknown to this version of the machine; another may know it
+	ReasonNotYet       Reason = "not_yet"       // legal only in a later state
+	ReasonVersionAhead Reason = "version_ahead" // the entity has not reached the expected version
+	ReasonUnknownState Reason = "unknown_state" // this version of the machine does not know the row's state; another may
 
 	// Rejected.
 	ReasonUndecodable    Reason = "undecodable"     // Decode returned an error or panicked
 	ReasonUnknownMachine Reason = "unknown_machine" // no such machine in this store
 	ReasonUnknownEvent   Reason = "unknown_event"   // no transition of the machine has this event
-	ReasonIllegal        Reason = "illegal"         // not legal here, nor in any state still ahead
-	ReasonGuard          Reason = "guard"           // the transition's guard refused, or panicked
-	ReasonEntityGone     Reason = "entity_gone"     // the row was removed, its history remains
-	ReasonInvalidKey     Reason = "invalid_key"     // the key is no value of the key column's type
+	ReasonIllegal        Reason = "illegal"         // not legal in this state, nor in any later one
+	ReasonGuard          Reason = "guard"           // the transition's guard returned an error or panicked
+	ReasonEntityGone     Reason = "entity_gone"     // the row was deleted; its history remains
+	ReasonInvalidKey     Reason = "invalid_key"     // the key is not a value of the key column's type
 	ReasonInvalidMessage Reason = "invalid_message" // the message ID can't be stored
-	ReasonNoVersion      Reason = "no_version"      // duplicates are told by version, and the change expects none
-	ReasonInvalidColumn  Reason = "invalid_column"  // Set names no such column, or a value that does not fit
-	ReasonTooLarge       Reason = "too_large"       // the record, or the number of its changes, is over the bound
-	ReasonTooManyParked  Reason = "too_many_parked" // as many records as Table.MaxParked wait for the entity already
+	ReasonNoVersion      Reason = "no_version"      // the machine identifies changes by version, and the change expects none
+	ReasonInvalidColumn  Reason = "invalid_column"  // Set names a column that does not exist, or a value that does not fit
+	ReasonTooLarge       Reason = "too_large"       // the record is too large, or has too many changes
+	ReasonTooManyParked  Reason = "too_many_parked" // Table.MaxParked records already wait for the entity
 	ReasonParkedTooLong  Reason = "parked_too_long" // it was not legal within Table.ParkFor
 	ReasonConstraint     Reason = "constraint"      // PostgreSQL refused the row: a constraint, a trigger, a value out of range
 
 	// Diverged.
-	ReasonVersionTaken   Reason = "version_taken"   // another event made this step
-	ReasonMessageTaken   Reason = "message_taken"   // another message with the same ID has moved the entity
-	ReasonHistoryMissing Reason = "history_missing" // the version is past, and no history tells by what
+	ReasonVersionTaken   Reason = "version_taken"   // a different event made this step
+	ReasonMessageTaken   Reason = "message_taken"   // a different message with the same ID has moved the entity
+	ReasonHistoryMissing Reason = "history_missing" // the expected version is in the past, and the history has no step that followed it
 )
 
-// A Refusal is the error of a record that can never be applied, with the code
-// of its reason. Decode functions may return one to choose the reason.
+// A Refusal is the error of a record that can never be applied, with its reason. A
+// decode function may return one to choose the reason.
 type Refusal struct {
 	Reason Reason
 	Err    error
@@ -107,7 +106,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Err.Error() }
 
-// Unwrap returns the cause.
+// Unwrap returns the underlying error.
 func (r *Refusal) Unwrap() error { return r.Err }
 
 // Refuse returns a [*Refusal], for Decode functions and stores.
@@ -120,20 +119,20 @@ type Outcome struct {
 	Verdict Verdict
 	Reason  Reason
 
-	// Detail says in words why. It may quote the message: it is for the dead
-	// letter's row, not for logs.
+	// Detail explains the reason in words. It may quote the message, so store it with
+	// the dead letter but do not log it.
 	Detail string
 
-	// Entity and Event are those of the change that decided: the first of the
-	// least favourable ones. Empty where there was no change.
+	// Entity and Event are those of the change that decided the verdict: the first of
+	// the worst ones. They are empty if there was no change.
 	Entity Entity
 	Event  statemachine.Event
 }
 
-// DeadLettered reports whether the record ends as a dead letter.
+// DeadLettered reports whether the record becomes a dead letter.
 func (o Outcome) DeadLettered() bool { return o.Verdict == Rejected || o.Verdict == Diverged }
 
-// rejection is the outcome of a record that err speaks against. Its entity and event
+// rejection returns the outcome of a record rejected because of err. Entity and Event
 // are those of its first change, if it has one.
 func rejection(r *Record, err error) Outcome {
 	o := Outcome{Verdict: Rejected, Reason: ReasonUndecodable, Detail: err.Error()}

@@ -154,7 +154,7 @@ inline wake() {
  * code: versioning/fold.go record
  * code: versioning/fold.go decide
  * code: versioning/park.go waitFromBatch
- * code: versioning/fold.go bury
+ * code: versioning/fold.go deadLetter
  */
 inline foldMessage(m) {
 	if
@@ -405,7 +405,7 @@ poll:
 	 * still has the ownership in which it polled the batch.
 	 *
 	 * code: consumer/commit.go commit
-	 * code: consumer/commit.go note
+	 * code: consumer/commit.go settle
 	 */
 	atomic {
 		i = first;

@@ -12,5 +12,4 @@
 // Neither outlives the process that started it, however that process ends: on
 // Linux the kernel stops the server when its parent dies. On other systems a
 // process that is killed with SIGKILL leaves its server running.
-// that is killed outright leaves its server running.
 package embedded

@@ -91,27 +91,27 @@ var mutations = []mutation{
 
 	// Commits.
 	{
-		file: "consumer/commit.go", text: `Offset: last.Offset + 1}`, mutated: `Offset: last.Offset + 2}`,
+		file: "consumer/commit.go", text: `last.Offset + 1`, mutated: `last.Offset + 2`,
 		why: "the offset of a record that nobody has read is committed, so it is lost",
-		pkg: "./consumer", tests: "^TestNote$",
+		pkg: "./consumer", tests: "^TestSettle$",
 	},
 	{
-		file: "consumer/commit.go", text: `&& b.outcomes[settled].Verdict != versioning.Undecided`, mutated: `&& b.outcomes[settled].Verdict >= versioning.Undecided`,
+		file: "consumer/batch.go", text: `Verdict != versioning.Undecided`, mutated: `Verdict >= versioning.Undecided`,
 		why: "offsets of records without a verdict are committed, so they are lost",
-		pkg: "./consumer", tests: "^TestNote$",
+		pkg: "./consumer", tests: "^TestSettle$",
 	},
 	{
 		file: "consumer/commit.go", text: `if stuck[s.partition] {`, mutated: `if false {`,
 		why: "a later part of the batch is committed past a record without a verdict",
-		pkg: "./consumer", tests: "^TestNote$",
+		pkg: "./consumer", tests: "^TestSettle$",
 	},
 	{
-		file: "consumer/commit.go", text: `m.tenure == 0 || m.tenure != r.owned.of(p)`, mutated: `m.tenure == 0`,
+		file: "consumer/partitions.go", text: `delete(p.lives, partition{topic, id})`, mutated: `_ = id`,
 		why: "a partition that was lost is committed, behind its new owner",
 		pkg: "./consumer", tests: "^TestNoCommitAfterPartitionsAreLost$",
 	},
 	{
-		file: "consumer/apply.go", text: `r.owned.of(s.partition) != s.tenure`, mutated: `false`,
+		file: "consumer/apply.go", text: `tenureOf(s.partition) != s.tenure`, mutated: `tenureOf(s.partition) == 0 && s.tenure == 0`,
 		why: "a partition that was lost is applied again and again",
 		pkg: "./consumer", tests: "^TestPartitionComesBackWhileTheDatabaseIsDown$",
 	},
@@ -123,7 +123,7 @@ var mutations = []mutation{
 		pkg: "./consumer", tests: "^TestBackToMark$",
 	},
 	{
-		file: "consumer/marks.go", text: `p.Metadata != nil && *p.Metadata == wordOfMark(p.Offset)`, mutated: `p.Metadata != nil`,
+		file: "consumer/marks.go", text: `p.Metadata != nil && *p.Metadata == `, mutated: `p.Metadata == nil || "" != `,
 		why: "a group that somebody has moved forward goes back to the mark",
 		pkg: "./consumer", tests: "^TestMovedForward$",
 	},
@@ -155,9 +155,9 @@ var mutations = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestMovedInBetween$",
 	},
 	{
-		file: "versioning/postgres/guards.go", text: `w.notBuried(plan.Moves)`, mutated: ``,
+		file: "versioning/postgres/guards.go", text: `(plan.Moves)`, mutated: `(nil)`,
 		why: "a record takes effect although another worker has made it a dead letter",
-		pkg: "./versioning/postgres", tests: "^TestBuriedInBetween$",
+		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},
 	{
 		file: "versioning/postgres/guards.go", text: `w.notApplied(parked)`, mutated: `_ = parked`,

@@ -37,7 +37,7 @@
 // acks=all and idempotence; this broker has one replica, but clusters also need
 // min.insync.replicas=2 of three and no unclean leader election; topic
 // retention longer than any outage. PostgreSQL: fsync, full_page_writes and
-// synchronous_commit on. The guarantees in the README say the same. torture
+// synchronous_commit on. docs/guarantees.md says the same. torture
 // kills only processes, not machines, so data in the kernel's buffers is not
 // lost.
 package main

@@ -72,7 +72,7 @@ func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	for _, violation := range violations {
 		_, _ = fmt.Fprintln(w, "violation:", violation)
 	}
-	_, _ = fmt.Fprintln(w, "\nThe servers ran with the required settings: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (README, Guarantees).")
+	_, _ = fmt.Fprintln(w, "\nThe servers ran with the required settings: acks=all, idempotent producer, fsync, full_page_writes,\nsynchronous_commit. A cluster also needs min.insync.replicas=2 and no unclean leader election (docs/guarantees.md).")
 	if err := json.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

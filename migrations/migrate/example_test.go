@@ -19,5 +19,5 @@ func ExampleUpIn() {
 	err := migrate.UpIn(context.Background(), "postgres://localhost/shop", "pg_tenant_a")
 	fmt.Println(err)
 	// Output:
-	// schema name "pg_tenant_a" is PostgreSQL's own; choose another one
+	// schema name "pg_tenant_a" is reserved by PostgreSQL; choose another name
 }

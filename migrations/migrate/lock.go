@@ -21,10 +21,10 @@ func lockID(schema migrations.Schema) int64 {
 	return int64(h.Sum64())
 }
 
-// locked runs work while no other migration runs, and waits up to five minutes for that.
-// The lock belongs to a transaction, which keeps its session behind a pooler too; a lock
-// of a session could stay behind in the pooler. A caller that waits holds no session,
-// because the one that works needs two and may need that one.
+// locked runs work while no other migration runs. It waits up to five minutes for other
+// migrations. The lock belongs to a transaction, which keeps its session behind a pooler
+// too; a session lock could stay behind in the pooler. A caller that waits holds no
+// session, because the caller that migrates needs two and may need that one.
 func locked(ctx context.Context, db *sql.DB, schema migrations.Schema, work func() error) error {
 	const wait, pause = 5 * time.Minute, 100 * time.Millisecond
 	for deadline := time.Now().Add(wait); ; {
@@ -43,14 +43,14 @@ func locked(ctx context.Context, db *sql.DB, schema migrations.Schema, work func
 	}
 }
 
-// tryLocked runs work, unless another migration runs. The transaction of the lock is idle
-// while the work goes on, so it sets no limit on its time.
+// tryLocked runs work unless another migration runs. The lock's transaction is idle while
+// work runs, so tryLocked turns its timeouts off.
 func tryLocked(ctx context.Context, db *sql.DB, schema migrations.Schema, work func() error) (ran bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = tx.Rollback() }() // it has written nothing
+	defer func() { _ = tx.Rollback() }() // it wrote nothing
 	const unlimited = `
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`

@@ -20,11 +20,11 @@ func Up(ctx context.Context, databaseURL string) error { return UpIn(ctx, databa
 // that version as it is, and a newer one too, and returns nil: this build works with it,
 // and the migration step of an older release must not fail when that release is deployed
 // again. Each migration is one transaction, so after an error the schema is at the last
-// version that was reached, and the next call goes on from there.
+// version that was reached, and the next call continues from there.
 //
 // databaseURL is a PostgreSQL connection string. The role needs CREATE on the database.
-// An empty schema means pawl; the errors of [migrations.Schema.Validate] come before
-// anything is done. Several processes may call UpIn at the same time: it waits up to five
+// An empty schema means pawl. UpIn validates the name first
+// ([migrations.Schema.Validate]). Several processes may call UpIn at the same time: it waits up to five
 // minutes for another migration of the same schema to end.
 func UpIn(ctx context.Context, databaseURL string, schema migrations.Schema) error {
 	return run(ctx, databaseURL, schema, func(p *goose.Provider) error {
@@ -41,10 +41,10 @@ func UpIn(ctx context.Context, databaseURL string, schema migrations.Schema) err
 func Down(ctx context.Context, databaseURL string) error { return DownIn(ctx, databaseURL, "") }
 
 // DownIn drops the schema's tables, and with them all history, parked records and dead
-// letters. It does not touch the entity tables. A schema that does not exist, or has no
-// tables, is no error. A schema that is newer than [migrations.Version] is an error, and
-// DownIn drops nothing: only a build that is as new knows how. Its arguments are those of
-// [UpIn].
+// letters. It does not touch the entity tables. It returns nil if the schema does
+// not exist or has no tables. If the schema is newer than [migrations.Version], it returns
+// an error and drops nothing: only a build that is as new knows how. Its arguments are
+// those of [UpIn].
 func DownIn(ctx context.Context, databaseURL string, schema migrations.Schema) error {
 	return run(ctx, databaseURL, schema, func(p *goose.Provider) error {
 		have, err := p.GetDBVersion(ctx)
@@ -69,7 +69,7 @@ func run(ctx context.Context, databaseURL string, schema migrations.Schema, do f
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may give each transaction another session
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may give each transaction a different session
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := create(ctx, db, schema); err != nil {
@@ -97,7 +97,7 @@ func create(ctx context.Context, db *sql.DB, schema migrations.Schema) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a COMMIT it does nothing, and before it the first error counts
+	defer tx.Rollback() //nolint:errcheck // it does nothing after a COMMIT, and otherwise the first error counts
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lockID(schema)); err != nil {
 		return err
 	}

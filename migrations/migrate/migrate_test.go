@@ -34,7 +34,7 @@ func exec(t *testing.T, pool *pgxpool.Pool, sql string) {
 	}
 }
 
-// tables returns the tables of schema pawl but goose's own.
+// tables returns the tables of schema pawl, except goose's.
 func tables(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
 	var names []string
@@ -157,11 +157,11 @@ func TestVersions(t *testing.T) {
 	}
 	for i, name := range names {
 		if want := fmt.Sprintf("sql/%05d_", i+1); !strings.HasPrefix(filepath.ToSlash(name), want) {
-			t.Errorf("%s stands where %s is due", name, want)
+			t.Errorf("found %s, want %s", name, want)
 		}
 	}
 	if len(names) != migrations.Version {
-		t.Errorf("there are %d migrations, and Version is %d", len(names), migrations.Version)
+		t.Errorf("there are %d migrations, but Version is %d", len(names), migrations.Version)
 	}
 	if migrations.Oldest < 1 || migrations.Oldest > migrations.Version {
 		t.Errorf("Oldest is %d, want 1 to %d", migrations.Oldest, migrations.Version)
@@ -177,8 +177,8 @@ func TestNoDatabase(t *testing.T) {
 	}
 }
 
-// TestSchemas checks that schemas of several names, the odd ones included, stand side
-// by side in one database and know nothing of each other.
+// TestSchemas checks that schemas with several names, including odd ones, are independent
+// in one database.
 func TestSchemas(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
@@ -216,13 +216,13 @@ func TestSchemas(t *testing.T) {
 	}
 	for _, name := range []migrations.Schema{"pg_x", "information_schema", "a\nb", "a\xff", migrations.Schema(strings.Repeat("é", 32))} {
 		if err := errors.Join(migrate.UpIn(t.Context(), url, name), migrate.DownIn(t.Context(), url, name)); err == nil || errors.Is(name.Check(t.Context(), pool), migrations.ErrSchema) {
-			t.Errorf("%q is taken for a name: %v", name, err)
+			t.Errorf("%q is accepted as a name: %v", name, err)
 		}
 	}
 }
 
-// TestUpThroughPgBouncer checks that migrations that run at the same time through a
-// pooler in transaction mode keep apart, and leave no lock behind in its sessions.
+// TestUpThroughPgBouncer checks that concurrent migrations through a pooler in transaction
+// mode run one after another, and leave no lock in the pooler's sessions.
 func TestUpThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	direct := testenv.Postgres(t)

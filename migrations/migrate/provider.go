@@ -33,17 +33,18 @@ func newProvider(db *sql.DB, schema migrations.Schema) (*goose.Provider, error) 
 		goose.WithDisableGlobalRegistry(true))
 }
 
-// versions is goose's store. Its own does not find a table whose name is quoted.
+// versions is a store for goose. goose's own store does not find a table with a quoted name.
 type versions struct{ database.Store }
 
-// TableExists is called by goose where a store has it.
+// TableExists is an optional method that goose calls if a store has it.
 func (v versions) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
 	err = db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, v.Tablename()).Scan(&exists)
 	return exists, err
 }
 
-// load returns the migrations, written for the schema. goose gets them as functions: its
-// parser looks for semicolons, and a schema's name may contain some.
+// load returns the migrations, rewritten for the schema. It passes them to goose as
+// functions, because goose's parser splits at semicolons and a schema's name may contain
+// some.
 func load(schema migrations.Schema) (all []*goose.Migration, err error) {
 	names, err := fs.Glob(files, "sql/*.sql")
 	if err != nil {
@@ -60,7 +61,7 @@ func load(schema migrations.Schema) (all []*goose.Migration, err error) {
 		}
 		up, down, ok := strings.Cut(string(text), "-- +goose Down")
 		if !ok {
-			return nil, fmt.Errorf("migration %s has no way down", name)
+			return nil, fmt.Errorf("migration %s has no Down section", name)
 		}
 		all = append(all, goose.NewGoMigration(version, statements(schema, up), statements(schema, down)))
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// maxIndexedBytes is below what an entry of any index takes.
+// maxIndexedBytes is a length that an entry of any index can hold.
 const maxIndexedBytes = 1024
 
-// takes reports whether PostgreSQL is certain to take a value for its column, whatever
-// else is in the row. Where it says no, the value has to be tried.
+// takes reports whether PostgreSQL is certain to accept a value for its column,
+// whatever else is in the row. If it returns false, PostgreSQL has to try the value.
 func (t *table) takes(value column) bool {
 	c := &t.columns[value.at]
 	switch {
@@ -37,7 +37,7 @@ func (t *table) takes(value column) bool {
 	return isOf(c.base, value.text)
 }
 
-// isOf reports whether a text is one of a type, for what is common of it.
+// isOf reports whether a text is a value of a type. It knows only the common forms.
 func isOf(oid uint32, text string) bool {
 	var err error
 	switch oid {
@@ -77,26 +77,25 @@ func isTime(text string, layouts ...string) bool {
 
 var numeric = regexp.MustCompile(`^[+-]?([0-9]{1,100})(\.[0-9]{1,100})?$`)
 
-// isNumeric reports whether a text is a number that a column of type numeric takes,
-// with the modifier of its type, or -1.
+// isNumeric reports whether a text is a number that fits a numeric column. modifier is
+// the column's type modifier, or -1.
 func isNumeric(text string, modifier int) bool {
 	m := numeric.FindStringSubmatch(text)
 	if m == nil || modifier < 0 {
 		return m != nil
 	}
 	precision, scale := (modifier-4)>>16, (modifier-4)&0x7ff
-	return scale <= precision && len(m[1]) < precision-scale // one digit is left for what rounding may carry
+	return scale <= precision && len(m[1]) < precision-scale // leave one digit for a carry from rounding
 }
 
-// hugeExponent is what makes a number of JSON one that numeric can't hold.
+// hugeExponent matches JSON numbers that may not fit into numeric.
 var hugeExponent = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{4}`)
 
-// maxPlainJSON is small enough to be parsed whatever its depth.
+// maxPlainJSON is a size that PostgreSQL can parse at any nesting depth.
 const maxPlainJSON = 4096
 
-// isPlainJSON reports whether a text is JSON that jsonb takes for certain: what it
-// does not are characters that it can't hold, which are written as escapes, and
-// huge numbers.
+// isPlainJSON reports whether a text is JSON that jsonb is certain to accept. jsonb
+// rejects some characters, which are written as escapes, and huge numbers.
 func isPlainJSON(text string) bool {
 	return len(text) <= maxPlainJSON && json.Valid([]byte(text)) && !strings.Contains(text, `\u`) && !hugeExponent.MatchString(text)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// The tests of this file hold a batch against the same records in a transaction
-// each: tables whose constraints and triggers could tell the difference must not.
+// The tests of this file compare a batch with the same records in one transaction each:
+// tables whose constraints and triggers could tell the difference must not.
 
 func thingMachine(name string) *statemachine.Machine {
 	return statemachine.MustCompile(statemachine.Definition{
@@ -35,7 +35,7 @@ func thingMachine(name string) *statemachine.Machine {
 
 var thing = thingMachine("thing")
 
-// createThing makes the table thing with more columns, and what follows it.
+// createThing creates the table thing with additional columns, and runs more.
 func createThing(t *testing.T, columns, more string) *pgxpool.Pool {
 	t.Helper()
 	pool := testenv.Pool(t, migrated)
@@ -65,7 +65,7 @@ func tracedThing(t *testing.T, pool *pgxpool.Pool) (*postgres.Store, *tracer) {
 	return openThing(t, other), tr
 }
 
-// event makes a record of one change to the table thing.
+// event returns a record with one change to the table thing.
 func (l *log) event(key string, event statemachine.Event, set versioning.Columns) *versioning.Record {
 	return l.record(versioning.Change{Machine: "thing", Key: key, Event: event, Set: set})
 }
@@ -101,7 +101,7 @@ func deal(t *testing.T, store *postgres.Store, records []*versioning.Record, siz
 	return outcomes
 }
 
-// count returns how often each verdict was given.
+// count returns how many records got each verdict.
 func count(outcomes []versioning.Outcome) map[string]int {
 	n := make(map[string]int)
 	for _, v := range verdicts(outcomes) {
@@ -113,7 +113,7 @@ func count(outcomes []versioning.Outcome) map[string]int {
 func wantAllApplied(t *testing.T, outcomes []versioning.Outcome) {
 	t.Helper()
 	if n := count(outcomes); n["applied"] != len(outcomes) {
-		t.Errorf("verdicts of %d records: %v, want all applied", len(outcomes), n)
+		t.Errorf("verdicts on %d records: %v, want all applied", len(outcomes), n)
 	}
 }
 
@@ -125,7 +125,8 @@ func logRate(t *testing.T, records int, do func()) {
 	t.Logf("%.0f records/s", float64(records)/time.Since(start).Seconds())
 }
 
-// bothWays runs a test with one record a transaction, and with all in one batch.
+// bothWays runs a test with one record per transaction, and with all records in one
+// batch.
 func bothWays(t *testing.T, test func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome)) {
 	t.Helper()
 	t.Run("one by one", func(t *testing.T) {
@@ -145,7 +146,8 @@ func bothWays(t *testing.T, test func(t *testing.T, apply func(*postgres.Store, 
 	})
 }
 
-// TestParentsInTheSameBatch: each second entity refers to the one before it.
+// TestParentsInTheSameBatch checks a table in which every second entity references the
+// one before it.
 func TestParentsInTheSameBatch(t *testing.T) {
 	t.Parallel()
 	const n = 5000
@@ -165,9 +167,9 @@ func TestParentsInTheSameBatch(t *testing.T) {
 	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters LIMIT 1`)
 }
 
-// TestCustomersInTheSameBatch: an order refers to its customer, which is of another
-// machine and comes right before it. That takes nearly no more statements than
-// without the reference: no batch fails and is split.
+// TestCustomersInTheSameBatch checks orders that reference a customer of another
+// machine, which comes right before them. That needs hardly more statements than
+// without the foreign key: no batch fails and is split.
 func TestCustomersInTheSameBatch(t *testing.T) {
 	t.Parallel()
 	const n = 2500
@@ -205,8 +207,8 @@ CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint 
 	}
 }
 
-// TestEachCodeRefusesOneRecord: whatever the SQLSTATE, one bad record among good
-// ones is rejected with it.
+// TestEachCodeRefusesOneRecord checks that one bad record among good ones is rejected,
+// whatever the SQLSTATE.
 func TestEachCodeRefusesOneRecord(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"ORD01", "45000", "42501", "XX000", "0A000", "39P01", "2F002"} {
@@ -219,7 +221,7 @@ func TestEachCodeRefusesOneRecord(t *testing.T) {
 	}
 }
 
-// raise is a trigger that fails with the SQLSTATE in the note.
+// raise creates a trigger that fails with the SQLSTATE in the note.
 func raise(table string) string {
 	return `
 CREATE FUNCTION raise_note() RETURNS trigger LANGUAGE plpgsql AS
@@ -227,7 +229,7 @@ CREATE FUNCTION raise_note() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER raise_note BEFORE INSERT ON ` + table + ` FOR EACH ROW WHEN (new.note IS NOT NULL) EXECUTE FUNCTION raise_note()`
 }
 
-// wantThirdRejected applies five new entities, the third with columns that the
+// wantThirdRejected applies five new entities, of which the third has columns that the
 // database refuses.
 func wantThirdRejected(t *testing.T, store *postgres.Store, bad versioning.Columns, code string) {
 	t.Helper()
@@ -244,7 +246,7 @@ func wantThirdRejected(t *testing.T, store *postgres.Store, bad versioning.Colum
 	}
 }
 
-// TestRowSecurityRefusesOneRecord is the same with a policy of row security.
+// TestRowSecurityRefusesOneRecord does the same with a row security policy.
 func TestRowSecurityRefusesOneRecord(t *testing.T) {
 	t.Parallel()
 	pool := createThing(t, `tenant text DEFAULT 'ours'`, ``)
@@ -259,8 +261,8 @@ CREATE POLICY ours ON thing USING (true) WITH CHECK (tenant = 'ours')`)
 	wantRows(t, pool, `SELECT id FROM thing ORDER BY id`, "k0000", "k0001", "k0003", "k0004")
 }
 
-// TestAllRefusedIsTrouble: where every record of a batch fails with such a code, it
-// is not the records.
+// TestAllRefusedIsTrouble checks that the records are not rejected if every record of a
+// batch fails with such a code.
 func TestAllRefusedIsTrouble(t *testing.T) {
 	t.Parallel()
 	pool := createThing(t, `note text DEFAULT 'XX000'`, raise("thing"))
@@ -277,7 +279,8 @@ func TestAllRefusedIsTrouble(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters`)
 
-	// Once others got through, it is the record, unless the error is one of rights or the like.
+	// Once other records were accepted, the record is at fault, unless the error is
+	// about privileges or the like.
 	apply(t, store, l.event("good", "made", versioning.Columns{"note": nil}))
 	wantVerdicts(t, apply(t, store, records[0]), "rejected constraint")
 	forbidden := []*versioning.Record{l.event("bad", "made", versioning.Columns{"note": "42501"})}
@@ -287,8 +290,8 @@ func TestAllRefusedIsTrouble(t *testing.T) {
 	}
 }
 
-// TestRowVersionTrigger: a trigger that counts each update as the framework does
-// changes nothing that is meant, however many steps a batch has.
+// TestRowVersionTrigger checks that a trigger that counts each update, as the framework
+// does, makes no difference, however many steps a batch has.
 func TestRowVersionTrigger(t *testing.T) {
 	t.Parallel()
 	pool := createThing(t, ``, overwriting(`new.version := old.version + 1`))
@@ -302,15 +305,15 @@ func TestRowVersionTrigger(t *testing.T) {
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 }
 
-// overwriting is a trigger that changes what is written.
+// overwriting creates a trigger that changes what is written.
 func overwriting(assignment string) string {
 	return `
 CREATE FUNCTION overwrite() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + assignment + `; RETURN new; END $$;
 CREATE TRIGGER overwriting BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION overwrite()`
 }
 
-// TestTriggerThatOverwrites: a trigger that changes key, state or version is found at
-// the first write, which writes nothing.
+// TestTriggerThatOverwrites checks that the first write detects a trigger that changes
+// key, state or version, and writes nothing.
 func TestTriggerThatOverwrites(t *testing.T) {
 	t.Parallel()
 	for column, assignment := range map[string]string{
@@ -343,8 +346,8 @@ func TestTriggerThatOverwrites(t *testing.T) {
 	}
 }
 
-// TestSparseRows: new entities that each set another half of the columns take few
-// statements all the same, and get the defaults of the others.
+// TestSparseRows checks that new entities that each set different columns need few
+// statements, and get the defaults of the other columns.
 func TestSparseRows(t *testing.T) {
 	t.Parallel()
 	const n, columns = 20_000, 24
@@ -392,8 +395,8 @@ func TestSparseRows(t *testing.T) {
 	wantRows(t, pool, `SELECT sum(`+strings.Join(all, "+")+`)::text FROM thing`, fmt.Sprint(sum))
 }
 
-// TestEveryThirdRefused: a batch with many refused records costs a few times one
-// without.
+// TestEveryThirdRefused checks that a batch with many refused records takes only a few
+// times as long as one without.
 func TestEveryThirdRefused(t *testing.T) {
 	t.Parallel()
 	const n = 5000
@@ -434,8 +437,9 @@ func TestEveryThirdRefused(t *testing.T) {
 	}
 }
 
-// TestRefusedInTheMiddle: a step that a CHECK refuses is refused where later steps of
-// the batch overwrite its columns, and an audit trigger sees each step.
+// TestRefusedInTheMiddle checks that a step that a CHECK refuses is refused even if
+// later steps of the batch overwrite its columns, and that an audit trigger sees each
+// step.
 func TestRefusedInTheMiddle(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
@@ -452,16 +456,16 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCTI
 	})
 }
 
-// TestStateThatACheckForbids: Open says which of the machine's states the state
-// column's constraints refuse.
-func TestStateThatACheckForbids(t *testing.T) {
+// TestCheckForbidsState checks that Open reports the machine's states that the
+// constraints of the state column refuse.
+func TestCheckForbidsState(t *testing.T) {
 	t.Parallel()
 	for check, fits := range map[string]bool{
 		`CHECK (state IN ('new'))`:                        false,
 		`CHECK (state = 'new' OR state = 'old')`:          false,
 		`CHECK (state IN ('new', 'paid', 'gone'))`:        true,
 		`CHECK (length(state) < 4)`:                       false,
-		`CHECK (state <> 'paid' OR amount > 0)`:           true, // it depends on the row
+		`CHECK (state <> 'paid' OR amount > 0)`:           true, // depends on the row
 		`CHECK (amount > 0 AND state IN ('new', 'paid'))`: true,
 	} {
 		pool := createThing(t, `amount int, CONSTRAINT known_state `+check, ``)
@@ -482,9 +486,9 @@ CREATE TABLE thing (id text PRIMARY KEY, state condition NOT NULL, version bigin
 	}
 }
 
-// TestSequenceAtItsEnd: that there are no more values for a column's default is not
-// the records' fault.
-func TestSequenceAtItsEnd(t *testing.T) {
+// TestExhaustedSequence checks that records are not rejected because the sequence of a
+// column's default is exhausted.
+func TestExhaustedSequence(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
 	mustExec(t, pool, `CREATE SEQUENCE ten MAXVALUE 10;
@@ -510,7 +514,7 @@ CREATE TABLE thing (id text PRIMARY KEY, state text NOT NULL, version bigint NOT
 	wantRows(t, pool, `SELECT count(*)::text FROM thing`, "1000")
 }
 
-// TestTriggerThatSums: a trigger that adds up what each step brings.
+// TestTriggerThatSums checks a trigger that adds up a column of each step.
 func TestTriggerThatSums(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
@@ -530,7 +534,7 @@ CREATE TRIGGER add BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION add()`)
 	})
 }
 
-// TestOutboxTrigger: a trigger that writes a row for each step.
+// TestOutboxTrigger checks a trigger that writes a row for each step.
 func TestOutboxTrigger(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
@@ -546,7 +550,8 @@ CREATE TRIGGER send AFTER INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCTIO
 	})
 }
 
-// TestCheckOfTwoColumns: a step that a later one of the batch makes good again.
+// TestCheckOfTwoColumns checks a step that violates a CHECK until a later step of the
+// batch.
 func TestCheckOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
@@ -559,8 +564,7 @@ func TestCheckOfTwoColumns(t *testing.T) {
 	})
 }
 
-// TestColumnOfTheSecondStep: a column that must not be NULL, and that only the second
-// record sets.
+// TestColumnOfTheSecondStep checks a NOT NULL column that only the second record sets.
 func TestColumnOfTheSecondStep(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
@@ -573,9 +577,9 @@ func TestColumnOfTheSecondStep(t *testing.T) {
 	})
 }
 
-// TestTooManyParkedBesideARefusedOne: how many records may be parked counts too where
-// the batch fails for one of them and its records are looked at alone.
-func TestTooManyParkedBesideARefusedOne(t *testing.T) {
+// TestMaxParkedWithRefusedRecord checks that MaxParked also applies if the batch fails
+// because of one record and its records are written one by one.
+func TestMaxParkedWithRefusedRecord(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, apply func(*postgres.Store, ...*versioning.Record) []versioning.Outcome) {
 		pool := createThing(t, `x int CHECK (x > 0)`, ``)

@@ -12,26 +12,26 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// This file is about tables that are altered while a store works on them. What a store
-// does rests on what the catalog says of its tables: how values are encoded, which steps
-// reach the table one by one, which records can't be written at all. So each
-// transaction that writes rows, or makes dead letters, fails if the catalog says
-// something else by now. It looks when it holds its locks on the tables: they can't be
-// altered any more before it commits. Then the store reads the catalog again, and judges
-// again.
+// This file handles tables that are altered while a store uses them. The store relies
+// on what the catalog says about its tables: how values are encoded, which tables need
+// stepwise writes, which records can't be written at all. So each transaction that
+// writes rows or dead letters fails if the catalog has changed. It checks that after it
+// has locked the tables, so they can't be altered before it commits. Then the store
+// reads the catalog again and judges the records again.
 
 // errAltered says that a table was altered. Nothing was written.
 var errAltered = errors.New("a table was altered")
 
-// The parts of a fingerprint are versions of rows of the catalog. Whatever matters here
-// changes one of them, although not all of it is in a row of its own: a CHECK is counted
-// in pg_class, and a default is noted with its column.
+// The parts of a fingerprint are versions (xmin) of catalog rows. Everything that
+// matters here changes one of them, even if it has no row of its own in these queries:
+// adding a CHECK changes a count in pg_class, and adding a default changes the row of
+// its column.
 //
-// The triggers of foreign keys are left out: those keys that matter are constraints of
-// the table itself, and one of another table to this one may be made by a trigger, in
-// the middle of a transaction.
+// Triggers of foreign keys are left out. The foreign keys that matter are constraints
+// of the table itself. A foreign key from another table to this one may be created by a
+// trigger, in the middle of a transaction.
 const (
-	// $1 is the table's name, $2 the table with its partitions.
+	// $1 is the table's name, $2 the table and its partitions.
 	fingerprintOfTable = `
 	SELECT 'name ' || pg_catalog.to_regclass($1)::oid AS part
 	UNION ALL SELECT 'class ' || oid || ' ' || xmin || pg_catalog.row_security_active(oid) FROM pg_catalog.pg_class WHERE oid = ANY ($2::oid[])
@@ -41,7 +41,7 @@ const (
 	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($2)
 	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
 		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($2) AND NOT t.tgisinternal`
-	// These are only where there are such objects.
+	// These are added only if there are such objects.
 	fingerprintOfParents = `
 	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($%d::oid[])`
 	fingerprintOfFunctions = `
@@ -56,10 +56,10 @@ const (
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = ANY ($%d::oid[])`
 )
 
-// objectsQuery lists table $1 with its partitions and the tables that inherit from it,
-// those of them that have some, the functions that defaults, constraints and indexes
-// call, and the types and collations of the columns that somebody has made, the types
-// down to those below domains and to the elements of arrays.
+// objectsQuery lists table $1 with its partitions and inheriting tables; those of them
+// that have children; the functions that defaults, constraints and indexes call; and
+// the user-defined types and collations of the columns. It includes the base types of
+// domains and the element types of arrays.
 const objectsQuery = `
 WITH RECURSIVE tree AS (
 	SELECT $1::oid AS oid
@@ -84,19 +84,19 @@ SELECT ARRAY(SELECT oid FROM tree),
        ARRAY(SELECT oid FROM used WHERE oid >= 16384),
        ARRAY(SELECT DISTINCT attcollation FROM columns WHERE attcollation >= 16384)`
 
-// A picture is what the catalog said of a table at one time.
-type picture struct {
-	sql         string // a query for the fingerprint
-	args        []any  // of that
-	fingerprint string // stands for the versions of all rows of the catalog that are about the table
+// A fingerprint identifies what the catalog said about a table at one time.
+type fingerprint struct {
+	sql   string // the query that computes it
+	args  []any  // the arguments of the query
+	value string // a hash of the versions of all catalog rows about the table
 }
 
-// takePicture is called before anything else is read about the table: what is altered
-// meanwhile is found to differ.
-func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
-	return pgx.BeginTxFunc(ctx, conn, atOnce, func(tx pgx.Tx) (err error) {
+// takeFingerprint is called before anything else is read about the table, so that any
+// later change is noticed.
+func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn) error {
+	return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) (err error) {
 		var tables, parents, functions, types, collations []uint32
-		if err := tx.QueryRow(ctx, objectsQuery, alone, t.oid).Scan(&tables, &parents, &functions, &types, &collations); err != nil {
+		if err := tx.QueryRow(ctx, objectsQuery, oneMessage, t.oid).Scan(&tables, &parents, &functions, &types, &collations); err != nil {
 			return err
 		}
 		parts, args := fingerprintOfTable, []any{t.ident, tables}
@@ -110,61 +110,61 @@ func (t *table) takePicture(ctx context.Context, conn *pgxpool.Conn) error {
 		add(fingerprintOfFunctions, functions)
 		add(fingerprintOfTypes, types)
 		add(fingerprintOfCollations, collations)
-		t.picture = picture{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
-		t.picture.fingerprint, err = t.picture.now(ctx, tx)
+		t.fingerprint = fingerprint{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
+		t.fingerprint.value, err = t.fingerprint.now(ctx, tx)
 		return err
 	})
 }
 
-// atOnce are the options of a transaction whose queries see the database at one time.
-var atOnce = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+// repeatableRead are the options of a transaction whose queries all see the same data.
+var repeatableRead = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-// now returns what the fingerprint is by now.
-func (p *picture) now(ctx context.Context, db interface {
+// now returns the current fingerprint.
+func (f *fingerprint) now(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
-) (fingerprint string, err error) {
-	err = db.QueryRow(ctx, p.sql, append([]any{alone}, p.args...)...).Scan(&fingerprint)
-	return fingerprint, err
+) (value string, err error) {
+	err = db.QueryRow(ctx, f.sql, append([]any{oneMessage}, f.args...)...).Scan(&value)
+	return value, err
 }
 
-// guard returns a query for a row if the fingerprint is still the same.
-func (p *picture) guard() (sql string, args []any) {
-	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, p.sql, len(p.args)+1), append(slices.Clone(p.args), p.fingerprint)
+// guard returns a query that returns a row if the fingerprint has not changed.
+func (f *fingerprint) guard() (sql string, args []any) {
+	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, f.sql, len(f.args)+1), append(slices.Clone(f.args), f.value)
 }
 
-// unaltered guards what rests on the catalog: rows that are written, and records that
+// unaltered guards what relies on the catalog: rows that are written, and records that
 // can't be.
 func (w *writer) unaltered(plan *plan, moves []*versioning.Move) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
 		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
-			sql, args := t.picture.guard()
+			sql, args := t.fingerprint.guard()
 			w.guarded(1, sql, args)
 		}
 	}
 }
 
-// orAltered returns errAltered, with the error, if one of the tables was altered and the
-// error may come of that.
-func (s *edition) orAltered(ctx context.Context, err error) error {
-	if !mayComeOfAltering(err) {
+// orAltered returns errAltered, wrapping err, if one of the tables was altered and err
+// may be a result of that.
+func (s *snapshot) orAltered(ctx context.Context, err error) error {
+	if !mayBeAltered(err) {
 		return err
 	}
 	for _, t := range s.tables {
-		if now, failed := t.picture.now(ctx, s.pool); failed == nil && now != t.picture.fingerprint {
+		if now, failed := t.fingerprint.now(ctx, s.pool); failed == nil && now != t.fingerprint.value {
 			return fmt.Errorf("%w: %s: %w", errAltered, t.Name, err)
 		}
 	}
 	return err
 }
 
-// mayComeOfAltering reports whether an error is a sign that a table may have been
-// altered. Data that PostgreSQL refuses is none where it is written: what becomes of that
-// is guarded.
-func mayComeOfAltering(err error) bool {
+// mayBeAltered reports whether an error may mean that a table was altered. An error
+// about data that PostgreSQL refuses on a write does not: the transaction that acts on
+// it is guarded.
+func mayBeAltered(err error) bool {
 	if errors.Is(err, errAltered) {
-		return false // it is known
+		return false // already known
 	}
 	switch causeOf(err) {
 	case versioning.NoCause:
@@ -178,39 +178,38 @@ func mayComeOfAltering(err error) bool {
 	return isRefusal(err) || errors.Is(err, errMoved) || errors.Is(err, ErrAllRefused)
 }
 
-// renew has the store work by what the catalog says now, if it still works by an
-// earlier edition.
-func (s *Store) renew(ctx context.Context, old *edition) error {
+// refresh reads a new snapshot from the catalog, if the store still uses old.
+func (s *Store) refresh(ctx context.Context, old *snapshot) error {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
-	if s.edition.Load() != old {
+	if s.snapshot.Load() != old {
 		return nil
 	}
 	return connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
 		e, err := s.inspect(ctx, conn)
 		if err != nil {
-			return fmt.Errorf("%w, and can't be worked with until it is mended: %w", errAltered, err)
+			return fmt.Errorf("%w and can't be used until it is fixed: %w", errAltered, err)
 		}
 		for _, t := range e.tables {
 			if before := old.byMachine[t.Machine.Name()]; before != nil {
-				t.refusals.goOn(&before.refusals)
+				t.refusals.continueFrom(&before.refusals)
 			}
 		}
-		s.edition.Store(e)
+		s.snapshot.Store(e)
 		return nil
 	})
 }
 
-// again runs work by one edition after the other, for as long as tables are altered
-// meanwhile.
-func (s *Store) again(ctx context.Context, work func(*edition) error) error {
+// retryAltered runs work with the current snapshot, and again with a new one each time
+// a table was altered meanwhile.
+func (s *Store) retryAltered(ctx context.Context, work func(*snapshot) error) error {
 	for attempt := 1; ; attempt++ {
-		e := s.edition.Load()
+		e := s.snapshot.Load()
 		err := e.orAltered(ctx, work(e))
 		if !errors.Is(err, errAltered) || attempt == maxAttempts {
 			return err
 		}
-		if err := s.renew(ctx, e); err != nil {
+		if err := s.refresh(ctx, e); err != nil {
 			return err
 		}
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestAlteredTable alters a table under an open store: it goes on as one that is opened
-// then, whose records come one by one.
+// TestAlteredTable alters a table under an open store. The store must then behave like
+// one that is opened after the change and applies the records one by one.
 func TestAlteredTable(t *testing.T) {
 	t.Parallel()
-	type sets = []versioning.Columns // of records of one entity each, or of one after the other
+	type sets = []versioning.Columns // each of a different entity, or all of the same one
 	const audit = `
 CREATE TABLE audit (n serial, entity text, version bigint);
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -28,7 +28,7 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCT
 	for name, test := range map[string]struct {
 		before, ddl string
 		records     sets
-		also        string // what else has to be the same: a query
+		also        string // a query whose result must be the same too
 	}{
 		"check":          {"", `ALTER TABLE orders ADD CHECK (amount > 0)`, sets{{"amount": 1}, {"amount": -5}, {"amount": 2}}, ""},
 		"no check":       {`ALTER TABLE orders ADD CONSTRAINT plus CHECK (amount > 0)`, `ALTER TABLE orders DROP CONSTRAINT plus`, sets{{"amount": 1}, {"amount": -5}}, ""},
@@ -126,8 +126,8 @@ CREATE POLICY p ON orders USING (true) WITH CHECK (amount > 0 OR id = 'warm')`, 
 	}
 }
 
-// commitOnceAwaited commits when a session waits for a lock, or, for a change that takes
-// none, after a moment.
+// commitOnceAwaited commits once a session waits for a lock, or after a short time for
+// a change that takes none.
 func commitOnceAwaited(t *testing.T, pool *pgxpool.Pool, commit func() error) error {
 	t.Helper()
 	for range 200 {
@@ -138,8 +138,8 @@ func commitOnceAwaited(t *testing.T, pool *pgxpool.Pool, commit func() error) er
 	return commit()
 }
 
-// TestUnfitTable alters a table so that the machine can't work with it, and mends it.
-// Meanwhile nothing is settled.
+// TestUnfitTable alters a table so that the machine can't use it, and then fixes it. In
+// between nothing is settled.
 func TestUnfitTable(t *testing.T) {
 	t.Parallel()
 	for ddl, mend := range map[string]string{
@@ -168,8 +168,8 @@ func TestUnfitTable(t *testing.T) {
 	}
 }
 
-// TestAlteredMeanwhile creates and drops a trigger while batches are applied: where there
-// is one it sees each step.
+// TestAlteredMeanwhile creates and drops a trigger while batches are applied. While the
+// trigger exists, it must see each step.
 func TestAlteredMeanwhile(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -217,12 +217,12 @@ CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	wantRows(t, pool, `SELECT count(*) || ' ' || sum(version) FROM orders`, fmt.Sprint(batches*entities, " ", batches*entities*steps))
 	wantRows(t, pool, fmt.Sprintf(`SELECT entity || ' ' || count(*) FROM audit GROUP BY entity HAVING count(*) <> %d`, steps))
 	if n := query(t, pool, `SELECT count(DISTINCT entity)::text FROM audit`); n[0] == "0" {
-		t.Error("no batch has met the trigger")
+		t.Error("the trigger did not fire for any batch")
 	}
 }
 
-// TestSplitAgain alters a table after records were split: they are split again, for what
-// is in different lists is tied together then.
+// TestSplitAgain alters a table after records were split. They must be split again,
+// because the change ties records in different lists together.
 func TestSplitAgain(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)

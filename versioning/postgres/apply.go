@@ -8,46 +8,47 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// maxAttempts bounds how often a batch is read and folded again because its
-// rows were moved by someone else. The first attempt takes no locks; the others
-// lock the rows they read, so that only new rows can still come in between.
+// maxAttempts limits how often a batch is read and folded because other writers moved
+// its rows. The first attempt takes no locks. Later attempts lock the rows they read,
+// so only new rows can still interfere.
 const maxAttempts = 5
 
-// Apply decides about records, in their order, and writes all that was decided
-// in one transaction: the guarded updates, new rows, history, parked records
-// and dead letters. A verdict is true once Apply has returned it.
+// Apply decides records in their order and writes the result in one transaction:
+// guarded updates, new rows, history, parked records and dead letters. A verdict is
+// true once Apply has returned it.
 //
-// Rows that were moved by someone else between reading and writing are never
-// taken for duplicates: the batch is read and folded again. A record whose data
-// PostgreSQL refuses is found by splitting the batch, and rejected alone. A batch
-// that takes longer than statement_timeout, lock_timeout, transaction_timeout or
-// idle_in_transaction_session_timeout let it is split too.
+// If another writer moves rows between reading and writing, Apply never takes that for
+// a duplicate: it reads and folds the batch again. If PostgreSQL refuses the data of a
+// record, Apply splits the batch to find that record, and rejects it alone. It also
+// splits a batch that takes longer than statement_timeout, lock_timeout,
+// transaction_timeout or idle_in_transaction_session_timeout allow.
 //
-// The server is the one that Marks has returned, for the records' consumer group. If the
-// database is on another one, which may have lost what came before the records, Apply
-// writes nothing and returns [ErrServerChanged]. Empty is any server.
+// The server is the one that Marks returned for the records' consumer group. If the
+// database is on another server, which may have lost what came before the records,
+// Apply writes nothing and returns [ErrServerChanged]. An empty server means any
+// server.
 //
-// Records that were split, and whose tables were altered since, are not settled any
-// further: the error is [ErrSplitAgain].
+// If the records were split and their tables have been altered since, Apply settles no
+// more of them and returns [ErrSplitAgain].
 //
-// Another error is one of infrastructure, or a fatal one ([CauseOf] tells): the
-// records from len(Result.Outcomes) on are not settled, and may be given to
-// Apply again. Records must have been through Prepare.
+// Any other error has the cause Infrastructure or Fatal; see [CauseOf]. The records
+// from len(Result.Outcomes) on are then not settled, and may be passed to Apply again.
+// Records must be prepared.
 func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	var all versioning.Result
-	err := s.again(ctx, func(e *edition) error {
+	err := s.retryAltered(ctx, func(e *snapshot) error {
 		done := len(all.Outcomes)
 		if e.mustSplit(records[done:]) {
 			return versioning.ErrSplitAgain
 		}
-		e.renew(records[done:])
+		e.reprepare(records[done:])
 		few := fewRecords
 		if s.refusing.Load() {
 			few = manyRecords
 		}
 		part, err := e.apply(ctx, on, records[done:], few)
 		if done > 0 {
-			part = followed(all, part, records[:done])
+			part = appendResult(all, part, records[:done])
 		}
 		all = part
 		return err
@@ -68,16 +69,16 @@ func refusedOf(outcomes []versioning.Outcome) (n int) {
 	return n
 }
 
-// fewRecords and manyRecords bound the records whose rows are written one by one in one
-// transaction, to find out which of them PostgreSQL refuses: few where that is rare, for
-// all others are written as a set then, and many where one part of a batch after the
-// other, or the last batch, has such records.
+// fewRecords and manyRecords limit how many records a transaction writes one by one to
+// find those that PostgreSQL refuses. The limit is low if refusals are rare, because
+// then all other records can be written as a set. It is high if several parts of a
+// batch, or the last batch, had such records.
 const (
 	fewRecords  = 64
 	manyRecords = 2048
 )
 
-func (s *edition) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (versioning.Result, error) {
+func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (versioning.Result, error) {
 	if len(records) == 0 {
 		return versioning.Result{}, nil
 	}
@@ -88,15 +89,15 @@ func (s *edition) apply(ctx context.Context, on versioning.Server, records []*ve
 	switch {
 	case err == nil:
 		return versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
-	case len(records) == 1 || ctx.Err() != nil || !fewerMayDo(err):
+	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err):
 		return versioning.Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
 	return s.applyParts(ctx, on, records, few)
 }
 
-// maxBatchBytes bounds the records of one transaction: a statement may carry all of
-// them, and PostgreSQL takes no message of more than a gigabyte. Batches of common
-// records are far smaller.
+// maxBatchBytes limits the records of one transaction. One statement may carry all of
+// them, and PostgreSQL accepts no message above a gigabyte. Batches of ordinary records
+// are far smaller.
 const maxBatchBytes = 64 << 20
 
 // areTooLarge reports whether records are too large for one transaction.
@@ -108,16 +109,16 @@ func areTooLarge(records []*versioning.Record) bool {
 	return len(records) > 1 && size > maxBatchBytes
 }
 
-// parts is into how many a batch is split that can't be applied whole. The more
-// there are, the fewer records go through another attempt that is going to fail,
-// and the more transactions it takes.
+// parts is the number of parts into which a failed batch is split. With more parts,
+// fewer records take part in another attempt that fails, but there are more
+// transactions.
 const parts = 8
 
-func (s *edition) applyParts(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (all versioning.Result, err error) {
+func (s *snapshot) applyParts(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (all versioning.Result, err error) {
 	size := (len(records) + parts - 1) / parts
 	for done := 0; done < len(records); done += size {
 		part, err := s.apply(ctx, on, records[done:min(done+size, len(records))], few)
-		all = followed(all, part, records[:done])
+		all = appendResult(all, part, records[:done])
 		if refusedOf(part.Outcomes) > 0 {
 			few = manyRecords
 		}
@@ -128,18 +129,18 @@ func (s *edition) applyParts(ctx context.Context, on versioning.Server, records 
 	return all, nil
 }
 
-// fewerMayDo reports whether a part of the batch may fare better than all of it: the
-// error may be that of one record, or about a limit of time. A batch that runs into
-// such a limit of the role or the server would do so for ever, were it not made smaller.
-func fewerMayDo(err error) bool {
+// splitMayHelp reports whether a part of the batch may succeed where all of it failed:
+// the error may be about one record, or about a timeout. A batch that exceeds a timeout
+// of the role or the server would do so forever if it were not split.
+func splitMayHelp(err error) bool {
 	return isRefusal(err) || errors.Is(err, errSerial) || errors.Is(err, errTooMuchParked) ||
 		isCode(err, queryCanceled, lockNotAvailable, idleInTransaction, transactionTimeout)
 }
 
-// followed appends the result of a later part of a batch to that of an earlier one,
-// which was of the given records. Those of them that the later part released
-// were parked in the meantime only: they get the verdict that they ended with.
-func followed(r, more versioning.Result, records []*versioning.Record) versioning.Result {
+// appendResult appends the result of a later part of a batch to that of the earlier
+// parts, which had the given records. If the later part released a record that an
+// earlier part had parked, the record gets its final verdict.
+func appendResult(r, more versioning.Result, records []*versioning.Record) versioning.Result {
 	for _, s := range more.Released {
 		parkedNow := false
 		for i, record := range records[:len(r.Outcomes)] {
@@ -159,57 +160,58 @@ func followed(r, more versioning.Result, records []*versioning.Record) versionin
 type view struct {
 	versioning.View
 
-	letters map[versioning.Origin]string // the scopes of the dead letters among its records
+	deadScopes map[versioning.Origin]string // the scopes of those of its records that are dead letters
 }
 
-// A plan is what is decided about a batch.
+// A plan is what was decided about a batch.
 type plan struct {
 	*versioning.Plan
 
-	letters map[versioning.Origin]string // the scopes of the dead letters that it judges again
+	deadScopes map[versioning.Origin]string // the scopes of the dead letters that it judges again
 }
 
-// A decision is what a transaction is about: what it reads, and what it makes of that.
+// A decision says what a transaction reads and how it judges that.
 type decision struct {
 	read  func(ctx context.Context, tx sender, lock bool) (*view, error)
 	judge func(view *view, refused map[*versioning.Record]error) *plan
 }
 
-// decisionOn is the decision about a batch.
-func (s *edition) decisionOn(records []*versioning.Record) decision {
+// decisionOn returns the decision about a batch.
+func (s *snapshot) decisionOn(records []*versioning.Record) decision {
 	return decision{
 		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
 			return s.read(ctx, tx, records, reading{lock: lock, parked: true, bounded: len(records) > 1})
 		},
 		judge: func(view *view, refused map[*versioning.Record]error) *plan {
 			view.Refused = refused
-			return &plan{versioning.Fold(s.rules, &view.View, records), view.letters}
+			return &plan{versioning.Fold(s.rules, &view.View, records), view.deadScopes}
 		},
 	}
 }
 
-// settle makes a decision true, on a server. If PostgreSQL refuses something, and the records are few
-// enough, it finds out what by writing them one by one.
-func (s *edition) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*plan, error) {
+// settle carries out a decision on a server. If PostgreSQL refuses something and the
+// records are few enough, it writes them one by one to find out which.
+func (s *snapshot) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*plan, error) {
 	locks := make(fateLocks)
 	plan, err := s.transact(ctx, on, d, locks, false)
 	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
 		if isRefusal(err) {
-			locks.exclude() // some record is going to be buried
+			locks.exclude() // some record will become a dead letter
 		}
 		plan, err = s.transact(ctx, on, d, locks, true)
 	}
 	return plan, err
 }
 
-// errSerial says that the rows of a plan are to be written one by one.
-var errSerial = errors.New("constraints can't be kept for a set of rows")
+// errSerial says that the rows of a plan must be written one by one.
+var errSerial = errors.New("the rows can't be written as a set")
 
-// transact runs one transaction: read, fold, write. Two round trips, as a rule. If
-// rows were moved in between, it is rolled back and run again, with the rows locked.
-// The fate locks come before those of rows, always: with the writes where nothing is
-// locked before, and otherwise at the beginning, which then has to have guessed them.
-func (s *edition) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *plan, err error) {
+// transact runs one transaction: read, fold, write. It usually takes two round trips.
+// If rows were moved between reading and writing, it rolls back and runs again with the
+// rows locked. Fate locks always come before row locks: together with the writes if no
+// row is locked before, otherwise at the beginning. In the second case they are a guess
+// from the previous attempt.
+func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *plan, err error) {
 	for attempt := range maxAttempts {
 		var moves []*versioning.Move
 		var trial *trial

@@ -10,8 +10,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// BenchmarkApply settles small and large batches on one connection: half of the
-// records make new entities, half move them. The time is that of a batch.
+// BenchmarkApply settles small and large batches on one connection. Half of the records
+// create entities, half move them. The time is per batch.
 func BenchmarkApply(b *testing.B) {
 	for _, size := range []int{4, 1000} {
 		b.Run(fmt.Sprintf("%d records", size), func(b *testing.B) {

@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// The parameters of the statements are columns: arrays. pgx puts each element of a
-// slice into an interface, which allocates; these hand out pointers to it instead.
-// Where pgx does not know a parameter's type, it takes them for what Value returns.
+// Statements take their parameters as columns: arrays. pgx puts each element of a slice
+// into an interface, which allocates. These types return pointers to the elements
+// instead. If pgx does not know a parameter's type, it uses what Value returns.
 
 // texts is a column of text.
 type texts []string
@@ -19,7 +19,7 @@ type bigints []int64
 // integers is a column of integer.
 type integers []int32
 
-// nullTexts is a column of text with NULLs.
+// nullTexts is a column of text that may have NULLs.
 type nullTexts []pgtype.Text
 
 type (

@@ -15,14 +15,14 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// ErrTable is what every [*TableError] is.
+// ErrTable matches every [*TableError], by [errors.Is].
 var ErrTable = errors.New("table does not fit its machine")
 
-// A TableError is one thing about a table, or about the role's rights on it,
-// that keeps the framework from working on it.
+// A TableError describes one problem with a table, or with the role's privileges on it,
+// that keeps the framework from using it.
 type TableError struct {
 	Table   string
-	Column  string // empty where it is about the table as a whole
+	Column  string // empty if the problem is about the whole table
 	Problem string // what is wrong and what to do about it
 }
 
@@ -36,8 +36,8 @@ func (e *TableError) Error() string {
 // Is reports whether target is [ErrTable].
 func (e *TableError) Is(target error) bool { return target == ErrTable }
 
-// inspect reads a table from the catalog and checks it. Its error joins one
-// *TableError for each mismatch.
+// inspect reads a table from the catalog and checks it. Its error joins one *TableError
+// per problem.
 func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
 	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
 	t.creates, t.updates = eventsOf(t.Machine)
@@ -48,7 +48,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	if err := t.relation(ctx, conn); err != nil {
 		return nil, err
 	}
-	if err := t.takePicture(ctx, conn); err != nil {
+	if err := t.takeFingerprint(ctx, conn); err != nil {
 		return nil, fmt.Errorf("read table %s from the catalog: %w", t.Name, err)
 	}
 	if err := t.readColumns(ctx, conn); err != nil {
@@ -66,7 +66,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	return t, nil
 }
 
-// checkDistinct checks that the managed columns are three.
+// checkDistinct checks that key, state and version are three different columns.
 func (t *table) checkDistinct() error {
 	switch {
 	case t.key != nil && t.key == t.state:
@@ -74,14 +74,14 @@ func (t *table) checkDistinct() error {
 	case t.key != nil && t.key == t.version:
 		return t.problem(t.Key, "is both the key and the version; set Table.Key or Table.Version to another column")
 	}
-	return nil // no type suits both the state and the version
+	return nil // no type is valid for both the state and the version
 }
 
 func (t *table) problem(column, format string, args ...any) error {
 	return &TableError{Table: t.Name, Column: column, Problem: fmt.Sprintf(format, args...)}
 }
 
-// relation finds the table, and checks what it is and what the role may do.
+// relation finds the table, and checks its kind and the role's privileges.
 func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) error {
 	const query = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
@@ -92,31 +92,53 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
 	var schema, name, kind, persistence, user string
 	var missing []string
-	err := conn.QueryRow(ctx, query, alone, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
+	err := conn.QueryRow(ctx, query, oneMessage, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return t.problem("", "does not exist, or is not in the search_path; create it, or name its schema")
+		return t.missing(ctx, conn)
 	case isCode(err, insufficientPrivilege):
-		return t.problem("", "the role may not look into its schema; GRANT USAGE on it")
+		return t.problem("", "the role lacks USAGE on its schema; GRANT it")
 	case err != nil:
 		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
 	case kind != "r" && kind != "p":
 		return t.problem("", "is not a table (relkind %q)", kind)
 	case persistence == "t":
-		return t.problem("", "is a temporary table, which other connections do not see; create another one, or name its schema")
+		return t.problem("", "is a temporary table, which other connections can't see; create a permanent one, or name its schema")
 	case persistence == "u":
-		return t.problem("", "is unlogged, so a crash empties it; ALTER TABLE ... SET LOGGED")
+		return t.problem("", "is unlogged, so a crash empties it; run ALTER TABLE ... SET LOGGED")
 	case len(missing) > 0:
 		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
-	t.ident = pgx.Identifier{schema, name}.Sanitize() // whatever the search_path of a connection
+	t.ident = pgx.Identifier{schema, name}.Sanitize() // independent of a connection's search_path
 	return nil
 }
 
-// columnsQuery describes the columns of table $1. Where the type of one is a
-// domain, the rows of base go down to the type below, and gather what the
-// domains add on the way. They come in the order of their names: so do the columns of
-// a change, which a digest is made of.
+// missing returns where the table was looked for, and where there is one with its name.
+func (t *table) missing(ctx context.Context, conn *pgxpool.Conn) error {
+	const query = `
+SELECT array_to_string(current_schemas(false), ', '), array(
+	SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' ORDER BY n.nspname)`
+	parts := strings.Split(t.Name, ".")
+	var searchPath string
+	var others []string
+	if err := conn.QueryRow(ctx, query, oneMessage, parts[len(parts)-1]).Scan(&searchPath, &others); err != nil {
+		return fmt.Errorf("look for table %s in the catalog: %w", t.Name, err)
+	}
+	where := ""
+	if len(parts) == 1 {
+		where = " in the search_path (" + searchPath + ")"
+	}
+	if len(others) > 0 {
+		return t.problem("", "does not exist%s, but %s does; set Table.Name to that name", where, strings.Join(others, ", "))
+	}
+	return t.problem("", "does not exist%s; create it, or correct Table.Name", where)
+}
+
+// columnsQuery describes the columns of table $1. If a column's type is a domain, the
+// rows of base descend to the underlying type and collect what the domains add. The
+// columns are sorted by name, because the columns of a change are too, and a digest
+// depends on their order.
 const columnsQuery = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default
@@ -124,7 +146,7 @@ WITH RECURSIVE base AS (
 	UNION ALL
 	SELECT b.attnum, d.typbasetype, d.typtypmod, b.not_null OR d.typnotnull, b.has_default OR d.typdefault IS NOT NULL
 	FROM base AS b JOIN pg_type AS d ON d.oid = b.oid AND d.typtype = 'd'
-), keys AS ( -- columns that are alone in a unique index which ON CONFLICT can use
+), keys AS ( -- the columns of single-column unique indexes that ON CONFLICT can use
 	SELECT i.indkey[0] AS attnum, i.indisprimary, coalesce(co.collisdeterministic, true) AS exact
 	FROM pg_index AS i LEFT JOIN pg_collation AS co ON co.oid = i.indcollation[0]
 	WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL
@@ -147,7 +169,7 @@ WHERE a.attrelid = $1
 ORDER BY a.attname COLLATE "C"`
 
 func (t *table) readColumns(ctx context.Context, conn *pgxpool.Conn) error {
-	rows, err := conn.Query(ctx, columnsQuery, alone, t.oid)
+	rows, err := conn.Query(ctx, columnsQuery, oneMessage, t.oid)
 	if err != nil {
 		return err
 	}
@@ -178,7 +200,7 @@ func (t *table) checkKey() error {
 	if t.Key == "" {
 		i := slices.IndexFunc(t.columns, func(c tableColumn) bool { return c.primary })
 		if i < 0 {
-			return t.problem("", "has no primary key of one column; add one, or set Table.Key to a unique column")
+			return t.problem("", "has no primary key of one column, and an entity's key is one column; set Table.Key to a column that is unique by itself, or add one")
 		}
 		t.Key = t.columns[i].name
 	}
@@ -188,16 +210,16 @@ func (t *table) checkKey() error {
 	}
 	var problems []error
 	if !slices.Contains(keyTypes, t.key.base) {
-		problems = append(problems, t.problem(t.Key, "is a %s; a key is a text, varchar, uuid, bigint, integer or smallint", t.key.typeName))
+		problems = append(problems, t.problem(t.Key, "has type %s, but a key is a text, varchar, uuid, bigint, integer or smallint; change the type", t.key.typeName))
 	}
 	if !t.key.unique {
-		problems = append(problems, t.problem(t.Key, "is not unique; add a primary key or a unique index on it alone (not partial, not deferrable)"))
+		problems = append(problems, t.problem(t.Key, "is not unique; add a primary key or a unique index on this column only (not partial, not deferrable)"))
 	}
 	if !t.key.exactText {
-		problems = append(problems, t.problem(t.Key, "has a nondeterministic collation, or a unique index under one, for which different keys are equal; use a deterministic one"))
+		problems = append(problems, t.problem(t.Key, "has a nondeterministic collation, or a unique index with one, so different keys may be equal; use a deterministic collation"))
 	}
 	if t.key.generated || t.key.identity == "a" {
-		problems = append(problems, t.problem(t.Key, "is generated always; the key comes from the message"))
+		problems = append(problems, t.problem(t.Key, "is generated always, but the key comes from the message; make it an ordinary column"))
 	}
 	return errors.Join(problems...)
 }
@@ -211,15 +233,15 @@ func (t *table) checkState() error {
 	switch {
 	case len(t.state.labels) > 0:
 		if missing := t.missingLabels(); len(missing) > 0 {
-			problems = append(problems, t.problem(t.State, "enum %s lacks the states %s; ALTER TYPE ... ADD VALUE",
+			problems = append(problems, t.problem(t.State, "enum %s lacks the states %s; add them with ALTER TYPE ... ADD VALUE",
 				t.state.typeName, strings.Join(missing, ", ")))
 		}
 	case t.state.base != pgtype.TextOID && t.state.base != pgtype.VarcharOID:
-		problems = append(problems, t.problem(t.State, "is a %s; a state is a text, varchar or enum", t.state.typeName))
+		problems = append(problems, t.problem(t.State, "has type %s, but a state is a text, varchar or enum; change the type", t.state.typeName))
 	case t.state.maxLength > 0:
 		for _, s := range t.Machine.States() {
 			if utf8.RuneCountInString(string(s)) > t.state.maxLength {
-				problems = append(problems, t.problem(t.State, "state %q is longer than its %d characters", s, t.state.maxLength))
+				problems = append(problems, t.problem(t.State, "state %q is longer than %d characters; make the column longer", s, t.state.maxLength))
 			}
 		}
 	}
@@ -242,18 +264,18 @@ func (t *table) checkVersion() error {
 	}
 	problems := t.checkManaged(t.version)
 	if t.version.base != pgtype.Int8OID && t.version.base != pgtype.Int4OID {
-		problems = append(problems, t.problem(t.Version, "is a %s; a version is a bigint or an integer", t.version.typeName))
+		problems = append(problems, t.problem(t.Version, "has type %s, but a version is a bigint or an integer; change the type", t.version.typeName))
 	}
 	return errors.Join(problems...)
 }
 
-// checkManaged checks what the state and the version column have in common.
+// checkManaged checks what the state and version columns have in common.
 func (t *table) checkManaged(c *tableColumn) (problems []error) {
 	if !c.notNull {
 		problems = append(problems, t.problem(c.name, "may be NULL; make it NOT NULL"))
 	}
 	if c.generated || c.identity == "a" {
-		problems = append(problems, t.problem(c.name, "is generated; the framework writes it"))
+		problems = append(problems, t.problem(c.name, "is generated, but the framework must write it; make it an ordinary column"))
 	}
 	return problems
 }

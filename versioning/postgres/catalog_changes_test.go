@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestRenamed renames, or puts something else in the place of, what an open store knows
-// by its name, or what its tables rest on.
+// TestRenamed renames or replaces objects that an open store knows by name, or that its
+// tables depend on.
 func TestRenamed(t *testing.T) {
 	t.Parallel()
 	const parent = `ALTER TABLE orders ADD CONSTRAINT parent FOREIGN KEY (note) REFERENCES orders DEFERRABLE INITIALLY DEFERRED`
@@ -41,7 +41,7 @@ func TestRenamed(t *testing.T) {
 			mustExec(t, pool, test.before)
 			store := open(t, pool, postgres.Table{Machine: order, Name: "orders"})
 			l := &log{}
-			both := func(i int) *versioning.Record { // the row that names the other one comes first
+			both := func(i int) *versioning.Record { // the referencing row comes first
 				set := versioning.Columns{}
 				if test.note != "" {
 					set["note"] = test.note
@@ -64,8 +64,8 @@ func TestRenamed(t *testing.T) {
 	}
 }
 
-// TestSchemaOfTableRenamed takes the schema of a table away from under a store, and puts
-// another one in its place.
+// TestSchemaOfTableRenamed renames the schema of a table under a store, and replaces
+// it.
 func TestSchemaOfTableRenamed(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -96,8 +96,8 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE ON next.orders FOR EACH ROW EXECUTE 
 	wantRows(t, pool, `SELECT id || version FROM next.orders ORDER BY id`, "a2")
 }
 
-// TestTriggerThatCreatesTables has a trigger create a table whose foreign key is to the
-// table that it is on, which makes triggers of PostgreSQL's own on that one.
+// TestTriggerThatCreatesTables lets a trigger create a table with a foreign key to the
+// trigger's table, which adds PostgreSQL's internal triggers to that table.
 func TestTriggerThatCreatesTables(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -118,7 +118,7 @@ CREATE TRIGGER keep AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION keep()`
 	wantRows(t, pool, `SELECT (SELECT count(*) FROM log_may) || ' ' || (SELECT count(*) FROM log_june)`, "5 5")
 }
 
-// TestAllRefusedThenAltered mends the table that refuses all.
+// TestAllRefusedThenAltered fixes a table that refuses all records.
 func TestAllRefusedThenAltered(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -139,7 +139,8 @@ func TestAllRefusedThenAltered(t *testing.T) {
 	wantVerdicts(t, apply(t, store, records...), repeat("applied", 10)...)
 }
 
-// TestRefusedAcrossAlterations counts what a table refuses on when it is altered.
+// TestRefusedAcrossAlterations checks that the count of refused records continues after
+// the table is altered.
 func TestRefusedAcrossAlterations(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -159,9 +160,9 @@ func TestRefusedAcrossAlterations(t *testing.T) {
 	}
 }
 
-// TestKeysThatAreNoneAnyMore narrows the type of the key, for which keys that are parked,
-// or prepared, are none any more.
-func TestKeysThatAreNoneAnyMore(t *testing.T) {
+// TestKeysNoLongerValid narrows the type of the key, so that keys of parked or prepared
+// records become invalid.
+func TestKeysNoLongerValid(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	l := &log{}
@@ -177,7 +178,7 @@ func TestKeysThatAreNoneAnyMore(t *testing.T) {
 		t.Errorf("released %v, want the parked record for its key", result.Released)
 	}
 	if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
-		t.Errorf("Sweep with a parked record for a key that is none: %v", err)
+		t.Errorf("Sweep with a parked record for an invalid key: %v", err)
 	}
 	mustExec(t, pool, `UPDATE orders SET version = 7 WHERE id = 1`)
 	if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
@@ -185,8 +186,8 @@ func TestKeysThatAreNoneAnyMore(t *testing.T) {
 	}
 }
 
-// TestAppliedBeforeColumnsChanged delivers records again whose columns are other ones by
-// now: they have taken effect, whatever the table is like today.
+// TestAppliedBeforeColumnsChanged redelivers records whose columns have changed since.
+// They are duplicates: they have taken effect, whatever the table looks like now.
 func TestAppliedBeforeColumnsChanged(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
@@ -224,8 +225,8 @@ func TestAppliedBeforeColumnsChanged(t *testing.T) {
 	}
 }
 
-// TestParkedDigest checks that a record that was parked leaves the digest that it would
-// have left, had it come in time.
+// TestParkedDigest checks that a parked record leaves the same digest as it would have
+// left if it had not been parked.
 func TestParkedDigest(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -243,7 +244,7 @@ func TestParkedDigest(t *testing.T) {
 	wantVerdicts(t, apply(t, store, send("late"), send("intime")), "duplicate", "duplicate")
 }
 
-// afterQuery calls f once, after a query whose text has a part in it.
+// afterQuery calls f once, after the first query whose text contains part.
 type afterQuery struct {
 	part string
 	f    func()
@@ -262,8 +263,8 @@ func (a *afterQuery) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.Trace
 	}
 }
 
-// TestAttachedAtOpen attaches a partition while a store is being opened: it is watched
-// from then on like the others.
+// TestAttachedAtOpen attaches a partition while a store is being opened. The store must
+// notice later changes to it.
 func TestAttachedAtOpen(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)

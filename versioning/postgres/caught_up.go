@@ -10,19 +10,18 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// partitionGone is after how long a partition that nobody reports as read stops
-// holding up the clock: its topic may be deleted, or no longer consumed. It is how
-// long Kafka keeps records by default. A partition that comes back after that counts
-// as a new one.
+// partitionGone is the time after which a partition no longer stops the clock if nobody
+// reports reading it: its topic may be deleted, or no longer consumed. It is Kafka's
+// default retention. A partition that is reported again later counts as a new one.
 const partitionGone = 7 * 24 * time.Hour
 
-// clockLockTimeout bounds how long the clock waits for a parked record that another
-// transaction judges. It is shorter than PostgreSQL's deadlock_timeout: if the two wait
-// for each other, it is not the other one that is given up.
+// clockLockTimeout limits how long the clock waits for a parked record that another
+// transaction is judging. It is shorter than PostgreSQL's deadlock_timeout, so if the
+// two wait for each other, PostgreSQL does not abort the other one.
 const clockLockTimeout = "500ms"
 
-// clockLockSQL makes sure that one transaction at a time moves the clock of machine $1 in
-// schema $2. clockKnowSQL notes which partitions there are: $1 machine, $2 topic IDs, $3
+// clockLockSQL ensures that one transaction at a time moves the clock of machine $1 in
+// schema $2. clockKnowSQL stores which partitions exist: $1 machine, $2 topic IDs, $3
 // partitions, $4 partitionGone.
 const (
 	clockLockSQL pawlSQL = `
@@ -34,11 +33,12 @@ SELECT $1, p.topic_id, p.partition, now() FROM unnest($2::uuid[], $3::integer[])
 ON CONFLICT (machine, topic_id, partition) DO UPDATE SET at = now() WHERE c.at < now() - $4::interval`
 )
 
-// clockSQL moves a machine's clock, and with it the parked records that must not grow
-// older by the step: $1 machine, $2 topic IDs, $3 partitions, $4 until when they are
+// clockSQL moves a machine's clock, and moves the parked_at of the records that the
+// step must not age: $1 machine, $2 topic IDs, $3 partitions, $4 until when they are
 // read, $5 whether there are new partitions, $6 the longest step that counts, $7
-// partitionGone. A record that was parked within the step is as old as the step's end.
-// With a new partition, of which nobody knows what it holds, all begin anew.
+// partitionGone. A record that was parked during the step counts as parked at its end.
+// With a new partition, whose content is unknown, all parked records start to wait from
+// now.
 const clockSQL pawlSQL = `
 WITH before AS (
 	SELECT min(at) FILTER (WHERE NOT $5) AS at FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $7::interval
@@ -62,9 +62,9 @@ WHERE p.machine = $1 AND CASE
 	ELSE p.parked_at < after.at AND after.at - before.at > $6::interval END`
 
 // advance moves the clock of a machine: the time until which all of its partitions are
-// read. A step that is longer than Pause does not count: the clock makes it, and the
-// records that are parked go with it. It returns the database's time.
-func (s *edition) advance(ctx context.Context, t *table, read versioning.Reading) (now time.Time, err error) {
+// read. A step longer than Pause does not count: the clock moves, and parked_at of the
+// parked records moves with it. advance returns the database's time.
+func (s *snapshot) advance(ctx context.Context, t *table, read versioning.Reading) (now time.Time, err error) {
 	machine := t.Machine.Name()
 	ids, partitions, until := make([][16]byte, 0), make([]int32, 0), make([]*time.Time, 0)
 	for _, p := range read.Partitions {
@@ -85,7 +85,7 @@ func (s *edition) advance(ctx context.Context, t *table, read versioning.Reading
 		return err
 	})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("note how far partitions are read: %w", err)
+		return time.Time{}, fmt.Errorf("store how far partitions are read: %w", err)
 	}
 	return now, nil
 }

@@ -10,9 +10,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// causes decides by the class of the SQLSTATE, its first two characters: all classes
-// of PostgreSQL's that report an error (PostgreSQL documentation, appendix A). A code
-// of any other class was made up by a function, such as a trigger: it refuses the row.
+// causes maps the class of a SQLSTATE, its first two characters, to a cause. It has all
+// of PostgreSQL's classes that report an error (PostgreSQL documentation, appendix A).
+// A code of any other class was chosen by a function, such as a trigger, and means that
+// the function refuses the row.
 var causes = map[string]versioning.Cause{
 	"03": versioning.Infrastructure, // SQL statement not yet complete
 	"08": versioning.Infrastructure, // connection exception
@@ -37,8 +38,8 @@ var causes = map[string]versioning.Cause{
 	"2D": versioning.Infrastructure, // invalid transaction termination
 	"2F": versioning.Infrastructure, // SQL routine exception
 	"34": versioning.Infrastructure, // invalid cursor name
-	"38": versioning.Data,           // exception of an external routine, such as a trigger in Python
-	"39": versioning.Infrastructure, // external routine invocation exception: a trigger that is broken
+	"38": versioning.Data,           // external routine exception, such as in a trigger in Python
+	"39": versioning.Infrastructure, // external routine invocation exception: a broken trigger
 	"3B": versioning.Infrastructure, // savepoint exception
 	"3D": versioning.Fatal,          // no such database
 	"3F": versioning.Fatal,          // no such schema
@@ -57,7 +58,7 @@ var causes = map[string]versioning.Cause{
 	"XX": versioning.Infrastructure, // internal error
 }
 
-// withCause makes a [*versioning.Error] of an error that leaves the package.
+// withCause wraps an error that leaves the package in a [*versioning.Error].
 func withCause(err error) error {
 	if err == nil {
 		return nil
@@ -68,8 +69,8 @@ func withCause(err error) error {
 	return &versioning.Error{Cause: causeOf(err), Err: err}
 }
 
-// causeOf decides whether an error is to be retried, is one record's fault, or
-// ends the work. Errors that are not PostgreSQL's own, such as a broken
+// causeOf decides whether to retry after an error, whether one record caused it, or
+// whether it is permanent. Errors that do not come from PostgreSQL, such as a broken
 // connection or an expired context, are infrastructure.
 func causeOf(err error) versioning.Cause {
 	if err == nil {
@@ -92,7 +93,7 @@ func causeOf(err error) versioning.Cause {
 	case errors.Is(err, errOwnTables), pgErr.Code == exhaustedSequence:
 		return versioning.Infrastructure
 	case pgErr.Code == insufficientPrivilege && pgErr.Routine == "ExecWithCheckOptions":
-		return versioning.Data // row security refuses the row; a right that is missing is found elsewhere
+		return versioning.Data // row security refuses the row; missing privileges are found when the store opens
 	}
 	if cause, ok := causes[pgErr.Code[:2]]; ok {
 		return cause
@@ -105,18 +106,19 @@ func causeOf(err error) versioning.Cause {
 
 const (
 	insufficientPrivilege = "42501"
+	notNull               = "23502"
 	exhaustedSequence     = "2200H" // the message names the sequence
-	activeTransaction     = "25001" // such as a statement of a trigger that can't run in a transaction
-	objectNotReady        = "55000" // such as a record variable of a trigger that was not assigned
-	objectInUse           = "55006" // such as a table that a trigger on it alters
-	internalError         = "XX000" // such as one that an extension makes of a value that it does not take
+	activeTransaction     = "25001" // such as a statement in a trigger that can't run in a transaction
+	objectNotReady        = "55000" // such as an unassigned record variable in a trigger
+	objectInUse           = "55006" // such as a table altered by its own trigger
+	internalError         = "XX000" // such as from an extension that does not accept a value
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
 	lockNotAvailable      = "55P03" // within lock_timeout
 	idleInTransaction     = "25P03" // idle_in_transaction_session_timeout
-	transactionTimeout    = "25P04" // transaction_timeout, from PostgreSQL 17 on
+	transactionTimeout    = "25P04" // transaction_timeout, since PostgreSQL 17
 	readOnlyTransaction   = "25006"
 	unknownStatement      = "26000" // a prepared statement that the session does not have
-	duplicateStatement    = "42P05" // one that it has already: it is another session's
+	duplicateStatement    = "42P05" // a prepared statement that the session already has: it belongs to another client
 	unsupportedFeature    = "0A000" // such as a cached plan whose result type has changed
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"

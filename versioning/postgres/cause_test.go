@@ -11,7 +11,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestCauseOfRealTrouble asks PostgreSQL itself.
+// TestCauseOfRealTrouble gets its errors from PostgreSQL.
 func TestCauseOfRealTrouble(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -40,14 +40,14 @@ func TestCauseOfRealTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := try(slow); got != versioning.Infrastructure {
-		t.Errorf("a lock that does not come: %v", got)
+		t.Errorf("a lock timeout: %v", got)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mustExec(t, pool, `DROP TABLE orders`)
-	if got := try(store); got != versioning.Infrastructure { // it may come back: a migration may be under way
-		t.Errorf("a table that has gone: %v", got)
+	if got := try(store); got != versioning.Infrastructure { // the table may come back: a migration may be running
+		t.Errorf("a dropped table: %v", got)
 	}
 
 	open := func(change func(*pgx.ConnConfig)) error {

@@ -9,8 +9,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// storedChange is a Change as JSON, with its columns as text: a worker that
-// knows nothing of the topic's messages can apply it.
+// storedChange is a Change as JSON, with its columns as text. A worker can apply it
+// without decoding the topic's messages.
 type storedChange struct {
 	Machine   string             `json:"machine"`
 	Key       string             `json:"key"`
@@ -23,7 +23,7 @@ type storedChange struct {
 }
 
 // encodeChanges returns the changes of a prepared record.
-func (s *edition) encodeChanges(r *versioning.Record) string {
+func (s *snapshot) encodeChanges(r *versioning.Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
 		c := &r.Changes[i]
@@ -49,9 +49,9 @@ func (t *table) textOf(columns []column) map[string]*string {
 	return set
 }
 
-// decodeChanges gives a parked record its changes back. Those of machines that
-// this store does not have are left unprepared: the fold leaves them waiting.
-func (s *edition) decodeChanges(r *versioning.Record, data []byte) error {
+// decodeChanges restores the changes of a parked record. It does not prepare changes of
+// machines that this store does not have: the fold leaves them parked.
+func (s *snapshot) decodeChanges(r *versioning.Record, data []byte) error {
 	var stored []storedChange
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return fmt.Errorf("stored changes: %w", err)
@@ -82,7 +82,7 @@ func (s *edition) decodeChanges(r *versioning.Record, data []byte) error {
 	return nil
 }
 
-// mustJSON encodes values of this file's own types, which always can be.
+// mustJSON encodes values of this file's types, which can't fail.
 func mustJSON(v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// A reader sweeps as a worker does that reads some partitions. Its time is the
-// database's, which the test turns on by setting back all that the database has noted.
+// A reader sweeps like a worker that reads some partitions. It uses the database's
+// time. The test advances that by moving all stored times back.
 type reader struct {
 	t      *testing.T
 	pool   *pgxpool.Pool
 	store  *postgres.Store
-	last   *time.Time // Swept.At of the sweep before, of whichever reader
+	last   *time.Time // Swept.At of the previous sweep, by any reader
 	passed *time.Duration
 	reads  []int32
 }
@@ -32,7 +32,7 @@ func newReaders(t *testing.T, n int) (*pgxpool.Pool, *postgres.Store, []reader) 
 	return pool, store, readers
 }
 
-// sweep sweeps, having read nothing since the last sweep, or all.
+// sweep sweeps. Since the last sweep, the reader has read nothing, or everything.
 func (r *reader) sweep(caughtUp bool) versioning.Swept {
 	r.t.Helper()
 	read := versioning.Reading{Pause: 5 * time.Minute}
@@ -67,8 +67,8 @@ func pass(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) 
 	}
 }
 
-// run lets time pass during which the readers sweep every few minutes and keep up. It
-// returns how many records expired.
+// run lets time pass while the readers sweep every few minutes and keep up. It returns
+// how many records expired.
 func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (expired int) {
 	t.Helper()
 	const every = 4 * time.Minute
@@ -82,7 +82,7 @@ func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (
 }
 
 // TestExpiry checks that a parked record expires after ParkFor of reading, and not
-// before.
+// earlier.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	pool, store, readers := newReaders(t, 1)
@@ -100,9 +100,9 @@ func TestExpiry(t *testing.T) {
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
 }
 
-// TestClockStandsStill checks what a parked record does not expire by: time in which no
-// worker runs, in which one lags behind, in which the worker of another partition is
-// dead, and time before a partition became known.
+// TestClockStandsStill checks which time does not age a parked record: while no worker
+// runs, while one lags behind, while the worker of another partition is dead, and
+// before a partition became known.
 func TestClockStandsStill(t *testing.T) {
 	t.Parallel()
 	const weekend = 66 * time.Hour
@@ -110,7 +110,7 @@ func TestClockStandsStill(t *testing.T) {
 		"all down": func(t *testing.T, pool *pgxpool.Pool, r []reader) int {
 			pass(t, pool, weekend, r...)
 			n := r[0].sweep(false).Expired + r[1].sweep(false).Expired
-			pass(t, pool, 20*time.Minute, r...) // of catching up
+			pass(t, pool, 20*time.Minute, r...) // catching up
 			return n + r[0].sweep(true).Expired + r[1].sweep(true).Expired
 		},
 		"one lags": func(t *testing.T, pool *pgxpool.Pool, r []reader) (n int) {
@@ -159,7 +159,8 @@ func TestClockStandsStill(t *testing.T) {
 				t.Errorf("%d records expired, want none", n)
 			}
 			wantRows(t, pool, `SELECT entity FROM pawl.parked`, "a")
-			// What waited for 30 minutes before has 23:30 hours left, or all of its time.
+			// A record that had waited for 30 minutes has 23:30 hours left, or all of
+			// its time.
 			n := run(t, pool, 22*time.Hour, readers...)
 			if late := run(t, pool, 3*time.Hour, readers...); n != 0 && name != "a new partition" || n+late != 1 {
 				t.Errorf("%d and %d records expired afterwards, want 0 and 1", n, late)
@@ -168,9 +169,9 @@ func TestClockStandsStill(t *testing.T) {
 	}
 }
 
-// TestClockGoesOn checks that a partition of which nobody tells any more, such as one
-// of a deleted topic, does not hold up the clock for ever.
-func TestClockGoesOn(t *testing.T) {
+// TestClockContinues checks that a partition that nobody reports any longer, such as
+// one of a deleted topic, does not stop the clock forever.
+func TestClockContinues(t *testing.T) {
 	t.Parallel()
 	pool, store, readers := newReaders(t, 2)
 	for i := range readers {
@@ -191,8 +192,8 @@ func TestClockGoesOn(t *testing.T) {
 	t.Error("no record expired")
 }
 
-// TestClockWaitsForNobody checks that the clock stands still, and no one else is held up
-// for long, while another transaction judges a parked record.
+// TestClockWaitsForNobody checks that the clock stands still, and nobody waits for
+// long, while another transaction judges a parked record.
 func TestClockWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	pool, store, readers := newReaders(t, 1)
@@ -206,7 +207,7 @@ func TestClockWaitsForNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // it may be over
+	defer tx.Rollback(ctx) //nolint:errcheck // it may have ended
 	if _, err := tx.Exec(ctx, `SELECT FROM pawl.parked FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A column is a value of Change.Set, in the text form of its PostgreSQL type.
-// Text is what every type has: one array of text for each column carries the
-// values of a whole batch, arrays and composites included.
+// A column is a value of Change.Set, in the text form of its PostgreSQL type. Every
+// type has a text form, so one text array per column carries the values of a whole
+// batch, including arrays and composites.
 type column struct {
 	at   int // index in table.columns
 	text string
@@ -30,9 +30,9 @@ type types struct {
 	typ *pgtype.Map
 }
 
-// learn registers the types of a table's columns that pgx does not know from
-// the start, such as composites and ranges. What can't be loaded, enums and
-// arrays of them among it, takes its values, or elements, as text.
+// learn registers the types of a table's columns that pgx does not know by default,
+// such as composites and ranges. Types that can't be loaded, including enums and arrays
+// of them, are encoded as text.
 func (t *types) learn(ctx context.Context, conn *pgxpool.Conn, table *table) {
 	for i := range table.columns {
 		c := &table.columns[i]
@@ -56,7 +56,7 @@ func textCodec(array bool) pgtype.Codec {
 
 func byColumn(a, b column) int { return a.at - b.at }
 
-// encode returns the columns that a change sets, in order.
+// encode returns the columns that a change sets, sorted.
 func (t *types) encode(table *table, set versioning.Columns) ([]column, error) {
 	columns := make([]column, 0, len(set))
 	for name, value := range set {
@@ -66,7 +66,7 @@ func (t *types) encode(table *table, set versioning.Columns) ([]column, error) {
 		}
 		c := &table.columns[i]
 		if c == table.key || c == table.state || c == table.version {
-			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s is the framework's to write", name, table.Name)
+			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s is written by the framework; remove it from Set", name, table.Name)
 		}
 		if c.generated || c.identity == "a" {
 			return nil, versioning.Refuse(versioning.ReasonInvalidColumn, "column %q of table %s is generated", name, table.Name)
@@ -89,7 +89,7 @@ func (t *types) text(c *tableColumn, value any) (text string, null bool, err err
 		text = v
 	default:
 		if f := reflect.ValueOf(v); f.CanFloat() && c.isInteger() {
-			text = strconv.FormatFloat(f.Float(), 'f', -1, 64) // pgx would cut the fraction off
+			text = strconv.FormatFloat(f.Float(), 'f', -1, 64) // pgx would drop the fraction
 			break
 		}
 		buf, err := t.encodeText(c.base, v)
@@ -104,9 +104,9 @@ func (t *types) text(c *tableColumn, value any) (text string, null bool, err err
 	return text, false, nil
 }
 
-// plain returns what a value is by itself, whatever column it is for: the text of the
-// type that its Go type stands for, or what it says to SQL, or JSON. What is none of
-// these is its text in the column's type, which is encoded.
+// plain returns a text for a value that does not depend on its column: the text of the
+// PostgreSQL type that its Go type stands for, its driver.Valuer result, or JSON. For
+// any other value it returns encoded, the text in the column's type.
 func (t *types) plain(value any, encoded string) (text string, null bool) {
 	switch v := value.(type) {
 	case nil:
@@ -150,12 +150,12 @@ func (t *types) encodeText(oid uint32, value any) (buf []byte, err error) {
 	return t.typ.Encode(oid, pgtype.TextFormatCode, value, nil)
 }
 
-// digest returns the digest of a change of a table. Values count as they are by
-// themselves, not as what their columns make of them: the table may be altered before
-// the message comes again. Columns are the encoded ones, or nil if they don't fit.
+// digest returns the digest of a change of a table. It uses the plain values, not what
+// their columns turn them into, because the table may be altered before the message is
+// resent. columns are the encoded values, or nil if they don't fit.
 func (t *types) digest(table *table, c *versioning.Change, columns []column) versioning.Digest {
 	d := versioning.NewDigester(c.Event)
-	for i := range columns { // which are in the order of their names
+	for i := range columns { // they are sorted by name
 		name := table.columns[columns[i].at].name
 		text, null := t.plain(c.Set[name], columns[i].text)
 		d.Column(name, text, null)

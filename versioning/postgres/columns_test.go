@@ -161,7 +161,7 @@ CREATE TABLE t (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NUL
 	} {
 		mustExec(t, pool, `TRUNCATE t, pawl.transitions, pawl.dead_letters`)
 		var l log
-		// Into a new row, and into one that is there; with neighbours that set nothing.
+		// Into a new row and into an existing one, next to records that set nothing.
 		result := apply(t, store, l.set("new", "placed", versioning.Columns{c.column: c.value}), l.say("old", "placed"))
 		result = result2(result, apply(t, store, l.set("old", "captured", versioning.Columns{c.column: c.value}), l.say("other", "placed")))
 		if strings.HasPrefix(c.want, "rejected") {
@@ -209,7 +209,7 @@ CREATE TABLE t (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NUL
 		"1 x db c1 dd", "2 da y - dd", "3 da db - dd", "4 - db - z", "5 da db - dd")
 	wantRows(t, pool, `SELECT concat_ws(' ', count(*), count(DISTINCT n), max(n), max(o)) FROM t`, "5 5 100 200")
 
-	// An update leaves what it does not name, whatever its neighbours set.
+	// An update keeps the columns that it does not set, whatever the other updates set.
 	result = apply(t, store,
 		l.set("1", "captured", versioning.Columns{"c": "c2"}), l.set("2", "captured", versioning.Columns{"a": "a2"}),
 		l.say("3", "captured"), l.set("4", "captured", versioning.Columns{"d": nil}))
@@ -259,7 +259,7 @@ func TestTextThatPostgreSQLCantHold(t *testing.T) {
 		}
 		last := letters[len(letters)-2].Record
 		if h := last.Headers; len(h) != 1 || h[0].Key != bad || string(h[0].Value) != bad || string(last.Value) != bad {
-			t.Errorf("a dead letter with %.10q is not whole: %+.100v", bad, last)
+			t.Errorf("a dead letter with %.10q is incomplete: %+.100v", bad, last)
 		}
 	}
 	wantRows(t, pool, `SELECT id FROM orders`)

@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
-// TestConformance runs the suite on each version of the schema that this build ships and
-// works with.
+// TestConformance runs the suite on each version of the schema that this build ships
+// and works with.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for version := migrations.Oldest; version <= migrations.Version; version++ {
@@ -31,8 +31,9 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceInAnotherSchema runs the suite in a database that has no schema pawl, and
-// whose schema is newer than this build. The suite takes long, so one run checks both.
+// TestConformanceInAnotherSchema runs the suite in a database without a schema pawl,
+// with a schema that is newer than this build. The suite takes long, so one run checks
+// both.
 func TestConformanceInAnotherSchema(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, inOddSchema)
@@ -40,14 +41,15 @@ func TestConformanceInAnotherSchema(t *testing.T) {
 	conform(t, pool, pool, oddSchema)
 }
 
-// oddSchema is a name that does not do without quotes, in SQL and for goose.
+// oddSchema is a name that needs quotes, in SQL and for goose.
 const oddSchema = `my "odd" pawl.schema; --'%d`
 
 var inOddSchema = testenv.Template("odd", func(ctx context.Context, url string) error {
 	return migrate.UpIn(ctx, url, oddSchema)
 })
 
-// conform runs the suite on stores of one pool, and looks into the database by another.
+// conform runs the suite on stores of one pool, and inspects the database through
+// another.
 func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	t.Helper()
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
@@ -68,7 +70,7 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	})
 }
 
-// database looks into PostgreSQL for the suite.
+// database inspects PostgreSQL for the suite.
 type database struct {
 	t     *testing.T
 	pool  *pgxpool.Pool

@@ -12,14 +12,15 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// rulesQuery lists what could refuse or do something when a row of table $1, of a
-// partition or of an inheriting table is written: kind, name, the columns that it
-// depends on (an empty name stands for the whole row), an expression (of a trigger that
-// may change the row: its function's text, see mayAssign), whether it is lax or late, and
-// the referenced table and its columns.
+// rulesQuery lists what may refuse a write to a row of table $1, of a partition or of
+// an inheriting table, or act on it. Its columns are: kind; name; the columns it
+// depends on (an empty name means the whole row); an expression (for a trigger that may
+// change the row, its function's source: see mayAssign); a flag, which means that the
+// rule is harmless, deferred to the end of the statement, or, for a trigger, limited to
+// certain columns; the referenced table; and its columns.
 //
-// Expressions of indexes are of no interest if all of their functions are leakproof,
-// which they are only if no argument makes them fail.
+// Index expressions do not matter if all of their functions are leakproof: then no
+// argument makes them fail.
 const rulesQuery = `
 WITH RECURSIVE tree AS (
 	SELECT $1::oid AS oid
@@ -88,17 +89,17 @@ SELECT 'partition key', '', ARRAY(SELECT coalesce(a.attname::text, '') FROM unne
 FROM pg_partitioned_table AS p JOIN tree ON p.partrelid = tree.oid
 ORDER BY kind, name`
 
-// readRules reads the rulebook of a table. What it finds that no row could ever pass
+// readRules reads the rulebook of a table. A rule that no row could ever satisfy
 // becomes a *TableError.
 func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 	n := len(t.columns)
-	t.rules = rulebook{touchy: make([]bool, n), indexed: make([]bool, n)}
+	t.rules = rulebook{constrained: make([]bool, n), indexed: make([]bool, n)}
 	t.required = t.mustSet()
-	rows, err := conn.Query(ctx, rulesQuery, alone, t.oid)
+	rows, err := conn.Query(ctx, rulesQuery, oneMessage, t.oid)
 	if err != nil {
 		return err
 	}
-	rules, err := pgx.CollectRows(rows, pgx.RowToStructByPos[aRule])
+	rules, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalogRule])
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 	t.noteDerived(rules)
 	if t.FoldSteps {
 		t.rules.everyStep, t.rules.reasons = nil, nil
-		clear(t.rules.touchy)
+		clear(t.rules.constrained)
 	}
 	if err := t.readDefaults(ctx, conn); err != nil {
 		return err
@@ -122,13 +123,14 @@ func (t *table) readRules(ctx context.Context, conn *pgxpool.Conn) error {
 	return errors.Join(problems...)
 }
 
-// isTried reports whether a rule is a CHECK on the state alone, or on the version.
-func (t *table) isTried(r aRule) bool {
+// isTried reports whether a rule is a CHECK on the state column alone, or on the
+// version column alone.
+func (t *table) isTried(r catalogRule) bool {
 	return r.Kind == "check" && len(r.Columns) == 1 && (r.Columns[0] == t.State || r.Columns[0] == t.Version)
 }
 
-// tryChecks asks PostgreSQL about all that could refuse a state for itself.
-func (t *table) tryChecks(ctx context.Context, conn *pgxpool.Conn, rules []aRule) (problems []error, err error) {
+// tryChecks asks PostgreSQL about every rule that may refuse a state by itself.
+func (t *table) tryChecks(ctx context.Context, conn *pgxpool.Conn, rules []catalogRule) (problems []error, err error) {
 	for _, r := range rules {
 		if !t.isTried(r) {
 			continue
@@ -146,14 +148,14 @@ func (t *table) tryChecks(ctx context.Context, conn *pgxpool.Conn, rules []aRule
 	return append(problems, more...), err
 }
 
-// tryDomain asks PostgreSQL whether the domain of the state column takes all states.
+// tryDomain asks PostgreSQL whether the domain of the state column accepts all states.
 func (t *table) tryDomain(ctx context.Context, conn *pgxpool.Conn) (problems []error, err error) {
 	for _, s := range t.Machine.States() {
-		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT $1::text::%s", t.state.typeName), alone, string(s))
+		_, err := conn.Exec(ctx, fmt.Sprintf("SELECT $1::text::%s", t.state.typeName), oneMessage, string(s))
 		switch {
 		case err == nil:
 		case causeOf(err) == versioning.Data:
-			problems = append(problems, t.problem(t.State, "domain %s refuses %q, a state of machine %q (%v); let it pass, with a migration",
+			problems = append(problems, t.problem(t.State, "domain %s refuses %q, a state of machine %q (%v); change the domain to allow it",
 				t.state.typeName, s, t.Machine.Name(), err))
 		default:
 			return nil, err
@@ -163,7 +165,7 @@ func (t *table) tryDomain(ctx context.Context, conn *pgxpool.Conn) (problems []e
 }
 
 // readDefaults reads the defaults of the columns, as expressions that mean the same
-// under every search_path.
+// under any search_path.
 func (t *table) readDefaults(ctx context.Context, conn *pgxpool.Conn) error {
 	const query = `
 SELECT a.attname::text, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d
@@ -185,8 +187,8 @@ JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.
 	})
 }
 
-// An aRule is one row of rulesQuery.
-type aRule struct {
+// A catalogRule is one row of rulesQuery.
+type catalogRule struct {
 	Kind, Name    string
 	Columns       []string
 	Expression    string
@@ -195,7 +197,7 @@ type aRule struct {
 	ParentColumns []string
 }
 
-func (r aRule) String() string {
+func (r catalogRule) String() string {
 	switch {
 	case r.Kind == "foreign":
 		return "foreign key " + r.Name
@@ -205,9 +207,10 @@ func (r aRule) String() string {
 	return r.Kind + " " + r.Name
 }
 
-// tryCheck asks PostgreSQL whether a CHECK on the state, or on the version, lets all
-// pass that the framework could write. If it does, it has nothing to do with steps.
-func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check aRule) (problems []error, err error) {
+// tryCheck asks PostgreSQL whether a CHECK on the state or the version accepts
+// everything that the framework may write. If it does, the CHECK does not require
+// stepwise writes.
+func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check catalogRule) (problems []error, err error) {
 	c := t.find(check.Columns[0])
 	var values []string
 	if c == t.state {
@@ -222,7 +225,7 @@ func (t *table) tryCheck(ctx context.Context, conn *pgxpool.Conn, check aRule) (
 	query := fmt.Sprintf(`
 SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT u.v::%s AS %s) AS t WHERE NOT (%s)`,
 		c.cast, c.sqlName(), check.Expression)
-	rows, err := conn.Query(ctx, query, alone, values)
+	rows, err := conn.Query(ctx, query, oneMessage, values)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +238,7 @@ SELECT u.v FROM pg_catalog.unnest($1::text[]) AS u(v) CROSS JOIN LATERAL (SELECT
 			t.rules.everyStep = append(t.rules.everyStep, check.String())
 			break
 		}
-		problems = append(problems, t.problem(c.name, "CHECK %s refuses %q, a state of machine %q; let it pass, with a migration", check.Name, v, t.Machine.Name()))
+		problems = append(problems, t.problem(c.name, "CHECK %s refuses %q, a state of machine %q; change the CHECK to allow it", check.Name, v, t.Machine.Name()))
 	}
 	return problems, nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// untilSettled applies records as a worker does: again, after trouble.
+// untilSettled applies records like a worker: it retries after trouble.
 func untilSettled(ctx context.Context, store *postgres.Store, records []*versioning.Record) ([]versioning.Outcome, error) {
 	var outcomes []versioning.Outcome
 	for attempt := 0; len(outcomes) < len(records); attempt++ {
@@ -31,8 +31,8 @@ func untilSettled(ctx context.Context, store *postgres.Store, records []*version
 	return outcomes, nil
 }
 
-// TestZombie lets several stores apply the same records at the same time: each
-// step is made once, and one of them only says so.
+// TestZombie lets several stores apply the same records at the same time. Each step
+// must be made once, and only one store may report it.
 func TestZombie(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -48,7 +48,7 @@ func TestZombie(t *testing.T) {
 					records = append(records, l.say(fmt.Sprint(round, "/", i), event))
 				}
 			}
-			if round%3 == 2 { // the first steps come last, so that others are parked
+			if round%3 == 2 { // the first steps come last, so that records are parked
 				records = append(records[entities:], records[:entities]...)
 			}
 			prepare(store, records)
@@ -87,13 +87,12 @@ func TestZombie(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.dead_letters AS p`)
 }
 
-// TestMovedInBetween lets somebody else move rows between the reading and the
-// writing of a batch.
+// TestMovedInBetween moves rows between the reading and the writing of a batch.
 func TestMovedInBetween(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		setUp  []statemachine.Event // on entity a, before
+		setUp  []statemachine.Event // applied to entity a before
 		theirs func(*log) []*versioning.Record
 		ours   func(*log) []*versioning.Record
 		want   []string
@@ -164,16 +163,16 @@ func TestSetByHand(t *testing.T) {
 	}
 }
 
-// TestMovedAgainAndAgain lets somebody else move a row before every attempt that
-// holds no lock, and new rows come in before every one.
-func TestMovedAgainAndAgain(t *testing.T) {
+// TestMovedOnEveryAttempt moves a row before every attempt that holds no lock, and
+// creates rows before every attempt.
+func TestMovedOnEveryAttempt(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	hooked, tr := traced(t, pool)
 	var l log
 	apply(t, store, l.say("a", "placed"))
 	n := 0
-	come := func() { // from another partition, whose fate lock is another one
+	come := func() { // from another partition, which has a different fate lock
 		r := l.say(key(n), "placed")
 		r.Origin.Partition = 1
 		apply(t, store, r)
@@ -189,7 +188,7 @@ func TestMovedAgainAndAgain(t *testing.T) {
 		t.Errorf("%d attempts, want 4", n)
 	}
 
-	// Without an end to it, nothing is written.
+	// If that never stops, nothing is written.
 	n = 100
 	tr.before(func(context.Context, *pgx.Conn) { n++; come() })
 	var records []*versioning.Record
@@ -201,7 +200,7 @@ func TestMovedAgainAndAgain(t *testing.T) {
 	if !errors.Is(err, versioning.ErrContended) || versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
 		t.Errorf("Apply = %v, %v; want ErrContended", verdicts(result.Outcomes), err)
 	}
-	wantRows(t, pool, `SELECT count(*)::text FROM orders WHERE id >= 'k0101'`, "4") // one attempt went to take the fate lock
+	wantRows(t, pool, `SELECT count(*)::text FROM orders WHERE id >= 'k0101'`, "4") // one attempt was spent on the fate lock
 }
 
 // TestSecondAttemptLocks checks that a row can be moved once between reading and
@@ -221,12 +220,12 @@ func TestSecondAttemptLocks(t *testing.T) {
 	})
 	wantVerdicts(t, apply(t, hooked, l.say("a", "captured")), "applied")
 	if len(attempts) != 2 || attempts[0] != nil || attempts[1] == nil {
-		t.Errorf("attempts of somebody else to lock the row: %v, want one that succeeds and one that does not", attempts)
+		t.Errorf("attempts of another session to lock the row: %v, want one success and one failure", attempts)
 	}
 }
 
-// TestParkedInBetween closes the gap between one worker that parks and another
-// that moves at the same time: neither sees the other, the sweep sees both.
+// TestParkedInBetween covers one worker that parks while another moves the entity:
+// neither sees the other, but the sweep sees both.
 func TestParkedInBetween(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -242,9 +241,9 @@ func TestParkedInBetween(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 
-// TestParkedAfterReading is the other way round: the worker that moves has read before
-// the record was parked, and writes after the sweep that follows the parking. So that
-// one finds nothing, and a later one has to come.
+// TestParkedAfterReading covers the opposite order: the worker that moves the entity
+// has read before the record was parked, and writes after the next sweep. That sweep
+// finds nothing, but a later one must find the record.
 func TestParkedAfterReading(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -265,15 +264,14 @@ func TestParkedAfterReading(t *testing.T) {
 	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,paid,2,,,)")
 }
 
-// TestDecidedInBetween lets somebody else decide about the very same record
-// between reading and writing, otherwise, and without a row in the way: there is
-// one verdict in the end.
+// TestDecidedInBetween lets another worker decide the same record between reading and
+// writing, without a row that conflicts: the record must end up with one verdict.
 func TestDecidedInBetween(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		parked statemachine.Event   // before
-		theirs []statemachine.Event // before the record
+		parked statemachine.Event   // parked before
+		theirs []statemachine.Event // applied before the record
 		want   string
 		dead   []string
 	}{
@@ -307,8 +305,8 @@ func TestDecidedInBetween(t *testing.T) {
 	}
 }
 
-// TestFreedTwice lets two workers free the same parked record.
-func TestFreedTwice(t *testing.T) {
+// TestReleasedTwice lets two workers release the same parked record.
+func TestReleasedTwice(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	hooked, tr := traced(t, pool)
@@ -343,8 +341,8 @@ CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUT
 	wantRows(t, pool, `SELECT entity FROM pawl.parked UNION ALL SELECT entity FROM pawl.dead_letters`)
 }
 
-// TestHeldLock checks that a batch waits for a row that somebody else holds,
-// and then sees what became of it.
+// TestHeldLock checks that a batch waits for a row that another transaction has locked,
+// and then sees the result of that transaction.
 func TestHeldLock(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []bool{true, false} {
@@ -386,7 +384,7 @@ func TestHeldLock(t *testing.T) {
 	}
 }
 
-// waitForLock waits until somebody in the database waits for a lock.
+// waitForLock waits until a session of the database waits for a lock.
 func waitForLock(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	testenv.Eventually(t, 10*time.Second, func() error {
@@ -432,7 +430,7 @@ func TestDeadlocks(t *testing.T) {
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 }
 
-// TestKilledConnection kills the connection at each write, and before commit.
+// TestKilledConnection kills the connection at each write, and before the commit.
 func TestKilledConnection(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -453,17 +451,17 @@ func TestKilledConnection(t *testing.T) {
 	wantVerdicts(t, apply(t, hooked, records...), "applied", "early not_yet", "rejected unknown_event", "applied")
 	wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`, "(a,paid,2,,,)", "(b,pending,1,,,)")
 
-	// The answer to COMMIT is lost: what was written is found again.
+	// The answer to COMMIT is lost: the next attempt finds what was written.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := hooked.Apply(ctx, "", records); versioning.CauseOf(err) != versioning.Infrastructure {
-		t.Errorf("with a cancelled context: %v", err)
+		t.Errorf("with a canceled context: %v", err)
 	}
 	wantVerdicts(t, apply(t, hooked, records...), "duplicate", "early not_yet", "rejected unknown_event", "duplicate")
 }
 
-// TestLockOrder lets workers move the same entities in batches of different
-// orders: they wait for each other, and never in a circle.
+// TestLockOrder lets workers move the same entities in batches of different orders:
+// they wait for each other, but never deadlock.
 func TestLockOrder(t *testing.T) {
 	t.Parallel()
 	_, store := openOrders(t)
@@ -475,7 +473,7 @@ func TestLockOrder(t *testing.T) {
 			for round := range rounds {
 				var records []*versioning.Record
 				for _, i := range rand.Perm(entities) {
-					// New entities in each round, as well as those of the round before.
+					// New entities in each round, and those of the previous round.
 					records = append(records,
 						l.set(fmt.Sprint(round, "/", i), "placed", versioning.Columns{"note": "x"}),
 						l.say(fmt.Sprint(max(0, round-1), "/", i), "noted"))
@@ -490,8 +488,8 @@ func TestLockOrder(t *testing.T) {
 	wait.Wait()
 }
 
-// TestLockOrderOfUnique is the same where a unique column is set: such updates are made in
-// the order of the log.
+// TestLockOrderOfUnique does the same with a unique column: such updates run in the
+// order of the log.
 func TestLockOrderOfUnique(t *testing.T) {
 	t.Parallel()
 	_, store := openOrders(t)
@@ -519,9 +517,9 @@ func TestLockOrderOfUnique(t *testing.T) {
 	wait.Wait()
 }
 
-// TestSilentTransaction looks, from within, at how long a transaction may be
-// silent: a worker that is frozen in one must not lock its rows for ever.
-func TestSilentTransaction(t *testing.T) {
+// TestIdleTransactionTimeout reads, from within a transaction, how long it may be idle:
+// a frozen worker must not lock its rows forever.
+func TestIdleTransactionTimeout(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, role, want string }{
 		{"unlimited", "0", "30s"},
@@ -549,38 +547,38 @@ func TestSilentTransaction(t *testing.T) {
 	}
 }
 
-// TestBuriedInBetween: a record that somebody else has made a dead letter since it was
-// read is not applied, although nobody has moved its entity.
-func TestBuriedInBetween(t *testing.T) {
+// TestDeadLetteredInBetween checks that a record is not applied if another worker has
+// made it a dead letter since it was read, although its entity has not moved.
+func TestDeadLetteredInBetween(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
 	store, tr := traced(t, pool)
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("b", "nosuch")), "applied", "rejected unknown_event")
 	batch := []*versioning.Record{l.say("a", "captured"), l.say("c", "placed"), l.say("b", "placed")}
-	tr.before(first(1, func() { buryAsOther(t, pool, batch[0].Origin) }))
+	tr.before(first(1, func() { deadLetterElsewhere(t, pool, batch[0].Origin) }))
 	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied", "applied")
 	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
 }
 
-// TestBuriedWhileParked is TestBuriedInBetween for a record that its batch parks and
-// then releases.
-func TestBuriedWhileParked(t *testing.T) {
+// TestDeadLetteredWhileParked does the same for a record that its batch parks and then
+// releases.
+func TestDeadLetteredWhileParked(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
 	store, tr := traced(t, pool)
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("b", "nosuch")), "rejected unknown_event")
 	batch := []*versioning.Record{l.say("a", "captured"), l.say("a", "placed")}
-	tr.before(first(1, func() { buryAsOther(t, pool, batch[0].Origin) }))
+	tr.before(first(1, func() { deadLetterElsewhere(t, pool, batch[0].Origin) }))
 	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied")
 	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1")
 }
 
-// buryAsOther makes a dead letter of the record of an origin, as another worker would:
-// it copies the only one that there is.
-func buryAsOther(t *testing.T, pool *pgxpool.Pool, at versioning.Origin) {
+// deadLetterElsewhere makes the record with an origin a dead letter, like another
+// worker: it copies the only dead letter in the table.
+func deadLetterElsewhere(t *testing.T, pool *pgxpool.Pool, at versioning.Origin) {
 	t.Helper()
 	mustExec(t, pool, `
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, headers, "timestamp")

@@ -9,19 +9,19 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// markTimeout bounds how long it may take to note which dead letters were copied.
+// markTimeout limits how long it may take to mark dead letters as copied.
 const markTimeout = 5 * time.Second
 
-// CopyDeadLetters hands up to limit dead letters of the given topics' partitions, the
-// oldest first, that were not copied yet to copyTo, and notes as copied those whose
-// IDs it returns, also when it returns an error, or ctx is done by then. It returns how
-// many were copied.
+// CopyDeadLetters passes dead letters that were not copied yet to copyTo: up to limit
+// of them, from the given partitions of topics, the oldest first. It marks those whose
+// IDs copyTo returns as copied, even if copyTo also returns an error or ctx is done by
+// then. It returns how many were copied.
 //
-// No connection and no transaction is held while copyTo runs. So a copy is made at
-// least once: another caller for the same partitions gets the same letters meanwhile,
-// and they are handed out again if the process dies before they are noted. Workers of
-// one group do not copy twice, but for what is under way when a partition changes
-// hands: each gives the partitions that it reads.
+// CopyDeadLetters holds no connection and no transaction while copyTo runs. So every
+// dead letter is copied at least once: a concurrent caller for the same partitions gets
+// the same dead letters, and so does a later one if the process dies before they are
+// marked. Workers of one group pass the partitions that they own, so they copy a dead
+// letter twice only if its partition is reassigned during the copy.
 func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
 	copyTo func(context.Context, []versioning.DeadLetter) (copied []int64, err error),
 ) (int, error) {
@@ -31,18 +31,18 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 			topics, partitions = append(topics, topic), append(partitions, id)
 		}
 	}
-	rows, err := s.pool.Query(ctx, s.schema.sql(readUncopiedSQL), alone, topics, partitions, limit)
+	rows, err := s.pool.Query(ctx, s.schema.sql(readUncopiedSQL), oneMessage, topics, partitions, limit)
 	if err != nil {
 		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
 	}
-	letters, err := collectDeadLetters(rows)
+	deadLetters, err := collectDeadLetters(rows)
 	if err != nil {
 		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
 	}
-	if len(letters) == 0 {
+	if len(deadLetters) == 0 {
 		return 0, nil
 	}
-	copied, err := copyTo(ctx, letters)
+	copied, err := copyTo(ctx, deadLetters)
 	if err != nil {
 		err = fmt.Errorf("copy dead letters: %w", err)
 	}
@@ -51,8 +51,8 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
-	if _, problem := s.pool.Exec(ctx, s.schema.sql(markCopiedSQL), alone, copied); problem != nil {
-		return 0, errors.Join(err, withCause(fmt.Errorf("note dead letters as copied: %w", problem)))
+	if _, problem := s.pool.Exec(ctx, s.schema.sql(markCopiedSQL), oneMessage, copied); problem != nil {
+		return 0, errors.Join(err, withCause(fmt.Errorf("mark dead letters as copied: %w", problem)))
 	}
 	return len(copied), err
 }

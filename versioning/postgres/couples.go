@@ -11,11 +11,11 @@ import (
 // couples are the entities of a batch that constraints of their tables tie together.
 type couples struct {
 	ties [][]versioning.Entity
-	all  bool // it can't be told which: any of them may be tied to any other
+	all  bool // the ties are unknown: any entity may be tied to any other
 }
 
 // couples returns the entities of records that constraints tie together.
-func (s *edition) couples(records []*versioning.Record) couples {
+func (s *snapshot) couples(records []*versioning.Record) couples {
 	var c couples
 	if !slices.ContainsFunc(s.tables, (*table).coupled) {
 		return c
@@ -26,7 +26,7 @@ func (s *edition) couples(records []*versioning.Record) couples {
 			in[r.Entity(i)] = true
 		}
 	}
-	taken := make(map[taking]versioning.Entity)
+	taken := make(map[claim]versioning.Entity)
 	for _, r := range records {
 		for i := range r.Changes {
 			if t := s.byMachine[r.Changes[i].Machine]; t != nil && r.Err == nil && t.coupled() {
@@ -37,34 +37,34 @@ func (s *edition) couples(records []*versioning.Record) couples {
 	return c
 }
 
-// taking is a value that a record wants in a unique index.
-type taking struct {
+// claim is a value that a record claims in a unique index.
+type claim struct {
 	index  *uniqueness
 	values string
 }
 
-func (c *couples) add(t *table, r *versioning.Record, change int, in map[versioning.Entity]bool, taken map[taking]versioning.Entity) {
+func (c *couples) add(t *table, r *versioning.Record, change int, in map[versioning.Entity]bool, taken map[claim]versioning.Entity) {
 	self, event := r.Entity(change), r.Changes[change].Event
 	set := setOf(r, change)
 	create, update := t.creates[event], t.updates[event]
 	for i := range t.rules.unique {
 		index := &t.rules.unique[i]
 		touches := slices.ContainsFunc(set, func(c column) bool { return index.columns[c.at] })
-		if update && (touches || index.always) { // which may give a place up
+		if update && (touches || index.always) { // it may free a value in the index
 			c.all = true
 			return
 		}
 		if !create {
 			continue
 		}
-		values, null, ok := index.wants(t, set)
+		values, null, ok := index.claims(t, set)
 		switch {
 		case null:
 		case !ok:
 			c.all = true
 			return
 		default:
-			c.tieTaking(taking{index, values}, self, taken)
+			c.tieClaim(claim{index, values}, self, taken)
 		}
 	}
 	for i := range t.rules.foreign {
@@ -84,7 +84,7 @@ func (c *couples) add(t *table, r *versioning.Record, change int, in map[version
 	}
 }
 
-func (c *couples) tieTaking(what taking, self versioning.Entity, taken map[taking]versioning.Entity) {
+func (c *couples) tieClaim(what claim, self versioning.Entity, taken map[claim]versioning.Entity) {
 	if other, ok := taken[what]; ok {
 		c.ties = append(c.ties, []versioning.Entity{self, other})
 		return
@@ -92,7 +92,7 @@ func (c *couples) tieTaking(what taking, self versioning.Entity, taken map[takin
 	taken[what] = self
 }
 
-// eventsOf returns the events that make an entity, and those that move one.
+// eventsOf returns the events that create an entity, and those that move one.
 func eventsOf(m *statemachine.Machine) (create, update map[statemachine.Event]bool) {
 	create, update = make(map[statemachine.Event]bool), make(map[statemachine.Event]bool)
 	for _, event := range m.Creating() {
@@ -107,9 +107,9 @@ func eventsOf(m *statemachine.Machine) (create, update map[statemachine.Event]bo
 	return create, update
 }
 
-// wants returns what a new row wants in the index, in one spelling. It wants nothing if
-// one of the values is NULL. ok is false if that can't be told.
-func (index *uniqueness) wants(t *table, set []column) (values string, null, ok bool) {
+// claims returns the values that a new row claims in the index, in canonical form. A
+// row with a NULL among them claims nothing. ok is false if the values are unknown.
+func (index *uniqueness) claims(t *table, set []column) (values string, null, ok bool) {
 	if index.exact == nil || index.always || index.late {
 		return "", false, false
 	}
@@ -127,7 +127,7 @@ func (index *uniqueness) wants(t *table, set []column) (values string, null, ok 
 		}
 		value, err := col.canonical(set[j].text)
 		if err != nil {
-			return "", false, false // PostgreSQL will refuse it, or knows better
+			return "", false, false // PostgreSQL will refuse the value, or accepts a form that is not known here
 		}
 		b.WriteString(value)
 		b.WriteByte(0)

@@ -14,17 +14,17 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// readDead queues what reads which of the records are dead letters already.
+// readDead queues the query that finds which records are already dead letters.
 func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
-	st := r.store.stretches(records)
+	st := r.store.ranges(records)
 	args := []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, r.store.machines()}
 	batch.Queue(r.store.schema.sql(readDeadSQL), args...).Query(func(rows pgx.Rows) error {
 		return r.scanDead(rows, records)
 	})
 }
 
-// readDeadSQL reads the dead letters of stretches of logs that have their scope, or
-// none but machines $6.
+// readDeadSQL reads the dead letters in ranges of partitions whose scope is the given
+// one, or names only machines of $6.
 const readDeadSQL pawlSQL = `
 SELECT d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity, d.event
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[]) AS u(topic_id, partition, scope, first, last)
@@ -47,7 +47,7 @@ func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
 	}
 	var at place
 	var scope, verdict, reason, detail, machine, entity, event string
-	dead := make(map[place][]letter) // more than one is of several machines, or of several versions of Pawl
+	dead := make(map[place][]letter) // several at one place are of several machines, or of several versions of Pawl
 	into := []any{&at.topicID, &at.partition, &at.offset, &scope, &verdict, &reason, &detail, &machine, &entity, &event}
 	_, err := pgx.ForEachRow(rows, into, func() error {
 		dead[at] = append(dead[at], letter{scope, versioning.Outcome{
@@ -59,19 +59,20 @@ func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
 	if err != nil || len(dead) == 0 {
 		return err
 	}
-	r.view.letters = make(map[versioning.Origin]string)
+	r.view.deadScopes = make(map[versioning.Origin]string)
 	for _, rec := range records {
 		for _, l := range dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset}] {
-			if _, known := r.view.letters[rec.Origin]; r.store.isLetter(rec, l.scope) && (!known || l.scope == r.store.scope(rec)) {
-				r.view.Dead[rec.Origin], r.view.letters[rec.Origin] = l.outcome, l.scope
+			if _, known := r.view.deadScopes[rec.Origin]; r.store.isDeadLetterOf(rec, l.scope) && (!known || l.scope == r.store.scope(rec)) {
+				r.view.Dead[rec.Origin], r.view.deadScopes[rec.Origin] = l.outcome, l.scope
 			}
 		}
 	}
 	return nil
 }
 
-// bury keeps records as dead letters. They wait no longer, in case they did.
-func (w *writer) bury(dead []versioning.Settled) {
+// deadLetter stores records as dead letters, and removes them from the parked records
+// if they were parked.
+func (w *writer) deadLetter(dead []versioning.Settled) {
 	var at origins
 	for _, d := range dead {
 		at.add(d.Record.Origin)
@@ -79,14 +80,14 @@ func (w *writer) bury(dead []versioning.Settled) {
 	if len(dead) > 0 {
 		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
-	isOld := func(s versioning.Settled) bool { _, ok := w.letters[s.Record.Origin]; return ok }
+	isOld := func(s versioning.Settled) bool { _, ok := w.deadScopes[s.Record.Origin]; return ok }
 	isNew := func(s versioning.Settled) bool { return !isOld(s) }
 	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
 	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
 }
 
 func (w *writer) insertDead(dead []versioning.Settled) {
-	var whole wholes
+	var whole fullRecords
 	var o outcomes
 	for _, d := range dead {
 		whole.add(w.store, d.Record)
@@ -99,8 +100,7 @@ func (w *writer) insertDead(dead []versioning.Settled) {
 	}
 }
 
-// insertDeadSQL leaves a record alone that is a dead letter already: it was
-// delivered again.
+// insertDeadSQL leaves an existing dead letter unchanged: its record was redelivered.
 const insertDeadSQL pawlSQL = `
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
                                machine, entity, event, key, value, headers, "timestamp")
@@ -108,14 +108,13 @@ SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::te
                      $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[])
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
-// updateDead gives dead letters that were judged again in vain their new outcomes.
-// One that has gone meanwhile was redriven by somebody else: it must not come
-// back.
+// updateDead stores the new outcomes of dead letters that were judged again without
+// success. If one is gone, another worker has redriven it, and it must not come back.
 func (w *writer) updateDead(dead []versioning.Settled) {
 	var at keptAt
 	var o outcomes
 	for _, d := range dead {
-		at.add(d.Record, w.letterAt(d.Record))
+		at.add(d.Record, w.deadScope(d.Record))
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
@@ -126,7 +125,8 @@ func (w *writer) updateDead(dead []versioning.Settled) {
 	}
 }
 
-// updateDeadSQL gives a dead letter that was redriven in vain its new reason.
+// updateDeadSQL stores the new outcome of a dead letter that was judged again without
+// success.
 const updateDeadSQL pawlSQL = `
 UPDATE pawl.dead_letters AS d
 SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machine, entity = u.entity, event = u.event,
@@ -157,10 +157,10 @@ func (c *outcomes) add(o versioning.Outcome) {
 	c.events = append(c.events, textFor(string(o.Event)))
 }
 
-// maxDetailBytes bounds what a dead letter says in words.
+// maxDetailBytes limits the detail of a dead letter.
 const maxDetailBytes = 4096
 
-// textFor makes text that came from a message storable.
+// textFor replaces what PostgreSQL can't store in a text from a message.
 func textFor(s string) string {
 	if len(s) > maxDetailBytes {
 		s = s[:maxDetailBytes]
@@ -171,35 +171,35 @@ func textFor(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// A DeadLetterFilter chooses dead letters. Its zero value chooses all; fields that are
-// set must all match.
+// A DeadLetterFilter selects dead letters. The zero value selects all. All fields that
+// are set must match.
 type DeadLetterFilter struct {
 	IDs     []int64
 	Reason  versioning.Reason
 	Machine string
 	Key     string // of the entity
 	Topic   string
-	From    time.Time // died at this time or later
-	To      time.Time // died before this time
+	From    time.Time // became a dead letter at this time or later
+	To      time.Time // became a dead letter before this time
 
-	// After leaves out dead letters with this ID and lower ones, and Limit limits how
-	// many are returned: the pages of a long list. Limit 0 means 100.
+	// After skips dead letters with this ID or a lower one, and Limit limits how many
+	// are returned: use them to page through a long list. Limit 0 means 100.
 	After int64
 	Limit int
 }
 
-// DeadLetters returns the dead letters that match, by rising ID.
+// DeadLetters returns the dead letters that match, in ascending order of ID.
 func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), alone, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
+	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), oneMessage, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
 		orNil(f.From), orNil(f.To), f.After, limitOr(f.Limit))
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
 	}
-	letters, err := collectDeadLetters(rows)
+	deadLetters, err := collectDeadLetters(rows)
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
 	}
-	return letters, nil
+	return deadLetters, nil
 }
 
 const deadColumns pawlSQL = `

@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// TestDigest checks that digests are what other builds and processes make of the same
-// change, and that changes that differ have different ones.
+// TestDigest checks that all builds and processes compute the same digest for a change,
+// and that different changes have different digests.
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	table := &table{columns: []tableColumn{{name: "a"}, {name: "b"}}}
@@ -29,7 +29,7 @@ func TestDigest(t *testing.T) {
 		}
 		d := types.digest(table, c, columns)
 		if unfit := types.digest(table, c, nil); unfit != d {
-			t.Errorf("digest %d of %v where its columns fit, %d where they do not", d, set, unfit)
+			t.Errorf("digest %d of %v if its columns fit, %d if they do not", d, set, unfit)
 		}
 		return d
 	}

@@ -32,7 +32,7 @@ func ExampleOpen() { //nolint:testableexamples // it needs a server
 
 	store, err := postgres.Open(ctx, pool, postgres.Table{Machine: light, Name: "orders"})
 	if err != nil {
-		fmt.Println(err) // all that does not fit, at once
+		fmt.Println(err) // all problems at once
 		return
 	}
 
@@ -51,7 +51,7 @@ func ExampleOpen() { //nolint:testableexamples // it needs a server
 	fmt.Println(result.Outcomes[0].Verdict)
 }
 
-// Open reports everything that is wrong with its tables at once, before it connects.
+// Open reports all problems with its tables at once, before it connects.
 func ExampleOpen_problems() {
 	pool, err := pgxpool.New(context.Background(), "postgres://localhost/shop")
 	if err != nil {

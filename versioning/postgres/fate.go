@@ -11,53 +11,53 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// This file keeps one fate for each record where two transactions settle it at the
-// same time: a worker that has lost its partition and does not know, and the new
-// owner; or a redrive and a redelivery. Neither sees what the other has not committed,
-// so guards that look for the other's verdict are not enough by themselves.
+// This file ensures that each record has one fate even if two transactions settle it at
+// the same time: a worker that has lost its partition without knowing it and the new
+// owner, or a redrive and a redelivery. Neither sees what the other has not committed,
+// so guards that look for the other's verdict are not enough.
 //
-//	                    applies                parks                  buries
+//	                    applies                parks                  dead-letters
 //	applies             row and history's key  the sweep              fate lock
 //	parks               the sweep              pawl.parked's key      fate lock
-//	buries              fate lock              fate lock              pawl.dead_letters' key
+//	dead-letters        fate lock              fate lock              pawl.dead_letters' key
 //	releases            row and history's key  notApplied, the sweep  fate lock
 //	expires             the sweep              notDead                pawl.dead_letters' key
 //	redrives            row and history's key  fate lock              fate lock
 //
-//   - A key: the second one waits for the first one, and then finds its row. It does
+//   - A key: the second transaction waits for the first, then finds its row. It does
 //     nothing, or its guard fails and it judges again.
-//   - The fate lock: who buries a record holds it exclusively, everyone else shares it.
-//     So the second one waits for the first one's end. Its guards come after the lock
-//     and see what the first one did: notApplied that the record has made a step,
-//     notDead and notBuried that it is a dead letter. A record that was parked meanwhile
-//     is no longer: burying removes it.
-//   - The sweep: the record has made its step and waits all the same, for an entity that
-//     has moved since. So the next sweep judges it, proves it a duplicate and removes it.
-//     Nothing is lost or done twice meanwhile. notApplied, which parking asks too, leaves
-//     this to transactions that commit in the same moment. To prevent it, parking would
-//     have to exclude everyone else, and it is too common for that.
-//   - Who releases, expires or redrives a record deletes a row, and is the only one who
-//     does so: a second one finds no row, and judges again.
+//   - The fate lock: a transaction that makes a record a dead letter holds it exclusively;
+//     all others share it. So the second transaction waits until the first has ended. Its
+//     guards come after the lock and see what the first did: notApplied sees that the
+//     record has made a step, notDead and stepsNotDead that it is a dead letter. If the
+//     record was parked meanwhile, the transaction that dead-letters it unparks it.
+//   - The sweep: the record has made its step but is still parked, for an entity that has
+//     moved since. The next sweep judges it, proves that it is a duplicate and removes it.
+//     Until then nothing is lost or done twice. notApplied also guards parking, so this
+//     happens only if both transactions commit at the same time. To prevent it, parking
+//     would have to exclude all others, and it is too common for that.
+//   - Releasing, expiring or redriving a record deletes a row, and only one transaction
+//     can delete it: the second finds no row, and judges again.
 //
-// One case can't be seen: a record that a newer decoder made a step of, and that a
-// worker with an older decoder buries because it can't read it. It does not know the
-// entity whose history to ask. Such a letter goes when the newer decoder meets the
-// record again; see revives.
+// One case is invisible: a newer decoder got a step out of a record, and a worker with
+// an older decoder can't decode it and makes it a dead letter. That worker does not
+// know which entity's history to check. The dead letter is removed when the newer
+// decoder gets the record again; see revives.
 
-// fateBuckets is how many fate locks there are. A lock stands for the records of many
-// partitions: so a transaction takes few of them, however many records it settles.
-// They are advisory locks of the database, under numbers that the name of the
-// framework's schema makes.
+// fateBuckets is the number of fate locks. A lock covers the records of many
+// partitions, so a transaction takes few locks, however many records it settles. They
+// are advisory locks of the database. Their numbers are derived from the name of the
+// framework's schema.
 const fateBuckets = 16
 
-// fateLocks are the buckets whose locks a transaction takes: the value is true for those
-// that it takes exclusively.
+// fateLocks are the buckets that a transaction locks. The value is true if it locks the
+// bucket exclusively.
 type fateLocks map[int64]bool
 
-// fatesOf returns the locks for what a plan decides about.
+// fatesOf returns the locks that a plan needs.
 func fatesOf(plan *plan) fateLocks {
 	locks := make(fateLocks)
-	var last *versioning.Origin // most records are of the partition of the one before
+	var last *versioning.Origin // most records have the same partition as the one before
 	for i := range plan.Moves {
 		for j := range plan.Moves[i].Steps {
 			at := &plan.Moves[i].Steps[j].Record.Origin
@@ -76,8 +76,8 @@ func fatesOf(plan *plan) fateLocks {
 		}
 	}
 	for _, d := range plan.Dead {
-		if _, isDead := plan.letters[d.Record.Origin]; isDead {
-			locks.share(&d.Record.Origin) // it stays where it is
+		if _, isDead := plan.deadScopes[d.Record.Origin]; isDead {
+			locks.share(&d.Record.Origin) // it stays a dead letter
 		} else {
 			locks[fateOf(&d.Record.Origin)] = true
 		}
@@ -85,8 +85,7 @@ func fatesOf(plan *plan) fateLocks {
 	return locks
 }
 
-// fateOf returns the bucket of a record. Partitions that follow each other have
-// different ones.
+// fateOf returns the bucket of a record. Consecutive partitions have different buckets.
 func fateOf(at *versioning.Origin) int64 {
 	id := binary.LittleEndian.Uint64(at.TopicID[:8]) ^ binary.LittleEndian.Uint64(at.TopicID[8:])
 	id ^= id >> 32
@@ -99,14 +98,14 @@ func (l fateLocks) share(at *versioning.Origin) {
 	}
 }
 
-// exclude makes all of them exclusive.
+// exclude makes all locks exclusive.
 func (l fateLocks) exclude() {
 	for bucket := range l {
 		l[bucket] = true
 	}
 }
 
-// cover reports whether l holds all that others asks for.
+// cover reports whether l has all the locks of others, at least as strong.
 func (l fateLocks) cover(others fateLocks) bool {
 	for key, exclusive := range others {
 		if held, ok := l[key]; !ok || exclusive && !held {
@@ -116,14 +115,15 @@ func (l fateLocks) cover(others fateLocks) bool {
 	return true
 }
 
-// add adds locks, in the stronger of both ways.
+// add adds locks. The stronger mode wins.
 func (l fateLocks) add(others fateLocks) {
 	for key, exclusive := range others {
 		l[key] = l[key] || exclusive
 	}
 }
 
-// queue queues the statement that takes the locks, in one order for all transactions.
+// queue queues the statement that takes the locks, in the same order in all
+// transactions.
 func (l fateLocks) queue(batch *pgx.Batch, own *schema) {
 	if len(l) == 0 {
 		return

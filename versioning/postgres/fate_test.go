@@ -16,8 +16,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// fates are machines that give "placed" for an entity that does not exist different
-// verdicts, as builds of a worker do that differ.
+// fates are machines that give different verdicts on "placed" for an entity that does
+// not exist, like different builds of a worker.
 var fates = map[string]*statemachine.Machine{
 	"applies": statemachine.MustCompile(statemachine.Definition{
 		Name: "order", Version: 1,
@@ -31,7 +31,7 @@ var fates = map[string]*statemachine.Machine{
 		},
 		Terminal: statemachine.In("pending"),
 	}),
-	"buries": statemachine.MustCompile(statemachine.Definition{
+	"dead-letters": statemachine.MustCompile(statemachine.Definition{
 		Name: "order", Version: 3,
 		Transitions: []statemachine.Transition{{
 			Event: "placed", To: "pending",
@@ -41,18 +41,18 @@ var fates = map[string]*statemachine.Machine{
 	}),
 }
 
-// TestOneFate lets two transactions settle one record, in different ways, where the
-// second one writes while the first one has written and not committed.
+// TestOneFate lets two transactions settle one record in different ways. The second one
+// writes after the first has written and before it commits.
 func TestOneFate(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ first, second, want, fate string }{
-		{"applies", "buries", "duplicate", "applied"},
-		{"buries", "applies", "rejected guard", "dead"},
-		{"parks", "buries", "rejected guard", "dead"},
-		{"buries", "parks", "rejected guard", "dead"},
+		{"applies", "dead-letters", "duplicate", "applied"},
+		{"dead-letters", "applies", "rejected guard", "dead"},
+		{"parks", "dead-letters", "rejected guard", "dead"},
+		{"dead-letters", "parks", "rejected guard", "dead"},
 		{"applies", "parks", "early no_entity", "applied"},
 		{"parks", "applies", "applied", "applied"},
-		{"buries", "buries", "rejected guard", "dead"},
+		{"dead-letters", "dead-letters", "rejected guard", "dead"},
 		{"parks", "parks", "early no_entity", "parked"},
 		{"applies", "applies", "duplicate", "applied"},
 	} {
@@ -93,9 +93,9 @@ func TestOneFate(t *testing.T) {
 				got = <-verdict
 			}
 			if want := fmt.Sprintf("[%s] <nil>", c.want); got != want {
-				t.Errorf("the second one got %s, want %s", got, want)
+				t.Errorf("the second got %s, want %s", got, want)
 			}
-			// Only transactions that apply and park in the same moment need it.
+			// Only transactions that apply and park at the same time need the sweep.
 			if _, err := open(t, pool, postgres.Table{Machine: fates["applies"], Name: "orders"}).Sweep(t.Context(), versioning.Reading{}); err != nil {
 				t.Error(err)
 			}
@@ -105,7 +105,7 @@ func TestOneFate(t *testing.T) {
 	}
 }
 
-// A gate holds transactions of its stores back when they have written, before they
+// A gate stops transactions of its stores after they have written and before they
 // commit.
 type gate struct {
 	pool, held *pgxpool.Pool
@@ -144,7 +144,7 @@ func (g *gate) store(t *testing.T, machine *statemachine.Machine) *postgres.Stor
 	return open(t, g.held, postgres.Table{Machine: machine, Name: "orders"})
 }
 
-// run starts work, and waits until it stands before the gate.
+// run starts work, and waits until it has reached the gate.
 func (g *gate) run(t *testing.T, work func() error) (done chan error) {
 	t.Helper()
 	done = make(chan error, 1)
@@ -172,8 +172,8 @@ func (g *gate) open(t *testing.T) {
 	}
 }
 
-// TestUndecodableOfOthers checks whose the dead letters of undecodable records are, where
-// two workers consume one topic for different machines, and what becomes of those of
+// TestUndecodableOfOthers checks to whom the dead letters of undecodable records belong
+// if two workers consume one topic for different machines. It also checks those of
 // earlier versions, which do not say.
 func TestUndecodableOfOthers(t *testing.T) {
 	t.Parallel()
@@ -202,11 +202,11 @@ func TestUndecodableOfOthers(t *testing.T) {
 	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters ORDER BY scope`, "order,refund", "payment")
 	give(two, nil, "early no_entity", versioning.Change{Machine: "refund", Key: "a", Event: "done"})
 	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`, "payment")
-	give(two, garbage, "rejected undecodable") // by a worker of an earlier version
+	give(two, garbage, "rejected undecodable") // as stored by a worker of an earlier version
 	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters ORDER BY scope`, "order,refund", "payment")
 	wantRows(t, pool, `SELECT scope FROM pawl.parked`)
 
-	// A store that has one machine more knows them again.
+	// A store with an additional machine recognizes them.
 	three := open(t, pool, table("refund"), table("order"), table("payment"))
 	mustExec(t, pool, `DELETE FROM pawl.dead_letters WHERE scope = 'payment'`)
 	give(three, garbage, "rejected undecodable")
@@ -214,7 +214,8 @@ func TestUndecodableOfOthers(t *testing.T) {
 	give(three, nil, "applied", versioning.Change{Machine: "payment", Key: "a", Event: "made"})
 	wantRows(t, pool, `SELECT scope FROM pawl.dead_letters`)
 
-	// An earlier version's letter does not say whose it is: it stays until it is redriven.
+	// An earlier version's dead letter does not say whose it is, so it stays until it
+	// is redriven.
 	bad = l.record()
 	give(two, garbage, "rejected undecodable")
 	mustExec(t, pool, `UPDATE pawl.dead_letters SET scope = ''`)
@@ -235,8 +236,8 @@ func TestUndecodableOfOthers(t *testing.T) {
 	give(two, nil, "early no_entity", change)
 }
 
-// TestDecodedTwiceAtOnce lets two workers find out at the same time that a dead letter can
-// be decoded by now.
+// TestDecodedTwiceAtOnce lets two workers find at the same time that a dead letter can
+// be decoded now.
 func TestDecodedTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)

@@ -11,9 +11,9 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// BenchmarkFramework measures what the framework does with a record between Decode
-// and PostgreSQL: Prepare, Split, what the reader notes, the fold, and the statements
-// with their parameters, unsent. Half of the records make new entities, half move them.
+// BenchmarkFramework measures the framework's work on a record between Decode and
+// PostgreSQL: Prepare, Split, the reader's bookkeeping, the fold, and the statements
+// with their parameters, unsent. Half of the records create entities, half move them.
 func BenchmarkFramework(b *testing.B) {
 	const size, connections = 5000, 4
 	machine := statemachine.MustCompile(statemachine.Definition{
@@ -29,8 +29,8 @@ func BenchmarkFramework(b *testing.B) {
 		key: &columns[0], state: &columns[1], version: &columns[2],
 	}
 	t.key.exactText = true
-	s := &edition{
-		plain: &prepared{}, dealt: &prepared{},
+	s := &snapshot{
+		plain: &prepared{}, plainSplit: &prepared{},
 		schema: newSchema(""),
 		tables: []*table{t}, byMachine: map[string]*table{"order": t},
 		rules: map[string]versioning.Rules{"order": {Machine: machine}},
@@ -61,7 +61,7 @@ func BenchmarkFramework(b *testing.B) {
 			r.readDead(&pgx.Batch{}, list)
 			fresh := r.unseen(list)[t]
 			for i, k := range fresh.entities {
-				if isMoved := (fresh.keys[i][len("order-0000000")]-'0')%2 == 1; isMoved { // as its row would tell
+				if isMoved := (fresh.keys[i][len("order-0000000")]-'0')%2 == 1; isMoved { // as its row would say
 					k.Exists, k.Row = true, versioning.Row{State: "pending", Version: 1}
 				}
 			}

@@ -8,16 +8,16 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// undecided queues the guards of what a plan keeps whole. A record is delivered
-// to two workers at once where one of them has lost its partition and does not
-// know: what the one decides while the other is between reading and writing must
-// stay the record's only verdict, whatever rows have moved or not.
+// undecided queues guards for the records that a plan applies or makes dead letters.
+// Two workers may process the same record at once if one of them has lost its partition
+// and does not know it. What one of them decides while the other is between reading and
+// writing must remain the record's only verdict, whether rows have moved or not.
 //
-// The first attempt alone asks whether a record has made a step: one that has seen
-// the step, and parks or rejects the record all the same, does so for a machine or a
-// decoder that is another one by now.
+// Only the first attempt checks whether a record has made a step. A later attempt has
+// seen the step; if it still parks or rejects the record, that is because the machine
+// or the decoder has changed.
 func (w *writer) undecided(plan *plan, attempt int) {
-	w.notBuried(plan.Moves)
+	w.stepsNotDead(plan.Moves)
 	if attempt == 0 {
 		var dead []*versioning.Record
 		for _, d := range plan.Dead {
@@ -27,8 +27,9 @@ func (w *writer) undecided(plan *plan, attempt int) {
 	}
 }
 
-// notDecided queues the guards of what a plan parks, behind the statement that parks
-// it: that one has waited for whoever was removing the same record from pawl.parked.
+// notDecided queues the guards for the records that a plan parks. They come after the
+// statement that parks them, because that statement has waited for any transaction that
+// was removing the same record from pawl.parked.
 func (w *writer) notDecided(plan *plan, attempt int) {
 	w.notDead(plan.Park)
 	if attempt == 0 {
@@ -44,7 +45,7 @@ func (w *writer) notDecided(plan *plan, attempt int) {
 func (w *writer) notDead(parked []versioning.Parked) {
 	var at keptAt
 	for _, p := range parked {
-		if _, isDead := w.letters[p.Record.Origin]; !isDead { // otherwise, it will be none
+		if _, isDead := w.deadScopes[p.Record.Origin]; !isDead { // otherwise the plan removes the dead letter
 			at.add(p.Record, w.store.scope(p.Record))
 		}
 	}
@@ -59,25 +60,25 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
        WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
        LIMIT 1) IS NULL`
 
-// notBuried guards the records of the batch that made steps: none is a dead letter.
-// Where one of two workers buries a record, the row that the other one moves for it
-// stays as it was.
-func (w *writer) notBuried(moves []versioning.Move) {
+// stepsNotDead guards the records of the batch that made steps: none is a dead letter.
+// If another worker makes a record a dead letter, the row that this worker would move
+// for it stays as it was.
+func (w *writer) stepsNotDead(moves []versioning.Move) {
 	alive := w.made(moves)
 	if len(alive) == 0 {
 		return
 	}
-	st := w.store.stretches(alive)
+	st := w.store.ranges(alive)
 	offsets := make(bigints, len(alive))
 	for i, r := range alive {
 		offsets[i] = r.Origin.Offset
 	}
-	w.guarded(0, w.store.schema.sql(notBuriedSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
+	w.guarded(0, w.store.schema.sql(stepsNotDeadSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
 }
 
-// notBuriedSQL finds the dead letters in stretches of logs that are among the offsets
-// $7 of the stretches with the numbers $6, and have their scope or $8.
-const notBuriedSQL pawlSQL = `
+// stepsNotDeadSQL finds the dead letters in ranges of partitions that have one of the
+// offsets $7 of the ranges numbered $6, and the range's scope or $8.
+const stepsNotDeadSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
 	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
 CROSS JOIN LATERAL (
@@ -87,15 +88,15 @@ CROSS JOIN LATERAL (
 ) AS d
 WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
 
-// made returns the records that made the steps of moves, in the order of the log.
-// Those that were kept in the database are not among them: a dead letter that is judged
-// again is one until the plan is written, and guards of their own cover parked ones.
+// made returns the records that made the steps of moves, in the order of the log. It
+// leaves out records that were stored in the database: a dead letter that is judged
+// again remains one until the plan is written, and other guards cover parked records.
 func (w *writer) made(moves []versioning.Move) []*versioning.Record {
 	records := make([]*versioning.Record, 0, len(moves))
 	for i := range moves {
 		for j := range moves[i].Steps {
 			r := moves[i].Steps[j].Record
-			if _, isDead := w.letters[r.Origin]; preparedOf(r).kept == nil && !isDead {
+			if _, isDead := w.deadScopes[r.Origin]; preparedOf(r).kept == nil && !isDead {
 				records = append(records, r)
 			}
 		}
@@ -112,7 +113,7 @@ func (w *writer) made(moves []versioning.Move) []*versioning.Record {
 	return slices.Compact(records)
 }
 
-// notApplied guards records to be parked or buried: none has made a step.
+// notApplied guards records to be parked or made dead letters: none has made a step.
 func (w *writer) notApplied(records []*versioning.Record) {
 	var machines, keys, messages []string
 	var at origins

@@ -63,7 +63,7 @@ func mustExec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
 	}
 }
 
-// query returns one text a row.
+// query returns one text per row.
 func query(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) []string {
 	t.Helper()
 	rows, err := pool.Query(t.Context(), sql, args...)
@@ -102,17 +102,17 @@ func openIn(t *testing.T, pool *pgxpool.Pool, schema string, tables ...postgres.
 	return store
 }
 
-// in returns a statement about schema pawl for another one.
+// in rewrites a statement about schema pawl for another schema.
 func in(schema, sql string) string { return migrations.Schema(schema).SQL(sql) }
 
-// openOrders opens a store on the table orders of a database of its own.
+// openOrders opens a store on the table orders of a separate database.
 func openOrders(t *testing.T) (*pgxpool.Pool, *postgres.Store) {
 	t.Helper()
 	pool := testenv.Pool(t, withOrders)
 	return pool, open(t, pool, postgres.Table{Machine: order, Name: "orders"})
 }
 
-// A log numbers records as a partition does.
+// A log numbers records like a partition.
 type log struct{ next int64 }
 
 func (l *log) record(changes ...versioning.Change) *versioning.Record {
@@ -123,7 +123,7 @@ func (l *log) record(changes ...versioning.Change) *versioning.Record {
 	}
 }
 
-// say makes a record with one change.
+// say returns a record with one change.
 func (l *log) say(key string, event statemachine.Event) *versioning.Record {
 	return l.record(versioning.Change{Machine: "order", Key: key, Event: event})
 }
@@ -149,7 +149,7 @@ func prepare(store versioningtest.Store, records []*versioning.Record) {
 	}
 }
 
-// verdicts returns "verdict reason" of outcomes.
+// verdicts formats outcomes as "verdict reason".
 func verdicts(outcomes []versioning.Outcome) []string {
 	all := make([]string, len(outcomes))
 	for i, o := range outcomes {
@@ -171,7 +171,7 @@ func wantVerdicts(t *testing.T, result versioning.Result, want ...string) {
 	}
 }
 
-// repeat returns n times a word.
+// repeat returns a word n times.
 func repeat(word string, n int) []string {
 	words := make([]string, n)
 	for i := range words {

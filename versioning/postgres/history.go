@@ -8,10 +8,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// firstSteps is how many of an entity's first steps have all their messages read, by
-// the primary key, as a rule with its row. (The statements have the number written
-// out.) Those of the steps beyond are looked up one by one: the index for that holds
-// no others, and is of use to a condition that says so.
+// firstSteps is how many first steps of an entity have all their messages read, by the
+// primary key, usually in the same query as its row. (The statements contain the number
+// as a literal.) Messages of later steps are looked up one by one. The index for that
+// covers only later steps, so the planner uses it only if the condition says so.
 const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
@@ -35,16 +35,16 @@ CROSS JOIN LATERAL (
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
-// Questions are what the history of one machine is to be asked.
+// questions are the lookups in the history of one machine.
 type questions struct {
-	first          texts // entities: which messages made their first steps
-	keys, messages texts // entities, and messages: which of these made a later step
-	moved          texts // entities, and versions: what made the steps to these
+	first          texts // entities: look up the messages of their first steps
+	keys, messages texts // entities and messages: look up whether the message made a later step
+	moved          texts // entities and versions: look up the step to that version
 	versions       bigints
 }
 
-// readPast asks the history about the messages and expected versions of the
-// records that what was read with the rows does not decide about.
+// readPast looks up the messages and expected versions of records in the history, as
+// far as the rows and what was read with them do not decide.
 func (r *reader) readPast(ctx context.Context, records []*versioning.Record) error {
 	if !r.askHistory && len(r.view.Parked) == 0 {
 		return nil
@@ -53,7 +53,7 @@ func (r *reader) readPast(ctx context.Context, records []*versioning.Record) err
 	for _, t := range r.store.tables {
 		asked[t.Machine.Name()] = &questions{}
 	}
-	known := r.known // in the order of the changes, so that nothing is looked up for each
+	known := r.known // in the order of the changes, which saves map lookups
 	for _, rec := range records {
 		for i := range changesOf(rec) {
 			r.askPast(asked, known[0], &rec.Changes[i])
@@ -72,7 +72,7 @@ func (r *reader) readPast(ctx context.Context, records []*versioning.Record) err
 	return r.send(ctx, batch)
 }
 
-// askPast notes what the history has to be asked about a change of an entity.
+// askPast adds the lookups that a change of an entity needs.
 func (r *reader) askPast(asked map[string]*questions, k *versioning.Known, c *versioning.Change) {
 	if k == nil || !k.Exists && !k.Row.Gone {
 		return
@@ -86,17 +86,17 @@ func (r *reader) askPast(asked map[string]*questions, k *versioning.Known, c *ve
 	}
 	had := r.past(k)
 	if !had.hasFirst {
-		*had = past{hasFirst: true, goesOn: true}
+		*had = past{hasFirst: true, hasMore: true}
 		p.first = append(p.first, c.Key)
 	}
-	if had.goesOn {
+	if had.hasMore {
 		for _, id := range c.MessageIDs() {
 			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
 		}
 	}
 }
 
-// queuePast queues the questions about one machine.
+// queuePast queues the lookups of one machine.
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
 	if len(p.first) > 0 {
@@ -138,13 +138,13 @@ func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
 	return err
 }
 
-// senderOf returns where to scan what made the step to.
+// senderOf returns the scan targets for the origin and digest of a step.
 func senderOf(s *versioning.PastStep) []any {
 	return []any{&s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
 }
 
-// readSenders asks the history who sent the messages of the records that it knows by
-// their IDs and not by their digests: as a rule, nobody.
+// readSenders looks up who sent the messages of the records whose IDs are known with
+// different digests. There are usually none.
 func (r *reader) readSenders(ctx context.Context, records []*versioning.Record) error {
 	asked := make(map[string]*questions)
 	known := r.known
@@ -186,7 +186,7 @@ CROSS JOIN LATERAL (
 	OFFSET 0
 ) AS h`
 
-// askSenders notes whether the history has to be asked about a change's message.
+// askSenders adds the lookup of a change's message, if it needs one.
 func (r *reader) askSenders(asked map[string]*questions, k *versioning.Known, rec *versioning.Record, change int) {
 	c := &rec.Changes[change]
 	if k == nil || !r.byMessage(c) {

@@ -6,15 +6,15 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// steps are columns of the history, of steps that share the others.
+// steps are columns of the history, for steps that share all other columns.
 type steps struct {
 	entities, events, from, to, messages texts
 	versions, offsets, digests           bigints
 	partitions                           integers
 }
 
-// history queues the steps of all moves, those of one machine that the records of
-// one topic made in one statement: what they share is sent and read once.
+// history queues the steps of all moves. The steps of one machine by records of one
+// topic share a statement, so what they have in common is sent only once.
 func (w *writer) history(moves []*versioning.Move) {
 	type shared struct {
 		machine, topic string
@@ -22,7 +22,7 @@ func (w *writer) history(moves []*versioning.Move) {
 	}
 	all := make(map[shared]*steps)
 	var order []shared
-	var name shared // of s, the steps that the last one was among: as a rule, so is the next
+	var name shared // of s, where the last step went; the next step usually goes there too
 	var s *steps
 	for _, m := range moves {
 		for j := range m.Steps {
@@ -32,7 +32,7 @@ func (w *writer) history(moves []*versioning.Move) {
 				name = now
 				if s = all[name]; s == nil {
 					s = &steps{}
-					if len(all) == 0 { // as a rule, all are like the first one
+					if len(all) == 0 { // usually all steps are like the first one
 						s = newSteps(moves)
 					}
 					all[name], order = s, append(order, name)
@@ -57,7 +57,7 @@ func (w *writer) history(moves []*versioning.Move) {
 	}
 }
 
-// insertHistorySQL writes steps of machine $1, in version $2 of its definition, by
+// insertHistorySQL writes steps of machine $1, in version $2 of its definition, made by
 // records of topic $3 with the ID $4.
 const insertHistorySQL pawlSQL = `
 INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
@@ -66,7 +66,7 @@ SELECT $1::text, $2::integer, $3::text, $4::uuid, pg_catalog.unnest($5::integer[
        pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::bigint[]), pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::text[]), pg_catalog.unnest($12::text[]),
        pg_catalog.unnest($13::bigint[])`
 
-// newSteps makes room for the steps of moves.
+// newSteps allocates room for the steps of moves.
 func newSteps(moves []*versioning.Move) *steps {
 	n := 0
 	for _, m := range moves {

@@ -12,11 +12,11 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// scope is what kept records of one origin are told apart by: the machine of the
-// first change, or all machines of the store where there is none that it knows. Workers
-// that consume one topic for different machines must not take each other's dead
-// letters for their own.
-func (s *edition) scope(r *versioning.Record) string {
+// scope returns what distinguishes stored records of one origin: the machine of the
+// record's first change, or all machines of the store if there is no change or its
+// machine is unknown. Workers that consume one topic for different machines must not
+// mistake each other's dead letters for their own.
+func (s *snapshot) scope(r *versioning.Record) string {
 	if kept := preparedOf(r).kept; kept != nil && !r.Redrive {
 		return *kept
 	}
@@ -26,34 +26,35 @@ func (s *edition) scope(r *versioning.Record) string {
 	return s.allMachines()
 }
 
-// allMachines is the scope of a record that could be for any machine of the store.
-func (s *edition) allMachines() string {
+// allMachines is the scope of a record that may be for any machine of the store.
+func (s *snapshot) allMachines() string {
 	return strings.Join(slices.Sorted(slices.Values(s.machines())), ",")
 }
 
-// isLetter reports whether a dead letter with the record's origin is that of the record.
-// Letters that have the record's scope are, and those from when it could not be decoded;
-// and any that the store's machines may have left, if it can't be now.
+// isDeadLetterOf reports whether a dead letter with the record's origin and the given
+// scope is the record's own. It is if it has the record's scope, or was stored when the
+// record could not be decoded. If the record can't be decoded now, any dead letter is
+// that may come from the store's machines.
 //
-// Earlier versions gave undecodable records no scope. Such a letter may belong to a
-// worker for other machines, which can't decode the record yet. So it keeps the record
-// from dying twice, and only a redrive removes it.
-func (s *edition) isLetter(r *versioning.Record, scope string) bool {
+// Earlier versions gave undecodable records no scope. Such a dead letter may belong to
+// a worker for other machines, which can't decode the record yet. So it prevents a
+// second dead letter for the record, but only a redrive removes it.
+func (s *snapshot) isDeadLetterOf(r *versioning.Record, scope string) bool {
 	if r.Redrive {
 		return scope == *preparedOf(r).kept
 	}
 	return scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")
 }
 
-// letterAt returns the scope of a record's dead letter.
-func (w *writer) letterAt(r *versioning.Record) string {
-	if scope, ok := w.letters[r.Origin]; ok {
+// deadScope returns the scope of a record's dead letter.
+func (w *writer) deadScope(r *versioning.Record) string {
+	if scope, ok := w.deadScopes[r.Origin]; ok {
 		return scope
 	}
 	return w.store.scope(r)
 }
 
-// keptAt are columns of the origins and scopes of kept records.
+// keptAt are columns with the origins and scopes of stored records.
 type keptAt struct {
 	origins
 
@@ -78,8 +79,8 @@ func (o *origins) add(at versioning.Origin) {
 	o.offsets = append(o.offsets, at.Offset)
 }
 
-// wholes are columns of whole records, as parameters for unnest.
-type wholes struct {
+// fullRecords are columns of complete records, as parameters for unnest.
+type fullRecords struct {
 	keptAt
 
 	topics     []string
@@ -89,7 +90,7 @@ type wholes struct {
 	timestamps []time.Time
 }
 
-func (w *wholes) add(s *edition, r *versioning.Record) {
+func (w *fullRecords) add(s *snapshot, r *versioning.Record) {
 	w.keptAt.add(r, s.scope(r))
 	w.topics = append(w.topics, r.Origin.Topic)
 	w.keys = append(w.keys, r.Key)
@@ -98,8 +99,8 @@ func (w *wholes) add(s *edition, r *versioning.Record) {
 	w.timestamps = append(w.timestamps, storableTime(r.Timestamp))
 }
 
-// storableTime keeps a producer's time within what PostgreSQL can hold: a
-// timestamp is any 64-bit number in Kafka.
+// storableTime limits a producer's timestamp to what PostgreSQL can store: in Kafka it
+// is any 64-bit number.
 func storableTime(t time.Time) time.Time {
 	t = t.UTC()
 	switch {
@@ -111,8 +112,8 @@ func storableTime(t time.Time) time.Time {
 	return t
 }
 
-// storedHeader is a Header as JSON. A key that JSON in PostgreSQL can't hold is
-// kept as bytes.
+// storedHeader is a Header as JSON. A key that PostgreSQL can't store in JSON is stored
+// as bytes.
 type storedHeader struct {
 	Key      string `json:"key,omitempty"`
 	KeyBytes []byte `json:"key_base64,omitempty"`
@@ -147,8 +148,8 @@ func decodeHeaders(data []byte) ([]versioning.Header, error) {
 	return headers, nil
 }
 
-// remove deletes kept records that are settled, from the scopes that scope returns. All
-// of them have to be there.
+// remove deletes stored records that are settled, from the scopes that scope returns.
+// All of them must exist.
 func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*versioning.Record) string) {
 	var at keptAt
 	for _, s := range settled {
@@ -159,33 +160,32 @@ func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*v
 	}
 }
 
-// stretches are columns of stretches of a log, from one offset to another, whose
-// records have one scope.
-type stretches struct {
+// ranges are columns of offset ranges in partitions whose records have one scope.
+type ranges struct {
 	ids           []pgtype.UUID
 	partitions    integers
 	scopes        texts
 	firsts, lasts bigints
-	of            integers // for each record, the number of its stretch, from 1 on
+	of            integers // for each record, the number of its range, counted from 1
 }
 
-// maxGap is over how many offsets that no record of the batch is at a stretch goes
-// on: for each record of the batch, so many dead letters of others may be read.
+// maxGap is the largest gap, in offsets without a record of the batch, that a range may
+// contain. Per record of the batch, so many dead letters of other records may be read.
 const maxGap = 256
 
-// stretches returns those that the records come from: few, in place of many
+// ranges returns the ranges that contain the records: a few ranges instead of many
 // offsets.
-func (s *edition) stretches(records []*versioning.Record) *stretches {
+func (s *snapshot) ranges(records []*versioning.Record) *ranges {
 	type logOf struct {
 		topicID   [16]byte
 		partition int32
 		scope     string
 	}
-	st := &stretches{of: make(integers, 0, len(records))}
+	st := &ranges{of: make(integers, 0, len(records))}
 	open := make(map[logOf]int)
-	var last logOf // which i is of
+	var last logOf // the key of range i
 	i, ok := 0, false
-	var machine, scope string // of the record before
+	var machine, scope string // of the previous record
 	for _, r := range records {
 		switch {
 		case preparedOf(r).kept != nil || len(r.Changes) == 0:
@@ -220,7 +220,7 @@ func (s *edition) stretches(records []*versioning.Record) *stretches {
 
 const defaultLimit = 100
 
-// limitOr returns the limit of a filter, or that of its zero value.
+// limitOr returns the limit of a filter, or the default.
 func limitOr(limit int) int {
 	if limit <= 0 {
 		return defaultLimit

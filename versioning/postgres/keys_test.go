@@ -11,11 +11,12 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestKeysThatReadBackOtherwise checks that an entity has one spelling: a key that the
-// column would spell otherwise, or find equal to another one, is refused, by Open or
-// record by record, or brought into the one spelling. Two would be two entities in the
-// history and one row.
-func TestKeysThatReadBackOtherwise(t *testing.T) { //nolint:tparallel // the cases share a database
+// TestKeysWithSeveralSpellings checks that an entity has one spelling of its key. If
+// the column would store a key differently, or treat it as equal to another one, then
+// Open returns an error, or the record is rejected, or the key is brought into
+// canonical form. Otherwise two spellings would be two entities in the history but one
+// row.
+func TestKeysWithSeveralSpellings(t *testing.T) { //nolint:tparallel // the cases share a database
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
 	mustExec(t, pool, `
@@ -31,11 +32,11 @@ CREATE TYPE color AS ENUM ('red')`)
 	lower := strings.ToLower(upper)
 	for _, c := range []struct {
 		name, ddl string
-		key       string   // the column, where it is not the primary key
-		refused   bool     // by Open
+		key       string   // the column, if it is not the primary key
+		refused   bool     // Open returns an error
 		spellings []string // of one key
-		others    []string // other keys, each an entity of its own
-		bad       []string // keys that are refused
+		others    []string // other keys, each a separate entity
+		bad       []string // keys that are rejected
 	}{
 		{name: "char", ddl: `id char(5) PRIMARY KEY`, refused: true},
 		{name: "char in a domain", ddl: `id padded PRIMARY KEY`, refused: true},
@@ -88,7 +89,7 @@ CREATE TYPE color AS ENUM ('red')`)
 			}
 			store := open(t, pool, table)
 			var l log
-			for i, spelling := range c.spellings { // parked, duplicates and steps find each other
+			for i, spelling := range c.spellings { // parked records, duplicates and steps find each other
 				r := l.record(versioning.Change{Key: spelling, Event: "noted", MessageID: "m" + string(rune('0'+i))})
 				if i == 0 {
 					wantVerdicts(t, apply(t, store, r), "early no_entity")
@@ -118,7 +119,8 @@ CREATE TYPE color AS ENUM ('red')`)
 	}
 }
 
-// TestKeyOfCitext is apart because the type is an extension's, which may be missing.
+// TestKeyOfCitext is separate because the type belongs to an extension, which may be
+// missing.
 func TestKeyOfCitext(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)

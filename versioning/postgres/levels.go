@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// level gives the units their levels, in the order of the log.
+// level assigns the units their levels, in the order of the log.
 func (w *writing) level() {
 	inLog := make([]*unit, len(w.units))
 	for i := range w.units {
@@ -30,20 +30,20 @@ func (w *writing) level() {
 	w.serial = l.serial
 }
 
-// leveling is what the units so far have done.
+// leveling is what the previous units have done.
 type leveling struct {
 	places     map[*uniqueness]*places
-	created    map[versioning.Entity]int // on which level a row was made, and one more
-	named      map[versioning.Entity]int // up to which level foreign keys named it, and one more
+	created    map[versioning.Entity]int // the level on which a row is created, plus one
+	named      map[versioning.Entity]int // the last level on which foreign keys referenced the row, plus one
 	anyCreated map[*table]int
-	anyNamed   map[*table]int // by foreign keys with a value that is not known
+	anyNamed   map[*table]int // by foreign keys with an unknown value
 	serial     bool
 }
 
-// places are the levels, and one more, up to which units wrote to an index.
+// places are the last levels on which units wrote to an index, plus one.
 type places struct{ updates, inserts int }
 
-// of returns the level of the next unit, and notes what it does.
+// of returns the level of the next unit, and records what the unit does.
 func (l *leveling) of(u *unit) int {
 	level := 0
 	if u.prev != nil {
@@ -79,7 +79,7 @@ func (l *leveling) placesOf(index *uniqueness) *places {
 	return p
 }
 
-// allow returns the first level that a unit may be on for the sake of an index.
+// allow returns the first level on which an index allows a unit.
 func (p *places) allow(u *unit, index *uniqueness) int {
 	switch {
 	case !index.concerns(u):
@@ -101,7 +101,8 @@ func (p *places) note(u *unit, index *uniqueness, level int) {
 	}
 }
 
-// later returns a level where an index has every write wait for those before it.
+// later returns level if the index makes every write wait for the previous ones,
+// otherwise 0.
 func (index *uniqueness) later(level int) int {
 	if index.late {
 		return level
@@ -109,13 +110,13 @@ func (index *uniqueness) later(level int) int {
 	return 0
 }
 
-// concerns reports whether a unit may take or give up a place in the index.
+// concerns reports whether a unit may take or free a value in the index.
 func (index *uniqueness) concerns(u *unit) bool {
 	return u.create() || index.always || slices.ContainsFunc(u.set, func(c column) bool { return index.columns[c.at] })
 }
 
-// namedBefore returns the first level for a row that is made, after those that named it
-// when it was not there yet.
+// namedBefore returns the first level for a new row, after the units that referenced it
+// before it existed.
 func (l *leveling) namedBefore(u *unit) int {
 	if !u.create() {
 		return 0
@@ -123,7 +124,7 @@ func (l *leveling) namedBefore(u *unit) int {
 	return max(l.named[u.move.Entity], l.anyNamed[u.table])
 }
 
-// after returns the first level for a unit whose row may name another one.
+// after returns the first level for a unit whose row may reference another row.
 func (l *leveling) after(u *unit, f *foreignKey) int {
 	parent, known, ok := f.names(u)
 	switch {
@@ -149,9 +150,9 @@ func (l *leveling) note(u *unit, f *foreignKey, level int) {
 	}
 }
 
-// names returns the entity that a unit's row names from now on by a foreign key. ok is
-// false if it names none of the store's anew, or itself; known is false if that can't
-// be told.
+// names returns the entity that a unit's row newly references by a foreign key. ok is
+// false if it references no other entity of the store, or no new one. known is false if
+// the entity is unknown.
 func (f *foreignKey) names(u *unit) (parent versioning.Entity, known, ok bool) {
 	if f.parent == nil {
 		return versioning.Entity{}, false, false
@@ -179,11 +180,11 @@ func (f *foreignKey) namedBy(t *table, self versioning.Entity, set []column, cre
 	}
 	key, err := f.parent.canonicalKey(set[j].text)
 	if err != nil {
-		return versioning.Entity{}, false, true // PostgreSQL will refuse it, or knows better
+		return versioning.Entity{}, false, true // PostgreSQL will refuse the value, or accepts a form that is not known here
 	}
 	parent = versioning.Entity{Machine: f.parent.Machine.Name(), Key: key}
 	return parent, true, parent != self
 }
 
-// byLog is the order of the log.
+// byLog compares units by their order in the log.
 func byLog(a, b *unit) int { return cmp.Compare(a.seq, b.seq) }

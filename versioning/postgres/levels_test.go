@@ -15,15 +15,15 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// fill is a trigger that sets a column.
+// fill creates a trigger that sets a column.
 func fill(assignment string) string {
 	return `
 CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + assignment + `; RETURN new; END $$;
 CREATE TRIGGER fill BEFORE INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION fill()`
 }
 
-// TestInTheOrderOfTheLog checks what constraints say of entities that are written
-// together: what they would say of one record a transaction.
+// TestInTheOrderOfTheLog checks that constraints accept and refuse the same entities in
+// a batch as with one record per transaction.
 func TestInTheOrderOfTheLog(t *testing.T) {
 	t.Parallel()
 	type columns = versioning.Columns
@@ -117,8 +117,8 @@ func TestInTheOrderOfTheLog(t *testing.T) {
 	}
 }
 
-// TestTiedByConstraints checks that records whose order constraints make matter are in
-// one list, whatever tells so, and that others are not.
+// TestTiedByConstraints checks that records whose order matters for a constraint are in
+// one list, for every kind of constraint, and that others are not.
 func TestTiedByConstraints(t *testing.T) {
 	t.Parallel()
 	type changes = []versioning.Change
@@ -137,7 +137,7 @@ func TestTiedByConstraints(t *testing.T) {
 	for name, c := range map[string]struct {
 		columns, more string
 		parked        []changes
-		records       changes // one each
+		records       changes // one per record
 		tied          bool
 	}{
 		"one value":       {code, ``, nil, changes{made("a", "code", "X"), made("b", "code", "X")}, true},
@@ -188,7 +188,7 @@ func TestTiedByConstraints(t *testing.T) {
 			records := []*versioning.Record{l.record(c.records[0]), l.record(c.records[1])}
 			prepare(store, records)
 			apart := 0
-			for range 20 { // they may come together by chance
+			for range 20 { // they may share a list by chance
 				lists, _, err := store.Split(t.Context(), records, 8)
 				if err != nil {
 					t.Fatal(err)
@@ -204,8 +204,8 @@ func TestTiedByConstraints(t *testing.T) {
 	}
 }
 
-// TestInOneAttempt checks that records that depend on each other, and are in order, take no
-// more round trips than others.
+// TestInOneAttempt checks that records that depend on each other, and are in order,
+// need no more round trips than others.
 func TestInOneAttempt(t *testing.T) {
 	t.Parallel()
 	type columns = versioning.Columns
@@ -267,8 +267,8 @@ CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint 
 	}
 }
 
-// TestSplitWithMuchParked checks that all records go into one list where more are parked
-// than it is worth to look at.
+// TestSplitWithMuchParked checks that all records go into one list if more records are
+// parked than are worth reading.
 func TestSplitWithMuchParked(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -290,8 +290,8 @@ FROM pawl.parked, generate_series(1, 10000) AS n`)
 	}
 }
 
-// TestMaxRefused checks that the records are blamed only until too many in a row were
-// refused for one reason, and how these are counted.
+// TestMaxRefused checks that records are rejected only until too many in a row were
+// refused for the same reason, and how these are counted.
 func TestMaxRefused(t *testing.T) {
 	t.Parallel()
 	pool := createThing(t, `x int CHECK (x > 0), y int CHECK (y > 0)`, ``)
@@ -308,7 +308,7 @@ func TestMaxRefused(t *testing.T) {
 	prepare(store, three)
 	attempts := 0
 	tr.before(func(_ context.Context, conn *pgx.Conn) {
-		if attempts++; attempts == 2 { // what was refused is known, and is not settled
+		if attempts++; attempts == 2 { // the refusals are known but not settled
 			_ = conn.PgConn().Conn().Close()
 		}
 	})
@@ -319,7 +319,7 @@ func TestMaxRefused(t *testing.T) {
 	wantVerdicts(t, apply(t, store, three...), refused(3)...)
 	fourth := bad("x")
 	prepare(store, []*versioning.Record{fourth})
-	for range 3 { // trying again does not count
+	for range 3 { // retries do not count
 		if _, err := store.Apply(t.Context(), "", []*versioning.Record{fourth}); !errors.Is(err, postgres.ErrAllRefused) ||
 			versioning.CauseOf(err) != versioning.Infrastructure {
 			t.Fatalf("Apply = %v, want ErrAllRefused", err)
@@ -327,12 +327,12 @@ func TestMaxRefused(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.dead_letters`, "3")
 	wantVerdicts(t, apply(t, store, bad("y")), refused(1)...)                     // another reason
-	wantVerdicts(t, apply(t, store, bad("x"), bad("x"), bad("x")), refused(3)...) // begins anew
+	wantVerdicts(t, apply(t, store, bad("x"), bad("x"), bad("x")), refused(3)...) // starts from zero
 	wantVerdicts(t, apply(t, store, good()), "applied")
 	wantVerdicts(t, apply(t, store, bad("x"), bad("x"), bad("x")), refused(3)...)
 	wantVerdicts(t, apply(t, store, bad("x"), bad("x"), good(), bad("x")), "rejected constraint", "rejected constraint", "applied", "rejected constraint")
 
-	// A record counts once, whatever it asks for.
+	// A record counts once, however many changes it has.
 	x := func(k string) versioning.Change {
 		return versioning.Change{Machine: "thing", Key: k, Event: "made", Set: versioning.Columns{"x": -1}}
 	}

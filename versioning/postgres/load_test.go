@@ -13,9 +13,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestOneFateUnderLoad lets an owner and a zombie apply the same log, two operators redrive
-// what dies, and two sweeps release and expire what is parked, all at once. In the end
-// each record has one fate.
+// TestOneFateUnderLoad runs all of these at once: an owner and a zombie apply the same
+// log, two operators redrive dead letters, and two sweeps release and expire parked
+// records. In the end each record must have one fate.
 func TestOneFateUnderLoad(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
@@ -31,7 +31,7 @@ func TestOneFateUnderLoad(t *testing.T) {
 	for range rounds {
 		for range keys {
 			event := []statemachine.Event{"placed", "noted", "noted", "noted", "noted", "captured", "nosuch"}[random.IntN(7)]
-			amount := []int{1, 2, 3, 5000}[random.IntN(4)] // the last is refused
+			amount := []int{1, 2, 3, 5000}[random.IntN(4)] // the last one is refused
 			r := l.set(key(random.IntN(keys)), event, versioning.Columns{"amount": amount})
 			drafts = append(drafts, draft{r.Changes[0], r.Origin})
 		}

@@ -11,15 +11,16 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// serverFormat makes an expression for a Server of the quoted name of the framework's
-// schema. The time at which the server started is the best that any role may ask for,
-// through any pooler. The name is no parameter: each transaction asks, and a statement
-// without parameters is planned once.
+// serverFormat is an SQL expression for a Server, with the quoted name of the
+// framework's schema for %s. The start time of the server is the best identification
+// that any role can read, through any pooler. The name is not a parameter, because
+// every transaction runs the query and PostgreSQL plans a statement without parameters
+// only once.
 const serverFormat = `extract(epoch FROM pg_catalog.pg_postmaster_start_time()) || ' ' ||
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) || ' ' || coalesce(pg_catalog.to_regclass('%s.marks')::oid, 0)`
 
-// marksSQL reads the marks of group $1 on topics with the IDs $2, with the server in
-// each row, and in one if there is no mark.
+// marksSQL reads the marks of group $1 on topics with the IDs $2. Each row has the
+// server. If there are no marks, one row has the server alone.
 func (s *schema) marksSQL() string {
 	return fmt.Sprintf(`
 SELECT s.server, m.topic, m.topic_id, m.partition, m."offset"
@@ -27,12 +28,13 @@ FROM (SELECT %s AS server) AS s
 LEFT JOIN %s.marks AS m ON m."group" = $1 AND m.topic_id = ANY ($2::uuid[])`, s.serverSQL, s.quoted)
 }
 
-// setMarksSQL writes marks of group $1 if the server is $2 and none of them is behind
-// what it was last, and returns which server it is and whether one is behind. A mark that
-// is further on than it was last is never set back: another worker, which has taken over
-// the partition or had it before, has settled what is below it.
+// setMarksSQL writes marks of group $1 if the server is $2 and no mark is below its
+// last value. It returns the current server and whether a mark is below its last value.
+// A mark that is above its last value is never lowered: another worker, which owned the
+// partition before or owns it now, has settled what is below it.
 //
-// It is one statement, and so one transaction: COMMIT waits for a synchronous standby.
+// It is one statement, so it is one transaction, and COMMIT waits for a synchronous
+// standby.
 func (s *schema) setMarksSQL() string {
 	return fmt.Sprintf(`
 WITH here AS MATERIALIZED (
@@ -55,14 +57,14 @@ SELECT server, EXISTS (SELECT FROM found WHERE now < last) FROM here`, s.serverS
 }
 
 // Marks returns the marks of a consumer group on the topics with the given IDs, and the
-// server that they were read from. A partition that has none is left out.
+// server that they were read from. Partitions without a mark are left out.
 func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (marks []versioning.Mark, server versioning.Server, err error) {
 	ids := make([]pgtype.UUID, len(topicIDs))
 	for i, id := range topicIDs {
 		ids[i] = pgtype.UUID{Bytes: id, Valid: true}
 	}
 	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, s.schema.marksSQL(), alone, group, ids)
+		rows, err := conn.Query(ctx, s.schema.marksSQL(), oneMessage, group, ids)
 		if err != nil {
 			return err
 		}
@@ -84,15 +86,16 @@ func (s *Store) Marks(ctx context.Context, group string, topicIDs [][16]byte) (m
 	return marks, server, nil
 }
 
-// SetMarks notes how far a group has settled partitions, each of them once. The server
-// is the one that Marks has returned, and on which all has been applied since. If the
-// database is on another one by now, or has less in one of the marks than their Last,
-// SetMarks writes nothing and returns [ErrServerChanged]; without marks, it looks for the
-// server alone.
+// SetMarks stores up to where a group has settled partitions, each of them once. The
+// server is the one that Marks returned, and everything since must have been applied on
+// it. If the database is now on another server, or one of its marks is below Last,
+// SetMarks writes nothing and returns [ErrServerChanged]. Without marks, it only checks
+// the server.
 //
-// It returns once the marks are as durable as what they speak of: it waits for a
-// synchronous standby, if there is one. Only after that may the offsets be committed to
-// Kafka. Then they are never ahead of the marks, unless the database has lost some.
+// SetMarks returns once the marks are as durable as the records they cover: it waits
+// for a synchronous standby, if there is one. Commit the offsets to Kafka only after
+// that. Then committed offsets are never ahead of the marks, unless the database has
+// lost some.
 func (s *Store) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
 	topics, ids := make([]string, len(marks)), make([]pgtype.UUID, len(marks))
 	partitions, offsets, last := make([]int32, len(marks)), make([]int64, len(marks)), make([]int64, len(marks))
@@ -103,7 +106,7 @@ func (s *Store) SetMarks(ctx context.Context, group string, server versioning.Se
 	var now versioning.Server
 	var behind bool
 	err := connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, s.schema.setMarksSQL(), alone,
+		return conn.QueryRow(ctx, s.schema.setMarksSQL(), oneMessage,
 			group, string(server), topics, ids, partitions, offsets, last).Scan(&now, &behind)
 	})
 	switch {
@@ -114,7 +117,7 @@ func (s *Store) SetMarks(ctx context.Context, group string, server versioning.Se
 		err = versioning.ErrServerChanged
 	}
 	if err != nil {
-		return withCause(fmt.Errorf("mark how far group %q has come: %w", group, err))
+		return withCause(fmt.Errorf("set the marks of group %q: %w", group, err))
 	}
 	return nil
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// TestRestoredOnTheSameServer replaces the framework's tables, or takes them back to what
-// they were, while the server runs on.
+// TestRestoredOnTheSameServer replaces the framework's tables, or restores their
+// earlier content, while the server keeps running.
 func TestRestoredOnTheSameServer(t *testing.T) {
 	t.Parallel()
-	for restore, seen := range map[string]bool{ // whether a batch is kept from being applied
+	for restore, seen := range map[string]bool{ // whether Apply notices
 		`ALTER TABLE pawl.marks RENAME TO former; CREATE TABLE pawl.marks (LIKE pawl.former INCLUDING ALL);
 INSERT INTO pawl.marks SELECT * FROM pawl.former; DROP TABLE pawl.former`: true,
 		`UPDATE pawl.marks SET "offset" = 3`: false,

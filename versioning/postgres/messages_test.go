@@ -16,12 +16,12 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// sent makes a record with a message ID, and a former one where that is not empty.
+// sent returns a record with a message ID, and a former ID if that is not empty.
 func (l *log) sent(key string, event statemachine.Event, id, former string, set versioning.Columns) *versioning.Record {
 	return l.record(versioning.Change{Machine: "order", Key: key, Event: event, MessageID: id, FormerID: former, Set: set})
 }
 
-// redelivered is a record again, decoded to something else.
+// redelivered returns a record again, decoded differently.
 func redelivered(r *versioning.Record, event statemachine.Event, id, former string) *versioning.Record {
 	again := &versioning.Record{Origin: r.Origin}
 	again.Changes = []versioning.Change{{
@@ -31,9 +31,9 @@ func redelivered(r *versioning.Record, event statemachine.Event, id, former stri
 	return again
 }
 
-// TestExistingDatabase checks that an upgrade makes nothing happen twice: the history of
-// a database of version 2 knows messages by the ID without its source, and nothing of
-// what they asked for.
+// TestExistingDatabase checks that nothing is applied twice after an upgrade. The
+// history of a database of version 2 has message IDs without the source, and no
+// digests.
 func TestExistingDatabase(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t, withOrders)
@@ -56,7 +56,7 @@ func TestExistingDatabase(t *testing.T) {
 	mustExec(t, pool, `DELETE FROM orders WHERE id = 'gone'`)
 	downTo(t, pool, 2)
 	if _, err := postgres.Open(t.Context(), pool, table); err == nil {
-		t.Fatal("a schema of version 2 is taken")
+		t.Fatal("Open accepts a schema of version 2")
 	}
 	if err := migrate.Up(t.Context(), url); err != nil {
 		t.Fatal(err)
@@ -71,22 +71,22 @@ func TestExistingDatabase(t *testing.T) {
 		r    *versioning.Record
 		want string
 	}{
-		{"delivered again", redelivered(placed, "placed", "/s 1", "1"), "duplicate"},
-		{"delivered again, decoded to another event", redelivered(placed, "captured", "/s 1", "1"), "duplicate"},
-		{"sent again", l.sent("short", "placed", "/s 1", "1", nil), "duplicate"},
-		{"sent again with other columns", l.sent("short", "placed", "/s 1", "1", other), "duplicate"},
-		{"another source's message of the same ID", l.sent("short", "captured", "/payments 1", "1", nil), "applied"},
-		{"sent again without a source", l.sent("short", "placed", "1", "", other), "duplicate"},
+		{"redelivered", redelivered(placed, "placed", "/s 1", "1"), "duplicate"},
+		{"redelivered, decoded to another event", redelivered(placed, "captured", "/s 1", "1"), "duplicate"},
+		{"resent", l.sent("short", "placed", "/s 1", "1", nil), "duplicate"},
+		{"resent with other columns", l.sent("short", "placed", "/s 1", "1", other), "duplicate"},
+		{"a message of another source with the same ID", l.sent("short", "captured", "/payments 1", "1", nil), "applied"},
+		{"resent without a source", l.sent("short", "placed", "1", "", other), "duplicate"},
 		{"another event without a source", l.sent("short", "cancelled", "1", "", nil), "diverged message_taken"},
-		{"a late step, delivered again", redelivered(noted, "captured", "/s 20", "20"), "duplicate"},
-		{"a late step, sent again", l.sent("long", "noted", "/s 20", "20", other), "duplicate"},
-		{"another source's, at a late step", l.sent("long", "captured", "/payments 20", "20", nil), "applied"},
+		{"a late step, redelivered", redelivered(noted, "captured", "/s 20", "20"), "duplicate"},
+		{"a late step, resent", l.sent("long", "noted", "/s 20", "20", other), "duplicate"},
+		{"another source, at a late step", l.sent("long", "captured", "/payments 20", "20", nil), "applied"},
 		{"another event's ID, at a late step", l.sent("long", "shipped", "20", "", nil), "diverged message_taken"},
-		{"a row that is gone, sent again", l.sent("gone", "placed", "/s g", "g", nil), "duplicate"},
-		{"a record without an ID, delivered again", redelivered(long[3], "noted", "", ""), "duplicate"},
-		{"what was parked is released", l.sent("parked", "placed", "/s 1", "1", nil), "applied"},
-		{"what was released, sent again", l.sent("parked", "captured", "/s p", "p", nil), "duplicate"},
-		{"what was released, delivered again", redelivered(waiting, "cancelled", "/s p", "p"), "duplicate"},
+		{"a row that is gone, resent", l.sent("gone", "placed", "/s g", "g", nil), "duplicate"},
+		{"a record without an ID, redelivered", redelivered(long[3], "noted", "", ""), "duplicate"},
+		{"releases a parked record", l.sent("parked", "placed", "/s 1", "1", nil), "applied"},
+		{"a released record, resent", l.sent("parked", "captured", "/s p", "p", nil), "duplicate"},
+		{"a released record, redelivered", redelivered(waiting, "cancelled", "/s p", "p"), "duplicate"},
 	} {
 		if got := verdicts(apply(t, store, c.r).Outcomes)[0]; got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -95,8 +95,7 @@ func TestExistingDatabase(t *testing.T) {
 	wantRows(t, pool, `SELECT id || ' ' || state || ' ' || version FROM orders ORDER BY id`, "long paid 23", "parked paid 2", "short paid 2")
 }
 
-// TestMessageIDsOfTwoSources is case 4 of what went wrong: IDs are unique for their
-// source only.
+// TestMessageIDsOfTwoSources checks that IDs need only be unique within their source.
 func TestMessageIDsOfTwoSources(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -107,9 +106,9 @@ func TestMessageIDsOfTwoSources(t *testing.T) {
 	wantRows(t, pool, `SELECT message_id FROM pawl.transitions ORDER BY version`, "/orders 1", "/payments 1", "/parcels 1")
 }
 
-// TestTakenMessageIDs checks messages that come with the ID of another one: within the
-// batch, in a later one, among the first steps of the entity and beyond. Each is a dead
-// letter that names both events.
+// TestTakenMessageIDs checks messages that use the ID of another message: within the
+// batch, in a later batch, among the first steps of the entity and after them. Each
+// becomes a dead letter that names both events.
 func TestTakenMessageIDs(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -147,7 +146,7 @@ func TestTakenMessageIDs(t *testing.T) {
 		}
 	}
 
-	// Redriven, each is the record that it was.
+	// When redriven, each is still the same record.
 	letters, err = store.DeadLetters(t.Context(), postgres.DeadLetterFilter{Limit: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -165,8 +164,8 @@ func TestTakenMessageIDs(t *testing.T) {
 	}
 }
 
-// TestDigestsOutliveColumns checks that a message is known again after the table's
-// columns have come to stand in another order.
+// TestDigestsOutliveColumns checks that a message is recognized after the order of the
+// table's columns has changed.
 func TestDigestsOutliveColumns(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -178,9 +177,9 @@ func TestDigestsOutliveColumns(t *testing.T) {
 	wantVerdicts(t, apply(t, store, l.sent("a", "placed", "1", "", set)), "duplicate")
 }
 
-// TestDecidedUnderFormerIDs checks what another worker does at the same moment that is
-// of an earlier version, or decodes otherwise: to a record that is to be parked, and to
-// one that is to be a dead letter.
+// TestDecidedUnderFormerIDs checks records that another worker settles at the same
+// time, with an earlier version or a different decoder: one record is about to be
+// parked, the other to become a dead letter.
 func TestDecidedUnderFormerIDs(t *testing.T) {
 	t.Parallel()
 	pool, plain := openOrders(t)
@@ -196,9 +195,9 @@ func TestDecidedUnderFormerIDs(t *testing.T) {
 		})
 	}
 	parked := []*versioning.Record{
-		l.sent("former", "shipped", "/s 1", "1", nil), // by an earlier version, sent again
-		l.sent("same", "shipped", "2", "", nil),       // the same record, decoded otherwise
-		l.sent("other", "shipped", "3", "", nil),      // another message
+		l.sent("former", "shipped", "/s 1", "1", nil), // by an earlier version, resent
+		l.sent("same", "shipped", "2", "", nil),       // the same record, decoded differently
+		l.sent("other", "shipped", "3", "", nil),      // a different message
 	}
 	for i, c := range []struct {
 		event, id string
@@ -206,7 +205,7 @@ func TestDecidedUnderFormerIDs(t *testing.T) {
 		want      string
 	}{
 		{"shipped", "1", 900, "early not_yet"},
-		{"captured", "2", parked[1].Origin.Offset, "duplicate"}, // it is seen before it is parked
+		{"captured", "2", parked[1].Origin.Offset, "duplicate"}, // noticed before it is parked
 		{"captured", "3", 901, "early not_yet"},
 	} {
 		apply(t, plain, l.say(parked[i].Changes[0].Key, "placed"))
@@ -232,8 +231,8 @@ func TestDecidedUnderFormerIDs(t *testing.T) {
 	wantVerdicts(t, apply(t, store, dead), "duplicate")
 }
 
-// TestEntityTwiceBeyondTheFirstSteps checks that a message that makes several steps of an
-// entity is known by each, where those are looked up one by one.
+// TestEntityTwiceBeyondTheFirstSteps checks that a message with several steps of one
+// entity is recognized by each of them, among the steps that are looked up one by one.
 func TestEntityTwiceBeyondTheFirstSteps(t *testing.T) {
 	t.Parallel()
 	_, store := openOrders(t)

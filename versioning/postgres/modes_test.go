@@ -13,10 +13,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestFailuresInEveryMode checks that, however the pool runs statements, what a failed
-// one keeps from being committed is not committed, and leaves nothing on the
-// connection: a guard that fails, a constraint, one that is checked by the COMMIT
-// alone, a deadline at any moment.
+// TestFailuresInEveryMode checks, in each of pgx's query modes, that a failed statement
+// keeps the transaction from committing, and leaves nothing on the connection: a failed
+// guard, a constraint, a constraint that only COMMIT checks, a deadline at any time.
 func TestFailuresInEveryMode(t *testing.T) {
 	t.Parallel()
 	for _, mode := range execModes {
@@ -28,7 +27,7 @@ func TestFailuresInEveryMode(t *testing.T) {
 	}
 }
 
-// fail checks that of a store on one of two pools on the same database.
+// fail runs these checks with stores on two pools for the same database.
 func fail(t *testing.T, pool, stores *pgxpool.Pool, mode pgx.QueryExecMode, other *postgres.Store) {
 	t.Helper()
 	mustExec(t, pool, `CREATE TABLE codes (code text PRIMARY KEY); INSERT INTO codes VALUES ('ok')`)
@@ -75,8 +74,8 @@ func fail(t *testing.T, pool, stores *pgxpool.Pool, mode pgx.QueryExecMode, othe
 	}
 }
 
-// wantClean checks that a connection is in no transaction, and has none of the settings
-// of one.
+// wantClean checks that a connection is in no transaction, and has none of a
+// transaction's settings.
 func wantClean(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	if status := conn.PgConn().TxStatus(); status != 'I' {

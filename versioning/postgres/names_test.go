@@ -15,8 +15,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestNames checks that no name of a table or a column gets in the way of the
-// statements: those that these use themselves, words of SQL, quotes, upper case.
+// TestNames checks that names of tables and columns do not conflict with the
+// statements: names that the statements use, SQL keywords, quotes, upper case.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
@@ -50,7 +50,7 @@ func TestNames(t *testing.T) {
 	}
 	wantVerdicts(t, apply(t, store, l.say("late", "captured")), "early no_entity")
 	wantVerdicts(t, apply(t, store, l.say("late", "placed"), l.set("late", "shipped", versioning.Columns{"STATE": 1})),
-		"applied", "rejected invalid_column") // the column State is another one
+		"applied", "rejected invalid_column") // the column State is a different column
 	for _, managed := range []string{"key", "state", "version"} {
 		wantVerdicts(t, apply(t, store, l.set("k", "noted", versioning.Columns{managed: "x"})), "rejected invalid_column")
 	}
@@ -66,7 +66,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestManagedColumnsOfOtherNames checks columns whose names are those of others.
+// TestManagedColumnsOfOtherNames checks managed columns that have the default names of
+// other managed columns.
 func TestManagedColumnsOfOtherNames(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
@@ -79,8 +80,9 @@ func TestManagedColumnsOfOtherNames(t *testing.T) {
 	wantRows(t, pool, `SELECT t::text FROM t`, "(a,paid,2,i,s,v)")
 }
 
-// TestSearchPathOfConnections checks that a store writes to the table that Open found, whatever
-// each connection's search_path says later, and refuses one of a single session.
+// TestSearchPathOfConnections checks that a store writes to the table that Open found,
+// whatever a connection's search_path is later, and that Open rejects a temporary
+// table.
 func TestSearchPathOfConnections(t *testing.T) {
 	t.Parallel()
 	direct := testenv.Pool(t, migrated)
@@ -125,7 +127,8 @@ CREATE DOMAIN b.guarded AS text`)
 	}
 }
 
-// TestPartitionsAndHeirs checks tables whose rows are in others.
+// TestPartitionsAndHeirs checks tables whose rows are in partitions or inheriting
+// tables.
 func TestPartitionsAndHeirs(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
@@ -142,7 +145,7 @@ CREATE TABLE r2 PARTITION OF r FOR VALUES FROM (10) TO (20)`)
 		"applied", "applied", "applied", "rejected illegal")
 	wantRows(t, pool, `SELECT id||state||version FROM ONLY t`, "xpending1")
 	wantRows(t, pool, `SELECT id||state||version FROM heir`, "hshipped3")
-	mustExec(t, pool, `INSERT INTO heir VALUES ('x', 'pending', 1)`) // the key is not unique over both
+	mustExec(t, pool, `INSERT INTO heir VALUES ('x', 'pending', 1)`) // the key is not unique across both tables
 	records := []*versioning.Record{l.say("x", "captured")}
 	prepare(store, records)
 	if result, err := store.Apply(t.Context(), "", records); err == nil || len(result.Outcomes) > 0 {
@@ -153,6 +156,6 @@ CREATE TABLE r2 PARTITION OF r FOR VALUES FROM (10) TO (20)`)
 	mustExec(t, pool, `TRUNCATE pawl.transitions, pawl.tables`)
 	store = open(t, pool, postgres.Table{Machine: order, Name: "r"})
 	wantVerdicts(t, apply(t, store, l.say("5", "placed"), l.say("15", "placed"), l.say("25", "placed"), l.say("15", "captured")),
-		"applied", "applied", "rejected constraint", "applied") // no partition takes the third
+		"applied", "applied", "rejected constraint", "applied") // the third row fits no partition
 	wantRows(t, pool, `SELECT tableoid::regclass || ' ' || id || state FROM r ORDER BY id`, "r1 5pending", "r2 15paid")
 }

@@ -12,31 +12,31 @@ import (
 )
 
 // A trial writes the rows of a plan record by record, in the order in which they were
-// decided, so that PostgreSQL's word on each is its word after all before it. It makes
-// a new plan without those that are refused.
+// decided, so that PostgreSQL judges each record after all records before it. It makes
+// a new plan without the records that PostgreSQL refuses.
 type trial struct {
-	store   *edition
-	line    *line
-	judge   func(refused map[*versioning.Record]error) *plan
-	plan    *plan
-	moves   []*versioning.Move
-	refused map[*versioning.Record]error
-	passed  map[*table]bool
-	reasons map[*table]map[string]int // of those refused
+	store    *snapshot
+	pipeline *pipeline
+	judge    func(refused map[*versioning.Record]error) *plan
+	plan     *plan
+	moves    []*versioning.Move
+	refused  map[*versioning.Record]error
+	passed   map[*table]bool
+	reasons  map[*table]map[string]int // why records were refused
 }
 
-// oneByOne writes the rows of a plan one by one, and returns the plan that holds
-// without the records that PostgreSQL refuses. The rows of it are written then.
+// oneByOne writes the rows of a plan one by one. It returns the plan without the
+// records that PostgreSQL refuses; the rows of that plan are then written.
 //
-// Many records go in one round trip. Where one of them is refused, what was planned
-// for those behind it may not hold any more: they are judged anew, and what was
-// written is kept only if it is what the new plan has next.
-func (s *edition) oneByOne(ctx context.Context, tx *transaction, judge func(map[*versioning.Record]error) *plan) (*trial, error) {
+// It sends many records in one round trip. If one of them is refused, the plan for the
+// records after it may no longer hold. They are judged again, and what was written is
+// kept only if the new plan has it next.
+func (s *snapshot) oneByOne(ctx context.Context, tx *transaction, judge func(map[*versioning.Record]error) *plan) (*trial, error) {
 	t := &trial{
-		store: s, line: newLine(tx.conn.Conn()), judge: judge, refused: make(map[*versioning.Record]error),
+		store: s, pipeline: newPipeline(tx.conn.Conn()), judge: judge, refused: make(map[*versioning.Record]error),
 		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
 	}
-	defer t.line.close(ctx)
+	defer t.pipeline.close(ctx)
 	if slices.ContainsFunc(s.tables, func(table *table) bool { return len(table.rules.deferred) > 0 }) {
 		if _, err := tx.conn.Exec(ctx, checkNowSQL); err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func (s *edition) oneByOne(ctx context.Context, tx *transaction, judge func(map[
 	for done := 0; ; {
 		left := t.tries()[done:]
 		if len(left) == 0 {
-			err := t.doubt()
+			err := t.checkRefusals()
 			return t, err
 		}
 		some := left[:min(size, len(left))]
@@ -62,8 +62,8 @@ func (s *edition) oneByOne(ctx context.Context, tx *transaction, judge func(map[
 	}
 }
 
-// minTries and maxTries bound the records of one round trip: those behind a refused one
-// may have to be sent again, and each takes a savepoint.
+// minTries and maxTries limit the records of one round trip: records after a refused
+// one may have to be sent again, and each needs a savepoint.
 const (
 	minTries = 8
 	maxTries = 128
@@ -74,7 +74,7 @@ func (t *trial) decide() {
 	t.moves = inOrder(t.plan.Moves)
 }
 
-// A try is what one record writes to the rows.
+// A try is the writes of one record to rows.
 type try struct {
 	record *versioning.Record
 	units  []*unit
@@ -83,7 +83,7 @@ type try struct {
 // tries returns what the plan's records write, in the order in which they were decided.
 func (t *trial) tries() []try { return t.store.tries(t.moves) }
 
-func (s *edition) tries(moves []*versioning.Move) []try {
+func (s *snapshot) tries(moves []*versioning.Move) []try {
 	var units []*unit
 	for _, m := range moves {
 		table := s.byMachine[m.Entity.Machine]
@@ -107,9 +107,9 @@ func (s *edition) tries(moves []*versioning.Move) []try {
 	return tries
 }
 
-// round writes some records' rows, the next after those that are done. It returns how
-// many of the tries that the plan has by then are done with it, and how many were in
-// vain.
+// round writes the rows of some records: the next ones after those that are done. It
+// returns how many tries of the resulting plan are done as a result, and how many tries
+// were wasted.
 func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted int, err error) {
 	results, err := t.write(ctx, tries)
 	if err != nil {
@@ -125,7 +125,7 @@ func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted 
 	t.decide()
 	kept = t.agrees(tries, taken, done)
 	inTurn := t.inTurn(tries, taken, kept, refused, done)
-	if inTurn < len(refused) { // the others will be tried again, behind what comes before them now
+	if inTurn < len(refused) { // the rest will be tried again, after what the plan now has before them
 		for _, i := range refused[inTurn:] {
 			t.unrefuse(tries[i], results[i])
 		}
@@ -136,12 +136,12 @@ func (t *trial) round(ctx context.Context, tries []try, done int) (kept, wasted 
 	if kept == len(taken) {
 		return kept, wasted, nil
 	}
-	return kept, wasted, t.again(ctx, t.tries()[done:done+kept])
+	return kept, wasted, t.repeat(ctx, t.tries()[done:done+kept])
 }
 
-// inTurn returns how many of the tries that were refused, from the first one on, were
-// made behind exactly those that the plan has before them. Behind anything else they may
-// be taken: a refused record changes what becomes of those behind it.
+// inTurn returns how many of the refused tries, from the first one on, were made after
+// exactly those tries that the plan has before them. After anything else they may be
+// accepted, because a refused record changes the verdicts on the records after it.
 func (t *trial) inTurn(tries []try, taken []int, kept int, refused []int, done int) int {
 	next := t.tries()[done:]
 	for n, i := range refused {
@@ -154,8 +154,8 @@ func (t *trial) inTurn(tries []try, taken []int, kept int, refused []int, done i
 	return len(refused)
 }
 
-// sift tells which tries were taken, and which ones were refused for what they bring
-// themselves. Others build on the entity of one that was not taken.
+// sift returns which tries were accepted, and which were refused because of themselves.
+// The remaining ones depend on the entity of a failed try.
 func sift(tries []try, results []error) (taken, refused []int, err error) {
 	lost := make(map[versioning.Entity]bool)
 	for i, try := range tries {
@@ -179,8 +179,8 @@ func sift(tries []try, results []error) (taken, refused []int, err error) {
 	return taken, refused, nil
 }
 
-// agrees returns how many of the tries that were taken, from the first one on, the plan
-// has in the same places.
+// agrees returns how many of the accepted tries, from the first one on, the plan has in
+// the same places.
 func (t *trial) agrees(tries []try, taken []int, done int) int {
 	next := t.tries()[done:]
 	for n, i := range taken {
@@ -198,16 +198,17 @@ func (t try) equal(other try) bool {
 	})
 }
 
-// again undoes the last round, and repeats what is to be kept of it.
-func (t *trial) again(ctx context.Context, tries []try) error {
-	if err := t.line.undo(ctx); err != nil || len(tries) == 0 {
+// repeat undoes the last round, and repeats what is to be kept of it.
+func (t *trial) repeat(ctx context.Context, tries []try) error {
+	if err := t.pipeline.undo(ctx); err != nil || len(tries) == 0 {
 		return err
 	}
 	results, err := t.write(ctx, tries)
 	return errors.Join(err, errors.Join(results...))
 }
 
-// write writes some records' rows in one round trip, and returns what became of each.
+// write writes the rows of some records in one round trip, and returns the result of
+// each.
 func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
 	statements := make([][]*pgx.QueuedQuery, len(tries))
 	for i, try := range tries {
@@ -215,7 +216,7 @@ func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
 		w.one(try)
 		statements[i] = w.batch.QueuedQueries
 	}
-	results, err := t.line.try(ctx, statements)
+	results, err := t.pipeline.try(ctx, statements)
 	for i, err := range results {
 		for _, u := range tries[i].units {
 			if len(u.table.rules.triggers) > 0 {

@@ -54,8 +54,8 @@ CREATE DOMAIN tiny AS varchar(4)`)
 		{"a view", `CREATE VIEW t AS SELECT 1`, postgres.Table{}, []string{"t"}, "not a table"},
 		{"no columns", `CREATE TABLE t ()`, postgres.Table{}, []string{"t", "t.state", "t.version"}, "primary key"},
 		{"named columns", `CREATE TABLE t ()`, postgres.Table{Key: "k", State: "s", Version: "v"}, []string{"t.k", "t.s", "t.v"}, "does not exist"},
-		{"wrong types", `CREATE TABLE t (id date PRIMARY KEY, state int NOT NULL, version text NOT NULL)`, postgres.Table{}, []string{"t.id", "t.state", "t.version"}, "a version is"},
-		{"key of two columns", `CREATE TABLE t (id text, b text, state text NOT NULL, version bigint NOT NULL, PRIMARY KEY (id, b))`, postgres.Table{}, []string{"t"}, "primary key of one column"},
+		{"wrong types", `CREATE TABLE t (id date PRIMARY KEY, state int NOT NULL, version text NOT NULL)`, postgres.Table{}, []string{"t.id", "t.state", "t.version"}, "a version must be"},
+		{"key of two columns", `CREATE TABLE t (id text, b text, state text NOT NULL, version bigint NOT NULL, PRIMARY KEY (id, b))`, postgres.Table{}, []string{"t"}, "single-column primary key"},
 		{"key not unique", `CREATE TABLE t (id text, state text NOT NULL, version bigint NOT NULL)`, postgres.Table{Key: "id"}, []string{"t.id"}, "not unique"},
 		{"unique in part", `CREATE TABLE t (id text, state text NOT NULL, version bigint NOT NULL); CREATE UNIQUE INDEX ON t (id) WHERE version > 1`, postgres.Table{Key: "id"}, []string{"t.id"}, "partial"},
 		{"unique later", `CREATE TABLE t (id text UNIQUE DEFERRABLE, state text NOT NULL, version bigint NOT NULL)`, postgres.Table{Key: "id"}, []string{"t.id"}, "deferrable"},
@@ -63,9 +63,9 @@ CREATE DOMAIN tiny AS varchar(4)`)
 		{"nullable", `CREATE TABLE t (id text PRIMARY KEY, state text, version bigint)`, postgres.Table{}, []string{"t.state", "t.version"}, "NULL"},
 		{"enum", `CREATE TABLE t (id text PRIMARY KEY, state half NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.state"}, "shipped, delivered, cancelled"},
 		{"domain over enum", `CREATE TABLE t (id text PRIMARY KEY, state half_domain NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.state"}, "shipped, delivered, cancelled"},
-		{"short varchar", `CREATE TABLE t (id text PRIMARY KEY, state varchar(8) NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.state", "t.state"}, "longer than its 8"},
-		{"short domain", `CREATE TABLE t (id text PRIMARY KEY, state tiny NOT NULL, version bigint NOT NULL)`, postgres.Table{}, slices.Repeat([]string{"t.state"}, 4), "longer than its 4"},
-		{"character", `CREATE TABLE t (id char(5) PRIMARY KEY, state char(10) NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.id", "t.state"}, "a key is"},
+		{"short varchar", `CREATE TABLE t (id text PRIMARY KEY, state varchar(8) NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.state", "t.state"}, "longer than 8"},
+		{"short domain", `CREATE TABLE t (id text PRIMARY KEY, state tiny NOT NULL, version bigint NOT NULL)`, postgres.Table{}, slices.Repeat([]string{"t.state"}, 4), "longer than 4"},
+		{"character", `CREATE TABLE t (id char(5) PRIMARY KEY, state char(10) NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.id", "t.state"}, "a key must be"},
 		{"collation", `CREATE TABLE t (id text COLLATE ignore_case PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.id"}, "nondeterministic"},
 		{"generated", `CREATE TABLE t (id text PRIMARY KEY, base text, state text NOT NULL GENERATED ALWAYS AS (base) STORED, version bigint NOT NULL GENERATED ALWAYS AS IDENTITY)`, postgres.Table{}, []string{"t.state", "t.version"}, "generated"},
 		{"generated key", `CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`, postgres.Table{}, []string{"t.id"}, "generated"},
@@ -90,7 +90,7 @@ CREATE DOMAIN tiny AS varchar(4)`)
 				t.Errorf("problems (-want, +got):\n%s\n%v", diff, err)
 			}
 			if len(c.want) > 0 && (!errors.Is(err, postgres.ErrTable) || !strings.Contains(err.Error(), c.says)) {
-				t.Errorf("error does not say %q, or is no ErrTable: %v", c.says, err)
+				t.Errorf("error does not say %q, or is not ErrTable: %v", c.says, err)
 			}
 			if strings.Contains(c.ddl, "VIEW") {
 				mustExec(t, pool, `DROP VIEW t`)
@@ -130,7 +130,7 @@ func TestOpenValidates(t *testing.T) {
 		{"no table", pool, nil, []string{"no table"}},
 		{"all at once", pool, []postgres.Table{
 			{Name: "x"}, {Machine: order}, {Machine: order, Name: "y", Identity: versioning.ByState, MaxParked: -1},
-		}, []string{`"x"`, "no Name", "two tables", "by state", "MaxParked"}},
+		}, []string{`"x"`, "no Name", "two tables", "identity ByState", "MaxParked"}},
 	} {
 		_, err := postgres.Open(t.Context(), c.pool, c.tables...)
 		for _, say := range c.says {
@@ -143,7 +143,7 @@ func TestOpenValidates(t *testing.T) {
 		_, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: order, Name: "y", Identity: versioning.ByState})
 		return err
 	}()); !ok {
-		t.Error("a machine that can't tell duplicates by state gives no IdentityError")
+		t.Error("Open returns no IdentityError for a machine that can't use ByState")
 	}
 }
 
@@ -168,7 +168,7 @@ func TestOpenChecksTheSchema(t *testing.T) {
 	}
 }
 
-// asRole returns a pool that works as a role without rights.
+// asRole returns a pool that connects as a role without privileges.
 func asRole(t *testing.T, pool *pgxpool.Pool) (restricted *pgxpool.Pool, role string) {
 	t.Helper()
 	role = "pawl_" + pool.Config().ConnConfig.Database
@@ -216,7 +216,7 @@ func TestRights(t *testing.T) {
 		t.Errorf("error does not say what to grant: %v", err)
 	}
 
-	// With exactly the rights that Open asks for, all of it works.
+	// With exactly the privileges that Open asks for, everything works.
 	mustExec(t, pool, `
 GRANT SELECT, INSERT, UPDATE ON orders TO `+role+`;
 GRANT SELECT, INSERT ON pawl.transitions TO `+role+`;
@@ -279,7 +279,7 @@ CREATE TABLE shop.orders (id text PRIMARY KEY, state shop.phase NOT NULL, versio
 	}
 	defer there.Close()
 	store := open(t, there, postgres.Table{Machine: order, Name: "orders"})
-	mustExec(t, there, `SET search_path = pg_catalog`) // of one connection, the only one that is open
+	mustExec(t, there, `SET search_path = pg_catalog`) // of the only open connection
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("a", "placed")), "applied")
 	wantVerdicts(t, apply(t, store, l.say("a", "captured")), "applied")
@@ -294,8 +294,8 @@ func TestKeyTypes(t *testing.T) { //nolint:tparallel // the cases share a databa
 	for _, c := range []struct {
 		typ       string
 		key, same string   // two spellings of one key
-		stored    string   // as the column has it
-		bad       []string // no keys
+		stored    string   // as the column stores it
+		bad       []string // not keys
 		refused   string   // a key that PostgreSQL refuses
 	}{
 		{"text", "Ä key", "Ä key", "Ä key", []string{"", "a\x00b", "a\xff", strings.Repeat("x", 1025)}, ""},
@@ -328,7 +328,7 @@ func TestKeyTypes(t *testing.T) { //nolint:tparallel // the cases share a databa
 	}
 }
 
-// TestUUIDSpellings holds the reading of UUIDs against PostgreSQL's own.
+// TestUUIDSpellings compares which UUIDs Prepare and PostgreSQL accept.
 func TestUUIDSpellings(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)

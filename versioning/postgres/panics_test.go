@@ -14,8 +14,8 @@ import (
 
 var errBug = errors.New("a bug")
 
-// TestPanicInGuard checks that the panic of a guard is about its record alone, in a
-// batch and out of parking, and that the dead letter names the guard.
+// TestPanicInGuard checks that a panic of a guard rejects only its record, in a batch
+// and when a parked record is released, and that the dead letter names the guard.
 func TestPanicInGuard(t *testing.T) {
 	t.Parallel()
 	guarded := statemachine.MustCompile(statemachine.Definition{
@@ -43,8 +43,8 @@ func TestPanicInGuard(t *testing.T) {
 		"bad parked", "bad")
 }
 
-// TestPanicsOfOperators checks that a function of the caller's that panics leaves the
-// dead letters as they were, and no connection behind.
+// TestPanicsOfOperators checks that a panic in a caller's function leaves the dead
+// letters unchanged, and leaks no connection.
 func TestPanicsOfOperators(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -57,7 +57,7 @@ func TestPanicsOfOperators(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if p := recover(); p != errBug { //nolint:errorlint // the very value
+				if p := recover(); p != errBug { //nolint:errorlint // the same value
 					t.Errorf("%s: the caller recovers %v, want its own panic", name, p)
 				}
 			}()

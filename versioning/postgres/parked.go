@@ -32,8 +32,9 @@ func (r *reader) scanParked(rows pgx.Rows) error {
 	return err
 }
 
-// scanParked reads a row of the columns parkedColumns, and more that follow.
-func (s *edition) scanParked(row pgx.Row, more ...any) (parkedInTurn, error) {
+// scanParked reads a row with the columns of parkedColumns, and the columns that
+// follow.
+func (s *snapshot) scanParked(row pgx.Row, more ...any) (parkedInTurn, error) {
 	p := parkedInTurn{Parked: versioning.Parked{Record: &versioning.Record{}}}
 	r := p.Record
 	var scope string
@@ -52,7 +53,8 @@ func (s *edition) scanParked(row pgx.Row, more ...any) (parkedInTurn, error) {
 	return p, s.decodeChanges(r, changes)
 }
 
-// parkedInTurn is a parked record and its place in the order of parking.
+// parkedInTurn is a parked record and its place in the order in which records were
+// parked.
 type parkedInTurn struct {
 	versioning.Parked
 
@@ -60,7 +62,7 @@ type parkedInTurn struct {
 }
 
 func (w *writer) park(parked []versioning.Parked) {
-	var whole wholes
+	var whole fullRecords
 	var machines, entities, reasons, changes []string
 	var seen []int64
 	for _, p := range parked {
@@ -117,15 +119,15 @@ USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id,
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope
 RETURNING true`
 
-// unparkSQL deletes the parked records of some origins for any of the machines
-// $4: a record that can't be decoded any more has no scope, and may have had one.
+// unparkSQL deletes the parked records of some origins for any of the machines $4: a
+// record that can no longer be decoded has no scope, but may have had one.
 const unparkSQL pawlSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = ANY ($4::text[])`
 
-// A ParkedFilter chooses parked records. Its zero value chooses all; fields that are set
-// must all match.
+// A ParkedFilter selects parked records. The zero value selects all. All fields that
+// are set must match.
 type ParkedFilter struct {
 	Reason  versioning.Reason
 	Machine string
@@ -138,17 +140,16 @@ type ParkedFilter struct {
 	Limit int
 }
 
-// Parked returns the parked records that match, in the order in which they were
-// parked.
+// Parked returns the parked records that match, in the order in which they were parked.
 func (s *Store) Parked(ctx context.Context, f ParkedFilter) ([]versioning.ParkedRecord, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), alone, string(f.Reason), f.Machine, f.Key, f.Topic,
+	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), oneMessage, string(f.Reason), f.Machine, f.Key, f.Topic,
 		orNil(f.From), orNil(f.To), limitOr(f.Limit))
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list parked records: %w", err))
 	}
 	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.ParkedRecord, error) {
 		var at time.Time
-		p, err := s.edition.Load().scanParked(row, &at)
+		p, err := s.snapshot.Load().scanParked(row, &at)
 		return versioning.ParkedRecord{Parked: p.Parked, ParkedAt: at}, err
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// bill is a machine that proves what it has taken by its state.
+// bill is a machine whose state proves which events have happened.
 var bill = statemachine.MustCompile(statemachine.Definition{
 	Name: "bill", Version: 1,
 	Transitions: []statemachine.Transition{
@@ -58,8 +58,8 @@ func message(id string) func(*versioning.Change) {
 	return func(c *versioning.Change) { c.MessageID = id }
 }
 
-// TestPasts checks what becomes of records that the past of their entities decides
-// about, however they fall into batches.
+// TestPasts checks records whose verdict depends on the past of their entities, in
+// batches of every size.
 func TestPasts(t *testing.T) {
 	t.Parallel()
 	type changes = []versioning.Change
@@ -69,13 +69,13 @@ func TestPasts(t *testing.T) {
 		long = append(long, changes{orders("l", "noted", message(fmt.Sprint("m", i)))})
 		longVerdicts = append(longVerdicts, "applied")
 	}
-	for i := range 39 { // sent again, as other records
+	for i := range 39 { // resent, as other records
 		long = append(long, changes{orders("l", "noted", message(fmt.Sprint("m", i)))})
 		longVerdicts = append(longVerdicts, "duplicate")
 	}
 	for name, c := range map[string]struct {
 		records []changes
-		want    []string // in the end
+		want    []string // the final verdicts
 		rows    []string
 	}{
 		"message IDs past the sixteenth step": {long, longVerdicts, []string{"l pending 40"}},
@@ -113,7 +113,7 @@ func TestPasts(t *testing.T) {
 		"parked records of one state": {
 			[]changes{
 				{bills("1", "settled", 3)},
-				{bills("1", "settled", 4)}, // again, while the first waits
+				{bills("1", "settled", 4)}, // resent while the first one is parked
 				{bills("1", "reminded", 2)},
 				{bills("1", "sent", 1)},
 				{bills("1", "reminded", 9)},
@@ -135,8 +135,8 @@ func TestPasts(t *testing.T) {
 			[]changes{
 				{orders("u", "placed"), orders("v", "placed")},
 				{bills("7", "sent", 5)},
-				{orders("u", "captured"), bills("7", "reminded", 500)},                                          // a constraint refuses the last
-				{orders("u", "captured"), orders("v", "captured"), bills("7", "nosuch", nil)},                   // the machine does
+				{orders("u", "captured"), bills("7", "reminded", 500)},                                          // a constraint refuses the last record
+				{orders("u", "captured"), orders("v", "captured"), bills("7", "nosuch", nil)},                   // the machine refuses the last record
 				{orders("u", "captured"), orders("u", "shipped"), bills("8", "sent", 1), bills("8", "sent", 2)}, // a duplicate by state
 				{orders("w", "placed"), bills("9", "sent", 1), orders("u", "placed")},
 				{orders("v", "captured"), bills("7", "reminded", 6)},
@@ -184,7 +184,7 @@ func TestPasts(t *testing.T) {
 					}
 				}
 				if diff := cmp.Diff(again, verdicts(deliver())); diff != "" {
-					t.Errorf("delivered again in batches of %d (-want, +got):\n%s", size, diff)
+					t.Errorf("redelivered in batches of %d (-want, +got):\n%s", size, diff)
 				}
 				if diff := cmp.Diff(c.rows, rows()); diff != "" {
 					t.Errorf("rows after the second delivery (-want, +got):\n%s", diff)

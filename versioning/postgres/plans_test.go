@@ -12,9 +12,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestApplyUsesTheKeys checks that no statement of Apply reads a whole table, also
-// where it was planned for one that was empty then, and that a long history is not
-// read through for each message.
+// TestApplyUsesTheKeys checks that no statement of Apply scans a whole table, even if
+// it was planned when the table was empty, and that a long history is not scanned for
+// each message.
 func TestApplyUsesTheKeys(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -43,7 +43,7 @@ WHERE relname IN ('orders', 'transitions', 'parked', 'dead_letters') ORDER BY re
 			t.Fatalf("record %d of a replay: %+v", i, o)
 		}
 	}
-	used.Close() // its connections tell what they did when they end
+	used.Close() // connections report their statistics when they close
 
 	var n int
 	testenv.Eventually(t, 10*time.Second, func() error {
@@ -51,7 +51,7 @@ WHERE relname IN ('orders', 'transitions', 'parked', 'dead_letters') ORDER BY re
 			return err
 		}
 		if n < steps-16 {
-			return fmt.Errorf("the statistics tell of %d index entries so far", n)
+			return fmt.Errorf("the statistics have %d index entries so far", n)
 		}
 		return nil
 	})

@@ -10,9 +10,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// BenchmarkPoison applies 50,000 records in batches of 5,000, clean and with one
-// record in 10,000 that PostgreSQL refuses, turn by turn, and reports how many
-// records a second each settles, and their ratio.
+// BenchmarkPoison applies 50,000 records in batches of 5,000, alternately clean and
+// with one record in 10,000 that PostgreSQL refuses. It reports how many records per
+// second each settles, and their ratio.
 func BenchmarkPoison(b *testing.B) {
 	const records, batch, every = 50_000, 5_000, 10_000
 	pool := testenv.Pool(b, shopTemplate)
@@ -49,7 +49,7 @@ func BenchmarkPoison(b *testing.B) {
 		}
 		return time.Since(start)
 	}
-	settle(true) // warm
+	settle(true) // warm up
 	var clean, poisoned time.Duration
 	for b.Loop() {
 		clean += settle(false)

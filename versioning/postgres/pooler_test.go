@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// pooled returns a pool on the database of another one through a PgBouncer in
-// transaction mode. The test is skipped where there is none.
+// pooled returns a pool that connects to the database of another pool through a
+// PgBouncer in transaction mode. It skips the test if there is no PgBouncer.
 func pooled(t *testing.T, direct *pgxpool.Pool, mode pgx.QueryExecMode) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(testenv.PgBouncer(t, direct.Config().ConnString()))
@@ -34,7 +34,7 @@ func pooled(t *testing.T, direct *pgxpool.Pool, mode pgx.QueryExecMode) *pgxpool
 	return pool
 }
 
-// poolerModes are those that work behind a pooler in transaction mode, whatever it is.
+// poolerModes are the modes that work behind any pooler in transaction mode.
 var poolerModes = []pgx.QueryExecMode{
 	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
@@ -56,8 +56,8 @@ func TestFailuresThroughPgBouncer(t *testing.T) {
 	}
 }
 
-// crowd has several goroutines do all that a worker and an operator ask of a store, and
-// returns the errors.
+// crowd calls everything that a worker and an operator need from a store, in several
+// goroutines, and returns the errors.
 func crowd(t *testing.T, pool *pgxpool.Pool) error {
 	t.Helper()
 	problems := make([]error, 8)
@@ -122,8 +122,8 @@ func TestCrowdThroughPgBouncer(t *testing.T) {
 }
 
 // TestPoolerIsNamed checks that a pool whose prepared statements a pooler mixes up
-// fails with an error that ends a worker and says what to set. A PgBouncer that
-// follows prepared statements, from 1.21 on, has nothing to name.
+// fails with a fatal error that says what to set. PgBouncer 1.21 and later tracks
+// prepared statements, so there is no error.
 func TestPoolerIsNamed(t *testing.T) {
 	t.Parallel()
 	direct, _ := openOrders(t)
@@ -143,12 +143,12 @@ func TestPoolerIsNamed(t *testing.T) {
 		}
 	}
 	if !fatal {
-		t.Errorf("%v; want one that ends a worker", err)
+		t.Errorf("%v; want a fatal error", err)
 	}
 }
 
-// TestStartupParameterThroughPgBouncer checks that Open says which parameter of the
-// connection string the pooler refuses.
+// TestStartupParameterThroughPgBouncer checks that Open's error names the parameter of
+// the connection string that the pooler rejects.
 func TestStartupParameterThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	direct, _ := openOrders(t)

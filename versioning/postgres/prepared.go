@@ -7,12 +7,12 @@ import (
 )
 
 // prepared is what the store keeps with a record, in Record.Prepared. Records that need
-// no more than that share one of the two values of their edition, which nobody changes.
+// nothing else share one of two values of their snapshot, which never change.
 type prepared struct {
-	by      *edition   // that has prepared the record; nil: none has
+	by      *snapshot  // the snapshot with which the record was prepared; nil if it was not
 	columns [][]column // by change: Set in the text form of its PostgreSQL type
-	split   bool       // the record is in one of several lists
-	unfit   bool       // the record's Err is that of its preparation
+	split   bool       // the record is in one of several lists of Split
+	unfit   bool       // the record's Err was set when it was prepared
 	kept    *string    // the record's scope, if it was read back from the database
 }
 
@@ -25,30 +25,30 @@ func preparedOf(r *versioning.Record) *prepared {
 	return notPrepared
 }
 
-// own returns what is kept with the record, for the caller to change.
+// own returns a prepared value that the caller may change.
 func own(r *versioning.Record) *prepared {
 	p := preparedOf(r)
-	if p == notPrepared || p.by != nil && (p == p.by.plain || p == p.by.dealt) {
+	if p == notPrepared || p.by != nil && (p == p.by.plain || p == p.by.plainSplit) {
 		p = new(*p)
 		r.Prepared = p
 	}
 	return p
 }
 
-// setSplit notes whether a prepared record is in one of several lists.
+// setSplit sets whether a prepared record is in one of several lists.
 func setSplit(r *versioning.Record, split bool) {
 	switch p := preparedOf(r); {
 	case p.split == split:
 	case p.by != nil && p == p.by.plain:
-		r.Prepared = p.by.dealt
-	case p.by != nil && p == p.by.dealt:
+		r.Prepared = p.by.plainSplit
+	case p.by != nil && p == p.by.plainSplit:
 		r.Prepared = p.by.plain
 	default:
 		own(r).split = split
 	}
 }
 
-// keptAs returns a record that was read back from the database, where it has a scope.
+// keptAs marks a record as read from the database, where it has a scope.
 func keptAs(r *versioning.Record, scope string) { own(r).kept = &scope }
 
 // setOf returns the columns that a change sets.
@@ -62,7 +62,7 @@ func setOf(r *versioning.Record, change int) []column {
 // setBy returns the columns that a step sets.
 func setBy(s *versioning.Step) []column { return setOf(s.Record, s.Change) }
 
-// changesOf returns the changes that are to be judged.
+// changesOf returns the changes to judge.
 func changesOf(r *versioning.Record) []versioning.Change {
 	if r.Err != nil {
 		return nil
@@ -70,7 +70,8 @@ func changesOf(r *versioning.Record) []versioning.Change {
 	return r.Changes
 }
 
-// sizeOf returns about how many bytes of memory a record takes, with its columns.
+// sizeOf returns the approximate size of a record in memory, in bytes, with its
+// columns.
 func sizeOf(r *versioning.Record) int {
 	n := r.Size()
 	for _, columns := range preparedOf(r).columns {
@@ -81,16 +82,15 @@ func sizeOf(r *versioning.Record) int {
 	return n
 }
 
-// Prepare makes a record ready for Apply: it does what [versioning.Prepare] does, brings
-// keys into the one spelling that equal keys share, and encodes the columns to
-// set. A key that is none becomes the record's Err, and so its verdict. Columns that
-// can't be written become its Unfit.
-// Prepare itself does not fail. It does no I/O and is safe for concurrent use
-// on different records.
-func (s *Store) Prepare(r *versioning.Record) { s.edition.Load().ready(r) }
+// Prepare makes a record ready for Apply. It calls [versioning.Prepare], brings keys
+// into canonical form, which equal keys share, and encodes the columns to set. An
+// invalid key becomes the record's Err, which rejects the record. Columns that can't be
+// written become its Unfit. Prepare does no I/O, does not fail, and is safe for
+// concurrent use on different records.
+func (s *Store) Prepare(r *versioning.Record) { s.snapshot.Load().ready(r) }
 
-// ready makes a record ready for the edition, also one that was ready for another.
-func (s *edition) ready(r *versioning.Record) {
+// ready prepares a record for the snapshot, even if it was prepared for another.
+func (s *snapshot) ready(r *versioning.Record) {
 	before := preparedOf(r)
 	if before.unfit {
 		r.Err = nil
@@ -106,8 +106,8 @@ func (s *edition) ready(r *versioning.Record) {
 	}
 }
 
-// check says what keeps a record from being judged.
-func (s *edition) check(r *versioning.Record) error {
+// check returns why a record can't be judged.
+func (s *snapshot) check(r *versioning.Record) error {
 	if versioning.Prepare(s.rules, r); r.Err != nil {
 		return r.Err
 	}
@@ -117,13 +117,13 @@ func (s *edition) check(r *versioning.Record) error {
 		}
 	}
 	if size := sizeOf(r); size > versioning.MaxRecordBytes {
-		return versioning.Refuse(versioning.ReasonTooLarge, "%d bytes, with the columns to set, are more than %d", size, versioning.MaxRecordBytes)
+		return versioning.Refuse(versioning.ReasonTooLarge, "the record and the columns it sets have %d bytes; the limit is %d", size, versioning.MaxRecordBytes)
 	}
 	return nil
 }
 
-// prepare does what the table of a change adds.
-func (s *edition) prepare(r *versioning.Record, i int) error {
+// prepare does the part of the preparation that depends on the table of a change.
+func (s *snapshot) prepare(r *versioning.Record, i int) error {
 	c := &r.Changes[i]
 	t := s.byMachine[c.Machine]
 	key, err := t.canonicalKey(c.Key)
@@ -146,15 +146,15 @@ func (s *edition) prepare(r *versioning.Record, i int) error {
 	return nil
 }
 
-// isOfAnother reports whether another edition has prepared the record.
-func (s *edition) isOfAnother(r *versioning.Record) bool {
+// isStale reports whether the record was prepared with another snapshot.
+func (s *snapshot) isStale(r *versioning.Record) bool {
 	by := preparedOf(r).by
 	return by != nil && by != s
 }
 
-// mustSplit reports, once, that records were dealt out to lists by another edition.
-func (s *edition) mustSplit(records []*versioning.Record) bool {
-	must := slices.ContainsFunc(records, func(r *versioning.Record) bool { return preparedOf(r).split && s.isOfAnother(r) })
+// mustSplit reports, once, whether records were split with another snapshot.
+func (s *snapshot) mustSplit(records []*versioning.Record) bool {
+	must := slices.ContainsFunc(records, func(r *versioning.Record) bool { return preparedOf(r).split && s.isStale(r) })
 	if must {
 		for _, r := range records {
 			setSplit(r, false)
@@ -163,10 +163,10 @@ func (s *edition) mustSplit(records []*versioning.Record) bool {
 	return must
 }
 
-// renew makes those of records ready that are ready for another edition.
-func (s *edition) renew(records []*versioning.Record) {
+// reprepare prepares those records again that were prepared with another snapshot.
+func (s *snapshot) reprepare(records []*versioning.Record) {
 	for _, r := range records {
-		if s.isOfAnother(r) {
+		if s.isStale(r) {
 			s.ready(r)
 		}
 	}

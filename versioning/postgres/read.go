@@ -13,42 +13,42 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// reading says how a view is read.
+// reading says how to read a view.
 type reading struct {
 	lock    bool // lock the rows until the transaction ends
-	parked  bool // read the records that are parked for the batch's entities
-	bounded bool // return errTooMuchParked rather than read more than maxParkedBytes of them
+	parked  bool // read the records parked for the batch's entities
+	bounded bool // return errTooMuchParked instead of reading more than maxParkedBytes of them
 }
 
-// maxParkedBytes bounds the parked records that are read for one batch, so that
-// no number of them can exhaust the memory. One record's own entities are read
-// whatever waits for them: Table.MaxParked bounds that.
+// maxParkedBytes limits the parked records that are read for one batch, so that they
+// can't exhaust memory. A batch of one record reads everything parked for its entities;
+// Table.MaxParked limits that.
 const maxParkedBytes = 32 << 20
 
 // errTooMuchParked asks for a smaller batch.
-var errTooMuchParked = errors.New("too much is parked for the entities of one batch")
+var errTooMuchParked = errors.New("the records parked for the entities of the batch are too large; use a smaller batch")
 
-// errRead marks an error of reading.
+// errRead marks errors of reading.
 var errRead = errors.New("read")
 
 // A reader reads the view of one batch.
 type reader struct {
-	store       *edition
+	store       *snapshot
 	tx          sender
 	how         reading
 	view        *view
-	known       []*versioning.Known // of the batch's changes, one after the other, and then of those of parked records
-	pasts       []past              // of the entities, by Known.Number less 1
-	parked      []parkedInTurn      // to become those of the view
-	askHistory  bool                // what comes with the rows does not decide about every change
+	known       []*versioning.Known // for each change of the batch, and then of the parked records
+	pasts       []past              // by Known.Number minus 1
+	parked      []parkedInTurn      // those for the view, still unsorted
+	askHistory  bool                // what was read with the rows does not decide every change
 	parkedBytes int
 }
 
-// read reads what a fold of the records needs to know, as a rule in one round
-// trip: which of the records are dead letters, the rows, with the messages of
-// their first steps, and what is parked for them. Then it asks the history about
-// the records that this does not decide about. The number of statements does not depend on the number of records.
-func (s *edition) read(ctx context.Context, tx sender, records []*versioning.Record, how reading) (*view, error) {
+// read reads what a fold of the records needs, usually in one round trip: which of the
+// records are dead letters, the rows with the messages of their first steps, and the
+// records parked for them. Then it looks up in the history what that does not decide.
+// The number of statements does not depend on the number of records.
+func (s *snapshot) read(ctx context.Context, tx sender, records []*versioning.Record, how reading) (*view, error) {
 	r := s.newReader(tx, records, how)
 	batch := &pgx.Batch{}
 	r.readDead(batch, records)
@@ -64,7 +64,7 @@ func (s *edition) read(ctx context.Context, tx sender, records []*versioning.Rec
 	return r.view, nil
 }
 
-func (s *edition) newReader(tx sender, records []*versioning.Record, how reading) *reader {
+func (s *snapshot) newReader(tx sender, records []*versioning.Record, how reading) *reader {
 	changes := 0
 	for _, r := range records {
 		changes += len(r.Changes)
@@ -75,15 +75,15 @@ func (s *edition) newReader(tx sender, records []*versioning.Record, how reading
 	}
 }
 
-// A past is how much of an entity's history was read.
+// A past says how much of an entity's history was read.
 type past struct {
-	hasFirst bool // all messages of its first steps
-	goesOn   bool // there are steps beyond these, or may be
+	hasFirst bool // all messages of its first steps were read
+	hasMore  bool // there are later steps, or may be
 }
 
 func (r *reader) past(k *versioning.Known) *past { return &r.pasts[k.Number()-1] }
 
-// send sends a batch, if it is one.
+// send sends a batch unless it is empty.
 func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
 	if batch.Len() == 0 {
 		return nil
@@ -91,10 +91,10 @@ func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
 	return r.tx.SendBatch(ctx, batch).Close()
 }
 
-// readEntities reads the entities of the records, the records parked for them,
-// the other entities of those, and so on. Where parked records hang together
-// over more than a few entities, those further on are left for later. The first
-// statements go with those that are in the batch already.
+// readEntities reads the entities of the records, the records parked for them, the
+// other entities of those, and so on. If parked records form a long chain of entities,
+// it stops after a few rounds and leaves the rest for later. The first statements are
+// sent together with those already in the batch.
 func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*versioning.Record) error {
 	const rounds = 4
 	for range rounds {
@@ -124,11 +124,11 @@ func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*
 type fresh struct {
 	keys     texts
 	entities []*versioning.Known
-	messages bool // the history is to be asked for messages
+	messages bool // look up their messages in the history
 }
 
-// unseen returns the records' entities that were not read yet, by table, each
-// sorted by key: transactions that lock rows do so in the same order.
+// unseen returns the records' entities that were not read yet, by table. They are
+// sorted by key, so that all transactions lock rows in the same order.
 func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 	type named struct {
 		key   string
@@ -173,14 +173,14 @@ func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 	return unseen
 }
 
-// byMessage reports whether it is the message that tells whether a change has been
+// byMessage reports whether the message ID decides whether a change has already been
 // made.
 func (r *reader) byMessage(c *versioning.Change) bool {
 	_, versioned := c.Expected.Version()
 	return !versioned && r.store.rules[c.Machine].Identity == versioning.ByMessage
 }
 
-// covers reports whether all entities were read that a record needs.
+// covers reports whether all entities that a record needs were read.
 func (r *reader) covers(rec *versioning.Record) bool {
 	return rec.Err != nil || !slices.ContainsFunc(rec.Changes, func(c versioning.Change) bool {
 		return r.view.Entities[versioning.Entity{Machine: c.Machine, Key: c.Key}] == nil

@@ -12,10 +12,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// TestDeadLettersOfStretches checks that a record is not taken for a dead letter
-// because others between those of its batch are, or the same record is for another
+// TestDeadLettersOfRanges checks that a record does not count as a dead letter because
+// another record in its range is one, or because the same record is one for another
 // machine.
-func TestDeadLettersOfStretches(t *testing.T) {
+func TestDeadLettersOfRanges(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	record := func(offset int64, key string, event statemachine.Event) *versioning.Record {
@@ -26,7 +26,7 @@ func TestDeadLettersOfStretches(t *testing.T) {
 		store.Prepare(r)
 		return r
 	}
-	// Dead letters between, before, behind and far from what comes then.
+	// Dead letters between, before, after and far from the records that follow.
 	for _, offset := range []int64{5, 7, 9, 12, 600, 5000} {
 		wantVerdicts(t, apply(t, store, record(offset, "dead", "nosuch")), "rejected unknown_event")
 	}
@@ -39,10 +39,10 @@ func TestDeadLettersOfStretches(t *testing.T) {
 	), "applied", "applied", "rejected unknown_event", "applied", "rejected unknown_event", "applied", "applied")
 }
 
-// TestPastOfEverySort mixes, in one batch, entities whose past comes with their rows
-// and those whose history has to be asked: versions that are left behind, steps beyond
-// the first ones, rows that are gone.
-func TestPastOfEverySort(t *testing.T) {
+// TestEveryKindOfPast mixes in one batch entities whose past is read with their rows
+// and entities whose past is looked up separately: old versions, steps after the first
+// ones, deleted rows.
+func TestEveryKindOfPast(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	var l log
@@ -74,8 +74,8 @@ func TestPastOfEverySort(t *testing.T) {
 		"applied", "rejected entity_gone", "applied", "applied")
 }
 
-// TestConnectionsComeBackClean checks that whatever becomes of a transaction, its
-// connection is not in one afterwards, and has none of its settings.
+// TestConnectionsComeBackClean checks that after a transaction, however it ends, its
+// connection is in no transaction and has none of its settings.
 func TestConnectionsComeBackClean(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
@@ -90,8 +90,8 @@ func TestConnectionsComeBackClean(t *testing.T) {
 		defer conn.Release()
 		wantClean(t, conn.Conn())
 		pid := conn.Conn().PgConn().PID()
-		if when == "moved by someone else" && pid != backend {
-			t.Errorf("%s: the connection was given up", when)
+		if when == "moved by another writer" && pid != backend {
+			t.Errorf("%s: the connection was closed", when)
 		}
 		backend = pid
 	}
@@ -105,14 +105,14 @@ func TestConnectionsComeBackClean(t *testing.T) {
 	tr.before(first(1, func() { mustExec(t, pool, `UPDATE orders SET version = version + 1 WHERE id = 'a'`) }))
 	wantVerdicts(t, apply(t, store, l.say("a", "captured")), "applied")
 	tr.before(nil)
-	clean("moved by someone else")
+	clean("moved by another writer")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	tr.before(func(context.Context, *pgx.Conn) { cancel() })
 	records := []*versioning.Record{l.say("a", "shipped")}
 	prepare(store, records)
 	if _, err := store.Apply(ctx, "", records); err == nil {
-		t.Error("a cancelled Apply returned no error")
+		t.Error("a canceled Apply returned no error")
 	}
 	tr.before(nil)
 	clean("cancelled")
@@ -120,9 +120,9 @@ func TestConnectionsComeBackClean(t *testing.T) {
 	wantRows(t, pool, `SELECT state || ' ' || version FROM orders`, "shipped 4")
 }
 
-// TestHistoryOutlivesVersions checks that a duplicate is found whatever the row's version
-// is: a row that was removed and made anew, or set back, has a longer history than it
-// tells.
+// TestHistoryOutlivesVersions checks that a duplicate is found whatever the row's
+// version says: a row that was deleted and re-created, or reset, has a longer history
+// than its version says.
 func TestHistoryOutlivesVersions(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -138,10 +138,10 @@ func TestHistoryOutlivesVersions(t *testing.T) {
 		wantVerdicts(t, apply(t, store, &again), "duplicate")
 	}
 
-	mustExec(t, pool, `INSERT INTO orders VALUES ('anew', 'pending', 100)`)
-	adopted := l.say("anew", "noted")
-	wantVerdicts(t, apply(t, store, adopted, l.say("anew", "noted")), "applied", "applied")
-	mustExec(t, pool, `DELETE FROM orders WHERE id = 'anew'; INSERT INTO orders VALUES ('anew', 'pending', 1)`)
+	mustExec(t, pool, `INSERT INTO orders VALUES ('reused', 'pending', 100)`)
+	adopted := l.say("reused", "noted")
+	wantVerdicts(t, apply(t, store, adopted, l.say("reused", "noted")), "applied", "applied")
+	mustExec(t, pool, `DELETE FROM orders WHERE id = 'reused'; INSERT INTO orders VALUES ('reused', 'pending', 1)`)
 	again := *adopted
 	wantVerdicts(t, apply(t, store, &again), "duplicate")
 

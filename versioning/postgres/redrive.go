@@ -10,34 +10,33 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// errDryRun rolls a dry run back.
+// errDryRun makes a dry run roll back.
 var errDryRun = errors.New("dry run")
 
-// Redrive gives dead letters another chance, in their order, through the same
-// path as every record: decode says what each asks for, as it does for a record
-// that arrives, and then they are judged against the entities as they are now.
-// One that gets a better verdict is no dead letter any more; the others keep
-// their place, with the new reason and one attempt more. Redriving twice does
-// nothing twice.
+// Redrive decodes and judges dead letters again, in their order. They take the same
+// path as every record: decode returns their changes, as for a record that arrives, and
+// then they are judged against the current entities. A dead letter that gets a better
+// verdict is removed. The others stay, with the new reason and one more attempt.
+// Redriving a dead letter twice has no further effect.
 //
-// It returns the new verdicts, in order: Ignored means that the letter was gone,
-// or asks for nothing any more. After an error they are those of the first
-// letters, which are settled.
-func (s *Store) Redrive(ctx context.Context, letters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
-	result, err := s.Apply(ctx, "", s.edition.Load().revived(letters, decode))
+// Redrive returns the new outcomes, in order. Ignored means that the dead letter no
+// longer exists, or that its record now asks for no change. After an error, the
+// outcomes are those of the first dead letters, which are settled.
+func (s *Store) Redrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
+	result, err := s.Apply(ctx, "", s.snapshot.Load().toRedrive(deadLetters, decode))
 	return result.Outcomes, err
 }
 
-// DryRedrive returns the verdicts that Redrive would give, and writes nothing.
-// It holds the locks of what it would write until it returns.
-func (s *Store) DryRedrive(ctx context.Context, letters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) (outcomes []versioning.Outcome, err error) {
-	err = s.again(ctx, func(e *edition) error {
+// DryRedrive returns the outcomes that Redrive would return, but writes nothing. Until
+// it returns, it holds the locks that the writes would need.
+func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) (outcomes []versioning.Outcome, err error) {
+	err = s.retryAltered(ctx, func(e *snapshot) error {
 		outcomes = nil
 		return pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-			for _, r := range e.revived(letters, decode) {
-				outcome, err := e.tryOut(ctx, tx, r)
+			for _, r := range e.toRedrive(deadLetters, decode) {
+				outcome, err := e.dryRun(ctx, tx, r)
 				if err != nil {
-					return fmt.Errorf("try to redrive %s: %w", r.Origin, err)
+					return fmt.Errorf("dry run of redriving %s: %w", r.Origin, err)
 				}
 				outcomes = append(outcomes, outcome)
 			}
@@ -50,10 +49,10 @@ func (s *Store) DryRedrive(ctx context.Context, letters []versioning.DeadLetter,
 	return outcomes, withCause(throughPooler(err))
 }
 
-// revived makes records of dead letters, ready for Apply.
-func (s *edition) revived(letters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) []*versioning.Record {
-	records := make([]*versioning.Record, len(letters))
-	for i, l := range letters {
+// toRedrive returns dead letters as prepared records.
+func (s *snapshot) toRedrive(deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) []*versioning.Record {
+	records := make([]*versioning.Record, len(deadLetters))
+	for i, l := range deadLetters {
 		r := *l.Record
 		r.Redrive = true
 		r.Decode(decode)
@@ -63,8 +62,8 @@ func (s *edition) revived(letters []versioning.DeadLetter, decode func(*versioni
 	return records
 }
 
-// tryOut applies a record in a transaction that will be rolled back.
-func (s *edition) tryOut(ctx context.Context, tx pgx.Tx, r *versioning.Record) (versioning.Outcome, error) {
+// dryRun applies a record in a transaction that will be rolled back.
+func (s *snapshot) dryRun(ctx context.Context, tx pgx.Tx, r *versioning.Record) (versioning.Outcome, error) {
 	d := s.decisionOn([]*versioning.Record{r})
 	var plan *plan
 	try := func(refused map[*versioning.Record]error) error {

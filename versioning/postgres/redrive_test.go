@@ -19,8 +19,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// shop is a database with two machines, for what is kept whole: parked records
-// and dead letters.
+// shop is a database with two machines, for tests of what is stored completely: parked
+// records and dead letters.
 var shopTemplate = testenv.Template("shop", func(ctx context.Context, url string) error {
 	if err := migrate.Up(ctx, url); err != nil {
 		return err
@@ -73,7 +73,7 @@ func newShop(t *testing.T, orders postgres.Table) *shop {
 	return &shop{Store: store, pool: pool}
 }
 
-// ask is what the shop's messages say: a list of changes, as JSON.
+// ask is a message of the shop: a list of changes, as JSON.
 type ask struct {
 	Machine string
 	Key     string
@@ -152,8 +152,8 @@ func (s *shop) count(t *testing.T, query string) (n int) {
 	return n
 }
 
-// TestPaymentMovesTwoTables: one record moves a payment and its order, all or
-// nothing.
+// TestPaymentMovesTwoTables checks that one record moves a payment and its order, or
+// neither.
 func TestPaymentMovesTwoTables(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	both := func() *versioning.Record {
@@ -171,9 +171,9 @@ func TestPaymentMovesTwoTables(t *testing.T) {
 	wantSame(t, "another capture", []string{"rejected illegal"}, s.apply(t, both()))
 }
 
-// TestLateCaptureIsNoDuplicate: the money of a payment that was captured after
-// its unpaid order was cancelled must not be lost, under any identity.
-func TestLateCaptureIsNoDuplicate(t *testing.T) {
+// TestLateCaptureIsNotADuplicate checks that a payment captured after its unpaid order
+// was canceled is not lost, under any identity.
+func TestLateCaptureIsNotADuplicate(t *testing.T) {
 	_, err := postgres.Open(t.Context(), newShop(t, postgres.Table{}).pool,
 		postgres.Table{Machine: shopOrder, Name: "shop_orders", Identity: versioning.ByState})
 	identity, ok := errors.AsType[*statemachine.IdentityError](err)
@@ -186,7 +186,7 @@ func TestLateCaptureIsNoDuplicate(t *testing.T) {
 			var records []*versioning.Record
 			for i, event := range []statemachine.Event{"placed", "cancelled", "paid"} {
 				r := s.record(t, ask{"order", "a", event, nil})
-				r.Changes[0].Expected = versioning.At(int64(min(i, 1))) // the capture does not know of the cancelling
+				r.Changes[0].Expected = versioning.At(int64(min(i, 1))) // the capture does not know about the cancellation
 				records = append(records, r)
 			}
 			if by == versioning.ByMessage {
@@ -198,7 +198,7 @@ func TestLateCaptureIsNoDuplicate(t *testing.T) {
 			if by == versioning.ByVersion {
 				want = "diverged version_taken"
 			}
-			for range 2 { // and again when it is replayed
+			for range 2 { // and again in a replay
 				verdicts := s.apply(t, records...)
 				wantSame(t, "late capture", want, verdicts[2])
 			}
@@ -207,9 +207,9 @@ func TestLateCaptureIsNoDuplicate(t *testing.T) {
 	}
 }
 
-// TestTwoMessagesOfOneVersion: of two messages that say the same of the same
-// version, the second is no duplicate, if both have IDs of their own. A copy of
-// the first is one, with its ID or without any.
+// TestTwoMessagesOfOneVersion checks that of two messages that say the same about the
+// same version, the second is not a duplicate if both have IDs other than their
+// origins. A copy of the first is a duplicate, with its ID or without any.
 func TestTwoMessagesOfOneVersion(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	give := func(id string) string {
@@ -222,7 +222,7 @@ func TestTwoMessagesOfOneVersion(t *testing.T) {
 	}
 	s.apply(t, s.record(t, ask{"order", "a", "placed", nil}))
 	wantSame(t, "alice", "applied", give("alice"))
-	for range 2 { // then from the history
+	for range 2 { // the second time from the history
 		wantSame(t, "alice again", "duplicate", give("alice"))
 		wantSame(t, "bob", "diverged version_taken", give("bob"))
 		wantSame(t, "a copy without an ID", "duplicate", give(""))
@@ -250,15 +250,15 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "headers", []versioning.Header{{Key: "h", Value: []byte("v")}}, letters[0].Record.Headers)
 	wantSame(t, "timestamp", int64(1_700_000_000_000), letters[0].Record.Timestamp.UnixMilli())
 
-	// In vain: each keeps its place and counts one attempt more.
+	// Without success: each dead letter stays and counts one more attempt.
 	again, err := s.Redrive(ctx, letters, decodeAsk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSame(t, "in vain", []string{"rejected constraint", "rejected undecodable", "rejected unknown_event"}, told(again))
+	wantSame(t, "without success", []string{"rejected constraint", "rejected undecodable", "rejected unknown_event"}, told(again))
 	wantSame(t, "attempts", 3, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE attempts = 2`))
 
-	// With a decoder that was mended.
+	// With a fixed decoder.
 	mended := func(r *versioning.Record) ([]versioning.Change, error) {
 		if !json.Valid(r.Value) {
 			return []versioning.Change{{Machine: "order", Key: "c", Event: "placed"}}, nil
@@ -287,7 +287,7 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "the parked payment went with its order", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE id = 'a' AND state = 'paid'`))
 	wantSame(t, "dead letters", 0, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
 
-	// The list is stale now: nothing happens twice.
+	// The list is stale now. Nothing happens twice.
 	twice, err := s.Redrive(ctx, letters, mended)
 	if err != nil {
 		t.Fatal(err)
@@ -296,8 +296,8 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "history", 4, s.count(t, `SELECT count(*) FROM pawl.transitions`))
 }
 
-// TestRedriveOfRedriven: a redrive in vain does not bring back a letter that
-// another one, with a better decoder, has settled meanwhile.
+// TestRedriveOfRedriven checks that a failed redrive does not bring back a dead letter
+// that another redrive, with a better decoder, has settled meanwhile.
 func TestRedriveOfRedriven(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -380,8 +380,8 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("a sweep with nothing to do: %+v, %v", swept, err)
 	}
 
-	// As if another worker had made the order while the records were being
-	// parked, and so had not seen them.
+	// As if another worker had created the order while the records were being parked,
+	// so that it did not see them.
 	if _, err := s.pool.Exec(ctx, `INSERT INTO shop_orders VALUES ('a', 'pending', 1)`); err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,8 @@ INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_r
 	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
 }
 
-// TestSweepOfRefused: a parked record that PostgreSQL refuses is rejected alone.
+// TestSweepOfRefused checks that a sweep rejects only the parked record that PostgreSQL
+// refuses.
 func TestSweepOfRefused(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	s.apply(t, s.record(t, ask{"order", "a", "paid", -1}), s.record(t, ask{"order", "a", "cancelled", nil}))
@@ -437,11 +438,11 @@ func TestCopyDeadLetters(t *testing.T) {
 	broken := errors.New("broken pipe")
 	fail := func(context.Context, []versioning.DeadLetter) ([]int64, error) { return nil, broken }
 	if n, err := s.CopyDeadLetters(t.Context(), shop, 3, fail); !errors.Is(err, broken) || n != 0 {
-		t.Fatalf("a copy that failed: %d, %v", n, err)
+		t.Fatalf("a failed copy: %d, %v", n, err)
 	}
 	for _, others := range []map[string][]int32{{"another": {0}}, {"shop": {1, 2}}, {"shop": nil}, nil} {
 		if n, err := s.CopyDeadLetters(t.Context(), others, 10, fail); n != 0 || err != nil {
-			t.Errorf("letters of %v: %d, %v", others, n, err)
+			t.Errorf("dead letters of %v: %d, %v", others, n, err)
 		}
 	}
 	first := func(_ context.Context, letters []versioning.DeadLetter) ([]int64, error) {
@@ -449,13 +450,13 @@ func TestCopyDeadLetters(t *testing.T) {
 		return []int64{letters[0].ID}, broken
 	}
 	if n, err := s.CopyDeadLetters(t.Context(), shop, 3, first); !errors.Is(err, broken) || n != 1 {
-		t.Fatalf("a copy of which one letter failed: %d, %v", n, err)
+		t.Fatalf("a copy in which one dead letter failed: %d, %v", n, err)
 	}
 	for n := 1; n > 0; {
 		var err error
 		n, err = s.CopyDeadLetters(t.Context(), shop, 2, func(ctx context.Context, letters []versioning.DeadLetter) (ids []int64, err error) {
 			if busy := s.pool.Stat().AcquiredConns(); busy != 0 {
-				t.Errorf("%d connections are held while letters are copied", busy)
+				t.Errorf("%d connections are held while dead letters are copied", busy)
 			}
 			for _, l := range letters {
 				copied[l.ID]++
@@ -473,7 +474,8 @@ func TestCopyDeadLetters(t *testing.T) {
 	}
 }
 
-// TestCopyThatTakesTooLong: what was copied is noted although the time is over.
+// TestCopyThatTakesTooLong checks that copied dead letters are marked even after the
+// deadline.
 func TestCopyThatTakesTooLong(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	s.apply(t, s.raw(`?`))
@@ -489,7 +491,7 @@ func TestCopyThatTakesTooLong(t *testing.T) {
 	wantSame(t, "not copied", 0, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE copied_at IS NULL`))
 }
 
-// TestArchivedRows: a replay after rows were archived creates nothing.
+// TestArchivedRows checks that a replay after rows were archived creates nothing.
 func TestArchivedRows(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	records := []*versioning.Record{
@@ -506,9 +508,9 @@ func TestArchivedRows(t *testing.T) {
 	wantSame(t, "rows", 0, s.count(t, `SELECT count(*) FROM shop_orders`))
 }
 
-// TestTwoWorkersOfOneTopic: workers that consume a topic for different machines
-// of one database do not take each other's dead letters and parked records for
-// their own, nor does a worker for all of these machines mix them up.
+// TestTwoWorkersOfOneTopic checks that workers that consume a topic for different
+// machines of one database do not mistake each other's dead letters and parked records
+// for their own, and that a worker for all of these machines does not mix them up.
 func TestTwoWorkersOfOneTopic(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	open := func(machine *statemachine.Machine, table string) *postgres.Store {
@@ -528,7 +530,7 @@ func TestTwoWorkersOfOneTopic(t *testing.T) {
 		}
 		return told(result.Outcomes)[0]
 	}
-	for range 2 { // and delivered again
+	for range 2 { // and redelivered
 		wantSame(t, "order of 1", "rejected unknown_event", give(orders, 1, versioning.Change{Key: "1", Event: "authorized"}))
 		wantSame(t, "order of 2", "early no_entity", give(orders, 2, versioning.Change{Key: "1", Event: "paid"}))
 	}
@@ -550,8 +552,8 @@ func TestTwoWorkersOfOneTopic(t *testing.T) {
 	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
 }
 
-// TestDryRedriveOfDeferred checks that a dry run waits for the end of a record, as
-// constraints do that are checked at the COMMIT.
+// TestDryRedriveOfDeferred checks that a dry run checks deferred constraints at the end
+// of a record, as COMMIT does.
 func TestDryRedriveOfDeferred(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, migrated)
@@ -580,6 +582,6 @@ CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint 
 	}
 	wet, err := store.Redrive(t.Context(), letters, decode)
 	if got := fmt.Sprint(verdicts(dry), verdicts(wet), err); got != "[applied] [applied] <nil>" {
-		t.Errorf("dry, and then done: %s (%s)", got, dry[0].Detail)
+		t.Errorf("dry run, then redrive: %s (%s)", got, dry[0].Detail)
 	}
 }

@@ -10,47 +10,49 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// ErrAllRefused is what every [*AllRefusedError] is.
-var ErrAllRefused = errors.New("PostgreSQL refuses all records for one reason")
+// ErrAllRefused matches every [*AllRefusedError], by [errors.Is].
+var ErrAllRefused = errors.New("PostgreSQL refuses all records for the same reason")
 
-// An AllRefusedError says that PostgreSQL has refused more records in a row for one
-// reason than [Table.MaxRefused], and took none in between. Nothing was written: what
-// is wrong is hardly the records. It is one of infrastructure ([CauseOf]): once the
-// database takes records again, the work goes on.
+// An AllRefusedError says that PostgreSQL has refused more than [Table.MaxRefused]
+// records in a row for the same reason, and accepted none in between. The cause is
+// probably not the records, so nothing was written. The error's cause ([CauseOf]) is
+// Infrastructure: the work continues once the database accepts records again.
 type AllRefusedError struct {
 	Table    string
 	Refused  int   // records in a row
-	LastSeen error // what PostgreSQL said of the last one
+	LastSeen error // PostgreSQL's error for the last one
 }
 
 func (e *AllRefusedError) Error() string {
-	return fmt.Sprintf("table %s: PostgreSQL refused %d records in a row for one reason, which is hardly theirs; "+
-		"look at the table, or raise Table.MaxRefused to have them become dead letters: %v", e.Table, e.Refused, e.LastSeen)
+	return fmt.Sprintf("table %s: PostgreSQL refused %d records in a row for the same reason, so the records are probably not the cause; "+
+		"fix the table, or raise Table.MaxRefused to make them dead letters: %v", e.Table, e.Refused, e.LastSeen)
 }
 
 // Is reports whether target is [ErrAllRefused].
 func (e *AllRefusedError) Is(target error) bool { return target == ErrAllRefused }
 
-// errNobodyPassed marks an error that is no record's, since all records meet it.
-var errNobodyPassed = errors.New("no record of the table gets through")
+// errNonePassed marks an error that is not about one record, because all records get
+// it.
+var errNonePassed = errors.New("PostgreSQL accepts no record of the table")
 
-// refusals count the records of a table that were refused in a row for one reason.
+// refusals counts the records of a table that were refused in a row for the same
+// reason.
 type refusals struct {
 	mu     sync.Mutex
 	reason string
 	count  int
-	passed bool // a record has been written, some time
+	passed bool // a record has been written at some time
 }
 
-// goOn counts on from what was refused before the table was altered. Whether a record
-// gets through now has to be seen.
-func (r *refusals) goOn(before *refusals) {
+// continueFrom takes over the count from before the table was altered. It does not take
+// over passed: the altered table may refuse everything.
+func (r *refusals) continueFrom(before *refusals) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
 	r.reason, r.count = before.reason, before.count
 }
 
-// pass notes that a record was written.
+// pass records that a record was written.
 func (r *refusals) pass() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,7 +65,7 @@ func (r *refusals) hasPassed() bool {
 	return r.passed
 }
 
-// with returns how many are refused in a row with n more.
+// with returns how many records in a row are refused if n more are.
 func (r *refusals) with(reason string, n int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +75,7 @@ func (r *refusals) with(reason string, n int) int {
 	return r.count + n
 }
 
-// refuse notes that n more were refused.
+// refuse records that n more records were refused.
 func (r *refusals) refuse(reason string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,13 +85,13 @@ func (r *refusals) refuse(reason string, n int) {
 	r.count += n
 }
 
-// refuse notes that PostgreSQL refused a record.
+// refuse records that PostgreSQL refused a record.
 func (t *trial) refuse(try try, err error) {
 	t.refused[try.record] = err
 	t.count(try, err, 1)
 }
 
-// unrefuse takes back a refuse.
+// unrefuse reverts refuse.
 func (t *trial) unrefuse(try try, err error) {
 	delete(t.refused, try.record)
 	t.count(try, err, -1)
@@ -113,7 +115,7 @@ func (t *trial) count(try try, err error, n int) {
 	}
 }
 
-// reasonOf names what PostgreSQL refused something for.
+// reasonOf returns a key for why PostgreSQL refused something.
 func reasonOf(err error) string {
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	if pgErr == nil {
@@ -122,16 +124,16 @@ func reasonOf(err error) string {
 	return pgErr.Code + " " + pgErr.ConstraintName
 }
 
-// doubt returns an error if it is hardly the records that were refused.
-func (t *trial) doubt() error {
+// checkRefusals returns an error if the refusals are probably not the records' fault.
+func (t *trial) checkRefusals() error {
 	for record, err := range t.refused {
 		if causeOf(err) == versioning.Data {
 			continue
 		}
-		for _, c := range record.Changes { // an error that is not about data is a record's if others do not meet it
+		for _, c := range record.Changes { // an error that is not about data is the record's fault only if other records do not get it
 			table := t.store.byMachine[c.Machine]
 			if table != nil && !t.passed[table] && (causeOf(err) == versioning.Fatal || !table.refusals.hasPassed()) {
-				return fmt.Errorf("%w (table %s): %w", errNobodyPassed, table.Name, err)
+				return fmt.Errorf("%w (table %s): %w", errNonePassed, table.Name, err)
 			}
 		}
 	}
@@ -143,7 +145,7 @@ func (t *trial) doubt() error {
 	return nil
 }
 
-// onlyReasons returns, of the tables of which all records were refused for one reason,
+// onlyReasons returns the tables of which all records were refused for one reason, with
 // that reason.
 func (t *trial) onlyReasons() map[*table]string {
 	only := make(map[*table]string)
@@ -166,8 +168,8 @@ func (t *trial) anyOf(reason string) error {
 	return nil
 }
 
-// noteRefused notes what was refused, once that is settled: what is tried again after an
-// error does not count twice.
+// noteRefused counts the refused records, once that is settled: what is tried again
+// after an error must not count twice.
 func (t *trial) noteRefused() {
 	if t == nil {
 		return // nothing was tried
@@ -177,8 +179,8 @@ func (t *trial) noteRefused() {
 	}
 }
 
-// noteWritten notes for which tables PostgreSQL took records.
-func (s *edition) noteWritten(moves []*versioning.Move) {
+// noteWritten records for which tables PostgreSQL accepted records.
+func (s *snapshot) noteWritten(moves []*versioning.Move) {
 	var last *table
 	for _, m := range moves {
 		if t := s.byMachine[m.Entity.Machine]; t != last {
@@ -188,8 +190,8 @@ func (s *edition) noteWritten(moves []*versioning.Move) {
 	}
 }
 
-// isRefusal reports whether an error may be about the record that met it: it is not one
-// about the connection, concurrency, resources, or what the whole batch needs.
+// isRefusal reports whether an error may be the fault of its record: it is not about
+// the connection, concurrency, resources, or something that the whole batch needs.
 func isRefusal(err error) bool {
 	if causeOf(err) == versioning.Data {
 		return true
@@ -199,11 +201,11 @@ func isRefusal(err error) bool {
 		return false
 	}
 	switch pgErr.Code[:2] {
-	case "03", "0A", "0L", "0P", "0Z", "10", "24", "2B", "2D", "2F", "34", "39", "42": // a trigger that is broken, for this record at least
+	case "03", "0A", "0L", "0P", "0Z", "10", "24", "2B", "2D", "2F", "34", "39", "42": // a trigger that fails, at least for this record
 		return pgErr.Code != duplicateStatement && pgErr.Routine != "RevalidateCachedQuery"
 	}
 	switch pgErr.Code {
-	case objectNotReady: // the same, but where no update of a published table can be told
+	case objectNotReady: // also a trigger that fails, unless a published table lacks a replica identity
 		return pgErr.Routine != "CheckCmdReplicaIdentity"
 	case activeTransaction, objectInUse, internalError:
 		return true

@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestPoison checks that one record that PostgreSQL refuses is found among a
-// thousand, and rejected alone.
+// TestPoison checks that Apply finds the one record among a thousand that PostgreSQL
+// refuses, and rejects it alone.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -70,12 +70,12 @@ INSERT INTO orders (id, state, version, code) VALUES ('there', 'paid', 1, 'taken
 		if i == 0 {
 			t.Logf("%d statements for %d records with one bad one", statements, n)
 		}
-		wantVerdicts(t, apply(t, store, records[at]), "rejected constraint") // delivered again
+		wantVerdicts(t, apply(t, store, records[at]), "rejected constraint") // redelivered
 	}
 	wantRows(t, pool, `SELECT count(*) || ' ' || count(DISTINCT entity) FROM pawl.dead_letters WHERE reason = 'constraint'`, "8 8")
 }
 
-// TestLargeBatch checks that records which are too large for one transaction together
+// TestLargeBatch checks that records that are together too large for one transaction
 // are settled in several.
 func TestLargeBatch(t *testing.T) {
 	t.Parallel()
@@ -96,8 +96,8 @@ func TestLargeBatch(t *testing.T) {
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.dead_letters`, "10")
 }
 
-// TestTooLarge checks the bounds of a record: what is over them is kept whole, and
-// changes nothing.
+// TestTooLarge checks the size limits of a record: a record above a limit changes
+// nothing and is stored completely.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -113,7 +113,7 @@ func TestTooLarge(t *testing.T) {
 	wantRows(t, pool, `SELECT octet_length(value)::text FROM pawl.dead_letters WHERE "offset" = 0`, fmt.Sprint(17<<20))
 }
 
-// TestStatementTimeout checks that a batch which is too much for the role's
+// TestStatementTimeout checks that a batch that takes longer than the role's
 // statement_timeout is settled in parts.
 func TestStatementTimeout(t *testing.T) {
 	t.Parallel()
@@ -128,7 +128,7 @@ CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`)
 	}
 	wantVerdicts(t, apply(t, store, records...), repeat("applied", len(records))...)
 
-	// One record alone is as small as it gets: its time may come.
+	// A single record can't be split further: it may succeed later.
 	mustExec(t, pool, `ALTER FUNCTION slow() RENAME TO gone;
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
 CREATE OR REPLACE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`)
@@ -141,8 +141,8 @@ CREATE OR REPLACE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTIO
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 }
 
-// TestPoisonAmongParked checks that a parked record that PostgreSQL refuses
-// takes nobody down with it: neither the record that freed it, nor others.
+// TestPoisonAmongParked checks that a parked record that PostgreSQL refuses is rejected
+// alone: neither the record that released it nor others are.
 func TestPoisonAmongParked(t *testing.T) {
 	t.Parallel()
 	for _, batches := range []int{1, 2} {
@@ -182,8 +182,8 @@ func TestPoisonAmongParked(t *testing.T) {
 	}
 }
 
-// TestPoisonInAChain: what the records around a refused one free is judged again,
-// also where it waited in front of them.
+// TestPoisonInAChain checks that the records released by the records around a refused
+// one are judged again, even if they were parked before them.
 func TestPoisonInAChain(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -194,8 +194,8 @@ func TestPoisonInAChain(t *testing.T) {
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
 }
 
-// TestMuchIsParked checks that a batch for whose entities more is parked than
-// should be in memory at once is settled in parts.
+// TestMuchIsParked checks that a batch is settled in parts if the records parked for
+// its entities are too large for memory at once.
 func TestMuchIsParked(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -218,8 +218,8 @@ func TestMuchIsParked(t *testing.T) {
 	wantRows(t, pool, `SELECT DISTINCT state FROM orders`, "paid")
 }
 
-// TestPoisonForADuplicate: the record that wakes a refused one has been applied
-// before, by a worker that did not see what was parked.
+// TestPoisonForADuplicate covers a refused parked record whose waking record was
+// applied before, by a worker that did not see the parked record.
 func TestPoisonForADuplicate(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -237,8 +237,8 @@ func TestPoisonForADuplicate(t *testing.T) {
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
 }
 
-// TestRefusalIsOfOneAttempt checks that trouble while a refused record is being
-// written off leaves it as it was.
+// TestRefusalIsOfOneAttempt checks that trouble while a refused record is made a dead
+// letter leaves the record unsettled.
 func TestRefusalIsOfOneAttempt(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -261,8 +261,8 @@ func TestRefusalIsOfOneAttempt(t *testing.T) {
 	wantVerdicts(t, apply(t, store, r), "applied")
 }
 
-// TestParkedBecomesUndecodable checks that a record that was parked and comes
-// again as one that can't be decoded is only one of the two.
+// TestParkedBecomesUndecodable checks that a parked record that is redelivered and
+// can't be decoded is not both parked and a dead letter.
 func TestParkedBecomesUndecodable(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -277,9 +277,9 @@ func TestParkedBecomesUndecodable(t *testing.T) {
 	wantRows(t, pool, `SELECT t::text FROM orders AS t`, "(a,pending,1,,,)")
 }
 
-// TestParkedColumnHasGone checks that a parked record for a column that the
-// table no longer has is rejected when it is judged again.
-func TestParkedColumnHasGone(t *testing.T) {
+// TestParkedColumnDropped checks that a parked record that sets a dropped column is
+// rejected when it is judged again.
+func TestParkedColumnDropped(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	var l log

@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// readRows queues what reads the rows of entities.
+// readRows queues the queries that read the rows of entities.
 func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	if r.how.lock {
 		r.lockRows(batch, unseen)
@@ -32,11 +32,10 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	}
 }
 
-// readSQL reads the rows of $1, and for keys without one the last step that the
-// history of machine $2 knows. With $3, each comes once for every one of its first
-// steps, one after the other, and for one more that tells that there are steps beyond;
-// or once. It is one statement so that the messages are those of the row that is read:
-// older ones would let a message that has just moved it pass for a new one.
+// readSQL reads the rows of $1, and for keys without a row the last step in the history
+// of machine $2. With $3, each row is repeated for each of its first steps, and once
+// more if there are later steps. It is one statement so that the messages match the
+// row: with older messages, a message that has just moved the row would look new.
 func (t *table) readSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
@@ -57,8 +56,8 @@ WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
 }
 
-// lockRows queues statements of their own because PostgreSQL locks no row of the
-// nullable side of an outer join, which reading needs.
+// lockRows queues separate statements because PostgreSQL can't lock rows of the
+// nullable side of an outer join, which readSQL uses.
 func (r *reader) lockRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	for _, t := range r.store.tables {
 		if f := unseen[t]; f != nil {
@@ -67,23 +66,23 @@ func (r *reader) lockRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	}
 }
 
-// lockSQL locks the rows of $1, in its order.
+// lockSQL locks the rows of $1, in that order.
 func (t *table) lockSQL() string {
 	return fmt.Sprintf(`
 SELECT FROM %[1]s AS t JOIN pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
 ORDER BY u.n FOR UPDATE OF t`, t.ident, t.key.sqlName(), t.key.cast)
 }
 
-// A text is a column of text as it arrived. It is valid until the next row.
+// A text is a text column as it arrived. It is valid until the next row.
 type text []byte
 
 // ScanBytes implements [pgtype.BytesScanner].
 func (t *text) ScanBytes(b []byte) error { *t = b; return nil }
 
-// errDisorder says that rows of one entity did not come one after the other.
-var errDisorder = errors.New("rows came in disorder")
+// errDisorder says that the rows of one entity were not consecutive.
+var errDisorder = errors.New("the rows of an entity are not consecutive")
 
-// scanRows notes the rows, and the messages of their first steps: a row comes once
+// scanRows stores the rows, and the messages of their first steps: a row is repeated
 // for each of them.
 func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var n int32
@@ -92,8 +91,8 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var step pgtype.Int8
 	var digest versioning.Digest
 	var gone bool
-	var ids []versioning.Message // of all entities, one after the other
-	var letters strings.Builder  // of all IDs: an allocation for many of them
+	var ids []versioning.Message // of all entities, consecutively
+	var idText strings.Builder   // of all IDs: one allocation for many
 	last, first := int32(0), 0
 	for _, k := range f.entities {
 		r.past(k).hasFirst = f.messages
@@ -110,14 +109,14 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 		if !step.Valid {
 			return nil
 		}
-		at := letters.Len()
-		letters.Write(id)
-		ids = append(ids, versioning.Message{ID: letters.String()[at:], Digest: digest})
+		at := idText.Len()
+		idText.Write(id)
+		ids = append(ids, versioning.Message{ID: idText.String()[at:], Digest: digest})
 		k.Messages = versioning.MessagesOf(ids[first:len(ids):len(ids)])
 		if step.Int64 > firstSteps {
-			r.past(k).goesOn, r.askHistory = true, true
+			r.past(k).hasMore, r.askHistory = true, true
 		} else if len(ids)-first > firstSteps { // there were versions below 1
-			*r.past(k), r.askHistory = past{goesOn: true}, true
+			*r.past(k), r.askHistory = past{hasMore: true}, true
 		}
 		return nil
 	})
@@ -126,7 +125,7 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 
 // stateOf returns a state by its name.
 func (t *table) stateOf(name []byte) statemachine.State {
-	if state, ok := t.states[string(name)]; ok { // which allocates nothing
+	if state, ok := t.states[string(name)]; ok { // the lookup does not allocate
 		return state
 	}
 	return statemachine.State(name)

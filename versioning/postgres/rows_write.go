@@ -37,8 +37,9 @@ func (w *writer) rows(t *table, units []*unit) {
 	}
 }
 
-// deferNothing has the constraints of a table checked with each statement. With one
-// change a record, that is when the COMMIT of the record alone would check them.
+// deferNothing makes PostgreSQL check the constraints of a table with each statement.
+// For records with one change, the COMMIT of that record alone would check them at the
+// same point.
 func (w *writer) deferNothing(t *table) {
 	if len(t.rules.deferred) > 0 && !w.immediate {
 		w.immediate = true
@@ -46,11 +47,10 @@ func (w *writer) deferNothing(t *table) {
 	}
 }
 
-// checkNowSQL has all constraints checked with each statement from now on.
+// checkNowSQL makes PostgreSQL check all constraints with each statement from now on.
 const checkNowSQL = `SET CONSTRAINTS ALL IMMEDIATE`
 
-// byShape deals units out to those that can share a statement, in the order of the
-// shapes.
+// byShape groups units that can share a statement, in the order of their shapes.
 func (t *table) byShape(units []*unit, shapeOf func(*unit) string) [][]*unit {
 	if len(units) == 0 {
 		return nil
@@ -67,8 +67,8 @@ func (t *table) byShape(units []*unit, shapeOf func(*unit) string) [][]*unit {
 	return all
 }
 
-// updateShape tells updates apart that can't share a statement: a trigger may be for
-// updates that set certain columns.
+// updateShape distinguishes updates that can't share a statement: a trigger may fire
+// only for updates of certain columns.
 func (t *table) updateShape(u *unit) string {
 	if !t.rules.ofColumns {
 		return ""
@@ -76,9 +76,10 @@ func (t *table) updateShape(u *unit) string {
 	return shapeOf(u.set, func(column) bool { return true })
 }
 
-// insertShape tells inserts apart that can't share a statement, because SQL has no way
-// to say DEFAULT for some rows of a set. Where a default is known as an expression,
-// that can stand for it. A column without one is NULL where a row does not set it.
+// insertShape distinguishes inserts that can't share a statement, because SQL can't say
+// DEFAULT for some rows of a set only. If the default is known as an expression, the
+// statement uses the expression. A column without a default is NULL if a row does not
+// set it.
 func (t *table) insertShape(u *unit) string {
 	return shapeOf(u.set, func(c column) bool {
 		column := &t.columns[c.at]
@@ -115,9 +116,9 @@ func (w *writer) update(t *table, units []*unit) {
 	w.verify(t, keys, to, toVersion)
 }
 
-// updateSQL is the optimistic update: $1 key, $2 and $3 the state and version
-// that the row must have, $4 and $5 those that it gets; then for each column
-// its values and whether the row sets it.
+// updateSQL is the guarded update: $1 key, $2 and $3 the state and version that the row
+// must have, $4 and $5 those that it gets; then for each column its values and whether
+// the row sets it.
 func (t *table) updateSQL(columns []int) string {
 	var set, params, names strings.Builder
 	for i, at := range columns {
@@ -146,7 +147,7 @@ func (w *writer) insert(t *table, units []*unit) {
 	}
 	columns := columnsOf(units)
 	args := []any{keys, states, versions}
-	someDefault := make([]bool, len(columns)) // some rows have the column's default
+	someDefault := make([]bool, len(columns)) // some rows use the column's default
 	for i, at := range columns {
 		values, set := valuesOf(units, at)
 		args = append(args, values)
@@ -159,10 +160,10 @@ func (w *writer) insert(t *table, units []*unit) {
 	w.verify(t, keys, states, versions)
 }
 
-// insertSQL makes new rows: $1 key, $2 state, $3 version; then for each column
-// its values, and, where some rows have its default, whether the row sets it. A
-// key that is there already is left alone, and so counts as moved
-// by someone else; any other conflict is an error of the row's data.
+// insertSQL inserts rows: $1 key, $2 state, $3 version; then for each column its
+// values, and, if some rows use its default, whether the row sets it. An existing key
+// is skipped, which counts as moved by another writer. Any other conflict is an error
+// about the row's data.
 func (t *table) insertSQL(columns []int, someDefault []bool) string {
 	var into, values, params, names strings.Builder
 	param := 3
@@ -206,7 +207,7 @@ func columnsOf(units []*unit) (columns []int) {
 	return columns
 }
 
-// valuesOf returns one column's values, and which of the units set it.
+// valuesOf returns the values of one column, and which of the units set it.
 func valuesOf(units []*unit, at int) (nullTexts, []bool) {
 	values, set := make(nullTexts, len(units)), make([]bool, len(units))
 	for i, u := range units {
@@ -218,8 +219,8 @@ func valuesOf(units []*unit, at int) (nullTexts, []bool) {
 	return values, set
 }
 
-// verify queues a check that rows are what was written, where triggers could have made
-// something else of them.
+// verify queues a check that rows are as they were written, if triggers may have
+// changed them.
 func (w *writer) verify(t *table, keys, states texts, versions bigints) {
 	if len(t.rules.triggers) > 0 {
 		w.batch.Queue(t.verifySQL(w.store.schema), keys, states, versions).Query(func(rows pgx.Rows) error {
@@ -229,8 +230,8 @@ func (w *writer) verify(t *table, keys, states texts, versions bigints) {
 	}
 }
 
-// verifySQL fails, with the name of a column, if a row is not what was written: $1 key,
-// $2 state, $3 version.
+// verifySQL fails, with the name of a column, if a row is not as it was written: $1
+// key, $2 state, $3 version.
 func (t *table) verifySQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT coalesce(min(CASE WHEN w.is_there IS NULL THEN 'key' WHEN w.state <> u.state THEN 'state' WHEN w.version <> u.version THEN 'version' END),
@@ -241,14 +242,14 @@ LEFT JOIN LATERAL (
 ) AS w ON true`, t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
 }
 
-// verified translates the error of a verifySQL: a trigger has changed what is the
-// framework's to write. No attempt will do better before it leaves the column alone.
+// verified translates an error of verifySQL: a trigger has changed a column that the
+// framework writes. Retrying does not help until the trigger leaves the column alone.
 func (t *table) verified(s *schema, err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || pgErr.SchemaName != s.String() || pgErr.DataTypeName != "written" {
 		return err
 	}
 	column := map[string]string{"written_key": t.Key, "written_state": t.State, "written_version": t.Version}[pgErr.ConstraintName]
-	return t.problem(column, "the row does not hold what was written to it, so a trigger has changed it; "+
-		"take the column out of the trigger (the table has: %s)", strings.Join(t.rules.triggers, ", "))
+	return t.problem(column, "the row is not as it was written, so a trigger has changed it; "+
+		"remove the column from the trigger (the table's triggers: %s)", strings.Join(t.rules.triggers, ", "))
 }

@@ -8,44 +8,44 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A rulebook is what the catalog says that a table could refuse or do when a row is
-// written. Where it could tell a row that went through several steps in one write from
-// one that was written step by step, each step is written by itself: see units.
+// A rulebook is what the catalog says a table may refuse or do when a row is written.
+// If it could tell several steps in one write from steps written one at a time, the
+// table needs stepwise writes: see unit.
 type rulebook struct {
-	everyStep []string // why each step has to reach the table: triggers, row security and the like
-	touchy    []bool   // by column: a value may be refused, for itself or for what is in other columns
-	reasons   []string // why columns are touchy
-	indexed   []bool   // by column: long values may be refused
-	unique    []uniqueness
-	foreign   []foreignKey
-	deferred  []string // quoted names of constraints that are checked at the COMMIT
-	triggers  []string // names of the triggers
-	ofColumns bool     // some of them are for updates that set certain columns
-	derived   []bool   // by column: what a record sets does not tell the value: it is generated, or a trigger may set it
+	everyStep   []string // why every step must reach the table: triggers, row security and the like
+	constrained []bool   // by column: a value may be refused, by itself or because of other columns
+	reasons     []string // why columns are constrained
+	indexed     []bool   // by column: long values may be refused
+	unique      []uniqueness
+	foreign     []foreignKey
+	deferred    []string // quoted names of constraints that are checked at COMMIT
+	triggers    []string // names of the triggers
+	ofColumns   bool     // some triggers fire only for updates of certain columns
+	derived     []bool   // by column: the value may differ from what a record sets, because the column is generated or a trigger may set it
 }
 
-// A uniqueness is a unique index or an exclusion constraint: rows of different
-// entities can be in each other's way.
+// A uniqueness is a unique index or an exclusion constraint: rows of different entities
+// may conflict.
 type uniqueness struct {
-	columns []bool // by column: a new value may take or give up a place in the index
-	always  bool   // every step may: the index depends on the state or the version
-	exact   []int  // the columns, where equal text, and nothing else, is an equal value
-	late    bool   // checked at the end of a statement, not row by row
+	columns []bool // by column: a new value may take or free a value in the index
+	always  bool   // every step may do so: the index depends on the state or the version
+	exact   []int  // the columns, if values are equal exactly when their texts are equal
+	late    bool   // checked at the end of a statement, not for each row
 
-	nullsEqual bool // two rows with NULL are in each other's way
+	nullsEqual bool // two rows with NULL conflict
 }
 
-// A foreignKey is one of a table to a table of the same store.
+// A foreignKey references a table of the same store.
 type foreignKey struct {
 	columns    []bool   // by column
 	relation   uint32   // the referenced table
 	references []string // its columns
-	parent     *table   // the same, if it is one of the store's; see Store.link
-	column     int      // the column that names an entity of the parent by its key; -1: it is named otherwise
-	derived    bool     // a row may name another one than what it sets says
+	parent     *table   // that table, if it belongs to the store; see link
+	column     int      // the column that references an entity of the parent by its key; -1 if there is none
+	derived    bool     // the row may reference another row than the one it sets
 }
 
-// mustSet returns the columns that a new row has to set, but the managed ones.
+// mustSet returns the columns that a new row must set, except the managed ones.
 func (t *table) mustSet() (required []int) {
 	for i := range t.columns {
 		c := &t.columns[i]
@@ -56,8 +56,8 @@ func (t *table) mustSet() (required []int) {
 	return required
 }
 
-// note puts a rule into the rulebook.
-func (t *table) note(r aRule) {
+// note adds a rule to the rulebook.
+func (t *table) note(r catalogRule) {
 	columns, managed, whole := t.dependsOn(r)
 	switch r.Kind {
 	case "trigger":
@@ -85,13 +85,13 @@ func (t *table) note(r aRule) {
 	}
 }
 
-// noteDerived notes which columns may have other values than what records set, and the
-// constraints on them. FoldSteps does without.
-func (t *table) noteDerived(rules []aRule) {
+// noteDerived finds the columns whose values may differ from what records set, and the
+// constraints on them. FoldSteps ignores triggers here.
+func (t *table) noteDerived(rules []catalogRule) {
 	t.rules.derived = make([]bool, len(t.columns))
 	for i := range t.columns {
 		c := &t.columns[i]
-		t.rules.derived[i] = c.generated || !t.FoldSteps && slices.ContainsFunc(rules, func(r aRule) bool {
+		t.rules.derived[i] = c.generated || !t.FoldSteps && slices.ContainsFunc(rules, func(r catalogRule) bool {
 			return r.Kind == "trigger" && mayAssign(r.Expression, c.name)
 		})
 	}
@@ -106,7 +106,7 @@ func (t *table) noteDerived(rules []aRule) {
 	}
 }
 
-// isDerived reports whether one of some columns is derived.
+// isDerived reports whether one of the columns is derived.
 func (r *rulebook) isDerived(columns []bool) bool {
 	for at, on := range columns {
 		if on && r.derived[at] {
@@ -121,17 +121,17 @@ var (
 	wholeNew  = regexp.MustCompile(`(?i)\bnew\b\s*([^\s.]|$)|U&"`)
 )
 
-// mayAssign reports whether a function in PL/pgSQL may give the new row another value
-// in a column: it names the column, or does something with the row as a whole.
+// mayAssign reports whether a PL/pgSQL function may change a column of the new row: it
+// names the column, or uses the row as a whole.
 func mayAssign(source, column string) bool {
 	source = returnNew.ReplaceAllString(source, "")
 	return wholeNew.MatchString(source) || strings.Contains(strings.ToLower(source), strings.ToLower(strings.ReplaceAll(column, `"`, `""`)))
 }
 
-// noteUnique puts a unique index or an exclusion constraint into the rulebook.
-func (t *table) noteUnique(r aRule) {
+// noteUnique adds a unique index or an exclusion constraint to the rulebook.
+func (t *table) noteUnique(r catalogRule) {
 	if len(r.Columns) == 1 && r.Columns[0] == t.Key && r.Expression == "" {
-		return // one row for each key is what the fold sees to
+		return // the fold already ensures one row per key
 	}
 	columns, managed, whole := t.dependsOn(r)
 	index := uniqueness{columns: columns, always: managed || whole, late: r.Flag, nullsEqual: r.Expression == "nulls"}
@@ -142,9 +142,9 @@ func (t *table) noteUnique(r aRule) {
 	t.touch(r, columns, managed, whole)
 }
 
-// dependsOn returns which columns a rule depends on, and whether it depends on what
-// each step changes, or on the whole row.
-func (t *table) dependsOn(r aRule) (columns []bool, managed, whole bool) {
+// dependsOn returns which columns a rule depends on, and whether it depends on the
+// managed columns, which every step changes, or on the whole row.
+func (t *table) dependsOn(r catalogRule) (columns []bool, managed, whole bool) {
 	columns = make([]bool, len(t.columns))
 	for _, name := range r.Columns {
 		i, ok := t.byName[name]
@@ -160,21 +160,21 @@ func (t *table) dependsOn(r aRule) (columns []bool, managed, whole bool) {
 	return columns, managed, whole
 }
 
-// touch notes that the table may refuse what a step makes of some columns.
-func (t *table) touch(r aRule, columns []bool, managed, whole bool) {
+// touch notes that the table may refuse what a step writes to some columns.
+func (t *table) touch(r catalogRule, columns []bool, managed, whole bool) {
 	switch {
 	case whole, managed:
 		t.rules.everyStep = append(t.rules.everyStep, r.String())
 	case slices.Contains(columns, true):
 		t.rules.reasons = append(t.rules.reasons, r.String())
 		for i, on := range columns {
-			t.rules.touchy[i] = t.rules.touchy[i] || on
+			t.rules.constrained[i] = t.rules.constrained[i] || on
 		}
 	}
 }
 
-// exactly returns the columns with the given names, or nil if one of them has values
-// that are equal although their texts are not.
+// exactly returns the columns with the given names, or nil if one of them may have
+// equal values with different texts.
 func (t *table) exactly(names []string) (exact []int) {
 	for _, name := range names {
 		i, ok := t.byName[name]
@@ -189,8 +189,8 @@ func (t *table) exactly(names []string) (exact []int) {
 	return exact
 }
 
-// link finds the tables of the store that foreign keys of others reference.
-func (s *edition) link() {
+// link finds the tables of the store that foreign keys of its tables reference.
+func (s *snapshot) link() {
 	for _, t := range s.tables {
 		for i := range t.rules.foreign {
 			f := &t.rules.foreign[i]
@@ -208,13 +208,13 @@ func (s *edition) link() {
 	}
 }
 
-// Stepwise returns the tables that could tell steps that are written one by one from
-// steps that are written as one, so that those of one entity in one batch are written
-// one by one. The steps of different entities are written together all the same. See
-// [Table.FoldSteps] for a way out.
+// Stepwise returns the tables that could tell several steps in one write from steps
+// written one at a time. For them, the steps of one entity in one batch are written one
+// at a time; the steps of different entities are still written together.
+// [Table.FoldSteps] turns this off.
 func (s *Store) Stepwise() []versioning.Stepwise {
 	var all []versioning.Stepwise
-	for _, t := range s.edition.Load().tables {
+	for _, t := range s.snapshot.Load().tables {
 		if len(t.rules.everyStep) > 0 || len(t.rules.reasons) > 0 {
 			all = append(all, versioning.Stepwise{
 				Machine: t.Machine.Name(), Table: t.Name, Always: slices.Clone(t.rules.everyStep), Sometimes: slices.Clone(t.rules.reasons),

@@ -14,18 +14,17 @@ import (
 )
 
 // A pawlSQL is a statement about the framework's tables, written for the schema pawl.
-// It is a type of its own so that none is sent before [schema.sql] has put the
-// store's schema in.
+// It is a separate type so that no statement is sent before [schema.sql] has inserted
+// the store's schema.
 type pawlSQL string
 
-// A schema is where a store finds the framework's tables. It is safe for concurrent
-// use.
+// A schema is the schema with the framework's tables. It is safe for concurrent use.
 type schema struct {
 	migrations.Schema
 
 	quoted    string
 	serverSQL string   // an expression for the Server
-	written   sync.Map // pawlSQL to string: the statements for another schema than pawl
+	written   sync.Map // pawlSQL to string: the statements for a schema other than pawl
 }
 
 func newSchema(name string) *schema {
@@ -35,20 +34,20 @@ func newSchema(name string) *schema {
 	return s
 }
 
-// sql returns a statement as it is sent. It is written once for each store.
+// sql returns a statement for the store's schema. It caches the result.
 func (s *schema) sql(statement pawlSQL) string {
 	if s.String() == migrations.DefaultSchema {
 		return string(statement)
 	}
 	if known, ok := s.written.Load(statement); ok {
-		return known.(string) //nolint:forcetypeassert // there are no others
+		return known.(string) //nolint:forcetypeassert // nothing else is stored
 	}
 	sql := s.SQL(string(statement))
 	s.written.Store(statement, sql)
 	return sql
 }
 
-// check checks the version of the schema, and the role's rights on it.
+// check checks the version of the schema, and the role's privileges on it.
 func (s *schema) check(ctx context.Context, conn *pgxpool.Conn) error {
 	if err := s.Check(ctx, conn); err != nil {
 		return err
@@ -63,9 +62,9 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	('caught_up', 'SELECT'), ('caught_up', 'INSERT'), ('caught_up', 'UPDATE'),
 	('tables', 'SELECT'), ('tables', 'INSERT'), ('tables', 'UPDATE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(format('%I.%I', $1::text, t.name), t.rights)`
-	rows, err := conn.Query(ctx, query, alone, s.String())
+	rows, err := conn.Query(ctx, query, oneMessage, s.String())
 	if err != nil {
-		return fmt.Errorf("look for the rights on schema %s: %w", s, err)
+		return fmt.Errorf("read the privileges on schema %s: %w", s, err)
 	}
 	var name, right, user string
 	var problems []error

@@ -11,7 +11,7 @@ import (
 )
 
 // TestStatementsHaveTheirType checks that every statement about the framework's tables
-// is a pawlSQL, which can't be sent for another schema than the store's.
+// is a pawlSQL, so that it can't be sent for the wrong schema.
 func TestStatementsHaveTheirType(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir(".")
@@ -35,7 +35,7 @@ func TestStatementsHaveTheirType(t *testing.T) {
 				return !ok || typ.Name != "pawlSQL"
 			case *ast.BasicLit:
 				if named.MatchString(n.Value) {
-					t.Errorf("%s: text that names the schema is no pawlSQL: %.60s", set.Position(n.Pos()), n.Value)
+					t.Errorf("%s: text that names the schema is not a pawlSQL: %.60s", set.Position(n.Pos()), n.Value)
 				}
 			}
 			return true

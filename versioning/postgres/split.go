@@ -11,25 +11,26 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Split deals records out as [versioning.Split] does, with the database in mind.
+// Split distributes records like [versioning.Split], but also considers what the
+// database ties together.
 //
-// A parked record that asks for several entities is judged again when one of them
-// moves, and moves the others. Were they moved by other lists at the same time, the
-// order of the log would be lost. Where more such records are parked than it is worth
-// to look at, all the records are in one list.
+// A parked record with several entities is judged again when one of them moves, and
+// then moves the others too. If another list moved these at the same time, the order of
+// the log would be lost. If more such records are parked than are worth reading, all
+// records go into one list.
 //
-// Foreign keys, unique indexes and exclusion constraints tie entities together too:
-// an entity goes with the one that its row names, and with those that want the same
-// unique value. All the records are in one list where it can't be told which these
-// are: where a value may be handed over from one row to another, for instance. The
-// records that are parked for the entities count like those of the batch.
+// Foreign keys, unique indexes and exclusion constraints tie entities together too. An
+// entity goes with the one that its row references, and with those that claim the same
+// unique value. If the ties are unknown, for instance because a value may pass from one
+// row to another, all records go into one list. Records parked for the entities count
+// like those of the batch.
 //
-// Its error is one of infrastructure.
+// Any error has the cause Infrastructure.
 func (s *Store) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	var ties [][]versioning.Entity
 	if n > 1 {
-		err = s.again(ctx, func(e *edition) error {
-			e.renew(records)
+		err = s.retryAltered(ctx, func(e *snapshot) error {
+			e.reprepare(records)
 			ties, err = e.ties(ctx, records)
 			return err
 		})
@@ -46,11 +47,11 @@ func (s *Store) Split(ctx context.Context, records []*versioning.Record, n int) 
 	return lists, index, nil
 }
 
-// errInOneList says that it can't be told which entities are tied together.
+// errInOneList says that it is unknown which entities are tied together.
 var errInOneList = errors.New("all records go into one list")
 
 // ties returns the entities that parked records and constraints tie together.
-func (s *edition) ties(ctx context.Context, records []*versioning.Record) ([][]versioning.Entity, error) {
+func (s *snapshot) ties(ctx context.Context, records []*versioning.Record) ([][]versioning.Entity, error) {
 	couples := s.couples(records)
 	if couples.all {
 		return nil, errInOneList
@@ -67,7 +68,7 @@ func (s *edition) ties(ctx context.Context, records []*versioning.Record) ([][]v
 	return append(ties, couples.ties...), nil
 }
 
-// maxTies bounds the parked records that are read for one batch.
+// maxTies limits the parked records that are read for one batch.
 const maxTies = 10_000
 
 // readTiesSQL reads the entities of parked records of machines $1 with several changes.
@@ -76,8 +77,8 @@ SELECT array(SELECT c->>'machine' FROM jsonb_array_elements(changes) WITH ORDINA
        array(SELECT c->>'key' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n)
 FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2`
 
-// readCoupledSQL reads the changes of the same, and of those that are parked for the
-// entities $4 of machines $3, or for others of theirs.
+// readCoupledSQL reads the changes of the same records, and of records parked for the
+// entities $4 of machines $3 or for other entities of those records.
 const readCoupledSQL pawlSQL = `
 WITH several AS (
 	SELECT changes FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2
@@ -91,14 +92,14 @@ SELECT p.changes FROM entities AS e CROSS JOIN LATERAL (
 	SELECT changes FROM pawl.parked
 	WHERE machine = e.machine AND entity = e.entity AND jsonb_array_length(changes) = 1 LIMIT $2 OFFSET 0
 ) AS p
-WHERE EXISTS (SELECT FROM pawl.parked WHERE machine = ANY ($1)) -- or else nothing is looked up
+WHERE EXISTS (SELECT FROM pawl.parked WHERE machine = ANY ($1)) -- without parked records, look up nothing
 LIMIT $2`
 
-// readTies returns the entities of each parked record that has several changes. Where
-// tables of the store have constraints that tie entities together, it returns the
-// records that are parked for those of the batch, too: their changes are all of them.
-func (s *edition) readTies(ctx context.Context, records []*versioning.Record) (ties [][]versioning.Entity, parked []*versioning.Record, err error) {
-	batch := &pgx.Batch{} // sent as one transaction, which the settings are for
+// readTies returns the entities of each parked record that has several changes. If
+// tables of the store have constraints that tie entities together, it also returns the
+// records parked for the entities of the batch, with nothing but their changes.
+func (s *snapshot) readTies(ctx context.Context, records []*versioning.Record) (ties [][]versioning.Entity, parked []*versioning.Record, err error) {
+	batch := &pgx.Batch{} // sent as one transaction, to which the settings apply
 	batch.Queue(settingsSQL)
 	batch.Queue(s.schema.sql(readTiesSQL), s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
 		var machines, keys []string
@@ -131,9 +132,9 @@ func (s *edition) readTies(ctx context.Context, records []*versioning.Record) (t
 	return ties, parked, nil
 }
 
-// coupledEntities returns the entities of records, each once, if tables of the store have
-// constraints that tie entities together.
-func (s *edition) coupledEntities(records []*versioning.Record) (machines, keys texts) {
+// coupledEntities returns the entities of records, each once, if tables of the store
+// have constraints that tie entities together.
+func (s *snapshot) coupledEntities(records []*versioning.Record) (machines, keys texts) {
 	if !slices.ContainsFunc(s.tables, (*table).coupled) {
 		return nil, nil
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// TestSilentStandby checks that no verdict is returned while the synchronous standby
-// does not answer: neither on records that are written then, nor on the same records
-// delivered again, which find what the attempt before them has left.
+// TestSilentStandby checks that Apply returns no verdict while the synchronous standby
+// is silent: neither on records that it writes then, nor on the same records when they
+// are redelivered and the rows of the previous attempt are found.
 func TestSilentStandby(t *testing.T) {
 	t.Parallel()
 	server, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{})

@@ -15,22 +15,22 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Store keeps the entities of one or more machines in PostgreSQL. It is safe
-// for concurrent use, by several workers in any number of processes.
+// A Store keeps the entities of one or more machines in PostgreSQL. It is safe for
+// concurrent use, by any number of workers in any number of processes.
 type Store struct {
 	pool    *pgxpool.Pool
 	schema  *schema
 	configs []Table
 
 	renewing sync.Mutex
-	edition  atomic.Pointer[edition]
+	snapshot atomic.Pointer[snapshot]
 
-	refusing atomic.Bool // PostgreSQL refused a good part of the last batch
+	refusing atomic.Bool // PostgreSQL refused a large part of the last batch
 }
 
-// An edition is what a store works by: its tables as the catalog says they are. When
-// they are altered the store gets another one.
-type edition struct {
+// A snapshot is what a store knows from the catalog about its tables. If a table is
+// altered, the store reads a new snapshot.
+type snapshot struct {
 	pool      *pgxpool.Pool
 	schema    *schema
 	tables    []*table
@@ -38,7 +38,7 @@ type edition struct {
 	rules     map[string]versioning.Rules
 	types     *types
 
-	plain, dealt *prepared // of records that need no more; dealt ones are in one of several lists
+	plain, plainSplit *prepared // for records that need nothing else; plainSplit for those in one of several lists
 }
 
 // Open is [OpenIn] for the schema pawl.
@@ -47,24 +47,24 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 }
 
 // OpenIn returns a store of tables whose history, parked records and dead letters are
-// in the framework's tables of a schema, such as one that each tenant has. Empty means
-// pawl. The name is taken as it stands in the catalog, like [Table.Name].
+// in the framework's tables of a schema, such as the one of a tenant. An empty schema
+// means pawl. The name is spelled as in the catalog, like [Table.Name].
 //
-// It checks that the database fits: that the schema has a version that this build works
-// with ([migrations.SchemaError]), that each table has a key, a state and a version
-// column that its machine can work with ([TableError]), and that no other table has
-// the same machine in this schema ([MachineError]). All that does not fit is reported
-// at once. The pool stays the caller's: the store does not close it.
+// OpenIn checks the database: that this build works with the version of the schema
+// ([migrations.SchemaError]), that each table has a key, a state and a version column
+// that fit its machine ([TableError]), and that no other table has the same machine in
+// this schema ([MachineError]). It reports all problems at once. The pool belongs to
+// the caller: the store does not close it.
 //
 // The role needs SELECT, INSERT and UPDATE on the tables, USAGE on the schema, SELECT
-// on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT,
-// UPDATE and DELETE on its parked and dead_letters, and SELECT, INSERT and UPDATE on its
+// on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT, UPDATE
+// and DELETE on its parked and dead_letters, and SELECT, INSERT and UPDATE on its
 // marks, caught_up and tables.
 //
-// The tables may be altered while the store is open: it reads them from the catalog
-// again, and judges again what was under way. While a table does not fit its machine,
-// nothing is settled, and the errors, which are infrastructure trouble, say what is
-// wrong with it.
+// The tables may be altered while the store is open: the store reads the catalog again,
+// and judges the current batch again. While a table does not fit its machine, the store
+// settles nothing. Its errors then have the cause Infrastructure and say what is wrong
+// with the table.
 func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Table) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("open store: the pool is nil")
@@ -75,48 +75,59 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	}
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL: %w", err))
+		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL; check that it runs and that the pool's connection string is right: %w", err))
 	}
 	defer conn.Release()
 	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
-	e, err := s.inspect(ctx, conn)
-	if err = errors.Join(in.check(ctx, conn), err); err != nil {
+	unfit := in.check(ctx, conn)
+	e, err := s.read(ctx, conn)
+	if err == nil && !errors.Is(unfit, migrations.ErrSchema) { // without the schema, there is nowhere to register
+		err = e.register(ctx, conn)
+	}
+	if err = errors.Join(unfit, err); err != nil {
 		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(err)))
 	}
-	s.edition.Store(e)
+	s.snapshot.Store(e)
 	return s, nil
 }
 
-// inspect reads from the catalog what the store works by. Its error joins all that does
-// not fit.
-func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*edition, error) {
-	e := &edition{
-		pool:      s.pool,
-		schema:    s.schema,
-		byMachine: make(map[string]*table, len(s.configs)),
-		rules:     make(map[string]versioning.Rules, len(s.configs)),
-		types:     &types{typ: pgtype.NewMap()},
-	}
-	e.plain, e.dealt = &prepared{by: e}, &prepared{by: e, split: true}
-	var problems []error
-	for _, config := range s.configs {
-		problems = append(problems, e.add(ctx, conn, config))
-	}
-	err := errors.Join(problems...)
+// inspect reads a snapshot from the catalog and registers its tables.
+func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
+	e, err := s.read(ctx, conn)
 	if err == nil {
 		err = e.register(ctx, conn)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return e, nil
+}
+
+// read reads a snapshot from the catalog. Its error joins all problems.
+func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
+	e := &snapshot{
+		pool:      s.pool,
+		schema:    s.schema,
+		byMachine: make(map[string]*table, len(s.configs)),
+		rules:     make(map[string]versioning.Rules, len(s.configs)),
+		types:     &types{typ: pgtype.NewMap()},
+	}
+	e.plain, e.plainSplit = &prepared{by: e}, &prepared{by: e, split: true}
+	var problems []error
+	for _, config := range s.configs {
+		problems = append(problems, e.add(ctx, conn, config))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
 	e.link()
 	return e, nil
 }
 
-// validate checks what can be checked without the database.
+// validate checks what needs no database.
 func validate(tables []Table) error {
 	if len(tables) == 0 {
-		return errors.New("no table; give at least one postgres.Table")
+		return errors.New("no tables; pass at least one postgres.Table")
 	}
 	var problems []error
 	machines := make(map[string]bool)
@@ -138,7 +149,7 @@ func validate(tables []Table) error {
 		}
 		if t.Identity == versioning.ByState {
 			if err := t.Machine.ProveStateIdentity(); err != nil {
-				problems = append(problems, fmt.Errorf("machine %q can't tell duplicates by state: %w", name, err))
+				problems = append(problems, fmt.Errorf("machine %q can't use identity ByState: %w", name, err))
 			}
 		}
 	}
@@ -146,7 +157,7 @@ func validate(tables []Table) error {
 }
 
 // machines returns the names of the store's machines.
-func (s *edition) machines() []string {
+func (s *snapshot) machines() []string {
 	names := make([]string, len(s.tables))
 	for i, t := range s.tables {
 		names[i] = t.Machine.Name()
@@ -154,7 +165,7 @@ func (s *edition) machines() []string {
 	return names
 }
 
-func (s *edition) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
+func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
 	t, err := inspect(ctx, conn, config)
 	if err != nil {
 		return err

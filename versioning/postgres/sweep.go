@@ -10,28 +10,28 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// sweepLimit bounds the rows that one statement of a sweep takes.
+// sweepLimit limits the rows that one statement of a sweep processes.
 const sweepLimit = 500
 
-// Sweep looks after the parked records of the store's machines. It judges those
-// again whose entity has moved since they were last judged: a worker that moved
-// it at the moment of parking could not see them. It judges those again that
-// another worker parked because it did not know the entity's state. And it makes
-// dead letters of those that have waited longer than Table.ParkFor. What fails
-// keeps it from nothing else; the error joins all of that. Any number of workers
-// may sweep at the same time; package consumer does so from time to time.
+// Sweep processes the parked records of the store's machines. It judges those again
+// whose entity has moved since they were last judged, because a worker that moved it
+// while they were being parked could not see them. It judges those again that another
+// worker parked because it did not know the entity's state. And it makes dead letters
+// of those that have waited longer than Table.ParkFor. One failure does not stop the
+// rest; the error joins all of them. Any number of workers may sweep at the same time.
+// Package consumer sweeps periodically.
 //
-// ParkFor is measured by a clock that each machine has in the database: the time until
-// which all partitions are read that any worker of the machine has told of, those of
-// other workers included. While one of them lags behind, or nobody reads it, the clock
-// stands still. When it goes on, by a step longer than read.Pause, that step does not
-// count: parked records get older only while everything is read as it comes. A
-// partition of which no worker has told for seven days, such as one of a deleted topic,
-// does not hold up the clock any longer. When a new one is told of, all parked records
-// begin to wait anew. A caller that reads nothing gives the zero Reading.
+// ParkFor is measured by a clock that each machine has in the database: the time up to
+// which every partition that any worker of the machine has reported is read. While one
+// of them lags behind, or nobody reads it, the clock stands still. When it moves on by
+// a step longer than read.Pause, that step does not count. So parked records age only
+// while everything is read as it arrives. A partition that no worker has reported for
+// seven days, such as one of a deleted topic, no longer stops the clock. When a new
+// partition is reported, all parked records start to wait from the beginning. A caller
+// that reads nothing passes the zero Reading.
 func (s *Store) Sweep(ctx context.Context, read versioning.Reading) (versioning.Swept, error) {
 	var swept versioning.Swept
-	err := s.again(ctx, func(e *edition) error {
+	err := s.retryAltered(ctx, func(e *snapshot) error {
 		more, err := e.sweep(ctx, read)
 		swept.Released, swept.Expired = append(swept.Released, more.Released...), swept.Expired+more.Expired
 		if swept.At.IsZero() {
@@ -42,7 +42,7 @@ func (s *Store) Sweep(ctx context.Context, read versioning.Reading) (versioning.
 	return swept, withCause(throughPooler(err))
 }
 
-func (s *edition) sweep(ctx context.Context, read versioning.Reading) (swept versioning.Swept, err error) {
+func (s *snapshot) sweep(ctx context.Context, read versioning.Reading) (swept versioning.Swept, err error) {
 	var problems []error
 	for _, t := range s.tables {
 		now, late := s.advance(ctx, t, read)
@@ -57,7 +57,7 @@ func (s *edition) sweep(ctx context.Context, read versioning.Reading) (swept ver
 			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 		if late != nil {
-			continue // what is not noted may be behind
+			continue // without an up-to-date clock, nothing may expire
 		}
 		expired, err := s.expire(ctx, t)
 		swept.Expired += expired
@@ -68,10 +68,10 @@ func (s *edition) sweep(ctx context.Context, read versioning.Reading) (swept ver
 	return swept, errors.Join(problems...)
 }
 
-// wakeMoved judges the parked records again whose entity is not where it was, in the
-// order of their keys, until none is left.
-func (s *edition) wakeMoved(ctx context.Context, t *table) (released []versioning.Settled, err error) {
-	var stuck []error // must not keep the other entities from being looked after
+// wakeMoved judges the parked records of entities that have moved, in the order of
+// their keys, until none is left.
+func (s *snapshot) wakeMoved(ctx context.Context, t *table) (released []versioning.Settled, err error) {
+	var stuck []error // these must not keep the other entities from being processed
 	for after := ""; ; {
 		keys, err := s.moved(ctx, t, after)
 		if err != nil {
@@ -94,9 +94,9 @@ func (s *edition) wakeMoved(ctx context.Context, t *table) (released []versionin
 	}
 }
 
-// moved returns the next keys, after one, of entities whose parked records are to be
-// judged again.
-func (s *edition) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
+// moved returns the next keys, after the given one, of entities whose parked records
+// must be judged again.
+func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
 	var states []string
 	for _, state := range t.Machine.States() {
 		states = append(states, string(state))
@@ -112,13 +112,13 @@ func (s *edition) moved(ctx context.Context, t *table, after string) (keys []str
 	return keys, err
 }
 
-// movedSQL finds the entities of machine $1 that have moved since a record that
-// is parked for them was judged: the version of the row is another one. It returns
-// the first $2 of them after key $4, by key. Texts that are no keys, since the type of
-// the key was another one when they were parked, are left to wait. A row
-// that has not moved counts too if the record waits only because its state was
-// unknown, and it is one of the states $3 now. An index on the key is of use only
-// to a comparison under the key's collation, which pawl.parked does not have.
+// movedSQL finds the entities of machine $1 that have moved since a record parked for
+// them was judged: the row's version has changed. It returns the first $2 of them after
+// key $4, in the order of their keys. A row that has not moved counts too if the record
+// waits only because its state was unknown, and the state is one of $3 now. It skips
+// texts that are not keys, because the key column had another type when they were
+// parked. The comparison uses the key column's collation, because an index on the key
+// can't be used otherwise, and pawl.parked has a different one.
 func (t *table) movedSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT DISTINCT p.entity FROM %[7]s.parked AS p
@@ -128,8 +128,8 @@ WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state
 ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
 }
 
-// refold judges the records that are parked for an entity again, in one transaction.
-func (s *edition) refold(ctx context.Context, e versioning.Entity) ([]versioning.Settled, error) {
+// refold judges the records parked for an entity again, in one transaction.
+func (s *snapshot) refold(ctx context.Context, e versioning.Entity) ([]versioning.Settled, error) {
 	probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: e.Machine, Key: e.Key}}}}
 	plan, err := s.settle(ctx, "", decision{
 		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
@@ -141,18 +141,18 @@ func (s *edition) refold(ctx context.Context, e versioning.Entity) ([]versioning
 		},
 	}, true)
 	if err != nil {
-		return nil, fmt.Errorf("judge what is parked for %s again: %w", e, err)
+		return nil, fmt.Errorf("judge the records parked for %s again: %w", e, err)
 	}
 	return plan.Release, nil
 }
 
 // expire makes dead letters of the records that have waited too long.
-func (s *edition) expire(ctx context.Context, t *table) (expired int, err error) {
+func (s *snapshot) expire(ctx context.Context, t *table) (expired int, err error) {
 	if t.ParkFor < 0 {
 		return 0, nil
 	}
 	for {
-		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), alone, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
+		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), oneMessage, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
 		if err != nil {
 			return expired, err
 		}
@@ -163,10 +163,10 @@ func (s *edition) expire(ctx context.Context, t *table) (expired int, err error)
 	}
 }
 
-// expireSQL moves parked records to the dead letters: $1 machine, $2 the time
-// that they may wait by the machine's clock, $3 limit, $4 partitionGone. Where no
-// partition is known there is no clock, and none expires. Rows that another
-// transaction is at are left to it.
+// expireSQL turns parked records into dead letters: $1 machine, $2 how long they may
+// wait by the machine's clock, $3 limit, $4 partitionGone. If no partition is known,
+// there is no clock and nothing expires. It skips rows that another transaction has
+// locked.
 const expireSQL pawlSQL = `
 WITH expired AS (
 	DELETE FROM pawl.parked AS p USING (

@@ -32,8 +32,9 @@ var newerOrder = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("delivered", "cancelled"),
 })
 
-// TestUnknownState runs an old and a new worker side by side, as a deployment
-// does: what the old one can't judge waits, and the new one's sweep finds it.
+// TestUnknownState runs an old and a new worker at the same time, as during a
+// deployment: records that the old one can't judge are parked, and the new one's sweep
+// finds them.
 func TestUnknownState(t *testing.T) {
 	t.Parallel()
 	pool, old := openOrders(t)
@@ -59,8 +60,8 @@ func TestUnknownState(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 
-// TestSweepUsesTheKey checks that a sweep looks entities up by an index, however
-// large their table and whatever the collation of its key.
+// TestSweepUsesTheKey checks that a sweep looks up entities by an index, however large
+// their table is and whatever the collation of its key is.
 func TestSweepUsesTheKey(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{
@@ -84,14 +85,13 @@ func TestSweepUsesTheKey(t *testing.T) {
 			}
 			sql, args := recorder.find(t, "SELECT DISTINCT p.entity")
 			if plan := explain(t, pool, sql, args); strings.Contains(plan, "Seq Scan on orders") {
-				t.Errorf("the sweep reads all of the table:\n%s", plan)
+				t.Errorf("the sweep scans the whole table:\n%s", plan)
 			}
 		})
 	}
 }
 
-// explain returns the plan of a statement where reading whole tables is the last
-// resort.
+// explain returns the plan of a statement, with sequential scans as the last resort.
 func explain(t *testing.T, pool *pgxpool.Pool, sql string, args []any) string {
 	t.Helper()
 	var plan []string
@@ -111,7 +111,7 @@ func explain(t *testing.T, pool *pgxpool.Pool, sql string, args []any) string {
 	return strings.Join(plan, "\n")
 }
 
-// A recorder remembers the statements of a pool.
+// A recorder stores the statements of a pool.
 type recorder struct {
 	mu  sync.Mutex
 	all []pgx.TraceQueryStartData
@@ -139,9 +139,9 @@ func (r *recorder) find(t *testing.T, prefix string) (sql string, args []any) {
 	return "", nil
 }
 
-// TestSweepGoesOn checks that an entity which can't be moved keeps nothing else
-// from being looked after.
-func TestSweepGoesOn(t *testing.T) {
+// TestSweepContinues checks that an entity that can't be moved does not keep the sweep
+// from processing the rest.
+func TestSweepContinues(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	var l log
@@ -162,7 +162,7 @@ CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW WHEN (old.id = 'a') EXECUT
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`, "a")
 }
 
-// TestSweepTakesAll sweeps more entities than one statement of a sweep takes.
+// TestSweepTakesAll sweeps more entities than one statement of a sweep processes.
 func TestSweepTakesAll(t *testing.T) {
 	t.Parallel()
 	const n = 1200
@@ -182,8 +182,8 @@ func TestSweepTakesAll(t *testing.T) {
 	wantRows(t, pool, `SELECT entity FROM pawl.parked`)
 }
 
-// TestExpiredInBetween lets a parked record expire between the reading and the
-// writing of the batch that frees it: it is a dead letter, and not applied too.
+// TestExpiredInBetween lets a parked record expire between the reading and the writing
+// of a batch: it becomes a dead letter, and is not applied too.
 func TestExpiredInBetween(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -206,8 +206,8 @@ INSERT INTO pawl.caught_up (machine, topic_id, partition) VALUES ('order', gen_r
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, "parked_too_long")
 }
 
-// TestTiedInAChain frees parked records that hang together over many entities:
-// as far as one transaction looks at once, and the rest by sweeps.
+// TestTiedInAChain releases parked records that form a chain over many entities: one
+// transaction follows the chain for a few rounds, sweeps do the rest.
 func TestTiedInAChain(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)

@@ -14,19 +14,18 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Table says where the entities of a machine live: in a table of the
-// application's own, one row an entity.
+// A Table says where the entities of a machine are stored: in a table of the
+// application, with one row per entity.
 type Table struct {
 	// Machine is the state machine of the entities. Required.
 	Machine *statemachine.Machine
 
-	// Name is the table's name, "orders" or "shop.orders"; each part is taken
-	// as it stands in the catalog, upper and lower case included. Required.
+	// Name is the table's name, "orders" or "shop.orders". Each part is spelled as in
+	// the catalog, including upper and lower case. Required.
 	Name string
 
-	// Key, State and Version name the columns. Key defaults to the table's
-	// primary key, where that is one column; State to "state"; Version to
-	// "version".
+	// Key, State and Version name the columns. Key defaults to the table's primary key
+	// if that is one column, State to "state", Version to "version".
 	Key     string
 	State   string
 	Version string
@@ -35,30 +34,29 @@ type Table struct {
 	// every machine.
 	Identity versioning.Identity
 
-	// ParkFor bounds how long a record may wait for its entity before it becomes
-	// a dead letter. Only time counts in which all partitions were read as they came:
-	// see [Store.Sweep]. 0 means 24 hours; negative means without a bound.
+	// ParkFor limits how long a record may wait for its entity before it becomes a dead
+	// letter. Only time in which all partitions were read as records arrived counts:
+	// see [Store.Sweep]. 0 means 24 hours; negative means no limit.
 	ParkFor time.Duration
 
-	// FoldSteps writes all steps that one batch brings an entity in one write, also
-	// where the table could tell: where it has triggers or row security, or where a
-	// CHECK, a unique index or a foreign key is on columns that several of the
-	// steps set. That is faster, the more so the more steps of one entity come
-	// together. It gives up that constraints and triggers see each step: a value
-	// that a later record of the batch overwrites is not checked, a trigger does not
-	// fire for it, and so what becomes of a record depends on where a batch ends.
-	// [Store.Stepwise] tells for which tables it would make a difference.
+	// FoldSteps writes all steps of an entity in a batch in one write, even if the
+	// table could tell the difference: it has triggers or row security, or a CHECK, a
+	// unique index or a foreign key covers columns that several of the steps set. That
+	// is faster, and more so with more steps per entity. The price is that constraints
+	// and triggers no longer see each step: a value that a later record of the batch
+	// overwrites is not checked, and a trigger does not fire for it. So the verdict on
+	// a record may depend on where a batch ends. [Store.Stepwise] returns the tables
+	// for which FoldSteps makes a difference.
 	FoldSteps bool
 
-	// MaxRefused bounds how many records in a row PostgreSQL may refuse for one and
-	// the same reason, with no other record of the machine written in between,
-	// before the store stops making dead letters of them and returns
-	// [ErrAllRefused]: it is hardly the records then. 0 means 1,000; negative
-	// means without a bound.
+	// MaxRefused limits how many records in a row PostgreSQL may refuse for the same
+	// reason, with no other record of the machine written in between. After that the
+	// store stops making dead letters of them and returns [ErrAllRefused], because the
+	// cause is probably not the records. 0 means 1,000; negative means no limit.
 	MaxRefused int
 
-	// MaxParked bounds how many records may wait for one entity; one more
-	// becomes a dead letter. 0 means 100.
+	// MaxParked limits how many records may wait for one entity. Further records become
+	// dead letters. 0 means 100.
 	MaxParked int
 }
 
@@ -88,15 +86,15 @@ func (t Table) withDefaults() Table {
 	return t
 }
 
-// table is a Table with what the catalog says of it.
+// table is a Table and what the catalog says about it.
 type table struct {
 	Table
-	oid     uint32
-	ident   string // the table's quoted name
-	picture picture
-	rules   rulebook
+	oid         uint32
+	ident       string // the table's quoted name
+	fingerprint fingerprint
+	rules       rulebook
 
-	required []int // columns that a new row has to set
+	required []int // columns that a new row must set
 	creates  map[statemachine.Event]bool
 	updates  map[statemachine.Event]bool
 	columns  []tableColumn
@@ -112,29 +110,29 @@ type table struct {
 // A tableColumn is one column of a table in the catalog.
 type tableColumn struct {
 	name       string
-	typeName   string // as a reader knows it
-	base       uint32 // the type, that below a domain
-	cast       string // its quoted name. A cast to it does not truncate, as one to varchar(3), character or a domain does
+	typeName   string // as users write it
+	base       uint32 // the type; for a domain, its base type
+	cast       string // its quoted name. A cast to it does not truncate, unlike one to varchar(3), character or a domain
 	array      bool
 	notNull    bool
 	hasDefault bool
-	identity   string // of pg_attribute.attidentity: 'a' is ALWAYS
+	identity   string // pg_attribute.attidentity: 'a' means ALWAYS
 	generated  bool
 	labels     []string // of an enum
-	unique     bool     // alone in a unique index that ON CONFLICT can use
-	primary    bool     // alone in the primary key
-	collation  string   // its quoted name; empty where the type has none
-	exactText  bool     // equal strings only are equal keys: the collations of the column and its unique indexes are deterministic
-	maxLength  int      // of a varchar; 0 is none
-	modifier   int      // of the type: of a numeric, its precision and scale; -1 is none
+	unique     bool     // the only column of a unique index that ON CONFLICT can use
+	primary    bool     // the only column of the primary key
+	collation  string   // its quoted name; empty if the type has none
+	exactText  bool     // keys are equal only if their strings are: the collations of the column and its unique indexes are deterministic
+	maxLength  int      // of a varchar; 0 means none
+	modifier   int      // the type modifier, such as precision and scale of a numeric; -1 means none
 	domain     bool
-	defaultSQL string // the default as an expression; empty where there is none, or it is not the column's own
+	defaultSQL string // the column's own default as an expression; empty if it has none
 }
 
 // sqlName returns the column's quoted name.
 func (c *tableColumn) sqlName() string { return pgx.Identifier{c.name}.Sanitize() }
 
-// collate returns what makes a comparison one under the column's collation.
+// collate returns a COLLATE clause with the column's collation.
 func (c *tableColumn) collate() string {
 	if c.collation == "" {
 		return ""
@@ -142,40 +140,41 @@ func (c *tableColumn) collate() string {
 	return " COLLATE " + c.collation
 }
 
-// canonicalKey returns the one spelling of a key that equal keys share.
+// canonicalKey returns the canonical form of a key, which equal keys share.
 func (t *table) canonicalKey(key string) (string, error) {
 	key, err := t.key.canonical(key)
 	if err != nil {
-		return "", fmt.Errorf("key %w", err)
+		return "", fmt.Errorf("key %w; column %s has type %s: return a key of this type from Decode, or change the type",
+			err, t.key.name, t.key.typeName)
 	}
 	return key, nil
 }
 
-// canonical returns the one spelling of a value that equal values share, for the types
-// that a key may have.
+// canonical returns the canonical form of a value, which equal values share, for the
+// types that a key may have.
 func (c *tableColumn) canonical(value string) (string, error) {
-	if c.maxLength > 0 && utf8.RuneCountInString(value) > c.maxLength { // PostgreSQL takes it if it ends in blanks, without them
+	if c.maxLength > 0 && utf8.RuneCountInString(value) > c.maxLength { // PostgreSQL accepts longer values that end in blanks, and trims them
 		return "", fmt.Errorf("is longer than the column's %d characters", c.maxLength)
 	}
 	switch c.base {
 	case pgtype.UUIDOID:
 		id, ok := parseUUID(value)
 		if !ok {
-			return "", fmt.Errorf("%q is no UUID", value)
+			return "", fmt.Errorf("%q is not a uuid", value)
 		}
 		return pgtype.UUID{Bytes: id, Valid: true}.String(), nil
 	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID:
 		n, err := strconv.ParseInt(value, 10, intBits(c.base))
 		if err != nil {
-			return "", fmt.Errorf("is no %s: %w", c.typeName, err)
+			return "", fmt.Errorf("%q is not a %s", value, c.typeName)
 		}
 		return strconv.FormatInt(n, 10), nil
 	}
 	return value, nil
 }
 
-// castOrNull returns an expression for a text as a value of the column, which is NULL
-// where the text is no canonical one.
+// castOrNull returns an expression that casts a text to the column's type. It is NULL
+// if the text is not in canonical form.
 func (c *tableColumn) castOrNull(text string) string {
 	var is string
 	switch c.base {
@@ -190,8 +189,8 @@ func (c *tableColumn) castOrNull(text string) string {
 	return fmt.Sprintf("CASE WHEN %s THEN %s::%s END", is, text, c.cast)
 }
 
-// parseUUID reads the spellings that PostgreSQL reads: upper and lower case,
-// with and without braces, hyphens after any group of four digits.
+// parseUUID accepts the forms that PostgreSQL accepts: upper and lower case, with and
+// without braces, with a hyphen after any group of four digits.
 func parseUUID(s string) (id [16]byte, ok bool) {
 	if len(s) > 1 && s[0] == '{' && s[len(s)-1] == '}' {
 		s = s[1 : len(s)-1]

@@ -9,31 +9,31 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A MachineError says that a machine already belongs to another table of the
-// database. History, parked records and dead letters know an entity by its machine
-// and key, so two tables with one machine would take each other's: the second one is
-// refused. It is an [ErrTable].
+// A MachineError says that a machine already belongs to another table of the database.
+// History, parked records and dead letters identify an entity by its machine and key,
+// so two tables with one machine would mix up theirs. So Open returns this error for
+// the second one. It is an [ErrTable].
 type MachineError struct {
 	Machine string
-	Table   string // that was to be opened, with its schema, quoted
-	Other   string // that the machine belongs to, likewise
-	Schema  string // the framework's, which holds the table "tables" that says so
+	Table   string // the table to open, with its schema, quoted
+	Other   string // the table that the machine belongs to, likewise
+	Schema  string // the framework schema, whose table "tables" says so
 }
 
 func (e *MachineError) Error() string {
-	return fmt.Sprintf("table %s: machine %q belongs to table %s already, by %s.tables; "+
-		"give the machine of one of them another name, or give one a framework schema of its own "+
-		"(pawl-migrate up --schema NAME, and postgres.OpenIn); if %[2]q has moved to this table for good, "+
-		"drop or rename the other table, or DELETE the row of %[4]s.tables",
+	return fmt.Sprintf("table %s: machine %q already belongs to table %s, according to %s.tables; "+
+		"rename the machine of one of them, or give one a separate framework schema "+
+		"(pawl-migrate up --schema NAME, and postgres.OpenIn); if %[2]q now belongs to this table, "+
+		"drop or rename the other table, or DELETE its row from %[4]s.tables",
 		e.Table, e.Machine, e.Other, pgx.Identifier{e.Schema}.Sanitize())
 }
 
 // Is reports whether target is [ErrTable].
 func (e *MachineError) Is(target error) bool { return target == ErrTable }
 
-// register notes which table holds each machine, where that is not known yet. A table
-// that is not there any more was renamed or replaced, and gives its machine up.
-func (s *edition) register(ctx context.Context, conn *pgxpool.Conn) error {
+// register stores which table each machine has, if that is not known yet. A table that
+// no longer exists was renamed or replaced, and loses its machine.
+func (s *snapshot) register(ctx context.Context, conn *pgxpool.Conn) error {
 	var machines, tables []string
 	for _, t := range s.tables {
 		machines, tables = append(machines, t.Machine.Name()), append(tables, t.ident)
@@ -51,17 +51,17 @@ func (s *edition) register(ctx context.Context, conn *pgxpool.Conn) error {
 		})
 	}
 	if err != nil && !errors.Is(err, ErrTable) {
-		return fmt.Errorf("note in %s.tables which table holds which machine: %w", s.schema, err)
+		return fmt.Errorf("register the tables in %s.tables: %w", s.schema, err)
 	}
 	return err
 }
 
-// elsewhere returns an error for each machine that is not noted with its table.
-func (s *edition) elsewhere(ctx context.Context, db interface {
+// elsewhere returns an error for each machine that is not registered with its table.
+func (s *snapshot) elsewhere(ctx context.Context, db interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }, machines, tables []string,
 ) (problems []error, err error) {
-	rows, err := db.Query(ctx, s.schema.sql(elsewhereSQL), alone, machines, tables)
+	rows, err := db.Query(ctx, s.schema.sql(elsewhereSQL), oneMessage, machines, tables)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func (s *edition) elsewhere(ctx context.Context, db interface {
 	return problems, err
 }
 
-// registerSQL notes the tables $2 of the machines $1, in an order that keeps two that
-// do so at the same time from waiting for each other.
+// registerSQL registers the tables $2 of the machines $1. It does so in a fixed order,
+// so that concurrent statements do not deadlock.
 const registerSQL pawlSQL = `
 INSERT INTO pawl.tables AS r (machine, schema, name)
 SELECT u.machine, n.nspname, c.relname

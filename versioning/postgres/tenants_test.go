@@ -21,8 +21,8 @@ import (
 
 const orderColumns = `(id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`
 
-// tenants is a database with a table of two tenants, each with a schema of the
-// framework's of its own, of which one shares the tenant's.
+// tenants is a database with tables of two tenants. Each has a separate framework
+// schema; one of them is also the schema of the tenant's table.
 var tenants = testenv.Template("tenants", func(ctx context.Context, url string) error {
 	ddl := `CREATE SCHEMA tenant_a; CREATE TABLE tenant_a.orders ` + orderColumns + `;
 		CREATE SCHEMA tenant_b; CREATE TABLE tenant_b.orders ` + orderColumns
@@ -30,9 +30,8 @@ var tenants = testenv.Template("tenants", func(ctx context.Context, url string) 
 		execute(ctx, url, ddl), migrate.UpIn(ctx, url, "tenant_b"))
 })
 
-// TestTenants checks that two tables of one machine in one database know nothing of
-// each other where each has a schema of the framework's: rows, history, parked records
-// and dead letters, of the same keys and message IDs.
+// TestTenants checks that two tables of one machine in one database are independent:
+// rows, history, parked records and dead letters, with the same keys and message IDs.
 func TestTenants(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, tenants)
@@ -74,8 +73,8 @@ func TestTenants(t *testing.T) {
 	wantRows(t, pool, in(oddSchema, `SELECT machine || ' ' || schema || ' ' || name FROM pawl.tables`), "order tenant_a orders")
 }
 
-// TestEverythingInAnotherSchema goes through what the conformance suite leaves out, in
-// a database that has no schema pawl.
+// TestEverythingInAnotherSchema runs what the conformance suite leaves out in a
+// database without a schema pawl.
 func TestEverythingInAnotherSchema(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, inOddSchema)
@@ -114,7 +113,7 @@ func TestEverythingInAnotherSchema(t *testing.T) {
 		return []versioning.Change{{Key: "a", Event: "nosuch"}}, nil
 	}
 	if got, err := store.Redrive(t.Context(), letters[1:], again); err != nil || got[0].Verdict != versioning.Rejected {
-		t.Errorf("Redrive in vain = %v, %v", got, err)
+		t.Errorf("Redrive without success = %v, %v", got, err)
 	}
 	n, err := store.CopyDeadLetters(t.Context(), map[string][]int32{"orders": {0}}, 9, func(_ context.Context, all []versioning.DeadLetter) (ids []int64, _ error) {
 		for _, l := range all {
@@ -130,8 +129,8 @@ func TestEverythingInAnotherSchema(t *testing.T) {
 	}
 }
 
-// TestOneMachineOneTable checks that a machine's second table in one schema is refused
-// when it is opened, with what to configure.
+// TestOneMachineOneTable checks that Open rejects a second table for a machine in one
+// schema, and says what to configure.
 func TestOneMachineOneTable(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, tenants)
@@ -149,15 +148,15 @@ func TestOneMachineOneTable(t *testing.T) {
 		}) || !errors.Is(err, postgres.ErrTable) {
 			t.Fatalf("the second table of one machine: %v", err)
 		}
-		for _, part := range []string{`machine "order"`, "another name", "--schema", "postgres.OpenIn", `"pawl".tables`} {
+		for _, part := range []string{`machine "order"`, "rename the machine", "--schema", "postgres.OpenIn", `"pawl".tables`} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%v: does not say %q", err, part)
 			}
 		}
 	}
-	wantRows(t, pool, `SELECT machine || ' ' || schema FROM pawl.tables`, "order tenant_a") // the other one is not noted either
+	wantRows(t, pool, `SELECT machine || ' ' || schema FROM pawl.tables`, "order tenant_a") // the other table is not registered either
 
-	// The name is that of the table itself, whatever the search_path makes of it.
+	// The name is the table's own, whatever the search_path is.
 	config := pool.Config()
 	config.ConnConfig.RuntimeParams["search_path"] = "tenant_b"
 	there, err := pgxpool.NewWithConfig(t.Context(), config)
@@ -171,7 +170,7 @@ func TestOneMachineOneTable(t *testing.T) {
 	openIn(t, there, "tenant_b", postgres.Table{Machine: order, Name: "orders"})
 }
 
-func TestTablesThatHaveGone(t *testing.T) {
+func TestDroppedTables(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, tenants)
 	table := func(name string) postgres.Table { return postgres.Table{Machine: order, Name: name} }
@@ -193,8 +192,8 @@ func TestTablesThatHaveGone(t *testing.T) {
 	wantNoted("tenant_b.orders")
 }
 
-// TestOpensAtOnce checks that of two tables that are opened at the same time for one
-// machine, for the first time, one is refused.
+// TestOpensAtOnce checks that if two tables are opened at the same time for one
+// machine, for the first time, one of them is rejected.
 func TestOpensAtOnce(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, tenants)
@@ -224,7 +223,7 @@ func TestOpensAtOnce(t *testing.T) {
 		for name := range opened {
 			n++
 			if len(noted) != 1 || noted[0] != name {
-				t.Errorf("opened %s, noted %v", name, noted)
+				t.Errorf("opened %s, registered %v", name, noted)
 			}
 		}
 		if n != 4 {
@@ -239,7 +238,7 @@ func TestOpenInRefusesNames(t *testing.T) {
 	table := postgres.Table{Machine: order, Name: "orders"}
 	openIn(t, pool, "", table)
 	for name, says := range map[string]string{
-		strings.Repeat("x", 64): "64 bytes", "pg_mine": "PostgreSQL's own", "a\nb": "control characters", "nosuch": "pawl-migrate up",
+		strings.Repeat("x", 64): "64 bytes", "pg_mine": "reserved by PostgreSQL", "a\nb": "control characters", "nosuch": "pawl-migrate up",
 	} {
 		_, err := postgres.OpenIn(t.Context(), pool, name, table)
 		if err == nil || !strings.Contains(err.Error(), says) {
@@ -251,8 +250,8 @@ func TestOpenInRefusesNames(t *testing.T) {
 	}
 }
 
-// TestWhoseErrors checks that errors are told apart by the store's own schema, which may
-// be the application's too.
+// TestWhoseErrors checks that errors are assigned by the store's framework schema,
+// which may also contain the application's tables.
 func TestWhoseErrors(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, tenants)
@@ -264,8 +263,8 @@ func TestWhoseErrors(t *testing.T) {
 	mustExec(t, pool, `UPDATE tenant_b.orders SET version = 0`)
 	next := []*versioning.Record{l.say("1", "noted")}
 	prepare(b, next)
-	if _, err := b.Apply(t.Context(), "", next); err == nil || !strings.Contains(err.Error(), "framework's own table") {
-		t.Errorf("a step that the history has already: %v", err)
+	if _, err := b.Apply(t.Context(), "", next); err == nil || !strings.Contains(err.Error(), "framework table refuses") {
+		t.Errorf("a step that is already in the history: %v", err)
 	}
 
 	mustExec(t, pool, `
@@ -275,7 +274,7 @@ CREATE TRIGGER drop_write BEFORE INSERT ON tenant_a.orders FOR EACH ROW EXECUTE 
 	next = []*versioning.Record{l.say("2", "placed")}
 	prepare(a, next)
 	if result, err := a.Apply(t.Context(), "", next); !errors.Is(err, versioning.ErrContended) {
-		t.Errorf("a guard that takes no row: %+v, %v", result, err)
+		t.Errorf("a guard that finds no row: %+v, %v", result, err)
 	}
 	mustExec(t, pool, `DROP TRIGGER drop_write ON tenant_a.orders`)
 

@@ -15,9 +15,9 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// A tracer counts what a pool sends, and steps in before it writes.
+// A tracer counts what a pool sends, and can run a function before it writes.
 type tracer struct {
-	pool *pgxpool.Pool // the one that is traced
+	pool *pgxpool.Pool // the traced pool
 
 	mu                sync.Mutex
 	statements, trips int
@@ -69,14 +69,14 @@ func (tr *tracer) counted(do func()) (statements, trips int) {
 	return tr.statements - s, tr.trips - n
 }
 
-// before lets f run before each write, or nothing if f is nil.
+// before runs f before each write. nil means nothing.
 func (tr *tracer) before(f func(context.Context, *pgx.Conn)) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.beforeWrite = f
 }
 
-// first makes a hook of f that runs before the first n writes only.
+// first returns a hook that runs f before the first n writes only.
 func first(n int, f func()) func(context.Context, *pgx.Conn) {
 	return func(context.Context, *pgx.Conn) {
 		if n--; n >= 0 {
@@ -103,8 +103,8 @@ func traced(t *testing.T, pool *pgxpool.Pool, change ...func(*pgxpool.Config)) (
 	return open(t, other, postgres.Table{Machine: order, Name: "orders"}), tr
 }
 
-// TestStatements checks that the number of statements and of round trips does
-// not depend on the number of records.
+// TestStatements checks that the number of statements and of round trips does not
+// depend on the number of records.
 func TestStatements(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
@@ -158,13 +158,13 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-// execModes are the ways in which a pool may run statements.
+// execModes are the modes in which a pool may run statements.
 var execModes = []pgx.QueryExecMode{
 	pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
 	pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
 
-// TestExecModes checks that a store works however its pool runs statements.
+// TestExecModes checks that a store works in every mode of its pool.
 func TestExecModes(t *testing.T) { //nolint:tparallel // the cases share a database
 	t.Parallel()
 	pool, _ := openOrders(t)

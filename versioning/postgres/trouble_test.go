@@ -15,14 +15,14 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// raiseByNote makes a trigger on orders that fails with the SQLSTATE in the note.
+// raiseByNote creates a trigger on orders that fails with the SQLSTATE in the note.
 const raiseByNote = `
 CREATE FUNCTION raise_note() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = new.note; END $$;
 CREATE TRIGGER raise_note BEFORE INSERT ON orders FOR EACH ROW WHEN (new.note IS NOT NULL) EXECUTE FUNCTION raise_note()`
 
-// TestRaisedCodes checks that a record is rejected for a code that a function makes up,
-// and its neighbors are applied.
+// TestRaisedCodes checks that a record is rejected for a code that a function made up,
+// and that the other records are applied.
 func TestRaisedCodes(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
@@ -43,8 +43,8 @@ func TestRaisedCodes(t *testing.T) {
 	wantRows(t, pool, `SELECT DISTINCT count(*)::text FROM pawl.dead_letters`, "4")
 }
 
-// TestBrokenTriggers checks that a record is rejected for a trigger that fails on it and
-// not on its neighbors, whatever PostgreSQL calls that.
+// TestBrokenTriggers checks that a record is rejected if a trigger fails for it but not
+// for other records, whatever the SQLSTATE.
 func TestBrokenTriggers(t *testing.T) {
 	t.Parallel()
 	for code, body := range map[string]string{
@@ -64,8 +64,8 @@ CREATE TRIGGER broken BEFORE INSERT ON thing FOR EACH ROW WHEN (new.note IS NOT 
 	}
 }
 
-// TestPublishedWithoutIdentity checks that updates of a table whose publication can't tell
-// its rows apart are no fault of their records, although new rows get through.
+// TestPublishedWithoutIdentity checks that records are not rejected if their table is
+// published without a replica identity, which makes updates fail but not inserts.
 func TestPublishedWithoutIdentity(t *testing.T) {
 	t.Parallel()
 	pool := createThing(t, ``, ``)
@@ -82,9 +82,9 @@ func TestPublishedWithoutIdentity(t *testing.T) {
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 }
 
-// TestTroubleIsNoVerdict checks that an error which is not known to be about a record
-// dead-letters nothing.
-func TestTroubleIsNoVerdict(t *testing.T) {
+// TestTroubleGivesNoVerdict checks that an error that is not known to be about a record
+// makes no dead letters.
+func TestTroubleGivesNoVerdict(t *testing.T) {
 	t.Parallel()
 	for code, cause := range map[string]versioning.Cause{
 		"42501": versioning.Fatal, "XX000": versioning.Infrastructure, "53100": versioning.Infrastructure,
@@ -111,7 +111,7 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 }
 
 // TestReadOnlyConnections checks that a store whose connections were made while the
-// server was read-only writes once new ones can.
+// server was read-only can write once new connections can.
 func TestReadOnlyConnections(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
@@ -148,8 +148,8 @@ func acquire(t *testing.T, pool *pgxpool.Pool) *pgxpool.Conn {
 	return conn
 }
 
-// TestLockTimeout checks that a batch which runs into lock_timeout is made smaller: all
-// but the record of the locked row are settled.
+// TestLockTimeout checks that a batch that exceeds lock_timeout is split: all records
+// are settled except the one of the locked row.
 func TestLockTimeout(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
@@ -171,12 +171,12 @@ func TestLockTimeout(t *testing.T) {
 	prepare(store, records)
 	result, err := store.Apply(t.Context(), "", records)
 	if len(result.Outcomes) != last || versioning.CauseOf(err) != versioning.Infrastructure {
-		t.Errorf("%d verdicts, %v; want all but that on the locked row, and trouble", len(result.Outcomes), err)
+		t.Errorf("%d verdicts, %v; want all except for the locked row, and trouble", len(result.Outcomes), err)
 	}
 }
 
-// TestIdleInTransaction checks that a batch whose transaction the server ends, for it
-// was silent for too long, is made smaller.
+// TestIdleInTransaction checks that a batch is split if the server ends its transaction
+// because it was idle for too long.
 func TestIdleInTransaction(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)

@@ -6,31 +6,31 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A unit is steps of one move that reach the row in one write. As a rule these are all
-// of the move. Where the table could tell, each step is a unit of its own.
+// A unit is steps of one move that are written in one write: usually all steps of the
+// move. If the table could tell the difference, each step is a separate unit.
 //
-// Units are written by level: those of one level in one statement for each table and
-// kind of write, one level after the other. What a level may hold is what the rows
-// could not tell from the order of the log:
+// Units are written by level: all units of a level in one statement per table and kind
+// of write, one level after another. Units may share a level only if the rows can't
+// tell that from the order of the log:
 //
 //   - The units of one entity are on different levels, in their order.
-//   - A place in a unique index, or in an exclusion constraint, may be handed over. An
-//     update that could give a place up is not written before one that comes earlier in
-//     the log and could take it; updates of one statement are made in the order of the
-//     log. So nothing passes that the order of the log refuses. A place that is wanted
-//     too early is an error, and then the records are tried one by one.
-//   - A row that a foreign key of another one names is written on a level before it if
-//     it comes first in the log, and on a level after it if it does not.
+//   - A value in a unique index, or in an exclusion constraint, may pass from one row to
+//     another. An update that may free a value is not written before an update that comes
+//     earlier in the log and may take it. Updates of one statement run in the order of the
+//     log. So nothing is accepted that the order of the log would refuse. A value that is
+//     taken too early is an error, and then the records are tried one by one.
+//   - A row that a foreign key references is written on a level before the referencing
+//     row if it comes first in the log, and on a level after it otherwise.
 type unit struct {
 	table *table
 	move  *versioning.Move
 	steps []versioning.Step
-	set   []column // by column; where several steps set one, the last wins
-	prev  *unit    // of the same move
+	set   []column // sorted by column; if several steps set a column, the last one wins
+	prev  *unit    // the previous unit of the same move
 	seq   int      // its place in the order of the log
-	level int      // from 0 on
+	level int      // counted from 0
 
-	inOrder bool // updates of its statement are to be made in the order of the log
+	inOrder bool // updates of its statement must run in the order of the log
 }
 
 func (u *unit) create() bool { return u.prev == nil && u.move.Create }
@@ -44,16 +44,15 @@ func (u *unit) to() (state string, version int64) {
 	return string(last.To), last.Version
 }
 
-// writing are the units of a plan, in the order of their tables and keys.
+// writing is the units of a plan, sorted by table and key.
 type writing struct {
 	units  []unit
 	levels int
-	serial bool // no order of levels is certain to be right: the records are to be written one by one
+	serial bool // no order of levels is certain to be right: write the records one by one
 }
 
-// arrange makes units of moves, which are in the order of their keys, and gives them
-// their levels.
-func (s *edition) arrange(moves []*versioning.Move) writing {
+// arrange turns moves, which are sorted by key, into units, and assigns their levels.
+func (s *snapshot) arrange(moves []*versioning.Move) writing {
 	w := writing{units: make([]unit, 0, len(moves)), levels: 1}
 	coupled := false
 	for _, t := range s.tables {
@@ -66,7 +65,7 @@ func (s *edition) arrange(moves []*versioning.Move) writing {
 		coupled = coupled || t.coupled()
 	}
 	switch {
-	case s.atOnce(moves):
+	case s.mustBeSerial(moves):
 		w.serial = true
 	case coupled || len(w.units) > len(moves):
 		w.level()
@@ -74,14 +73,14 @@ func (s *edition) arrange(moves []*versioning.Move) writing {
 	return w
 }
 
-// coupled reports whether rows of the table could be in each other's way.
+// coupled reports whether rows of the table may conflict with each other.
 func (t *table) coupled() bool {
 	return len(t.rules.unique) > 0 || slices.ContainsFunc(t.rules.foreign, func(f foreignKey) bool { return f.parent != nil })
 }
 
-// atOnce reports whether there are records with several changes, one of them of a table
-// whose constraints wait for the COMMIT: what they let pass hangs on the whole record.
-func (s *edition) atOnce(moves []*versioning.Move) bool {
+// mustBeSerial reports whether a record with several changes touches a table with
+// deferred constraints: what these accept depends on the whole record.
+func (s *snapshot) mustBeSerial(moves []*versioning.Move) bool {
 	for _, m := range moves {
 		if len(s.byMachine[m.Entity.Machine].rules.deferred) == 0 {
 			continue
@@ -107,7 +106,8 @@ func (t *table) appendUnits(units []unit, m *versioning.Move) []unit {
 	return units
 }
 
-// folded returns all steps of a move as one unit, unless the table could tell that.
+// folded returns all steps of a move as one unit, unless the table could tell the
+// difference.
 func (t *table) folded(m *versioning.Move) (unit, bool) {
 	u := unit{table: t, move: m, steps: m.Steps, set: setBy(&m.Steps[0]), seq: m.Steps[0].Seq}
 	if len(m.Steps) == 1 {
@@ -143,14 +143,13 @@ func (t *table) folded(m *versioning.Move) (unit, bool) {
 	return u, true
 }
 
-// touches reports whether what is set could be refused for what else is in the row, or
-// in other rows.
+// touches reports whether setting these columns may be refused because of other values
+// in the row, or of other rows.
 func (t *table) touches(set []column) bool {
-	return len(t.rules.reasons) > 0 && slices.ContainsFunc(set, func(c column) bool { return t.rules.touchy[c.at] })
+	return len(t.rules.reasons) > 0 && slices.ContainsFunc(set, func(c column) bool { return t.rules.constrained[c.at] })
 }
 
-// lacks reports whether a new row that sets no more than this has no value where it
-// must have one.
+// lacks reports whether a new row that sets only these columns lacks a required value.
 func (t *table) lacks(set []column) bool {
 	if t.FoldSteps {
 		return false

@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-// downTo takes schema pawl back to a version, by the migrations' own files.
+// downTo downgrades schema pawl to a version with the migration files.
 func downTo(t *testing.T, pool *pgxpool.Pool, version int) {
 	t.Helper()
 	for v := migrations.Version; v > version; v-- {
@@ -30,7 +30,7 @@ func downTo(t *testing.T, pool *pgxpool.Pool, version int) {
 		}
 		_, down, ok := strings.Cut(string(text), "-- +goose Down\n")
 		if !ok {
-			t.Fatalf("migration %d has no way down", v)
+			t.Fatalf("migration %d has no Down section", v)
 		}
 		mustExec(t, pool, down)
 		mustExec(t, pool, `DELETE FROM pawl.goose_db_version WHERE version_id = $1`, v)
@@ -38,7 +38,7 @@ func downTo(t *testing.T, pool *pgxpool.Pool, version int) {
 }
 
 // expand does what a migration of a newer build may do while workers of this build run:
-// it adds columns, tables and indexes, and leaves what this build uses.
+// it adds columns, tables and indexes, and keeps what this build uses.
 const expand = `
 ALTER TABLE pawl.transitions ADD COLUMN zone text NOT NULL DEFAULT 'eu', ADD COLUMN note text;
 ALTER TABLE pawl.parked ADD COLUMN zone text NOT NULL DEFAULT 'eu';
@@ -51,11 +51,11 @@ CREATE TABLE pawl.zones (zone text PRIMARY KEY);
 CREATE DOMAIN pawl.zone AS text;
 INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES (` + newer + `, true)`
 
-// newer is a version that no build has.
+// newer is a version that no build ships.
 const newer = "1000"
 
-// TestTooOldSchema checks that Open refuses the version before the oldest, and says what
-// to run.
+// TestTooOldSchema checks that Open rejects the version before the oldest, and says
+// what to run.
 func TestTooOldSchema(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)
@@ -67,8 +67,8 @@ func TestTooOldSchema(t *testing.T) {
 	}
 }
 
-// TestUpgradeUnderWorker checks that a store goes on while the schema is upgraded, and
-// that a worker of this build can start after it.
+// TestUpgradeUnderWorker checks that a store keeps working while the schema is
+// upgraded, and that a worker of this build can start after it.
 func TestUpgradeUnderWorker(t *testing.T) {
 	t.Parallel()
 	pool, old := openOrders(t)

@@ -12,15 +12,15 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// writes returns the statements that write all that a plan decided, for one round
-// trip. They fail with errMoved if a guarded one takes fewer rows than it has to, or
-// if the fate of a record was decided since the plan was made. The rows are those of
-// what arrange returned, and the locks those that the transaction does not hold yet.
-func (s *edition) writes(plan *plan, moves []*versioning.Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
-	w := &writer{store: s, batch: &pgx.Batch{}, letters: plan.letters}
+// writes returns the statements that write everything in a plan, for one round trip.
+// They fail with errMoved if a guarded statement returns fewer rows than it must, or if
+// the fate of a record was decided since the plan was made. rows is the result of
+// arrange, and locks are those that the transaction does not hold yet.
+func (s *snapshot) writes(plan *plan, moves []*versioning.Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
+	w := &writer{store: s, batch: &pgx.Batch{}, deadScopes: plan.deadScopes}
 	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
-	if rows.serial { // only of a dry run
+	if rows.serial { // only in a dry run
 		w.batch.Queue(checkNowSQL)
 		for _, try := range s.tries(moves) {
 			w.one(try)
@@ -32,57 +32,57 @@ func (s *edition) writes(plan *plan, moves []*versioning.Move, rows writing, att
 	return w.batch
 }
 
-// rest queues all but the rows.
+// rest queues everything except the rows.
 func (w *writer) rest(plan *plan, moves []*versioning.Move, attempt int) {
 	w.history(moves)
 	w.park(plan.Park)
 	w.notDecided(plan, attempt)
 	w.repark(plan.Repark)
 	w.remove(deleteParkedSQL, plan.Release, w.store.scope)
-	w.bury(plan.Dead)
-	w.remove(deleteDeadSQL, plan.Revive, w.letterAt)
+	w.deadLetter(plan.Dead)
+	w.remove(deleteDeadSQL, plan.Revive, w.deadScope)
 	w.unaltered(plan, moves)
 	if len(plan.Moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
 	}
 }
 
-// A writer queues the statements of one plan. Their number does not depend on the
-// number of records, but on that of the levels: see unit.
+// A writer queues the statements of one plan. Their number depends on the number of
+// levels (see unit), not on the number of records.
 type writer struct {
-	store     *edition
-	batch     *pgx.Batch
-	letters   map[versioning.Origin]string // the scopes of the dead letters that the plan judges again
-	immediate bool                         // constraints are checked with each statement already
+	store      *snapshot
+	batch      *pgx.Batch
+	deadScopes map[versioning.Origin]string // the scopes of the dead letters that the plan judges again
+	immediate  bool                         // constraints are already checked with each statement
 }
 
-// guarded queues a statement that has to take exactly the given number of rows. If
-// it does not, it fails, and those behind it are not run: neither is a COMMIT.
+// guarded queues a statement that must return exactly the given number of rows. If it
+// does not, it fails, and the statements after it, including a COMMIT, do not run.
 func (w *writer) guarded(rows int, sql string, args []any) {
 	w.batch.Queue(w.store.schema.guardedSQL(sql, len(args)+1), append(args, rows)...)
 }
 
-// guardedSQL has a statement that returns its rows fail if they are not $n. ($n is
-// its last parameter.)
+// guardedSQL makes a statement fail unless it returns $n rows. ($n is its last
+// parameter.)
 func (s *schema) guardedSQL(sql string, n int) string {
 	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::%s.guarded FROM taken", sql, n, s.quoted)
 }
 
-// errMoved says that a guarded write found fewer rows than it had to.
-var errMoved = errors.New("a row was moved by someone else")
+// errMoved says that a guarded write found fewer rows than it needs.
+var errMoved = errors.New("another writer moved a row")
 
 // waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
-// wait for a synchronous standby, if there is one: a verdict such as Duplicate rests
-// on rows that others have written, which are visible before the standby has them
-// where their own COMMIT was given up. PostgreSQL waits only for a transaction that
-// has written to its log; this message is the least that counts.
+// wait for a synchronous standby, if there is one. A verdict such as Duplicate relies
+// on rows that others have written. If the wait of their COMMIT was canceled, these
+// rows are visible before the standby has them. PostgreSQL waits only for transactions
+// that have written to the WAL; this message is the smallest write that counts.
 const waitForStandbySQL = `
 SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchronous_standby_names') <> ''`
 
-// levels queues the writes of the rows. All transactions take the rows in one order,
-// that of their tables and keys, so that two that want the same ones wait for each
-// other, and not in a circle (which only new rows of different shapes or levels can still
-// make: PostgreSQL breaks it, and the batch is applied again).
+// levels queues the writes of the rows. All transactions lock the rows in the same
+// order, by table and key, so that two transactions that need the same rows wait for
+// each other without a deadlock. (Only new rows with different shapes or levels can
+// still cause one. PostgreSQL resolves it, and the batch is applied again.)
 func (w *writer) levels(rows writing) {
 	if rows.levels == 1 && !slices.ContainsFunc(rows.units, func(u unit) bool { return u.inOrder }) {
 		level := make([]*unit, len(rows.units))
@@ -103,7 +103,8 @@ func (w *writer) levels(rows writing) {
 	}
 }
 
-// lock queues locks of the rows, in their order, which is not that of the writes.
+// lock queues locks of the rows in their order, because the writes have a different
+// order.
 func (w *writer) lock(rows writing) {
 	for _, t := range w.store.tables {
 		var keys texts
@@ -118,8 +119,8 @@ func (w *writer) lock(rows writing) {
 	}
 }
 
-// level queues the writes of units that can be made together: they are in the order of
-// their tables and keys.
+// level queues the writes of units that can be written together. They are sorted by
+// table and key.
 func (w *writer) level(units []*unit) {
 	for len(units) > 0 {
 		t := units[0].table
@@ -132,8 +133,8 @@ func (w *writer) level(units []*unit) {
 	}
 }
 
-// inOrder returns the moves in the order of their keys. That of the history's
-// primary key is the same: its pages are visited one after the other.
+// inOrder returns the moves sorted by key. The history's primary key has the same
+// order, so its pages are visited one after another.
 func inOrder(moves []versioning.Move) []*versioning.Move {
 	sorted := make([]*versioning.Move, len(moves))
 	for i := range moves {
@@ -143,16 +144,16 @@ func inOrder(moves []versioning.Move) []*versioning.Move {
 	return sorted
 }
 
-// errOwnTables marks an error about one of the framework's own tables, which is no
-// record's fault: a row of the application's may have been set back to an earlier
-// version, or brought back after it was deleted, while its history stayed.
-var errOwnTables = errors.New("the framework's own table does not take what it is to hold; compare the rows' versions with their history")
+// errOwnTables marks an error about one of the framework's tables. It is not a record's
+// fault: an application row may have been reset to an earlier version, or restored
+// after a delete, while its history stayed.
+var errOwnTables = errors.New("a framework table refuses a row; compare the versions of the entities' rows with their history")
 
 // ownTables are the framework's tables.
 var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables"}
 
 // written translates the error of a write.
-func (s *edition) written(err error) error {
+func (s *snapshot) written(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	own := ok && pgErr.SchemaName == s.schema.String()
 	switch {
@@ -162,6 +163,9 @@ func (s *edition) written(err error) error {
 		return errMoved
 	case own && slices.Contains(ownTables, pgErr.TableName): // the application's tables may be in the same schema
 		return fmt.Errorf("%w: %w", errOwnTables, err)
+	}
+	if ok && pgErr.Code == notNull {
+		return fmt.Errorf("write: %w: set column %s in Change.Set, or give it a DEFAULT", err, pgErr.ColumnName)
 	}
 	return fmt.Errorf("write: %w", err)
 }

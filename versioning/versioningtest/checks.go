@@ -12,8 +12,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// told runs a case in one batch.
-func told(t *testing.T, open Open, says ...string) *script {
+// runBatch runs a case in one batch.
+func runBatch(t *testing.T, open Open, says ...string) *script {
 	t.Helper()
 	var c suiteCase
 	for _, say := range says {
@@ -25,7 +25,7 @@ func told(t *testing.T, open Open, says ...string) *script {
 }
 
 func checkHistory(t *testing.T, open Open) {
-	s := told(t, open, "order/a captured", "order/a placed id=m1", "order/a shipped at=2 id=m2 + account/x opened")
+	s := runBatch(t, open, "order/a captured", "order/a placed id=m1", "order/a shipped at=2 id=m2 + account/x opened")
 	want := []Transition{
 		{Version: 1, Event: "placed", From: "", To: "pending", MessageID: "m1", Origin: originOf(1), Definition: 3},
 		{Version: 2, Event: "captured", From: "pending", To: "paid", MessageID: originOf(0).ID(), Origin: originOf(0), Definition: 3},
@@ -35,14 +35,14 @@ func checkHistory(t *testing.T, open Open) {
 		t.Errorf("history (-want, +got):\n%s", diff)
 	}
 	if h := s.History(entity("order/nosuch")); len(h) > 0 {
-		t.Errorf("history of an entity that never was: %v", h)
+		t.Errorf("history of an entity that never existed: %v", h)
 	}
 }
 
-// checkColumns checks that the columns of the steps of one batch, of one entity
-// and of several, end up in the rows, and that the last one wins.
+// checkColumns checks that the columns set by the steps of a batch, of one entity and
+// of several, reach the rows, and that the last value wins.
 func checkColumns(t *testing.T, open Open) {
-	s := told(t, open,
+	s := runBatch(t, open,
 		"order/late captured note=early",
 		"order/a placed note=one",
 		"order/b placed",
@@ -59,7 +59,7 @@ func checkColumns(t *testing.T, open Open) {
 	} {
 		row, ok := s.Row(entity(name))
 		if diff := cmp.Diff(want, row.Columns); !ok || diff != "" {
-			t.Errorf("%s: is there: %t; columns (-want, +got):\n%s", name, ok, diff)
+			t.Errorf("%s: exists: %t; columns (-want, +got):\n%s", name, ok, diff)
 		}
 	}
 	s.all[4].Changes[0].Set["note"] = nil
@@ -73,14 +73,15 @@ func checkColumns(t *testing.T, open Open) {
 	}
 }
 
-// checkSplit checks that entities which parked records tie together are dealt to one
-// list, also over several of them: these records are judged when one of them moves.
+// checkSplit checks that entities tied together by parked records are in one list, also
+// through several such records: Fold judges these records when one of the entities
+// moves.
 func checkSplit(t *testing.T, open Open) {
-	s := told(t, open,
+	s := runBatch(t, open,
 		"order/a captured + order/b captured + account/x debited",
 		"order/c captured + account/x debited",
 	)
-	for range 30 { // the lists are drawn anew
+	for range 30 { // each Split uses a new hash seed
 		records := make([]*versioning.Record, 3)
 		for i, say := range []string{"order/b placed", "order/c placed", "account/x opened"} {
 			records[i] = s.parse(10+i, say)
@@ -92,14 +93,14 @@ func checkSplit(t *testing.T, open Open) {
 		}
 		for i, list := range lists {
 			if len(list) > 0 && (len(list) != 3 || !slices.Equal(index[i], []int{0, 1, 2})) {
-				t.Fatalf("list %d holds %d of 3 records that parked ones tie together, index %v", i, len(list), index[i])
+				t.Fatalf("list %d has %d of 3 records that parked records tie together, index %v", i, len(list), index[i])
 			}
 		}
 	}
 }
 
-// checkDeadLetters checks that a dead letter is the whole record, and that what
-// is nil stays nil.
+// checkDeadLetters checks that a dead letter is the complete record, and that nil stays
+// nil.
 func checkDeadLetters(t *testing.T, open Open) {
 	s := newScript(t, open, suiteCase{})
 	at := time.UnixMilli(1_700_000_000_123).UTC()
@@ -114,7 +115,7 @@ func checkDeadLetters(t *testing.T, open Open) {
 		}},
 		{Origin: versioning.Origin{Topic: "other", TopicID: [16]byte{15: 7}, Partition: 2, Offset: 0}, Timestamp: at},
 	}
-	records[3].Origin.TopicID[0] = 1 // the same place in another topic
+	records[3].Origin.TopicID[0] = 1 // the same partition and offset in another topic
 	var want []DeadLetter
 	for _, r := range records {
 		r.Err = &versioning.Refusal{Reason: versioning.ReasonUndecodable, Err: refused{}}
@@ -133,9 +134,10 @@ func checkDeadLetters(t *testing.T, open Open) {
 	}
 }
 
-// checkDecodedAtLast checks that a record has one fate when it is delivered again, and
-// can be decoded by now: the dead letter goes, or says why it is still one.
-func checkDecodedAtLast(t *testing.T, open Open) {
+// checkDecodedLater checks that a record has one fate when it could not be decoded at
+// first and can be when it is redelivered: its dead letter is removed, or gets the new
+// reason.
+func checkDecodedLater(t *testing.T, open Open) {
 	s := newScript(t, open, suiteCase{})
 	says := []string{
 		"order/a placed", "order/a captured", "order/b captured", "nothing", "order/a placed", "order/a nosuch",
@@ -154,7 +156,7 @@ func checkDecodedAtLast(t *testing.T, open Open) {
 		}
 		return verdicts
 	}
-	letters := func() (all []string) {
+	deadLetters := func() (all []string) {
 		for _, d := range s.DeadLetters() {
 			all = append(all, fmt.Sprint(d.Origin.Offset, " ", d.Outcome.Reason))
 		}
@@ -163,7 +165,7 @@ func checkDecodedAtLast(t *testing.T, open Open) {
 	for range 2 {
 		s.same("undecodable", slices.Repeat([]string{"rejected undecodable"}, len(says)+1), deliver(garbled))
 	}
-	if n := len(letters()); n != len(says) {
+	if n := len(deadLetters()); n != len(says) {
 		t.Errorf("%d dead letters, want %d", n, len(says))
 	}
 	want := []string{
@@ -172,17 +174,17 @@ func checkDecodedAtLast(t *testing.T, open Open) {
 	}
 	s.same("decoded", want, deliver(decoded))
 	dead := []string{"4 illegal", "5 unknown_event"}
-	s.same("dead letters", dead, letters())
+	s.same("dead letters", dead, deadLetters())
 	want[0], want[1], want[7] = "duplicate", "duplicate", "duplicate"
 	s.same("again", want, deliver(decoded))
-	s.same("dead letters", dead, letters())
+	s.same("dead letters", dead, deadLetters())
 	if n := len(s.Parked()); n != 2 {
 		t.Errorf("%d records are parked, want 2", n)
 	}
 }
 
 func checkParked(t *testing.T, open Open) {
-	s := told(t, open, "order/a captured", "order/b placed", "order/b delivered at=3")
+	s := runBatch(t, open, "order/a captured", "order/b placed", "order/b delivered at=3")
 	want := []Parked{
 		{Origin: originOf(0), Entity: entity("order/a"), Reason: versioning.ReasonNoEntity},
 		{Origin: originOf(2), Entity: entity("order/b"), Reason: versioning.ReasonVersionAhead, Seen: 1},
@@ -192,8 +194,8 @@ func checkParked(t *testing.T, open Open) {
 	}
 }
 
-// checkReleased checks that records parked by an earlier batch are returned
-// when they get their last verdict, whole.
+// checkReleased checks that Apply returns records parked by an earlier batch, complete,
+// when they are settled.
 func checkReleased(t *testing.T, open Open) {
 	s := newScript(t, open, suiteCase{steps: []step{
 		{say: "order/a captured note=n | value=v1"},
@@ -213,20 +215,20 @@ func checkReleased(t *testing.T, open Open) {
 		r := released.Record
 		got = append(got, string(r.Value)+" "+verdict(released.Outcome))
 		if string(r.Key) != "k" || len(r.Headers) != 1 || r.Headers[0].Key != "h" || r.Origin.Topic != "events" {
-			t.Errorf("released record is not whole: %+v", r)
+			t.Errorf("released record is incomplete: %+v", r)
 		}
 	}
 	if diff := cmp.Diff([]string{"v1 applied", "v3 rejected illegal"}, got); diff != "" {
 		t.Errorf("released (-want, +got):\n%s", diff)
 	}
 	if row, _ := s.Row(entity("order/a")); row.Columns["note"] != "n" {
-		t.Errorf("the columns that a parked record sets are lost: %v", row)
+		t.Errorf("the columns set by a parked record are lost: %v", row)
 	}
 }
 
-// checkDetails checks that outcomes say who decided and why.
+// checkDetails checks that outcomes name the change that decided them, and why.
 func checkDetails(t *testing.T, open Open) {
-	s := told(t, open, "order/a placed", "order/a captured", "order/z placed + order/a cancelled at=1",
+	s := runBatch(t, open, "order/a placed", "order/a captured", "order/z placed + order/a cancelled at=1",
 		"account/x opened", "account/x debited | value=panic")
 	dead := s.DeadLetters()
 	slices.SortFunc(dead, func(a, b DeadLetter) int { return int(a.Origin.Offset - b.Origin.Offset) })

@@ -1,6 +1,6 @@
-// Package versioningtest is for tests of what is built on package versioning.
+// Package versioningtest helps to test code that uses package versioning.
 //
-// [NewMemory] makes a store in memory: it decides as a [postgres.Store] does,
-// because it asks the same [versioning.Fold], and it can be looked into and
-// made to fail. [Run] is the conformance suite that both stores pass.
+// [NewMemory] returns a store in memory. It decides like a [postgres.Store], because
+// both call [versioning.Fold]. Tests can inspect it and make it fail. [Run] is the
+// conformance suite that both stores pass.
 package versioningtest

@@ -44,7 +44,7 @@ func TestHooks(t *testing.T) {
 		t.Errorf("Apply = %v, want %v", err, trouble)
 	}
 	if _, ok := m.Row(thing); ok {
-		t.Error("a batch that failed was written")
+		t.Error("a failed batch was written")
 	}
 
 	m.Before(nil)
@@ -65,12 +65,13 @@ func TestHooks(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := m.Apply(ended, "", made); !errors.Is(err, context.Canceled) {
-		t.Errorf("Apply with a context that has ended: %v", err)
+		t.Errorf("Apply with a canceled context: %v", err)
 	}
 }
 
-// Others write between reading and writing: a batch whose rows they have moved
-// is decided again, and what parked at that moment is found by a sweep.
+// TestBetween writes between the reading and the writing of a batch. If a row of the
+// batch has moved, the batch is decided again; records that were parked meanwhile are
+// found by a sweep.
 func TestBetween(t *testing.T) {
 	t.Parallel()
 	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
@@ -94,7 +95,7 @@ func TestBetween(t *testing.T) {
 
 	meanwhile(record(0, "made"))
 	if got := apply(record(1, "used")); got != versioning.Early || len(m.Parked()) != 1 {
-		t.Errorf("what missed the row: %v, %v", got, m.Parked())
+		t.Errorf("record that read before the row existed: %v, %v", got, m.Parked())
 	}
 	if swept, err := m.Sweep(t.Context(), versioning.Reading{}); err != nil || len(swept.Released) != 1 || len(m.Parked()) != 0 {
 		t.Errorf("Sweep = %v, %v", swept, err)
@@ -105,7 +106,7 @@ func TestBetween(t *testing.T) {
 	}
 	meanwhile(record(3, "ended"))
 	if got := apply(record(4, "used")); got != versioning.Rejected {
-		t.Errorf("too late: %v, want it rejected", got)
+		t.Errorf("record after the terminal state: %v, want rejected", got)
 	}
 	if row, _ := m.Row(thing); row.Version != 4 || len(m.History(thing)) != 4 {
 		t.Errorf("%+v, %v", row, m.History(thing))
@@ -119,13 +120,13 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-// Somebody else decides about the very same record in between, without a row in
-// the way: it has one verdict in the end.
+// TestDecidedInBetween settles the same record between the reading and the writing of
+// its batch, without a row that conflicts. The record must end up with one verdict.
 func TestDecidedInBetween(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		parked bool // another record, before
+		parked bool // another record is parked before
 		theirs []statemachine.Event
 		want   versioning.Verdict
 		dead   int
@@ -162,7 +163,7 @@ func TestDecidedInBetween(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse is for the race detector, and counts.
+// TestConcurrentUse is for the race detector. It also counts the results.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})

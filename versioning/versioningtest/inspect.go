@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Row returns an entity's row; ok is false where there is none.
+// Row returns an entity's row. ok is false if there is none.
 func (m *Memory) Row(e versioning.Entity) (row Row, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -35,7 +35,7 @@ func (m *Memory) History(e versioning.Entity) []Transition {
 	return slices.Clone(m.history[e])
 }
 
-// Parked returns the records that wait, in the order in which they were parked.
+// Parked returns the parked records, in the order in which they were parked.
 func (m *Memory) Parked() []Parked {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,16 +46,15 @@ func (m *Memory) Parked() []Parked {
 	return all
 }
 
-// DeadLetters returns the records that can never be applied, in the order in
-// which that was found out.
+// DeadLetters returns the dead letters, the oldest first.
 func (m *Memory) DeadLetters() []DeadLetter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.dead)
 }
 
-// Put makes or replaces an entity's row, as somebody else would who writes to
-// the table: no history tells of it.
+// Put creates or replaces an entity's row, like another writer of the table: it writes
+// no history.
 func (m *Memory) Put(e versioning.Entity, row Row) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,7 +62,7 @@ func (m *Memory) Put(e versioning.Entity, row Row) {
 	m.rows[e] = row
 }
 
-// Delete removes an entity's row. Its history remains.
+// Delete deletes an entity's row. Its history remains.
 func (m *Memory) Delete(e versioning.Entity) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

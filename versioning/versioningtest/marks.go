@@ -13,10 +13,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// errGone is what becomes of a transaction whose server has gone.
+// errGone is the error of a transaction whose server is gone.
 var errGone = errors.New("the connection to the database was lost")
 
-// marked is what a mark is of.
+// marked identifies a mark.
 type marked struct {
 	group     string
 	topicID   [16]byte
@@ -25,7 +25,7 @@ type marked struct {
 
 func markedBy(group string, m versioning.Mark) marked { return marked{group, m.TopicID, m.Partition} }
 
-// here returns the server that the store plays.
+// here returns the server that the store simulates.
 func (m *Memory) here() versioning.Server {
 	return versioning.Server("memory " + strconv.Itoa(m.server))
 }
@@ -45,7 +45,7 @@ func (m *Memory) Marks(ctx context.Context, group string, topicIDs [][16]byte) (
 	return marks, m.here(), nil
 }
 
-// SetMarks notes how far partitions are settled; see [postgres.Store.SetMarks].
+// SetMarks stores up to where partitions are settled; see [postgres.Store.SetMarks].
 func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -70,19 +70,19 @@ func (m *Memory) SetMarks(ctx context.Context, group string, server versioning.S
 	return nil
 }
 
-// A Backup is what a store held at one time.
+// A Backup is the content of a store at one time.
 type Backup struct{ database }
 
-// Backup returns what the store holds.
+// Backup returns the content of the store.
 func (m *Memory) Backup() Backup {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return Backup{m.clone()}
 }
 
-// Restore has the store hold what a backup has, as another server: what was committed
-// after the backup is lost, as where a standby takes over that has not got it, and
-// transactions that are under way fail. It returns the marks that the store had.
+// Restore replaces the store's content with a backup, on a different server. Commits
+// after the backup are lost, as when a standby that lacks them takes over, and
+// transactions in progress fail. Restore returns the marks from before.
 func (m *Memory) Restore(b Backup) (before []versioning.Mark) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +97,7 @@ func (d *database) clone() database {
 		rows: maps.Clone(d.rows), history: maps.Clone(d.history), digests: maps.Clone(d.digests),
 		parked: slices.Clone(d.parked), dead: slices.Clone(d.dead), deadAt: maps.Clone(d.deadAt), marks: maps.Clone(d.marks),
 	}
-	for e, steps := range c.history { // which are appended to
+	for e, steps := range c.history { // commit appends to these
 		c.history[e] = slices.Clone(steps)
 		c.digests[e] = slices.Clone(c.digests[e])
 	}
@@ -137,15 +137,16 @@ func checkMarks(t *testing.T, open Open) {
 	write("g", server, after(mark(orders, 0, 5), 10), after(mark(orders, 1, 21), 20), mark(again, 2, 1))
 	write("g", server)
 	write("other", server, mark(orders, 0, 7))
-	// One that does not know of the last mark, as it has lost the partition, sets nothing back.
+	// A caller that does not know the last mark, because it had lost the partition,
+	// does not lower it.
 	write("g", server, after(mark(orders, 1, 15), 10), mark(again, 2, 0))
-	// One that knows of more than there is has found that the database has lost it.
+	// A caller that knows a higher mark has found that the database lost it.
 	lost := []versioning.Mark{after(mark(orders, 1, 30), 21), after(mark(orders, 0, 8), 6)}
 	if err := store.SetMarks(t.Context(), "g", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
-		t.Errorf("SetMarks where there is less than there was last = %v, want ErrServerChanged", err)
+		t.Errorf("SetMarks with a mark below Last = %v, want ErrServerChanged", err)
 	}
 	if err := store.SetMarks(t.Context(), "new", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
-		t.Errorf("SetMarks where there is none any more = %v, want ErrServerChanged", err)
+		t.Errorf("SetMarks with no mark and a Last = %v, want ErrServerChanged", err)
 	}
 	want := []versioning.Mark{mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1)}
 	read("g", want...)

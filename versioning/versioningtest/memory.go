@@ -14,50 +14,50 @@ import (
 type Memory struct {
 	rules map[string]versioning.Rules
 
-	mu     sync.Mutex // of all below
+	mu     sync.Mutex // guards everything below
 	hooks  hooks
-	server int // the number of times that it was restored
+	server int // how often it was restored
 
 	database
 }
 
-// database is what a store holds.
+// database is the content of a store.
 type database struct {
 	rows    map[versioning.Entity]Row
 	history map[versioning.Entity][]Transition
 	digests map[versioning.Entity][]versioning.Digest // of the steps in history
-	parked  []versioning.Parked                       // in the order of parking
+	parked  []versioning.Parked                       // in the order in which they were parked
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
 	marks   map[marked]versioning.Mark
 }
 
-// hooks are what is called around a batch.
+// hooks are the functions called around a batch.
 type hooks struct {
 	before  BeforeFunc
 	between BetweenFunc
 	after   AfterFunc
 }
 
-// A BeforeFunc is called before a batch is decided. If it returns an error,
-// Apply returns it and has done nothing. It may block.
+// A BeforeFunc is called before a batch is decided. If it returns an error, Apply
+// returns that error and does nothing. It may block.
 type BeforeFunc func(context.Context, []*versioning.Record) error
 
-// A BetweenFunc is called between reading and writing, with what is to be
-// written. Others may write meanwhile: as in PostgreSQL, the batch is read and
-// decided again if they have moved one of its rows. If it returns an error,
-// Apply returns it and has done nothing. It may block. It is not called for the
-// second decision about a batch, which lets nobody come in between.
+// A BetweenFunc is called between reading and writing, with the plan to write. Others
+// may write meanwhile: as in PostgreSQL, the batch is read and decided again if they
+// have moved one of its rows. If a BetweenFunc returns an error, Apply returns that
+// error and writes nothing. It may block. It is not called again when the batch is
+// decided a second time, because the store stays locked from then on.
 type BetweenFunc func(context.Context, *versioning.Plan) error
 
-// An AfterFunc is called after a batch has been committed, with its result. If
-// it returns an error, Apply returns it and no outcomes, like a store that has
-// lost its connection before the answer to COMMIT came. It may block.
+// An AfterFunc is called after a batch was committed, with its result. If it returns an
+// error, Apply returns that error and no outcomes, like a store that loses its
+// connection before the answer to COMMIT arrives. It may block.
 type AfterFunc func(context.Context, versioning.Result) error
 
-// NewMemory returns an empty store for entities of the given machines. It
-// panics if two of them have the same name, or can't tell duplicates by state
-// and are asked to.
+// NewMemory returns an empty store for the given machines. It panics if two of them
+// have the same name, or if one has identity ByState and its definition does not prove
+// that.
 func NewMemory(rules ...versioning.Rules) *Memory {
 	m := &Memory{
 		rules: make(map[string]versioning.Rules, len(rules)),
@@ -84,26 +84,26 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 	return m
 }
 
-// Before sets what is called before a batch is decided; nil is nothing. f is
-// called without a lock, and may be called by several goroutines at once.
+// Before sets the function to call before a batch is decided; nil means none. f is
+// called without a lock, and may be called concurrently.
 func (m *Memory) Before(f BeforeFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hooks.before = f
 }
 
-// Between sets what is called between reading and writing; nil is nothing. f is
-// called without a lock, and may be called by several goroutines at once. A plan
-// that f changes is written as it has become, and returned as the verdicts: that
-// is how a test shows that it would notice a store that writes something else.
+// Between sets the function to call between reading and writing; nil means none. f is
+// called without a lock, and may be called concurrently. If f changes the plan, the
+// changed plan is written and its outcomes are returned. With that, a test can show
+// that it would notice a store that writes something else.
 func (m *Memory) Between(f BetweenFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hooks.between = f
 }
 
-// After sets what is called after a batch was committed; nil is nothing. f is
-// called without a lock, and may be called by several goroutines at once.
+// After sets the function to call after a batch was committed; nil means none. f is
+// called without a lock, and may be called concurrently.
 func (m *Memory) After(f AfterFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -119,7 +119,7 @@ func (m *Memory) currentHooks() hooks {
 // Prepare makes a record ready for Apply; see [versioning.Prepare].
 func (m *Memory) Prepare(r *versioning.Record) { versioning.Prepare(m.rules, r) }
 
-// Split deals records out to lists that can be applied at the same time; see
+// Split distributes records to lists that can be applied concurrently; see
 // [postgres.Store.Split].
 func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
 	if err := ctx.Err(); err != nil {
@@ -139,9 +139,8 @@ func (m *Memory) Split(ctx context.Context, records []*versioning.Record, n int)
 	return lists, index, nil
 }
 
-// Apply decides about records and keeps what was decided, all or nothing. Its
-// errors are those of the context and of the functions given to Before, Between
-// and After.
+// Apply decides records and stores the result, all or nothing. Its errors are those of
+// the context and of the functions passed to Before, Between and After.
 func (m *Memory) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	if len(records) == 0 {
 		return versioning.Result{}, nil
@@ -168,8 +167,8 @@ func (m *Memory) Apply(ctx context.Context, on versioning.Server, records []*ver
 	return result, nil
 }
 
-// transact reads, decides and writes. The first attempt locks nothing in
-// between; if rows were moved there, the second one does.
+// transact reads, decides and writes. The first attempt does not lock between reading
+// and writing. If rows were moved in between, the second attempt does.
 func (m *Memory) transact(ctx context.Context, on versioning.Server, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, error) {
 	plan, server := m.decide(records)
 	if on != "" && on != server {
@@ -199,9 +198,9 @@ func (m *Memory) decide(records []*versioning.Record) (*versioning.Plan, version
 	return versioning.Fold(m.rules, view, records), server
 }
 
-// Sweep judges the parked records again whose entity has moved since they were
-// last judged: who moved it at the moment of parking could not see them. Here they
-// wait for as long as it takes: how far the caller has read makes no difference.
+// Sweep judges the parked records whose entity has moved since they were last judged: a
+// concurrent batch that moved it could not see them. Memory never expires parked
+// records, so it ignores how far the caller has read.
 func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Swept, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Swept{}, err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,28 +14,28 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A suiteCase is a story of records, one a step, and how it ends.
+// A suiteCase is a sequence of records, one per step, and the expected final content of
+// the store.
 type suiteCase struct {
 	name  string
-	put   map[string]string // rows that are there before: "order/a": "pending@1"
-	gone  []string          // entities whose rows are removed after the steps before "!gone"
+	put   map[string]string // rows that exist before: "order/a": "pending@1"
+	gone  []string          // entities whose rows are deleted at the step "!gone"
 	steps []step
 
 	rows   []string // "order/a paid@2", in any order
-	parked []string // "order/a not_yet 1": entity, reason, version seen; in the order of parking
+	parked []string // "order/a not_yet 1": entity, reason, version seen; in the order in which they were parked
 	dead   []string // "order/a illegal"; in any order
 
-	// replayed is what the steps' verdicts are when all of it is delivered
-	// again, where that is not what follows from the first verdicts.
+	// replayed has the verdicts of the steps when everything is delivered again, if
+	// they do not follow from the first verdicts.
 	replayed []string
 }
 
-// A step is a record and its last verdict. Changes are written
-// "machine/key event", joined by " + ", each followed by options: id=message,
-// former=message, at=expected version, note=column value. The record itself has options after
-// " | ": value=..., err=text, same=index to deliver an earlier step again, or
-// origin=index to deliver its record decoded otherwise.
-// "!gone" removes the rows named in the case's gone.
+// A step is a record and its last verdict. Changes are written "machine/key event",
+// joined by " + ", each followed by options: id=message, former=message, at=expected
+// version, note=column value. Options of the record follow after " | ": value=...,
+// err=text, same=index to deliver an earlier step again, or origin=index to deliver its
+// record decoded differently. "!gone" deletes the rows in the case's gone.
 type step struct{ say, want string }
 
 // A script runs one case.
@@ -58,7 +57,7 @@ func newScript(t *testing.T, open Open, c suiteCase) *script {
 	return s
 }
 
-// records makes the case's records: nil for a step that is none.
+// records returns the case's records: nil for a step without a record.
 func (s *script) records() []*versioning.Record {
 	s.all = make([]*versioning.Record, len(s.c.steps))
 	for i, step := range s.c.steps {
@@ -117,7 +116,8 @@ func parseChange(say string) versioning.Change {
 	return c
 }
 
-// batch applies records; a nil one ends the batch before it and removes rows.
+// batch applies records. At a nil record it ends the batch and deletes the rows in
+// gone.
 func (s *script) batch(records ...*versioning.Record) {
 	s.t.Helper()
 	for len(records) > 0 {
@@ -161,7 +161,7 @@ func (s *script) apply(records []*versioning.Record) versioning.Result {
 	return result
 }
 
-// settled checks the last verdicts, and how the case ends.
+// settled checks the last verdicts and the final content.
 func (s *script) settled() {
 	s.t.Helper()
 	for i, step := range s.c.steps {
@@ -197,7 +197,7 @@ func (s *script) same(what string, want, got []string) {
 	}
 }
 
-// again delivers all of the case once more, in one batch: nothing changes.
+// again redelivers the whole case in one batch and checks that nothing changes.
 func (s *script) again() {
 	s.t.Helper()
 	before := s.contents()
@@ -229,14 +229,6 @@ func (s *script) again() {
 	}
 }
 
-// contents is all that the store holds of a case's entities.
-type contents struct {
-	Rows        []string
-	History     map[string][]Transition
-	Parked      []Parked
-	DeadLetters []DeadLetter
-}
-
 func (s *script) contents() contents {
 	all := contents{History: make(map[string][]Transition), Parked: s.Parked(), DeadLetters: s.DeadLetters()}
 	slices.SortFunc(all.DeadLetters, func(a, b DeadLetter) int { return int(a.Origin.Offset - b.Origin.Offset) })
@@ -252,7 +244,7 @@ func (s *script) contents() contents {
 	return all
 }
 
-// entities returns every entity that the case names.
+// entities returns every entity of the case.
 func (s *script) entities() (entities []versioning.Entity) {
 	add := func(e versioning.Entity) {
 		if !slices.Contains(entities, e) && s.known(e) {
@@ -284,22 +276,4 @@ func originOf(index int) versioning.Origin {
 func entity(name string) versioning.Entity {
 	machine, key, _ := strings.Cut(name, "/")
 	return versioning.Entity{Machine: machine, Key: key}
-}
-
-func number(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		panic(err)
-	}
-	return n
-}
-
-func verdict(o versioning.Outcome) string {
-	return strings.TrimSpace(o.Verdict.String() + " " + string(o.Reason))
-}
-
-func sorted(s []string) []string {
-	s = slices.Clone(s)
-	slices.Sort(s)
-	return s
 }

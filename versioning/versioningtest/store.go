@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Store is what a worker wants of a store.
+// Store is what a worker needs from a store.
 type Store interface {
 	Prepare(*versioning.Record)
 	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
@@ -20,7 +20,7 @@ type Store interface {
 type Row struct {
 	State   statemachine.State
 	Version int64
-	Columns versioning.Columns // what the steps have set
+	Columns versioning.Columns // the columns that the steps have set
 }
 
 // A Transition is one row of an entity's history.
@@ -33,7 +33,7 @@ type Transition struct {
 	Definition int // the version of the machine's definition
 }
 
-// A Parked record waits for an entity.
+// A Parked is a record that waits for an entity.
 type Parked struct {
 	Origin versioning.Origin
 	Entity versioning.Entity

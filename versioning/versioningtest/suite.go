@@ -9,24 +9,24 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Contents is what a store holds, for the suite to look into.
+// Contents gives the suite access to the content of a store.
 type Contents interface {
-	// Row returns an entity's row; ok is false where there is none.
+	// Row returns an entity's row. ok is false if there is none.
 	Row(versioning.Entity) (row Row, ok bool)
 
 	// History returns an entity's steps, the first one first.
 	History(versioning.Entity) []Transition
 
-	// Parked returns the parked records in the order of parking.
+	// Parked returns the parked records, in the order in which they were parked.
 	Parked() []Parked
 
 	// DeadLetters returns the dead letters, the oldest first.
 	DeadLetters() []DeadLetter
 
-	// Put makes or replaces an entity's row, without history.
+	// Put creates or replaces an entity's row, without history.
 	Put(versioning.Entity, Row)
 
-	// Delete removes an entity's row; its history remains.
+	// Delete deletes an entity's row. Its history remains.
 	Delete(versioning.Entity)
 }
 
@@ -36,18 +36,18 @@ type Harness struct {
 	Contents
 }
 
-// Open makes an empty store for the given machines. Where a store has tables,
-// each has the columns note and place, of text, for the changes to set.
+// Open returns an empty store for the given machines. If a store has tables, each needs
+// the text columns note and place for the changes to set.
 type Open func(t *testing.T, rules []versioning.Rules) Harness
 
-// Run checks that a store decides and keeps what it has to.
+// Run runs the conformance suite against a store.
 func Run(t *testing.T, open Open) {
 	t.Run("cases", func(t *testing.T) { runCases(t, open) })
 	t.Run("borders", func(t *testing.T) { runBorders(t, open) })
 	t.Run("history", func(t *testing.T) { checkHistory(t, open) })
 	t.Run("columns", func(t *testing.T) { checkColumns(t, open) })
 	t.Run("dead letters", func(t *testing.T) { checkDeadLetters(t, open) })
-	t.Run("decoded at last", func(t *testing.T) { checkDecodedAtLast(t, open) })
+	t.Run("decoded later", func(t *testing.T) { checkDecodedLater(t, open) })
 	t.Run("parked", func(t *testing.T) { checkParked(t, open) })
 	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
 	t.Run("split", func(t *testing.T) { checkSplit(t, open) })
@@ -56,8 +56,8 @@ func Run(t *testing.T, open Open) {
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }
 
-// runCases runs each case in one batch and in batches of one record, and
-// delivers all of it again afterwards.
+// runCases runs each case in one batch and in batches of one record, and then
+// redelivers everything.
 func runCases(t *testing.T, open Open) {
 	for _, c := range suiteCases {
 		t.Run(c.name+"/one batch", func(t *testing.T) {
@@ -77,8 +77,8 @@ func runCases(t *testing.T, open Open) {
 	}
 }
 
-// runBorders runs a case in two batches, with the border at every place: what
-// the store ends up with is the same.
+// runBorders runs the longest case in two batches, split at every possible place. The
+// final content must be the same.
 func runBorders(t *testing.T, open Open) {
 	c := suiteCases[0]
 	for _, candidate := range suiteCases {
@@ -97,7 +97,7 @@ func runBorders(t *testing.T, open Open) {
 		if border == 0 {
 			first = all
 		} else if diff := cmp.Diff(first, all); diff != "" {
-			t.Errorf("case %q with a border at %d ends otherwise (-without, +with):\n%s", c.name, border, diff)
+			t.Errorf("case %q split at %d ends differently (-without, +with):\n%s", c.name, border, diff)
 		}
 	}
 }
@@ -116,7 +116,7 @@ const (
 	account = "account" // by message, with a cycle and guards
 	ledger  = "ledger"  // by version
 	parcel  = "parcel"  // by state
-	queue   = "queue"   // by message, at most two parked records an entity
+	queue   = "queue"   // by message, at most two parked records per entity
 )
 
 func suiteRules() []versioning.Rules {
@@ -188,14 +188,14 @@ type refused struct{}
 
 func (refused) Error() string { return "not enough money" }
 
-// guardByValue refuses or panics where the record's value says so.
+// guardByValue returns an error or panics if the record's value asks for it.
 func guardByValue(a statemachine.Attempt) error {
 	switch string(a.Payload) {
 	case "refuse":
 		return refused{}
 	case "panic":
 		panic("the guard has a bug")
-	case "once": // refuses all but the first step
+	case "once": // rejects all steps except the first
 		if a.Version > 1 {
 			return refused{}
 		}

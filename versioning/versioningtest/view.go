@@ -4,8 +4,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// view returns what a fold of the records needs to know: their entities, the
-// records parked for these, the entities of those, and so on.
+// view returns what a fold of the records needs: their entities, the records parked for
+// these, the entities of those records, and so on.
 func (m *Memory) view(records []*versioning.Record) *versioning.View {
 	v := m.viewOf(entitiesOf(records)...)
 	for _, r := range records {
@@ -45,7 +45,7 @@ func (m *Memory) viewOf(next ...versioning.Entity) *versioning.View {
 func entitiesOf(records []*versioning.Record) (entities []versioning.Entity) {
 	for _, r := range records {
 		if r.Err != nil {
-			continue // it will be rejected, whatever its entities are like
+			continue // it will be rejected whatever the state of its entities
 		}
 		for i := range r.Changes {
 			entities = append(entities, versioning.Entity{Machine: r.Changes[i].Machine, Key: r.Changes[i].Key})
@@ -54,7 +54,7 @@ func entitiesOf(records []*versioning.Record) (entities []versioning.Entity) {
 	return entities
 }
 
-// look returns what is known of an entity and its past.
+// look returns what is known about an entity and its history.
 func (m *Memory) look(e versioning.Entity) *versioning.Known {
 	k := &versioning.Known{Steps: make(map[int64]versioning.PastStep), ByMessage: make(map[string][]versioning.PastStep)}
 	history := m.history[e]

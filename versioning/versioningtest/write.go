@@ -7,10 +7,9 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// unmoved reports whether the guards of a plan hold: whether each row that it
-// moves is where it was when the plan was made, and its records have no verdict
-// from somebody else. PostgreSQL checks that by the number of rows that the
-// guarded statements take.
+// unmoved reports whether the guards of a plan hold: each row that it moves is as it
+// was when the plan was made, and nobody else has settled its records. PostgreSQL
+// checks this by the number of rows that the guarded statements return.
 func (m *Memory) unmoved(plan *versioning.Plan) bool {
 	for i := range plan.Moves {
 		move := &plan.Moves[i]
@@ -22,8 +21,8 @@ func (m *Memory) unmoved(plan *versioning.Plan) bool {
 	return m.undecided(plan)
 }
 
-// undecided reports whether nobody else has decided about the records that a plan
-// keeps or lets go.
+// undecided reports whether nobody else has settled the records that a plan parks,
+// applies, releases or makes dead letters.
 func (m *Memory) undecided(plan *versioning.Plan) bool {
 	revived := make(map[versioning.Origin]bool)
 	for _, s := range plan.Revive {
@@ -31,14 +30,14 @@ func (m *Memory) undecided(plan *versioning.Plan) bool {
 			return false
 		}
 	}
-	buried := func(r *versioning.Record) bool { return m.isDead(r) && !revived[r.Origin] }
+	dead := func(r *versioning.Record) bool { return m.isDead(r) && !revived[r.Origin] }
 	for _, p := range plan.Park {
-		if buried(p.Record) {
+		if dead(p.Record) {
 			return false
 		}
 	}
 	for i := range plan.Moves {
-		if slices.ContainsFunc(plan.Moves[i].Steps, func(s versioning.Step) bool { return buried(s.Record) }) {
+		if slices.ContainsFunc(plan.Moves[i].Steps, func(s versioning.Step) bool { return dead(s.Record) }) {
 			return false
 		}
 	}
@@ -65,8 +64,8 @@ func (m *Memory) hasApplied(s versioning.Settled) bool {
 	return false
 }
 
-// commit keeps what a plan decided. What others have parked, released or buried
-// since the plan was made stays as they left it.
+// commit writes a plan. It leaves alone what others have parked, released or made a
+// dead letter since the plan was made.
 func (m *Memory) commit(plan *versioning.Plan) {
 	for i := range plan.Moves {
 		m.move(&plan.Moves[i])
@@ -87,16 +86,16 @@ func (m *Memory) commit(plan *versioning.Plan) {
 	}
 	for _, s := range plan.Dead {
 		m.unpark(s.Record.Origin)
-		m.bury(s)
+		m.addDead(s)
 	}
 	for _, s := range plan.Revive {
-		m.exhume(s.Record.Origin)
+		m.removeDead(s.Record.Origin)
 	}
 }
 
-// bury keeps a dead letter. One that is there already keeps its reason, unless it can
-// be decoded by now.
-func (m *Memory) bury(s versioning.Settled) {
+// addDead stores a dead letter. An existing one keeps its reason, unless the record
+// could not be decoded before and can be now.
+func (m *Memory) addDead(s versioning.Settled) {
 	at, known := m.deadAt[s.Record.Origin]
 	switch {
 	case !known:
@@ -107,8 +106,8 @@ func (m *Memory) bury(s versioning.Settled) {
 	}
 }
 
-// exhume removes a dead letter.
-func (m *Memory) exhume(o versioning.Origin) {
+// removeDead removes a dead letter.
+func (m *Memory) removeDead(o versioning.Origin) {
 	at, ok := m.deadAt[o]
 	if !ok {
 		return
@@ -153,7 +152,7 @@ func (m *Memory) unpark(o versioning.Origin) {
 	}
 }
 
-// clone copies what the caller may go on to change.
+// clone copies what the caller may change later.
 func clone(r *versioning.Record) *versioning.Record {
 	c := *r
 	c.Changes = slices.Clone(r.Changes)

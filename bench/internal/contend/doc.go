@@ -13,5 +13,4 @@
 //
 // The clock of the limits, which do not read from Kafka, starts when everything
 // they send is in memory, and stops with the last COMMIT.
-// they send is in memory, and stops with the last COMMIT.
 package contend

@@ -1,6 +1,6 @@
 -- +goose Up
--- One row for each step that an entity has made: the memory that tells a
--- duplicate, and the audit trail.
+-- The history: one row per step of every entity. It proves duplicates, and is the
+-- audit trail.
 CREATE TABLE pawl.transitions (
     version            bigint           NOT NULL, -- the row's version after the step
     "offset"           bigint           NOT NULL,
@@ -15,13 +15,13 @@ CREATE TABLE pawl.transitions (
     to_state           text COLLATE "C" NOT NULL,
     message_id         text COLLATE "C" NOT NULL,
     topic              text COLLATE "C" NOT NULL,
-    PRIMARY KEY (entity, machine, version) -- what tells entities apart comes first: it is compared first
+    PRIMARY KEY (entity, machine, version) -- entity comes first, because it differs most and is compared first
 );
 
--- The first 16 steps of an entity are few enough to look through for a message,
--- by the primary key. Only what lies beyond is worth an index of its own: most
--- entities never get there, and it is message IDs, which come in no order, that
--- make an index dear. Not unique: one message may make several steps.
+-- The first 16 steps of an entity are few enough to search for a message by the
+-- primary key. Only later steps need a separate index. Most entities never have so
+-- many steps, and an index on message IDs is expensive because they arrive in no
+-- order. Not unique: one message may make several steps.
 CREATE INDEX transitions_message_id ON pawl.transitions (entity, machine, message_id) WHERE version > 16;
 
 -- Records that are not legal yet and wait for their entity to move.
@@ -29,9 +29,9 @@ CREATE TABLE pawl.parked (
     topic_id     uuid             NOT NULL,
     partition    integer          NOT NULL,
     "offset"     bigint           NOT NULL,
-    scope        text COLLATE "C" NOT NULL, -- the machine of its first change: other workers may park the same record for theirs
+    scope        text COLLATE "C" NOT NULL, -- the machine of its first change: workers of other machines may park the same record
     topic        text COLLATE "C" NOT NULL,
-    seq          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY, -- the order of parking
+    seq          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY, -- the order in which records were parked
     machine      text COLLATE "C" NOT NULL, -- the entity that it waits for
     entity       text COLLATE "C" NOT NULL,
     reason       text COLLATE "C" NOT NULL,
@@ -46,31 +46,31 @@ CREATE TABLE pawl.parked (
 );
 
 CREATE INDEX parked_entity ON pawl.parked (machine, entity, seq);
--- On the time alone: with the machine in front, it would look as good as
--- parked_entity to a planner that knows nothing of the table yet.
+-- Not on the machine too: to a planner without statistics, such an index would look
+-- as good as parked_entity.
 CREATE INDEX parked_at ON pawl.parked (parked_at);
 
--- Records that can never be applied, whole.
+-- Complete records that can never be applied.
 CREATE TABLE pawl.dead_letters (
     topic_id    uuid             NOT NULL,
     partition   integer          NOT NULL,
     "offset"    bigint           NOT NULL,
-    scope       text COLLATE "C" NOT NULL, -- as in pawl.parked; empty where the record has no change
+    scope       text COLLATE "C" NOT NULL, -- as in pawl.parked; empty if the record has no change
     topic       text COLLATE "C" NOT NULL,
     id          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE,
     verdict     text COLLATE "C" NOT NULL,
     reason      text COLLATE "C" NOT NULL,
     detail      text             NOT NULL,
-    machine     text COLLATE "C" NOT NULL, -- empty where the record named none
+    machine     text COLLATE "C" NOT NULL, -- empty if the record named none
     entity      text COLLATE "C" NOT NULL,
     event       text COLLATE "C" NOT NULL,
     key         bytea,
     value       bytea,
     headers     jsonb            NOT NULL,
     "timestamp" timestamptz      NOT NULL,
-    attempts    integer          NOT NULL DEFAULT 1, -- 1 and one more for each redrive
+    attempts    integer          NOT NULL DEFAULT 1, -- 1, plus 1 for each failed redrive
     died_at     timestamptz      NOT NULL DEFAULT now(),
-    copied_at   timestamptz, -- when it was copied to a topic, where that is asked for
+    copied_at   timestamptz, -- when it was copied to a topic, if that is configured
     PRIMARY KEY (topic_id, partition, "offset", scope)
 );
 

@@ -1,7 +1,8 @@
 -- +goose Up
--- How far each consumer group has settled a partition: the offset of the next
--- record. It is written after what it speaks of, and before the offset is committed
--- to Kafka: where Kafka is ahead of it, the database has lost what lies between.
+-- Up to where each consumer group has settled a partition: the offset of the next
+-- record. It is written after the records below it are settled, and before the offset
+-- is committed to Kafka. If Kafka is ahead of it, the database has lost the records in
+-- between.
 CREATE TABLE pawl.marks (
     topic_id   uuid             NOT NULL,
     partition  integer          NOT NULL,
@@ -12,8 +13,8 @@ CREATE TABLE pawl.marks (
     PRIMARY KEY ("group", topic_id, partition)
 );
 
--- When a worker last had nothing left to read of a partition. Parked records grow
--- older only while their partition is read as it comes.
+-- When a worker last had nothing left to read in a partition. Parked records age only
+-- while all partitions are read as records arrive.
 CREATE TABLE pawl.caught_up (
     topic_id   uuid             NOT NULL,
     partition  integer          NOT NULL,
@@ -22,8 +23,8 @@ CREATE TABLE pawl.caught_up (
     PRIMARY KEY (machine, topic_id, partition)
 );
 
--- Which table holds the entities of a machine. The machine's name stands for the
--- table in the history, with parked records and with dead letters.
+-- Which table has the entities of a machine. In the history, parked records and dead
+-- letters, the machine's name identifies the table.
 CREATE TABLE pawl.tables (
     machine    text COLLATE "C" PRIMARY KEY,
     schema     text             NOT NULL,
@@ -31,15 +32,15 @@ CREATE TABLE pawl.tables (
     at         timestamptz      NOT NULL DEFAULT now()
 );
 
--- Parked records that tie entities together: those are not moved at the same time.
+-- Parked records that tie entities together. These entities are not moved concurrently.
 CREATE INDEX parked_several ON pawl.parked (machine) WHERE jsonb_array_length(changes) > 1;
 
--- What the step's message said, to tell a second message with the same ID. NULL:
--- the step is older than the column.
+-- A digest of what the step's message asked for. It distinguishes another message with
+-- the same ID. NULL means that the step is older than the column.
 ALTER TABLE pawl.transitions ADD COLUMN digest bigint;
 
--- What a statement wrote that is not what it was told to write: the name of the
--- constraint is the column. Triggers do that.
+-- Fails if a row is not as it was written, because a trigger changed it. The constraint
+-- is named after the column.
 CREATE DOMAIN pawl.written AS text
     CONSTRAINT written_key     CHECK (VALUE <> 'key')
     CONSTRAINT written_state   CHECK (VALUE <> 'state')

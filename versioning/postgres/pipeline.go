@@ -10,32 +10,32 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A line sends many tries of a transaction in one round trip, each of which may fail
-// without the others.
+// A pipeline sends many tries of a transaction in one round trip. Each try may fail
+// without affecting the others.
 //
-// PostgreSQL goes on after an error at the next Sync, in a transaction that has failed
-// and takes nothing but a ROLLBACK. So each try is
+// After an error, PostgreSQL skips to the next Sync. The transaction has then failed
+// and accepts only a ROLLBACK. So each try is
 //
 //	ROLLBACK TO SAVEPOINT try; ...; SAVEPOINT try; Sync
 //
-// The first statement undoes the try before it if that has failed, for then its
-// SAVEPOINT was not made, and the name means an earlier one. It undoes nothing if that
-// has succeeded.
-type line struct {
+// If the previous try failed, its SAVEPOINT was not set, so the name refers to an
+// earlier one and the first statement undoes the try. If the previous try succeeded,
+// the first statement undoes nothing.
+type pipeline struct {
 	conn       *pgx.Conn
-	statements map[string]*pgconn.StatementDescription // by their text
-	id         uint64                                  // names them: a pooler's other clients have theirs
+	statements map[string]*pgconn.StatementDescription // by their SQL text
+	id         uint64                                  // part of the statement names, because other clients of a pooler may have statements too
 	built      pgx.ExtendedQueryBuilder
-	open       bool // there is a savepoint to return to
+	open       bool // there is a savepoint to roll back to
 }
 
-func newLine(conn *pgx.Conn) *line {
-	return &line{conn: conn, statements: make(map[string]*pgconn.StatementDescription), id: rand.Uint64()}
+func newPipeline(conn *pgx.Conn) *pipeline {
+	return &pipeline{conn: conn, statements: make(map[string]*pgconn.StatementDescription), id: rand.Uint64()}
 }
 
-// try makes tries, and returns what became of each: nil, or an error of PostgreSQL.
-// What succeeded can be undone, all of it, until the next call.
-func (l *line) try(ctx context.Context, tries [][]*pgx.QueuedQuery) ([]error, error) {
+// try runs tries. It returns the result of each: nil, or an error from PostgreSQL.
+// Until the next call, undo can undo all of them.
+func (l *pipeline) try(ctx context.Context, tries [][]*pgx.QueuedQuery) ([]error, error) {
 	if err := l.prepare(ctx, tries); err != nil {
 		return nil, err
 	}
@@ -64,14 +64,14 @@ func (l *line) try(ctx context.Context, tries [][]*pgx.QueuedQuery) ([]error, er
 	return results, nil
 }
 
-// undo undoes what the last call of try has done.
-func (l *line) undo(ctx context.Context) error {
+// undo undoes the last call of try.
+func (l *pipeline) undo(ctx context.Context) error {
 	_, err := l.conn.Exec(ctx, "ROLLBACK TO SAVEPOINT tries")
 	return err
 }
 
-// close forgets the statements. Where that fails, so does the transaction.
-func (l *line) close(ctx context.Context) {
+// close deallocates the statements. If that fails, the transaction fails too.
+func (l *pipeline) close(ctx context.Context) {
 	p := l.conn.PgConn().StartPipeline(ctx)
 	for _, s := range l.statements {
 		p.SendDeallocate(s.Name)
@@ -80,8 +80,8 @@ func (l *line) close(ctx context.Context) {
 	_ = p.Close()
 }
 
-// prepare prepares the statements that are new.
-func (l *line) prepare(ctx context.Context, tries [][]*pgx.QueuedQuery) error {
+// prepare prepares the new statements.
+func (l *pipeline) prepare(ctx context.Context, tries [][]*pgx.QueuedQuery) error {
 	var texts []string
 	for _, statements := range tries {
 		for _, q := range statements {
@@ -116,9 +116,9 @@ func (l *line) prepare(ctx context.Context, tries [][]*pgx.QueuedQuery) error {
 	return errors.Join(err, p.Close())
 }
 
-func (l *line) plain(p *pgconn.Pipeline, sql string) { p.SendQueryParams(sql, nil, nil, nil, nil) }
+func (l *pipeline) plain(p *pgconn.Pipeline, sql string) { p.SendQueryParams(sql, nil, nil, nil, nil) }
 
-func (l *line) send(p *pgconn.Pipeline, q *pgx.QueuedQuery) error {
+func (l *pipeline) send(p *pgconn.Pipeline, q *pgx.QueuedQuery) error {
 	s := l.statements[q.SQL]
 	if err := l.built.Build(l.conn.TypeMap(), s, q.Arguments); err != nil {
 		return err
@@ -127,8 +127,8 @@ func (l *line) send(p *pgconn.Pipeline, q *pgx.QueuedQuery) error {
 	return nil
 }
 
-// results reads what became of n tries. An error is one that is not of a try.
-func (l *line) results(p *pgconn.Pipeline, n int) ([]error, error) {
+// results reads the results of n tries. The error does not belong to a try.
+func (l *pipeline) results(p *pgconn.Pipeline, n int) ([]error, error) {
 	if err := p.Sync(); err != nil {
 		return nil, err
 	}
@@ -147,8 +147,8 @@ func (l *line) results(p *pgconn.Pipeline, n int) ([]error, error) {
 	return results, nil
 }
 
-// segment reads results up to the next Sync, and returns the first error of PostgreSQL's
-// among them, and any other that ends the connection.
+// segment reads results up to the next Sync. failed is the first error from PostgreSQL
+// among them; broken is any other error, after which the connection can't be used.
 func segment(p *pgconn.Pipeline) (failed, broken error) {
 	for {
 		result, err := p.GetResults()
