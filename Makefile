@@ -20,6 +20,8 @@ FUZZTIME ?= 10s
 
 # How long `make torture` causes faults.
 DURATION ?= 60s
+# `make mutants` plants only the mutations whose file or reason matches.
+RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
 # set. Only a full run updates the chart in docs.
 WORKLOAD ?=
@@ -63,6 +65,10 @@ failover: ## Test workers that lose their PostgreSQL server
 torture: ## Run workers on real servers under faults for DURATION; the last line is JSON
 	go build -C internal/torture -o "$(CURDIR)/torture.bin" .
 	./torture.bin -duration $(DURATION)
+
+.PHONY: mutants
+mutants: ## Plant mistakes in the code (RUN=marks for some) and check that a test catches each
+	go run ./internal/mutants -run '$(RUN)'
 
 .PHONY: test-servers
 test-servers: ## Run the tests on the servers of `make up`

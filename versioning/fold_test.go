@@ -92,6 +92,38 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestSameOrigin checks what the origin of a record with a known message ID decides. Where
+// its message asks for something else than the one that moved the entity, only the record
+// that made the step is a duplicate, and a record of another topic, partition or offset is
+// not that record.
+func TestSameOrigin(t *testing.T) {
+	t.Parallel()
+	a := versioning.Entity{Machine: "order", Key: "a"}
+	made := versioning.Origin{Topic: "orders", TopicID: [16]byte{1}, Partition: 2, Offset: 3}
+	for name, c := range map[string]struct {
+		origin versioning.Origin
+		want   string
+	}{
+		"the same":           {made, "duplicate"},
+		"a renamed topic":    {versioning.Origin{Topic: "renamed", TopicID: [16]byte{1}, Partition: 2, Offset: 3}, "duplicate"},
+		"a re-created topic": {versioning.Origin{Topic: "orders", TopicID: [16]byte{2}, Partition: 2, Offset: 3}, "diverged message_taken"},
+		"another partition":  {versioning.Origin{Topic: "orders", TopicID: [16]byte{1}, Partition: 1, Offset: 3}, "diverged message_taken"},
+		"another offset":     {versioning.Origin{Topic: "orders", TopicID: [16]byte{1}, Partition: 2, Offset: 4}, "diverged message_taken"},
+	} {
+		known := &versioning.Known{
+			Exists: true, Row: versioning.Row{State: "pending", Version: 1},
+			ByMessage: map[string][]versioning.PastStep{"m": {{Event: "placed", MessageID: "m", Origin: made, Digest: 7}}},
+		}
+		known.Messages.Add("m", 7)
+		view := &versioning.View{Entities: map[versioning.Entity]*versioning.Known{a: known}}
+		r := &versioning.Record{Origin: c.origin, Changes: []versioning.Change{{Machine: "order", Key: "a", Event: "noted", MessageID: "m"}}}
+		plan := versioning.Fold(orderRules(versioning.ByMessage), view, []*versioning.Record{r})
+		if got := verdicts(plan.Outcomes)[0]; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // TestGuardsSeeRealStates checks that a guard is not called for a change that can't be
 // made because an earlier change of the record can't.
 func TestGuardsSeeRealStates(t *testing.T) {

@@ -142,6 +142,27 @@ func TestMovedInBetween(t *testing.T) {
 	}
 }
 
+// TestSetByHand lets somebody set a column of a row between the reading and the writing of a
+// batch. Neither that state nor that version may be overwritten unseen.
+func TestSetByHand(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, want, row string }{
+		"state":   {`UPDATE orders SET state = 'paid' WHERE id = 'a'`, "rejected illegal", "(a,paid,1,,,)"},
+		"version": {`UPDATE orders SET version = 7 WHERE id = 'a'`, "applied", "(a,paid,8,,,)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool, store := openOrders(t)
+			hooked, tr := traced(t, pool)
+			var l log
+			apply(t, store, l.say("a", "placed"))
+			tr.before(first(1, func() { mustExec(t, pool, c.sql) }))
+			wantVerdicts(t, apply(t, hooked, l.say("a", "captured")), c.want)
+			wantRows(t, pool, `SELECT t::text FROM orders AS t WHERE id = 'a'`, c.row)
+		})
+	}
+}
+
 // TestMovedOnEveryAttempt moves a row before every attempt that holds no lock, and
 // creates rows before every attempt.
 func TestMovedOnEveryAttempt(t *testing.T) {
@@ -255,6 +276,7 @@ func TestDecidedInBetween(t *testing.T) {
 		dead   []string
 	}{
 		{"dead, to be parked", "", []statemachine.Event{"placed", "cancelled"}, "rejected illegal", []string{"illegal"}},
+		{"applied, to be parked", "", []statemachine.Event{"placed"}, "duplicate", nil},
 		{"applied, to be a dead letter", "noted", []statemachine.Event{"placed"}, "duplicate", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -510,7 +510,7 @@ func TestArchivedRows(t *testing.T) {
 
 // TestTwoWorkersOfOneTopic checks that workers that consume a topic for different
 // machines of one database do not mistake each other's dead letters and parked records
-// for their own.
+// for their own, and that a worker for all of these machines does not mix them up.
 func TestTwoWorkersOfOneTopic(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	open := func(machine *statemachine.Machine, table string) *postgres.Store {
@@ -540,6 +540,14 @@ func TestTwoWorkersOfOneTopic(t *testing.T) {
 	wantSame(t, "captured", 1, s.count(t, `SELECT count(*) FROM shop_payments WHERE state = 'captured'`))
 	wantSame(t, "order of 4", "applied", give(orders, 4, versioning.Change{Key: "1", Event: "placed"}))
 	wantSame(t, "paid", 1, s.count(t, `SELECT count(*) FROM shop_orders WHERE state = 'paid'`))
+	both, err := postgres.Open(t.Context(), s.pool,
+		postgres.Table{Machine: shopOrder, Name: "shop_orders"}, postgres.Table{Machine: shopPayment, Name: "shop_payments"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "payment of 1, by a worker for both", "duplicate", give(both, 1, versioning.Change{Machine: shopPayment.Name(), Key: "1", Event: "authorized"}))
+	wantSame(t, "payment of 4, by a worker for both", "applied", give(both, 4, versioning.Change{Machine: shopPayment.Name(), Key: "4", Event: "authorized"}))
+	wantSame(t, "order of 1, by a worker for both", "rejected unknown_event", give(both, 1, versioning.Change{Machine: shopOrder.Name(), Key: "1", Event: "authorized"}))
 	wantSame(t, "dead letters", 1, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
 	wantSame(t, "parked", 0, s.count(t, `SELECT count(*) FROM pawl.parked`))
 }

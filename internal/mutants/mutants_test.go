@@ -1,0 +1,92 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	m := mutation{file: "f.go", text: "a < b", mutated: "a <= b"}
+	if got, err := m.apply("if a < b {"); got != "if a <= b {" || err != nil {
+		t.Errorf("apply = %q, %v", got, err)
+	}
+	for _, source := range []string{"if a > b {", "a < b && a < b"} {
+		if got, err := m.apply(source); err == nil || !strings.Contains(err.Error(), "stale") {
+			t.Errorf("apply to %q = %q, %v; want an error that says stale", source, got, err)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	all := []mutation{{file: "a.go", why: "one"}, {file: "b.go", why: "two"}}
+	if chosen, err := choose(all, "a.go|two"); len(chosen) != 2 || err != nil {
+		t.Errorf("choose = %v, %v; want both", chosen, err)
+	}
+	for _, pattern := range []string{"three", "("} {
+		if chosen, err := choose(all, pattern); err == nil {
+			t.Errorf("choose %q = %v, want an error", pattern, chosen)
+		}
+	}
+}
+
+func TestReadEvents(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		events []string
+		want   results
+	}{
+		"pass": {
+			[]string{`{"Action":"run","Test":"TestA"}`, `{"Action":"pass","Test":"TestA"}`, `{"Action":"output","Output":"ok\n"}`, `{"Action":"pass"}`},
+			results{ran: 1, output: "ok\n"},
+		},
+		"a subtest fails": {
+			[]string{
+				`{"Action":"run","Test":"TestA"}`, `{"Action":"run","Test":"TestA/b"}`, `{"Action":"output","Test":"TestA/b","Output":"wrong\n"}`,
+				`{"Action":"fail","Test":"TestA/b"}`, `{"Action":"fail","Test":"TestA"}`, `{"Action":"fail"}`,
+			},
+			results{ran: 1, failed: []string{"TestA"}},
+		},
+		"a test does not end": {
+			[]string{`{"Action":"run","Test":"TestA"}`, `{"Action":"run","Test":"TestB"}`, `{"Action":"skip","Test":"TestA"}`, `{"Action":"fail"}`},
+			results{ran: 2, failed: []string{"TestB"}},
+		},
+		"it does not compile": {
+			[]string{`{"Action":"build-output","Output":"syntax error\n"}`, `{"Action":"build-fail"}`, `{"Action":"fail"}`},
+			results{compileError: true, output: "syntax error\n"},
+		},
+		"nothing": {nil, results{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := readEvents([]byte(strings.Join(tt.events, "\n")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(results{})); diff != "" {
+				t.Errorf("results (-want, +got):\n%s", diff)
+			}
+		})
+	}
+	if got, err := readEvents([]byte("go: no such flag")); err == nil {
+		t.Errorf("readEvents of text = %v, want an error", got)
+	}
+}
+
+// TestTexts checks that each mutation changes its text and says what it is for. Whether
+// its text is still in the source is checked when it is planted.
+func TestTexts(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for _, m := range mutations {
+		id := m.file + ": " + m.text
+		if m.text == "" || m.text == m.mutated || m.why == "" || m.pkg == "" || m.tests == "" || seen[id] {
+			t.Errorf("%s is incomplete or there twice: %+v", id, m)
+		}
+		seen[id] = true
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A mutation is one small mistake in the source that a test must notice.
+type mutation struct {
+	file    string // from the root of the repository
+	text    string // occurs exactly once in the file
+	mutated string // replaces text
+	why     string // what goes wrong in production
+	pkg     string // the package with the tests, as go test takes it
+	tests   string // the fastest tests that catch the mutation, as -run takes them
+}
+
+// apply returns the file's source with the mutation. It fails if the mutation is stale:
+// its text must occur exactly once.
+func (m mutation) apply(source string) (string, error) {
+	if n := strings.Count(source, m.text); n != 1 {
+		return "", fmt.Errorf("%s: stale mutation: %q occurs %d times, not once; adapt the mutation to the code", m.file, m.text, n)
+	}
+	return strings.Replace(source, m.text, m.mutated, 1), nil
+}
+
+// read returns the mutated source of the file.
+func (m mutation) read() (string, error) {
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		return "", fmt.Errorf("stale mutation: %w", err)
+	}
+	return m.apply(string(source))
+}
+
+// checkStale returns an error for each mutation that no longer fits its file.
+func checkStale(mutations []mutation) error {
+	var errs []error
+	for _, m := range mutations {
+		_, err := m.read()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkUnmutated runs the tests of all mutations on the unchanged source. A test that
+// fails there proves nothing when it fails with a mutation.
+func checkUnmutated(ctx context.Context, mutations []mutation) error {
+	tests := make(map[string][]string)
+	for _, m := range mutations {
+		if !slices.Contains(tests[m.pkg], m.tests) {
+			tests[m.pkg] = append(tests[m.pkg], m.tests)
+		}
+	}
+	for pkg, tests := range tests {
+		failed, err := goTest(ctx, pkg, strings.Join(tests, "|"))
+		if err != nil {
+			return err
+		}
+		if len(failed) > 0 {
+			return fmt.Errorf("tests of %s fail without a mutation: %s", pkg, strings.Join(failed, " "))
+		}
+	}
+	return nil
+}
+
+// plant runs the tests with the mutation and returns those that fail. It writes the
+// mutated source and the overlay to dir.
+func (m mutation) plant(ctx context.Context, dir string) (caught []string, err error) {
+	source, err := m.read()
+	if err != nil {
+		return nil, err
+	}
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		return nil, err
+	}
+	mutant, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.WriteFile(mutant, []byte(source), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+		return nil, err
+	}
+	caught, err = goTest(ctx, m.pkg, m.tests, "-overlay", overlay)
+	if err != nil {
+		return nil, fmt.Errorf("%s: mutation %q: %w", m.file, m.mutated, err)
+	}
+	return caught, nil
+}
