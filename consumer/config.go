@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,26 +189,18 @@ const (
 
 // withDefaults returns the configuration with defaults in place of its zero values.
 func (c Config) withDefaults() Config {
-	c.Connections = orDefault(c.Connections, defaultConnections)
-	c.MaxBatch = orDefault(c.MaxBatch, defaultMaxBatch)
-	c.MaxUnpacked = orDefault(c.MaxUnpacked, defaultMaxUnpacked)
-	c.ApplyTimeout = orDefault(c.ApplyTimeout, defaultApplyTimeout)
-	c.ShutdownGrace = max(0, orDefault(c.ShutdownGrace, defaultShutdownGrace))
-	c.RebalanceHold = orDefault(c.RebalanceHold, defaultRebalanceHold)
-	c.RetryMin = orDefault(c.RetryMin, defaultRetryMin)
-	c.RetryMax = orDefault(c.RetryMax, max(defaultRetryMax, c.RetryMin))
-	c.SweepEvery = orDefault(c.SweepEvery, defaultSweepEvery)
-	c.StalledAfter = orDefault(c.StalledAfter, defaultStalledAfter)
-	c.Logger = orDefault(c.Logger, slog.Default())
+	c.Connections = cmp.Or(c.Connections, defaultConnections)
+	c.MaxBatch = cmp.Or(c.MaxBatch, defaultMaxBatch)
+	c.MaxUnpacked = cmp.Or(c.MaxUnpacked, defaultMaxUnpacked)
+	c.ApplyTimeout = cmp.Or(c.ApplyTimeout, defaultApplyTimeout)
+	c.ShutdownGrace = max(0, cmp.Or(c.ShutdownGrace, defaultShutdownGrace))
+	c.RebalanceHold = cmp.Or(c.RebalanceHold, defaultRebalanceHold)
+	c.RetryMin = cmp.Or(c.RetryMin, defaultRetryMin)
+	c.RetryMax = cmp.Or(c.RetryMax, max(defaultRetryMax, c.RetryMin))
+	c.SweepEvery = cmp.Or(c.SweepEvery, defaultSweepEvery)
+	c.StalledAfter = cmp.Or(c.StalledAfter, defaultStalledAfter)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
-}
-
-func orDefault[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }
 
 // validate returns all errors of a configuration at once.

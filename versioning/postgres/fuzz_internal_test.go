@@ -92,7 +92,7 @@ func FuzzChanges(f *testing.F) {
 	f.Add("a", "placed", "m", "f", int64(-1), "note", "x", 5.5)
 	f.Add("é\u2028", "no\"such", " ", "", int64(1<<62), "id", `\u0000`, 1e300)
 	f.Add("\xff", "\xff", "\x00", "\xff", int64(0), "nosuch", "\xff", math.Copysign(0, -1))
-	s := editionOfOrders()
+	s := snapshotOfOrders()
 	f.Fuzz(func(t *testing.T, key, event, id, former string, expected int64, name, text string, amount float64) {
 		r := &versioning.Record{Origin: versioning.Origin{Topic: "orders", Offset: 7}}
 		r.Changes = []versioning.Change{
@@ -125,8 +125,8 @@ func FuzzChanges(f *testing.F) {
 	})
 }
 
-// editionOfOrders returns what a store knows after it has read a table orders.
-func editionOfOrders() *snapshot {
+// snapshotOfOrders returns what a store knows after it has read a table orders.
+func snapshotOfOrders() *snapshot {
 	machine := statemachine.MustCompile(statemachine.Definition{
 		Name: "order", Version: 1, Transitions: []statemachine.Transition{{Event: "placed", To: "pending"}},
 		Terminal: statemachine.In("pending"),
