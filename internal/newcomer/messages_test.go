@@ -140,8 +140,10 @@ func wrongTable(t *testing.T) []string {
 	return refusedBy(t, postgres.Table{Machine: order, Name: "order"}, createOrders, migrated)
 }
 
+// notInSearchPath names no schema after a likely role, such as shop: the default
+// search_path would find it.
 func notInSearchPath(t *testing.T) []string {
-	return refusedBy(t, orders, `CREATE SCHEMA shop; SET search_path = shop; `+createOrders+` RESET search_path`, migrated)
+	return refusedBy(t, orders, `CREATE SCHEMA sales; SET search_path = sales; `+createOrders+` RESET search_path`, migrated)
 }
 
 func wrongTypes(t *testing.T) []string {
