@@ -18,10 +18,17 @@ const minShare = 64
 // continued, it could commit offsets of records that the store did not settle.
 var errStore = errors.New("the store violates the contract of consumer.Store")
 
+// An applier settles batches in the store.
+type applier struct {
+	*shared
+
+	base *base
+}
+
 // apply settles the batch: it gives every record its verdict, in the database. It splits
 // the batch by entity over several connections, and returns once all are done. It returns
 // an error if retrying cannot help. Records that it gave up stay Undecided.
-func (r *run) apply(work context.Context, b *batch) error {
+func (a *applier) apply(work context.Context, b *batch) error {
 	defer stopwatch(&b.took.apply)()
 	todo := share{records: b.records, index: make([]int, len(b.records))}
 	for i := range todo.index {
@@ -29,20 +36,20 @@ func (r *run) apply(work context.Context, b *batch) error {
 	}
 	for len(todo.records) > 0 {
 		var err error
-		if todo, err = r.applyShares(work, b, r.shares(work, todo)); err != nil {
-			return r.cantContinue(err)
+		if todo, err = a.applyShares(work, b, a.shares(work, todo)); err != nil {
+			return a.cantContinue(err)
 		}
 	}
 	return nil
 }
 
 // shares splits todo into shares that can be settled concurrently.
-func (r *run) shares(work context.Context, todo share) []share {
-	connections := min(r.cfg.Connections, len(todo.records)/minShare)
+func (a *applier) shares(work context.Context, todo share) []share {
+	connections := min(a.cfg.Connections, len(todo.records)/minShare)
 	if connections <= 1 {
 		return []share{todo}
 	}
-	lists, index, err := r.split(work, todo.records, connections)
+	lists, index, err := a.split(work, todo.records, connections)
 	if err != nil { // settle will get the same error and handle it
 		return []share{todo}
 	}
@@ -58,14 +65,14 @@ func (r *run) shares(work context.Context, todo share) []share {
 
 // applyShares settles shares concurrently. It returns the records that must be split again,
 // in the order of the batch.
-func (r *run) applyShares(work context.Context, b *batch, shares []share) (again share, err error) {
+func (a *applier) applyShares(work context.Context, b *batch, shares []share) (again share, err error) {
 	var mu sync.Mutex // guards b.released
 	var group sync.WaitGroup
 	errs, left := make([]error, len(shares)), make([]share, len(shares))
 	for i, todo := range shares {
 		errs[i] = errGoexit // stays if the goroutine ends before settle returns
 		group.Go(func() {
-			released, rest, err := r.settle(work, b, todo)
+			released, rest, err := a.settle(work, b, todo)
 			errs[i], left[i] = err, rest
 			mu.Lock()
 			defer mu.Unlock()
@@ -81,13 +88,6 @@ func (r *run) applyShares(work context.Context, b *batch, shares []share) (again
 		again.records = append(again.records, b.records[i])
 	}
 	return again, errors.Join(errs...)
-}
-
-func (r *run) cantContinue(err error) error {
-	if err != nil {
-		err = fmt.Errorf("worker of group %q can't continue: %w", r.cfg.Group, err)
-	}
-	return err
 }
 
 // A share is the part of a batch that one goroutine settles.
@@ -111,13 +111,13 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 // is in trouble. It gives up when work is canceled. It gives up records whose partition was
 // taken away before it began or while it waited to retry: the new owner settles them. It
 // returns the records that must be split again.
-func (r *run) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
-	retry := r.backOff()
-	todo = r.stillOwned(b, todo)
+func (a *applier) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
+	retry := a.backOff()
+	todo = a.stillOwned(b, todo)
 	most := len(todo.records) // passed to one call of the store
 	for len(todo.records) > 0 {
 		some := todo.records[:min(most, fitting(todo.records))]
-		result, err := r.attempt(work, some)
+		result, err := a.attempt(work, some)
 		if err := checkResult(result, err, len(some)); err != nil {
 			return released, share{}, err
 		}
@@ -129,32 +129,32 @@ func (r *run) settle(work context.Context, b *batch, todo share) (released []ver
 		}
 		todo = todo.from(len(result.Outcomes))
 		if len(result.Outcomes) > 0 {
-			r.vitals.wrote()
+			a.vitals.wrote()
 		}
 		released = append(released, result.Released...)
 		switch {
 		case err == nil:
-			r.log.troubleOver()
+			a.log.troubleOver()
 			continue
 		case errors.Is(err, versioning.ErrServerChanged):
-			r.startOver()
+			a.base.startOver()
 			return released, share{}, nil // the next run reads the records again
 		case errors.Is(err, versioning.ErrSplitAgain):
 			return released, todo, nil
 		case versioning.CauseOf(err) == versioning.Fatal:
 			return released, share{}, err
 		}
-		r.vitals.failedToWrite(todo.where(), err)
+		a.vitals.failedToWrite(todo.where(), err)
 		wait := retry.NextBackOff()
 		if work.Err() == nil {
-			if err := r.reportTrouble(work, b, err, wait); err != nil {
+			if err := a.reportTrouble(work, b, err, wait); err != nil {
 				return released, share{}, err
 			}
 		}
 		if !sleep(work, wait) {
 			return released, share{}, nil // given up: Kafka delivers the records again
 		}
-		todo = r.stillOwned(b, todo)
+		todo = a.stillOwned(b, todo)
 	}
 	return released, share{}, nil
 }
@@ -178,24 +178,24 @@ func fitting(records []*versioning.Record) int {
 	return len(records)
 }
 
-func (r *run) split(work context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
-	work, cancel := r.withTimeout(work)
+func (a *applier) split(work context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	work, cancel := a.withTimeout(work)
 	defer cancel()
-	return r.cfg.Store.Split(work, records, n)
+	return a.cfg.Store.Split(work, records, n)
 }
 
-func (r *run) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
-	work, cancel := r.withTimeout(work)
+func (a *applier) attempt(work context.Context, records []*versioning.Record) (versioning.Result, error) {
+	work, cancel := a.withTimeout(work)
 	defer cancel()
-	return r.cfg.Store.Apply(work, r.base.server(), records)
+	return a.cfg.Store.Apply(work, a.base.server(), records)
 }
 
 // withTimeout returns a context for one call of the store, limited by Config.ApplyTimeout.
-func (r *run) withTimeout(work context.Context) (context.Context, context.CancelFunc) {
-	if r.cfg.ApplyTimeout <= 0 {
+func (a *applier) withTimeout(work context.Context) (context.Context, context.CancelFunc) {
+	if a.cfg.ApplyTimeout <= 0 {
 		return context.WithCancel(work)
 	}
-	return context.WithTimeout(work, r.cfg.ApplyTimeout)
+	return context.WithTimeout(work, a.cfg.ApplyTimeout)
 }
 
 func checkResult(result versioning.Result, err error, records int) error {
@@ -213,18 +213,18 @@ func checkResult(result versioning.Result, err error, records int) error {
 
 // reportTrouble logs trouble, calls the hooks, and lets rebalances proceed. It returns an
 // error if a hook panicked.
-func (r *run) reportTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
+func (a *applier) reportTrouble(work context.Context, b *batch, trouble error, wait time.Duration) error {
 	b.hold.end()
-	r.log.trouble(trouble, wait, r.vitals.health())
-	return hooks(r.cfg.Hooks).trouble(work, trouble, wait)
+	a.log.trouble(trouble, wait, a.vitals.health())
+	return hooks(a.cfg.Hooks).trouble(work, trouble, wait)
 }
 
 // stillOwned returns the share without the records whose partitions were taken away since
 // they were polled.
-func (r *run) stillOwned(b *batch, todo share) share {
+func (a *applier) stillOwned(b *batch, todo share) share {
 	gone := make(map[partition]bool)
 	for _, s := range b.spans {
-		if r.partitions.tenureOf(s.partition) != s.tenure {
+		if a.partitions.tenureOf(s.partition) != s.tenure {
 			gone[s.partition] = true
 		}
 	}

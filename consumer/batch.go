@@ -39,41 +39,9 @@ func (b *batch) settled(s span) int {
 	return i
 }
 
-// gather makes a batch of the fetched records. It does not merge the fetches by topic: a
-// topic may appear twice, from two brokers, and with two UUIDs if it was just re-created.
-func (r *run) gather(fetches kgo.Fetches) *batch {
-	b := &batch{kafka: make([]*kgo.Record, 0, fetches.NumRecords())}
-	for _, fetch := range fetches {
-		for _, t := range fetch.Topics {
-			id := topicID(t.Topic, t.TopicID)
-			for _, p := range t.Partitions {
-				if len(p.Records) > 0 {
-					r.gatherPartition(b, t.Topic, id, p)
-				}
-			}
-		}
-	}
-	return b
-}
-
-func (r *run) gatherPartition(b *batch, topic string, id [16]byte, p kgo.FetchPartition) {
-	at := partition{topic, p.Partition}
-	tenure, expected, ok := r.partitions.arrive(at, p)
-	if !ok {
-		r.log.jump(at, expected, p.Records[0].Offset)
-	}
-	b.ahead += max(0, p.LastStableOffset-1-p.Records[len(p.Records)-1].Offset)
-	first := len(b.kafka)
-	b.kafka = append(b.kafka, p.Records...)
-	b.spans = append(b.spans, span{
-		partition: at, tenure: tenure, topicID: id,
-		first: first, end: len(b.kafka),
-	})
-}
-
 // decode turns the batch's Kafka records into records that the store can apply. A Kafka
 // record that can't be decoded becomes a record with an Err.
-func (r *run) decode(b *batch) {
+func (b *batch) decode(cfg *Config) {
 	defer stopwatch(&b.took.decode)()
 	records := make([]versioning.Record, len(b.kafka))
 	b.records = make([]*versioning.Record, len(b.kafka))
@@ -85,19 +53,19 @@ func (r *run) decode(b *batch) {
 			if n := len(b.kafka[i].Headers); n > 0 {
 				records[i].Headers, headers = headers[:n:n], headers[n:]
 			}
-			r.decodeRecord(&records[i], b.kafka[i], s.topicID)
+			decodeRecord(cfg, &records[i], b.kafka[i], s.topicID)
 		}
 	}
 }
 
-func (r *run) decodeRecord(rec *versioning.Record, k *kgo.Record, topicID [16]byte) {
+func decodeRecord(cfg *Config, rec *versioning.Record, k *kgo.Record, topicID [16]byte) {
 	rec.Origin = versioning.Origin{Topic: k.Topic, TopicID: topicID, Partition: k.Partition, Offset: k.Offset}
 	rec.Key, rec.Value, rec.Timestamp = k.Key, k.Value, k.Timestamp
 	if k.Attrs.IsControl() {
 		return // a transaction's marker asks for no change
 	}
-	rec.Decode(r.cfg.Decode)
-	r.cfg.Store.Prepare(rec)
+	rec.Decode(cfg.Decode)
+	cfg.Store.Prepare(rec)
 }
 
 // headers returns the headers of all records, concatenated. It allocates once.

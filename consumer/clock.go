@@ -18,7 +18,8 @@ const pauseFactor = 3
 // the partitions. Once a partition is settled up to its end, everything that it held at
 // that time is read. A clock belongs to the goroutine that sweeps.
 type clock struct {
-	run  *run
+	*shared
+
 	seen map[partition]sight
 }
 
@@ -34,12 +35,12 @@ type sight struct {
 // reading returns how far the worker's partitions are read. It leaves out partitions whose
 // topic ID is not known yet.
 func (c *clock) reading() versioning.Reading {
-	read := versioning.Reading{Pause: pauseFactor * c.run.cfg.SweepEvery}
+	read := versioning.Reading{Pause: pauseFactor * c.cfg.SweepEvery}
 	for at, s := range c.seen {
-		if c.run.partitions.tenureOf(at) != s.tenure {
+		if c.partitions.tenureOf(at) != s.tenure {
 			continue // the partition's new owner reports it
 		}
-		if !s.at.IsZero() && c.run.partitions.isSettled(at, s.end) {
+		if !s.at.IsZero() && c.partitions.isSettled(at, s.end) {
 			s.until, s.at = s.at, time.Time{}
 			c.seen[at] = s
 		}
@@ -52,12 +53,12 @@ func (c *clock) reading() versioning.Reading {
 
 // update adds partitions that are new to the worker and removes those that it no longer owns.
 func (c *clock) update(ctx context.Context) error {
-	owned := c.run.partitions.tenures()
+	owned := c.partitions.tenures()
 	maps.DeleteFunc(c.seen, func(at partition, s sight) bool { return owned[at] != s.tenure })
 	if len(c.seen) == len(owned) {
 		return nil
 	}
-	ids, err := c.run.askTopicIDs(ctx, c.run.client)
+	ids, err := c.broker().topicIDs(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,11 +74,11 @@ func (c *clock) update(ctx context.Context) error {
 // look asks for the ends of the partitions after a sweep. at is the database's time of the
 // sweep. A partition gets a new end only if it has reached its last one.
 func (c *clock) look(ctx context.Context, at time.Time) error {
-	found, err := c.run.askEnds(ctx)
+	found, err := c.broker().ends(ctx, c.partitions.tenures())
 	if err != nil {
 		return err
 	}
-	c.run.partitions.survey(found)
+	c.partitions.survey(found)
 	for p, s := range c.seen {
 		if e, ok := found[p]; ok && s.at.IsZero() {
 			s.at, s.end = at, e.high

@@ -30,12 +30,53 @@ const commitTimeout = 5 * time.Second
 // commit to a log: a commit after every batch would cost more than the records themselves.
 const commitPause = 100 * time.Millisecond
 
-// commit schedules a commit of the offsets that the batch has settled: for each partition up
+// A committer commits offsets in a separate goroutine, behind the batches.
+type committer struct {
+	*shared
+
+	marks  *marks
+	gates  gates
+	due    chan struct{} // holds one if there are offsets to commit
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (c *committer) start() {
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(context.Background())
+	c.done.Go(func() {
+		for {
+			select {
+			case <-c.due:
+			case <-time.After(serverCheckEvery):
+				c.checkServer(ctx)
+				continue
+			case <-ctx.Done():
+				return
+			}
+			wait := commitPause
+			if !c.commitPending() { // retry, even if no more records arrive
+				wait = c.cfg.RetryMax
+				signal(c.due)
+			}
+			if !sleep(ctx, wait) {
+				return
+			}
+		}
+	})
+}
+
+func (c *committer) stop() {
+	c.cancel()
+	c.done.Wait()
+}
+
+// add schedules a commit of the offsets that the batch has settled: for each partition up
 // to the first record without a verdict, never past it. The committer sends it in the
 // background, and covers several batches with one commit if they are faster than the broker.
-func (r *run) commit(b *batch) {
-	r.partitions.settle(b)
-	signal(r.due)
+func (c *committer) add(b *batch) {
+	c.partitions.settle(b)
+	signal(c.due)
 }
 
 // settle records what a batch has settled, and which offsets to commit.
@@ -64,43 +105,6 @@ func (l *life) settled(s span, last *kgo.Record) {
 	}
 }
 
-// A committer commits offsets in a separate goroutine, behind the batches.
-type committer struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-}
-
-func (r *run) startCommits() *committer {
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &committer{cancel: cancel}
-	c.done.Go(func() {
-		for {
-			select {
-			case <-r.due:
-			case <-time.After(serverCheckEvery):
-				r.checkServer(ctx)
-				continue
-			case <-ctx.Done():
-				return
-			}
-			wait := commitPause
-			if !r.commitPending() { // retry, even if no more records arrive
-				wait = r.cfg.RetryMax
-				signal(r.due)
-			}
-			if !sleep(ctx, wait) {
-				return
-			}
-		}
-	})
-	return c
-}
-
-func (c *committer) stop() {
-	c.cancel()
-	c.done.Wait()
-}
-
 // commitPending writes marks and commits offsets for everything that is settled and not known
 // to be committed. It skips partitions that were taken away, because their new owner may have
 // committed more. It commits nothing if the worker has joined the group as another member
@@ -108,22 +112,22 @@ func (c *committer) stop() {
 // taken away while it runs. Offsets that could not be committed stay pending, and the next
 // commit covers them; if their records are delivered again until then, they are duplicates.
 // It returns false if it found offsets that it could not commit.
-func (r *run) commitPending() (ok bool) {
-	r.gates.whileOwned(func() {
-		due := r.partitions.pending()
+func (c *committer) commitPending() (ok bool) {
+	c.gates.whileOwned(func() {
+		due := c.partitions.pending()
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
-		ok = len(due) == 0 || r.mark(ctx, due) && r.take(due, r.attemptCommit(ctx, due))
+		ok = len(due) == 0 || c.marks.write(ctx, due) && c.take(due, c.attempt(ctx, due))
 	})
 	return ok
 }
 
 // checkServer checks whether the database is still on the server that has settled the
 // records. If not, the run starts over.
-func (r *run) checkServer(ctx context.Context) {
+func (c *committer) checkServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	r.mark(ctx, nil)
+	c.marks.write(ctx, nil)
 }
 
 // pending returns, for the worker's partitions, what is settled and not known to be committed.
@@ -146,13 +150,13 @@ type answer struct {
 	err      error
 }
 
-// attemptCommit commits what is due. If the broker does not answer, it returns when ctx ends
+// attempt commits what is due. If the broker does not answer, it returns when ctx ends
 // and leaves the attempt to the client, which can't be stopped from waiting: the client sends
 // the next commit after it.
-func (r *run) attemptCommit(ctx context.Context, due progress) answer {
-	ctx = kgo.PreCommitFnContext(ctx, r.beforeCommit)
+func (c *committer) attempt(ctx context.Context, due progress) answer {
+	ctx = kgo.PreCommitFnContext(ctx, c.beforeCommit)
 	answers := make(chan answer, 1)
-	r.client.CommitOffsets(ctx, due.byTopic(),
+	c.client.CommitOffsets(ctx, due.byTopic(),
 		func(_ *kgo.Client, request *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
 			answers <- answer{request, response, err}
 		})
@@ -164,10 +168,22 @@ func (r *run) attemptCommit(ctx context.Context, due progress) answer {
 	}
 }
 
+// beforeCommit adds the metadata to a commit just before the client sends it. It returns an
+// error if the commit must not be sent.
+func (c *committer) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
+	for i := range commit.Topics {
+		for j := range commit.Topics[i].Partitions {
+			p := &commit.Topics[i].Partitions[j]
+			p.Metadata = new(markMetadata(p.Offset))
+		}
+	}
+	return c.partitions.checkMember(commit)
+}
+
 // take removes from due what the broker has committed. It reports whether nothing is left.
-func (r *run) take(due progress, a answer) (all bool) {
+func (c *committer) take(due progress, a answer) (all bool) {
 	if a.err != nil {
-		r.log.commit("", -1, a.err)
+		c.log.commit("", -1, a.err)
 		return false
 	}
 	names := make(map[[16]byte]string, len(a.request.Topics)) // newer brokers answer by topic ID
@@ -178,11 +194,11 @@ func (r *run) take(due progress, a answer) (all bool) {
 		topic := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				r.log.commit(topic, p.Partition, err)
+				c.log.commit(topic, p.Partition, err)
 				continue
 			}
 			at := partition{topic, p.Partition}
-			r.partitions.committed(at, due[at])
+			c.partitions.committed(at, due[at])
 			delete(due, at)
 		}
 	}

@@ -49,13 +49,6 @@ func (p *pause) over() { p.retry.Reset() }
 // wait returns false if ctx ended first.
 func (p *pause) wait(ctx context.Context) bool { return sleep(ctx, p.retry.NextBackOff()) }
 
-func (r *run) backOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = r.cfg.RetryMin, r.cfg.RetryMax
-	b.Reset()
-	return b
-}
-
 // sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

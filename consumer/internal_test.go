@@ -50,11 +50,10 @@ func TestLimiter(t *testing.T) {
 
 // newTestRun returns a run that is not started.
 func newTestRun(client *kgo.Client) *run {
-	v := newVitals(Config{})
-	return &run{
-		vitals: v, partitions: v.partitions, client: client, gates: newGates(),
-		log: newLogger(Config{Logger: slog.New(slog.DiscardHandler)}, nil),
-	}
+	cfg := Config{Logger: slog.New(slog.DiscardHandler)}
+	v := newVitals(cfg)
+	r, _ := assemble(&shared{cfg: cfg, vitals: v, partitions: v.partitions, log: newLogger(cfg, nil), client: client}, nil)
+	return r
 }
 
 // A hold ends once, and by itself in time.
@@ -246,7 +245,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	r := newTestRun(client)
 	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
 	r.partitions.begin(partition{"t", 0}, 5)
-	r.readRecreated("t")
+	r.poller.readRecreated("t")
 	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")
 	}
@@ -275,14 +274,14 @@ func TestTakeAnswer(t *testing.T) {
 	due := r.partitions.pending()
 	later := partition{"a", 1}
 	r.partitions.lives[later].pending = milestone{next: kgo.EpochOffset{Offset: 7}, tenure: 1} // settled since it was asked
-	if r.take(due, answer{request, response, nil}) {
+	if r.committer.take(due, answer{request, response, nil}) {
 		t.Error("all is committed, although the broker has refused some")
 	}
 	want := progress{{"b", 1}: {tenure: 1}, later: {next: kgo.EpochOffset{Offset: 7}, tenure: 1}}
 	if !maps.Equal(r.partitions.pending(), want) {
 		t.Errorf("pending %v, want %v", r.partitions.pending(), want)
 	}
-	if r.take(due, answer{err: context.DeadlineExceeded}) || !maps.Equal(r.partitions.pending(), want) {
+	if r.committer.take(due, answer{err: context.DeadlineExceeded}) || !maps.Equal(r.partitions.pending(), want) {
 		t.Errorf("pending %v after an attempt without answer, want %v", r.partitions.pending(), want)
 	}
 }
@@ -375,9 +374,9 @@ func BenchmarkBatch(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
 			for b.Loop() {
-				batch := r.gather(fetches)
-				r.decode(batch)
-				if err := r.apply(b.Context(), batch); err != nil {
+				batch := r.poller.gather(fetches)
+				batch.decode(&r.cfg)
+				if err := r.applier.apply(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 				r.partitions.settle(batch)
@@ -422,7 +421,7 @@ func TestIsBehind(t *testing.T) {
 		for offset := range c.records {
 			p.Records = append(p.Records, &kgo.Record{Offset: int64(offset)})
 		}
-		b := r.gather(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}})
+		b := r.poller.gather(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}})
 		if got := r.isBehind(b); got != c.want {
 			t.Errorf("%d records of a partition that ends at %d: behind is %v, want %v", c.records, c.stable, got, c.want)
 		}
@@ -463,7 +462,7 @@ func TestNoCommitAsAnotherMember(t *testing.T) {
 	at := partition{"t", 0}
 	r.partitions.assign("the member that it was", map[string][]int32{"t": {0}})
 	due := progress{at: {next: kgo.EpochOffset{Offset: 3}, tenure: r.partitions.tenureOf(at)}}
-	if a := r.attemptCommit(t.Context(), due); !errors.Is(a.err, errAnotherMember) {
+	if a := r.committer.attempt(t.Context(), due); !errors.Is(a.err, errAnotherMember) {
 		t.Errorf("the commit was not kept back: %v", a.err)
 	}
 }

@@ -12,7 +12,7 @@ const leaveTimeout = 5 * time.Second
 // leave commits what is pending, leaves the group and closes the client. If the broker does
 // not answer, it waits at most commitTimeout to commit and leaveTimeout to leave.
 func (r *run) leave() {
-	r.commitPending()
+	r.committer.commitPending()
 	r.client.AllowRebalance() // the client runs a rebalance to leave
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()

@@ -74,35 +74,44 @@ const (
 // A maintainer sweeps the parked records and copies dead letters. Each has its own goroutine,
 // so batches wait for neither, and sweeps do not wait while a dead-letter topic is missing.
 type maintainer struct {
-	run    *run
-	clock  clock // belongs to the goroutine that sweeps
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	*shared
+
+	clock   clock         // belongs to the goroutine that sweeps
+	parked  chan struct{} // holds one if there may be new parked records
+	letters chan struct{} // holds one if there may be dead letters to copy
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 }
 
-func (r *run) startMaintenance(ctx context.Context) *maintainer {
-	m := &maintainer{run: r, clock: clock{run: r, seen: make(map[partition]sight)}}
+func (m *maintainer) start(ctx context.Context) {
 	ctx, m.cancel = context.WithCancel(ctx)
-	if r.cfg.SweepEvery > 0 {
-		sweeper := r.cfg.Store.(Sweeper) //nolint:forcetypeassert // New has checked that it is one
+	if m.cfg.SweepEvery > 0 {
+		sweeper := m.cfg.Store.(Sweeper) //nolint:forcetypeassert // New has checked that it is one
 		m.done.Go(func() { m.sweepLoop(ctx, sweeper) })
 	}
-	if r.cfg.DeadLetterTopic != nil {
+	if m.cfg.DeadLetterTopic != nil {
 		m.done.Go(func() { m.copyLoop(ctx) })
 	}
-	return m
 }
 
-// notify wakes the maintainer if a batch has parked records or left dead letters to copy.
-func (r *run) notify(b *batch) {
+// assigned wakes the maintainer after an assignment. A sweep reports how far the partitions
+// are read, for the age of parked records. The previous owner may have left dead letters
+// that are not copied.
+func (m *maintainer) assigned() {
+	signal(m.parked)
+	signal(m.letters)
+}
+
+// settled wakes the maintainer if a batch has parked records or left dead letters to copy.
+func (m *maintainer) settled(b *batch) {
 	isEarly := func(o versioning.Outcome) bool { return o.Verdict == versioning.Early }
 	if slices.ContainsFunc(b.outcomes, isEarly) {
-		signal(r.parked)
+		signal(m.parked)
 	}
 	isDead := func(o versioning.Outcome) bool { return o.DeadLettered() }
 	isDeadToo := func(s versioning.Settled) bool { return s.Outcome.DeadLettered() }
 	if slices.ContainsFunc(b.outcomes, isDead) || slices.ContainsFunc(b.released, isDeadToo) {
-		signal(r.letters)
+		signal(m.letters)
 	}
 }
 
@@ -115,7 +124,7 @@ func signal(to chan<- struct{}) {
 }
 
 func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
-	ticker := time.NewTicker(m.run.cfg.SweepEvery)
+	ticker := time.NewTicker(m.cfg.SweepEvery)
 	defer ticker.Stop()
 	var soon <-chan time.Time // fires for the next sweep after a batch that parked; nil while none is due
 	wait, rest := sweepSoon, time.Duration(0)
@@ -123,7 +132,7 @@ func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.run.parked:
+		case <-m.parked:
 			if soon == nil || wait > sweepSoon {
 				wait = sweepSoon
 				soon = time.After(max(wait, rest))
@@ -132,7 +141,7 @@ func (m *maintainer) sweepLoop(ctx context.Context, sweeper Sweeper) {
 			began := time.Now()
 			m.sweep(ctx, sweeper)
 			rest = sweepRest * time.Since(began)
-			if soon, wait = nil, 2*wait; wait < m.run.cfg.SweepEvery {
+			if soon, wait = nil, 2*wait; wait < m.cfg.SweepEvery {
 				soon = time.After(max(wait, rest))
 			}
 		case <-ticker.C:
@@ -145,26 +154,26 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	if err := m.clock.update(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		m.run.log.clock(err)
+		m.log.clock(err)
 	}
 	swept, err := sweeper.Sweep(ctx, m.clock.reading())
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		m.run.log.sweep(err)
+		m.log.sweep(err)
 	}
 	if !swept.At.IsZero() {
 		if err := m.clock.look(ctx, swept.At); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-			m.run.log.clock(err)
+			m.log.clock(err)
 		}
 	}
 	if swept.Expired > 0 || len(swept.Released) > 0 {
-		m.run.log.swept(swept)
+		m.log.swept(swept)
 	}
 }
 
 // copyLoop copies dead letters when there are new ones or newly assigned partitions. It
 // retries periodically.
 func (m *maintainer) copyLoop(ctx context.Context) {
-	every := m.run.cfg.SweepEvery
+	every := m.cfg.SweepEvery
 	if every < 0 {
 		every = defaultSweepEvery
 	}
@@ -175,7 +184,7 @@ func (m *maintainer) copyLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.run.letters:
+		case <-m.letters:
 		case <-ticker.C:
 		}
 	}
@@ -184,15 +193,15 @@ func (m *maintainer) copyLoop(ctx context.Context) {
 // copyLetters copies the dead letters of the worker's partitions until none is left or a
 // copy fails.
 func (m *maintainer) copyLetters(ctx context.Context) {
-	copier := m.run.cfg.Store.(DeadLetterCopier) // New has checked that it is one
+	copier := m.cfg.Store.(DeadLetterCopier) // New has checked that it is one
 	for ctx.Err() == nil {
 		copied, err := m.copySome(ctx, copier)
 		if err != nil && ctx.Err() == nil {
-			m.run.log.copy(err)
-			m.run.vitals.failedToCopy(err)
+			m.log.copy(err)
+			m.vitals.failedToCopy(err)
 		}
 		if err == nil {
-			m.run.vitals.copied()
+			m.vitals.copied()
 		}
 		if err != nil || copied < copyLimit {
 			return
@@ -204,7 +213,7 @@ func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	from := make(map[string][]int32)
-	for at := range m.run.partitions.tenures() {
+	for at := range m.partitions.tenures() {
 		from[at.topic] = append(from[at.topic], at.id)
 	}
 	return copier.CopyDeadLetters(ctx, from, copyLimit, m.produce)
@@ -218,7 +227,7 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 	var problems []error
 	for i := range letters {
 		var topic string
-		err := protect("DeadLetterTopic", func() { topic = m.run.cfg.DeadLetterTopic(letters[i].Record.Origin.Topic) })
+		err := protect("DeadLetterTopic", func() { topic = m.cfg.DeadLetterTopic(letters[i].Record.Origin.Topic) })
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -226,7 +235,7 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 		r := copyOf(&letters[i], topic, false)
 		records, ids[r] = append(records, r), letters[i].ID
 	}
-	for _, result := range m.run.client.ProduceSync(ctx, records...) {
+	for _, result := range m.client.ProduceSync(ctx, records...) {
 		failed := result.Err
 		if errors.Is(failed, kerr.MessageTooLarge) {
 			failed = m.produceTruncated(ctx, letters, ids[result.Record], result.Record.Topic)
@@ -243,7 +252,7 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 // produceTruncated sends a dead letter without the record's key, value and headers.
 func (m *maintainer) produceTruncated(ctx context.Context, letters []versioning.DeadLetter, id int64, topic string) error {
 	i := slices.IndexFunc(letters, func(l versioning.DeadLetter) bool { return l.ID == id })
-	return m.run.client.ProduceSync(ctx, copyOf(&letters[i], topic, true)).FirstErr()
+	return m.client.ProduceSync(ctx, copyOf(&letters[i], topic, true)).FirstErr()
 }
 
 // hint says what to do about an error that is common in a new installation.

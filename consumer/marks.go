@@ -1,16 +1,12 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -19,188 +15,56 @@ import (
 // by topic ID, so the worker can't look for the topic's marks.
 var errNoTopicID = errors.New("the broker returned no topic ID")
 
-// errStartOver ends a run that has to go back to the marks. The database is on another server
-// than the one that has settled the records of this run, and may have lost some of them. The
-// next run joins the group as a new member, which reads the marks.
-var errStartOver = errors.New("the database server has changed")
-
 // serverCheckEvery is the time between two checks of which server the database is on, for a
 // worker that has nothing to settle.
 const serverCheckEvery = 10 * time.Second
 
-// A base is the first server that the run has read marks from. The run applies records only
-// on that server. A base is safe for concurrent use.
-type base struct {
-	mu      sync.Mutex
-	now     versioning.Server // empty: none yet
-	changed bool
+// marks are how far the database has settled the partitions: read when a partition begins,
+// written before its offset is committed. They are safe for concurrent use.
+type marks struct {
+	*shared
+
+	base *base
 }
 
-// setServer records that marks were read from a server. If an earlier server of the run was
-// another one, it makes the run start over and returns false.
-func (r *run) setServer(server versioning.Server) bool {
-	r.base.mu.Lock()
-	changed := r.base.now != "" && r.base.now != server
-	r.base.now = cmp.Or(r.base.now, server)
-	r.base.mu.Unlock()
-	if changed {
-		r.startOver()
-	}
-	return !changed
-}
-
-// startOver ends the run because the database is on another server. The worker then starts
-// the next run.
-func (r *run) startOver() {
-	r.base.mu.Lock()
-	defer r.base.mu.Unlock()
-	if !r.base.changed {
-		r.base.changed = true
-		r.log.serverChanged()
-		r.end(errStartOver)
-	}
-}
-
-func (b *base) server() versioning.Server {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.now
-}
-
-// mark stores in the database how far partitions are settled, before their offsets are
+// write stores in the database how far partitions are settled, before their offsets are
 // committed to Kafka. It reports whether they may be committed. Without partitions it only
 // checks the server.
-func (r *run) mark(ctx context.Context, due progress) (ok bool) {
-	server := r.base.server()
+func (m *marks) write(ctx context.Context, due progress) (ok bool) {
+	server := m.base.server()
 	if server == "" {
 		return false
 	}
 	marks := make([]versioning.Mark, 0, len(due))
-	for at, m := range due {
-		last := r.partitions.mark(at, m.topicID)
-		marks = append(marks, versioning.Mark{Topic: at.topic, TopicID: m.topicID, Partition: at.id, Offset: m.next.Offset, Last: last})
+	for at, done := range due {
+		last := m.partitions.mark(at, done.topicID)
+		marks = append(marks, versioning.Mark{Topic: at.topic, TopicID: done.topicID, Partition: at.id, Offset: done.next.Offset, Last: last})
 	}
-	err := r.cfg.Store.SetMarks(ctx, r.cfg.Group, server, marks)
+	err := m.cfg.Store.SetMarks(ctx, m.cfg.Group, server, marks)
 	switch {
 	case err == nil:
-		for _, m := range marks {
-			r.partitions.setMark(partition{m.Topic, m.Partition}, m.TopicID, m.Offset)
+		for _, mark := range marks {
+			m.partitions.setMark(partition{mark.Topic, mark.Partition}, mark.TopicID, mark.Offset)
 		}
-		r.vitals.marked()
+		m.vitals.marked()
 		return true
 	case errors.Is(err, versioning.ErrServerChanged):
-		r.startOver()
+		m.base.startOver()
 	case len(marks) > 0:
-		r.vitals.failedToMark(err)
-		r.log.mark(err)
-		r.endFatal(err)
+		m.vitals.failedToMark(err)
+		m.log.mark(err)
+		m.endFatal(err)
 	}
 	return false
 }
 
-// endFatal ends the run if retrying cannot fix the store's error.
-func (r *run) endFatal(err error) {
-	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
-		r.end(r.cantContinue(err))
-	}
-}
-
-// offsets are the offsets that a group has committed.
-type offsets struct {
-	client    *kgo.Client // the client may call before newRun has set run.client
-	committed map[partition]committed
-}
-
-type committed struct {
-	offset int64
-	marked bool // a worker committed it, after it had written the mark
-}
-
-// markMetadata returns the metadata with which workers commit an offset. Tools that move a
-// group do not write it, or they leave it with another offset.
-func markMetadata(offset int64) string { return "pawl marked " + strconv.FormatInt(offset, 10) }
-
-// beforeCommit adds the metadata to a commit just before the client sends it. It returns an
-// error if the commit must not be sent.
-func (r *run) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
-	for i := range commit.Topics {
-		for j := range commit.Topics[i].Partitions {
-			p := &commit.Topics[i].Partitions[j]
-			p.Metadata = new(markMetadata(p.Offset))
-		}
-	}
-	return r.partitions.checkMember(commit)
-}
-
-// onOffsetsFetched is called by the client between the assignment of partitions and
-// beginAt, with what the group has committed.
-func (r *run) onOffsetsFetched(_ context.Context, client *kgo.Client, response *kmsg.OffsetFetchResponse) error {
-	r.fetched = offsets{client: client, committed: make(map[partition]committed)}
-	for _, group := range response.Groups {
-		for _, t := range group.Topics {
-			for _, p := range t.Partitions {
-				if p.ErrorCode == 0 && p.Offset >= 0 {
-					marked := p.Metadata != nil && *p.Metadata == markMetadata(p.Offset)
-					r.fetched.committed[partition{t.Topic, p.Partition}] = committed{p.Offset, marked}
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// startOfLog is the client's offset for a partition that is read from its start.
-const startOfLog = -2
-
-// beginAt is called by the client before it fetches from partitions, with the offsets where
-// it would begin, and returns the offsets where it should. If a worker has committed more
-// than the mark says, the database has lost commits: the partition begins at the mark, or at
-// its start if the mark is lost too. Records that are read again and are settled are
-// duplicates. beginAt keeps an offset that something else has committed, because somebody has
-// moved the group there.
-//
-// If the database or the broker is in trouble, it retries for as long as the worker owns the
-// partitions.
-func (r *run) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	marks, err := r.readMarks(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	for topic, partitions := range at {
-		for id, offset := range partitions {
-			p := partition{topic, id}
-			group, isCommitted := r.fetched.committed[p]
-			mark, isMarked := marks[p]
-			begin, known := group.offset, isCommitted
-			switch {
-			case isCommitted && !group.marked:
-				if !isMarked || mark != begin {
-					r.log.moved(p, begin)
-				}
-			case isCommitted && !isMarked:
-				r.log.back(p, begin, startOfLog)
-				partitions[id] = kgo.NewOffset().AtStart()
-				known = false
-			case isCommitted && begin > mark, !isCommitted && isMarked && offset.EpochOffset().Offset != startOfLog:
-				r.log.back(p, begin, mark)
-				partitions[id] = kgo.NewOffset().At(mark)
-				begin, known = mark, true
-			}
-			if known {
-				r.partitions.begin(p, begin)
-			}
-		}
-	}
-	return at, nil
-}
-
-// readMarks returns the marks of partitions. It retries for as long as the database or the
+// read returns the marks of partitions. It retries for as long as the database or the
 // broker is in trouble.
-func (r *run) readMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
-	defer r.vitals.marked()
-	retry := r.backOff()
+func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+	defer m.vitals.marked()
+	retry := m.backOff()
 	for {
-		marks, err := r.askMarks(ctx, of)
+		marks, err := m.ask(ctx, from, of)
 		if err == nil || ctx.Err() != nil {
 			return marks, err
 		}
@@ -208,19 +72,19 @@ func (r *run) readMarks(ctx context.Context, of map[string]map[int32]kgo.Offset)
 			<-ctx.Done()
 			return nil, err
 		}
-		r.vitals.failedToMark(err)
-		r.log.mark(err)
-		r.endFatal(err)
+		m.vitals.failedToMark(err)
+		m.log.mark(err)
+		m.endFatal(err)
 		if !sleep(ctx, retry.NextBackOff()) {
 			return nil, ctx.Err()
 		}
 	}
 }
 
-func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+func (m *marks) ask(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	names, err := r.askTopicIDs(ctx, r.fetched.client)
+	names, err := from.topicIDs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -232,39 +96,39 @@ func (r *run) askMarks(ctx context.Context, of map[string]map[int32]kgo.Offset) 
 		}
 		ids = append(ids, id, topicID(topic, [16]byte{})) // the broker may have given none before
 	}
-	marks, server, err := r.cfg.Store.Marks(ctx, r.cfg.Group, ids)
+	marks, server, err := m.cfg.Store.Marks(ctx, m.cfg.Group, ids)
 	if err != nil {
 		return nil, err
 	}
 	if server == "" {
 		return nil, fmt.Errorf("%w: Marks returned an empty server", errStore)
 	}
-	if !r.setServer(server) {
+	if !m.base.check(server) {
 		return nil, errStartOver
 	}
 	for topic, partitions := range of {
 		for id := range partitions {
-			r.partitions.setMark(partition{topic, id}, names[topic], 0)
+			m.partitions.setMark(partition{topic, id}, names[topic], 0)
 		}
 	}
-	return r.storeMarks(names, marks), nil
+	return m.store(names, marks), nil
 }
 
-// storeMarks stores the marks of topics with the given IDs, and returns them by partition. A
+// store stores the marks of topics with the given IDs, and returns them by partition. A
 // mark with the topic's own ID has precedence over one with the ID that topicID derives for
 // brokers without topic IDs.
-func (r *run) storeMarks(topicIDs map[string][16]byte, marks []versioning.Mark) map[partition]int64 {
+func (m *marks) store(topicIDs map[string][16]byte, marks []versioning.Mark) map[partition]int64 {
 	found := make(map[partition]int64, len(marks))
-	for _, m := range marks {
+	for _, mark := range marks {
 		for topic, id := range topicIDs {
-			isOwn := id == m.TopicID
-			if !isOwn && m.TopicID != topicID(topic, [16]byte{}) {
+			isOwn := id == mark.TopicID
+			if !isOwn && mark.TopicID != topicID(topic, [16]byte{}) {
 				continue
 			}
-			at := partition{topic, m.Partition}
-			r.partitions.setMark(at, m.TopicID, m.Offset)
+			at := partition{topic, mark.Partition}
+			m.partitions.setMark(at, mark.TopicID, mark.Offset)
 			if _, ok := found[at]; isOwn || !ok {
-				found[at] = m.Offset
+				found[at] = mark.Offset
 			}
 		}
 	}

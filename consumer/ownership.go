@@ -34,8 +34,7 @@ func (r *run) onAssigned(_ context.Context, client *kgo.Client, assigned map[str
 	member, _ := client.GroupMetadata()
 	r.partitions.assign(member, assigned)
 	r.log.assignment("partitions assigned", assigned)
-	signal(r.parked)  // a sweep reports how far they are read, for the age of parked records
-	signal(r.letters) // the previous owner may have left some uncopied
+	r.maintainer.assigned()
 }
 
 // onRevoked is called by the client before the group assigns the partitions to another
@@ -43,7 +42,7 @@ func (r *run) onAssigned(_ context.Context, client *kgo.Client, assigned map[str
 func (r *run) onRevoked(_ context.Context, _ *kgo.Client, revoked map[string][]int32) {
 	r.gates.batch <- struct{}{}
 	defer func() { <-r.gates.batch }()
-	r.commitPending()
+	r.committer.commitPending()
 	r.giveUp("partitions revoked", revoked)
 }
 

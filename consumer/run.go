@@ -11,47 +11,54 @@ import (
 // A run is one run of a worker with one Kafka client; to go back to its marks, the worker
 // starts another run. The goroutine of Run polls and decodes. Without lag it also applies
 // the batch; with lag a second goroutine does, one batch at a time. A third goroutine
-// commits. A field belongs to the goroutine of Run unless its comment says otherwise.
+// commits.
 type run struct {
-	cfg        Config
-	vitals     *vitals     // shared by the worker's runs; safe for concurrent use
-	partitions *partitions // safe for concurrent use
-	log        *logger     // safe for concurrent use
-	client     *kgo.Client // safe for concurrent use
-	stop       context.CancelFunc
-	end        func(error)   // ends the run with an error
-	base       base          // safe for concurrent use
-	gates      gates         // shared with the client's callbacks
-	unpacker   *unpacker     // shared with the client
-	due        chan struct{} // holds one if there are offsets to commit
-	letters    chan struct{} // holds one if there are dead letters to copy
-	parked     chan struct{} // holds one if a batch has parked records
-	failing    pause         // between fetches that return only errors
+	*shared
 
-	fetched offsets // belongs to the client's callbacks
+	poller     *poller
+	applier    *applier
+	committer  *committer
+	maintainer *maintainer
+	watcher    *watcher
+	gates      gates // shared with the client's callbacks
+	stop       context.CancelFunc
 }
 
 // newRun creates a run. The run calls end if it can't continue.
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
-	r := &run{
-		cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end, gates: newGates(),
-		due: make(chan struct{}, 1), letters: make(chan struct{}, 1), parked: make(chan struct{}, 1),
-	}
-	r.failing.retry = r.backOff()
+	opts := cfg.clientOptions()
+	unpacker := &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
+	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end}, unpacker)
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	opts := cfg.clientOptions()
-	r.unpacker = &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
-	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(r.unpacker),
+	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
-		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(r.onOffsetsFetched),
-		kgo.AdjustFetchOffsetsFn(r.beginAt))
-	var err error
-	if r.client, err = kgo.NewClient(opts...); err != nil {
+		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(begin.onOffsetsFetched),
+		kgo.AdjustFetchOffsetsFn(begin.beginAt))
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
 		r.stop()
 		return nil, fmt.Errorf("create the Kafka client: %w", err)
 	}
+	r.client = client
 	return r, nil
+}
+
+// assemble connects the parts of a run. The client comes later, because it calls some of them.
+func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
+	gates, base := newGates(), &base{shared: s}
+	marks := &marks{shared: s, base: base}
+	return &run{
+		shared: s, gates: gates,
+		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.backOff()}},
+		applier:   &applier{shared: s, base: base},
+		committer: &committer{shared: s, marks: marks, gates: gates, due: make(chan struct{}, 1)},
+		maintainer: &maintainer{
+			shared: s, parked: make(chan struct{}, 1), letters: make(chan struct{}, 1),
+			clock: clock{shared: s, seen: make(map[partition]sight)},
+		},
+		watcher: &watcher{shared: s},
+	}, &beginnings{shared: s, marks: marks}
 }
 
 // loop polls, decodes, applies and commits batches. With lag, it starts a goroutine for
@@ -64,11 +71,11 @@ func (r *run) loop(ctx, work context.Context) error {
 	var current current
 	defer current.wait() //nolint:errcheck // an earlier error, or a panic, ends the run
 	for {
-		batch, err := r.poll(ctx)
+		batch, err := r.poller.poll(ctx)
 		if err != nil {
 			return err
 		}
-		r.decode(batch)
+		batch.decode(&r.cfg)
 		if err := current.wait(); err != nil || ctx.Err() != nil {
 			return err // Kafka delivers the decoded batch again
 		}
@@ -130,38 +137,18 @@ func (r *run) finish(work context.Context, b *batch) error {
 	}
 	b.hold = r.gates.hold(r.cfg.RebalanceHold)
 	defer b.hold.end()
-	err = r.apply(work, b)
-	r.commit(b)
+	err = r.applier.apply(work, b)
+	r.committer.add(b)
 	r.vitals.finished()
 	b.hold.end()
 	return errors.Join(err, r.cantContinue(r.report(work, b)))
-}
-
-// poll waits for records. It blocks rebalances until it has stored the tenure of each
-// partition that it got records from, so no partition is taken away in between.
-func (r *run) poll(ctx context.Context) (*batch, error) {
-	defer r.client.AllowRebalance()
-	fetches := r.client.PollRecords(ctx, r.cfg.MaxBatch)
-	failed, err := r.fetchErrors(ctx, fetches)
-	if err != nil {
-		return nil, err
-	}
-	b := r.gather(fetches)
-	r.unpacker.polled(b.kafka, r.client.BufferedFetchRecords())
-	if len(b.kafka) > 0 {
-		r.failing.over()
-	} else if failed { // without a pause, the client would fetch again at once
-		r.client.AllowRebalance()
-		r.failing.wait(ctx)
-	}
-	return b, nil
 }
 
 // report logs a settled batch and calls the hooks. It returns an error if a hook
 // panicked.
 func (r *run) report(work context.Context, b *batch) error {
 	r.log.batch(b)
-	r.notify(b)
+	r.maintainer.settled(b)
 	return hooks(r.cfg.Hooks).batchEnd(work, Batch{
 		Records: b.records, Outcomes: b.outcomes, Released: b.released,
 		Decode: b.took.decode, Apply: b.took.apply,

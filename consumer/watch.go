@@ -20,21 +20,22 @@ const (
 // A watcher periodically checks whether a broker answers and whether the topics exist,
 // because the client waits for both without reporting it. It runs in a separate goroutine.
 type watcher struct {
+	*shared
+
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	err    error // belongs to the goroutine until done
 }
 
-// startWatch starts a watcher. It returns a context that is canceled when the watcher finds
-// an error that retrying cannot fix.
-func (r *run) startWatch(ctx context.Context) (context.Context, *watcher) {
-	w := new(watcher)
+// start starts the watcher. It returns a context that is canceled when the watcher finds an
+// error that retrying cannot fix.
+func (w *watcher) start(ctx context.Context) context.Context {
 	ctx, w.cancel = context.WithCancel(ctx)
 	w.done.Go(func() {
 		defer w.cancel()
-		w.err = r.watch(ctx)
+		w.err = w.watch(ctx)
 	})
-	return ctx, w
+	return ctx
 }
 
 // wait waits for the watcher to end and returns its error. The client must be closed first:
@@ -44,9 +45,9 @@ func (w *watcher) wait() error {
 	return w.err
 }
 
-func (r *run) watch(ctx context.Context) error {
+func (w *watcher) watch(ctx context.Context) error {
 	for {
-		ok, err := r.check(ctx)
+		ok, err := w.check(ctx)
 		if err != nil {
 			return err
 		}
@@ -54,7 +55,7 @@ func (r *run) watch(ctx context.Context) error {
 		if ok {
 			next = watchCalm
 		}
-		if !r.sleepAndLog(ctx, next) {
+		if !w.sleepAndLog(ctx, next) {
 			return nil
 		}
 	}
@@ -62,13 +63,13 @@ func (r *run) watch(ctx context.Context) error {
 
 // sleepAndLog sleeps. Meanwhile it logs if the worker makes no progress although nothing has
 // failed; the code that fails logs its own errors. It returns false if ctx ended first.
-func (r *run) sleepAndLog(ctx context.Context, d time.Duration) bool {
+func (w *watcher) sleepAndLog(ctx context.Context, d time.Duration) bool {
 	for ; d > 0; d -= watchTrouble {
-		switch h := r.vitals.health(); h.Reason {
+		switch h := w.vitals.health(); h.Reason {
 		case reasonStalled:
-			r.log.stalled(h)
+			w.log.stalled(h)
 		case reasonHeldUp:
-			r.log.heldUp(h)
+			w.log.heldUp(h)
 		}
 		if !sleep(ctx, min(d, watchTrouble)) {
 			return false
@@ -79,42 +80,42 @@ func (r *run) sleepAndLog(ctx context.Context, d time.Duration) bool {
 
 // check checks the broker, the topics and the ends of the partitions. It returns an error
 // only if retrying cannot fix it.
-func (r *run) check(run context.Context) (ok bool, err error) {
+func (w *watcher) check(run context.Context) (ok bool, err error) {
 	ctx, cancel := context.WithTimeout(run, watchTimeout)
 	defer cancel()
 	// A ping does not retry, so its error says more than that of a request.
-	if err := r.client.Ping(ctx); err != nil {
+	if err := w.client.Ping(ctx); err != nil {
 		if run.Err() != nil {
 			return false, nil
 		}
-		r.vitals.noBroker(err)
-		r.log.noBroker(r.client, err, r.vitals.health())
-		return false, r.fatal(err, "")
+		w.vitals.noBroker(err)
+		w.log.noBroker(w.client, err, w.vitals.health())
+		return false, w.fatal(err, "")
 	}
-	r.vitals.brokerAnswers()
-	r.log.broker()
-	response, err := r.askTopics(ctx, r.client)
+	w.vitals.brokerAnswers()
+	w.log.broker()
+	response, err := w.broker().metadata(ctx)
 	if err != nil {
 		if run.Err() != nil {
 			return false, nil
 		}
-		return false, r.fatal(err, "")
+		return false, w.fatal(err, "")
 	}
-	ok, err = r.checkTopics(response.Topics)
-	return ok && r.checkEnds(ctx), err
+	ok, err = w.checkTopics(response.Topics)
+	return ok && w.checkEnds(ctx), err
 }
 
 // checkEnds checks whether open transactions hide the ends of partitions.
-func (r *run) checkEnds(ctx context.Context) (ok bool) {
-	found, err := r.askEnds(ctx)
+func (w *watcher) checkEnds(ctx context.Context) (ok bool) {
+	found, err := w.broker().ends(ctx, w.partitions.tenures())
 	if err != nil {
 		return false
 	}
-	r.partitions.survey(found)
-	return !r.partitions.isHeldUp()
+	w.partitions.survey(found)
+	return !w.partitions.isHeldUp()
 }
 
-func (r *run) checkTopics(topics []kmsg.MetadataResponseTopic) (ok bool, err error) {
+func (w *watcher) checkTopics(topics []kmsg.MetadataResponseTopic) (ok bool, err error) {
 	ok = true
 	var missing []string
 	for _, t := range topics {
@@ -125,11 +126,11 @@ func (r *run) checkTopics(topics []kmsg.MetadataResponseTopic) (ok bool, err err
 		ok = false
 		if errors.Is(problem, kerr.UnknownTopicOrPartition) {
 			missing = append(missing, *t.Topic)
-			r.log.noTopic(*t.Topic)
+			w.log.noTopic(*t.Topic)
 		}
-		err = errors.Join(err, r.fatal(problem, *t.Topic))
+		err = errors.Join(err, w.fatal(problem, *t.Topic))
 	}
 	slices.Sort(missing)
-	r.vitals.missTopics(missing)
+	w.vitals.missTopics(missing)
 	return ok, err
 }

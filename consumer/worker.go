@@ -67,16 +67,16 @@ func (w *Worker) run(ctx context.Context) (err error) {
 		return err
 	}
 	r.log.stepwise(w.cfg.Store)
-	ctx, watcher := r.startWatch(parent)
-	maintainer := r.startMaintenance(ctx)
-	committer := r.startCommits()
+	ctx = r.watcher.start(parent)
+	r.maintainer.start(ctx)
+	r.committer.start()
 	defer func() {
-		watcher.cancel()
-		maintainer.cancel()
-		committer.stop()
+		r.watcher.cancel()
+		r.maintainer.cancel()
+		r.committer.stop()
 		r.leave() // closes the client, which the watcher and the maintainer may wait for
-		maintainer.done.Wait()
-		err = cmp.Or(err, watcher.wait(), r.cantContinue(panicOf(parent)), causeOf(caller, parent))
+		r.maintainer.done.Wait()
+		err = cmp.Or(err, r.watcher.wait(), r.cantContinue(panicOf(parent)), causeOf(caller, parent))
 	}()
 	work, stop := withGrace(ctx, w.cfg.ShutdownGrace)
 	defer stop()

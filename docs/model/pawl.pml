@@ -280,7 +280,7 @@ inline commitOffsets() {
 /*
  * Commits offsets concurrently with later batches, at any time.
  *
- * code: consumer/commit.go startCommits
+ * code: consumer/commit.go start
  * code: consumer/ownership.go onRevoked
  */
 proctype Committer(byte w) {
@@ -335,8 +335,8 @@ proctype Worker(byte w) {
 	/* code: consumer/run.go loop */
 poll:
 	do
-	/* code: consumer/run.go poll */
-	/* code: consumer/batch.go gather */
+	/* code: consumer/poll.go poll */
+	/* code: consumer/poll.go gather */
 	:: atomic { nextEnd == 0 && mine[w] && next[w] < MSGS -> pollInto(first, end); current[w] = true; break }
 	/* code: consumer/run.go handOver */
 	:: atomic { nextEnd > 0 -> first = nextFirst; end = nextEnd; current[w] = ahead[w];
@@ -404,7 +404,7 @@ poll:
 	 * Commits up to the first message without a verdict, and only while the worker
 	 * still has the ownership in which it polled the batch.
 	 *
-	 * code: consumer/commit.go commit
+	 * code: consumer/commit.go add
 	 * code: consumer/commit.go settle
 	 */
 	atomic {
@@ -453,7 +453,7 @@ proctype Group() {
 	 * A worker gets the partition and continues at the committed offset.
 	 *
 	 * code: consumer/ownership.go onAssigned
-	 * code: consumer/marks.go onOffsetsFetched
+	 * code: consumer/begin.go onOffsetsFetched
 	 */
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(0) -> assign(0) }
 	:: atomic { owner == NOBODY && stopped == 0 && !isZombie(1) -> assign(1) }

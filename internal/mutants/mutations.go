@@ -118,12 +118,12 @@ var mutations = []mutation{
 
 	// Marks.
 	{
-		file: "consumer/marks.go", text: `case isCommitted && begin > mark,`, mutated: `case isCommitted && begin < mark,`,
+		file: "consumer/begin.go", text: `case isCommitted && begin > mark,`, mutated: `case isCommitted && begin < mark,`,
 		why: "a worker reads on from the commit after the database has lost records",
 		pkg: "./consumer", tests: "^TestBackToMark$",
 	},
 	{
-		file: "consumer/marks.go", text: `p.Metadata != nil && *p.Metadata == `, mutated: `p.Metadata == nil || "" != `,
+		file: "consumer/begin.go", text: `p.Metadata != nil && *p.Metadata == `, mutated: `p.Metadata == nil || "" != `,
 		why: "a group that somebody has moved forward goes back to the mark",
 		pkg: "./consumer", tests: "^TestMovedForward$",
 	},

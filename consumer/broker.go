@@ -29,26 +29,33 @@ const (
 	readCommitted   = 1
 )
 
-// askEnds asks the brokers for the bounds of the worker's partitions. It leaves out
+// A broker asks the cluster about topics and partitions, which the client does not report.
+type broker struct {
+	client *kgo.Client
+	topics []string
+}
+
+func (s *shared) broker() broker { return broker{s.client, s.cfg.Topics} }
+
+// ends asks the brokers for the bounds of partitions. It leaves out
 // partitions that no broker answers for, such as one without a leader.
-func (r *run) askEnds(ctx context.Context) (map[partition]ends, error) {
-	owned := r.partitions.tenures()
+func (b broker) ends(ctx context.Context, owned map[partition]tenure) (map[partition]ends, error) {
 	found := make(map[partition]ends, len(owned))
 	if len(owned) == 0 {
 		return found, nil
 	}
-	start, err := r.askOffsets(ctx, owned, atStart, readUncommitted)
+	start, err := b.offsets(ctx, owned, atStart, readUncommitted)
 	if err != nil {
 		return nil, err
 	}
 	// Ask for the stable end before the high one. If the transaction ends in between, it
 	// still looks open, which the next check corrects. In the other order, everything
 	// could look read although it is not.
-	stable, err := r.askOffsets(ctx, owned, atEnd, readCommitted)
+	stable, err := b.offsets(ctx, owned, atEnd, readCommitted)
 	if err != nil {
 		return nil, err
 	}
-	high, err := r.askOffsets(ctx, owned, atEnd, readUncommitted)
+	high, err := b.offsets(ctx, owned, atEnd, readUncommitted)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +70,7 @@ func (r *run) askEnds(ctx context.Context) (map[partition]ends, error) {
 	return found, nil
 }
 
-func (r *run) askOffsets(ctx context.Context, of map[partition]tenure, when int64, isolation int8) (map[partition]int64, error) {
+func (b broker) offsets(ctx context.Context, of map[partition]tenure, when int64, isolation int8) (map[partition]int64, error) {
 	request := kmsg.NewPtrListOffsetsRequest()
 	request.IsolationLevel = isolation
 	topics := make(map[string]int)
@@ -81,7 +88,7 @@ func (r *run) askOffsets(ctx context.Context, of map[partition]tenure, when int6
 	}
 	offsets := make(map[partition]int64, len(of))
 	var failed error
-	for _, shard := range r.client.RequestSharded(ctx, request) { // one for each broker
+	for _, shard := range b.client.RequestSharded(ctx, request) { // one for each broker
 		response, ok := shard.Resp.(*kmsg.ListOffsetsResponse)
 		if shard.Err != nil || !ok {
 			failed = fmt.Errorf("ask for the ends of partitions: %w", shard.Err)
@@ -101,10 +108,10 @@ func (r *run) askOffsets(ctx context.Context, of map[partition]tenure, when int6
 	return offsets, nil
 }
 
-// askTopicIDs asks a broker for the IDs of the worker's topics. It leaves out topics for
+// topicIDs asks for the IDs of the worker's topics. It leaves out topics for
 // which the broker returns an error.
-func (r *run) askTopicIDs(ctx context.Context, client *kgo.Client) (map[string][16]byte, error) {
-	response, err := r.askTopics(ctx, client)
+func (b broker) topicIDs(ctx context.Context) (map[string][16]byte, error) {
+	response, err := b.metadata(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +124,15 @@ func (r *run) askTopicIDs(ctx context.Context, client *kgo.Client) (map[string][
 	return ids, nil
 }
 
-// askTopics asks a broker for the metadata of the worker's topics.
-func (r *run) askTopics(ctx context.Context, client *kgo.Client) (*kmsg.MetadataResponse, error) {
+// metadata asks for the metadata of the worker's topics.
+func (b broker) metadata(ctx context.Context) (*kmsg.MetadataResponse, error) {
 	request := kmsg.NewPtrMetadataRequest()
-	for _, topic := range r.cfg.Topics {
+	for _, topic := range b.topics {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = new(topic)
 		request.Topics = append(request.Topics, t)
 	}
-	response, err := request.RequestWith(ctx, client)
+	response, err := request.RequestWith(ctx, b.client)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the topics: %w", err)
 	}
