@@ -178,7 +178,7 @@ func wantNoNUL(t *testing.T, value any) {
 	switch v := value.(type) {
 	case string:
 		if strings.ContainsRune(v, 0) {
-			t.Errorf("jsonb does not take %q", v)
+			t.Errorf("jsonb does not accept %q", v)
 		}
 	case []any:
 		for _, element := range v {
