@@ -167,7 +167,7 @@ func TestClockBegins(t *testing.T) {
 	})
 }
 
-// A worker that always has lag reports how far it has read, too.
+// A worker that always has lag also reports how far it has read.
 func TestClockUnderLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -113,7 +113,7 @@ func TestTopicID(t *testing.T) {
 		t.Errorf("derived IDs %x and %x", a, b)
 	}
 	if a[6]>>4 != 8 || a[8]>>6 != 2 {
-		t.Errorf("%x is no UUID of version 8", a)
+		t.Errorf("%x is not a UUID of version 8", a)
 	}
 }
 

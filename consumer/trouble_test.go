@@ -346,7 +346,7 @@ func TestDatabaseDownForAnHour(t *testing.T) {
 		pass(time.Hour)
 		attempts := int(hooks.troubles.Load())
 		if attempts < 4*300 || attempts > 4*500 {
-			t.Errorf("%d attempts in an hour on four connections, want about one each ten seconds each", attempts)
+			t.Errorf("%d attempts in an hour on four connections, want about one every ten seconds on each", attempts)
 		}
 		if lines := w.logs.matching("database in trouble", "error=database is down"); len(lines) < 3 || len(lines) > 70 {
 			t.Errorf("%d log lines in an hour, want one a minute", len(lines))

@@ -1,5 +1,5 @@
-// Package docs_test checks that the pages in this directory, and those at the top of
-// the repository, are true where a program can tell.
+// Package docs_test checks what a program can check of the pages in this directory and at
+// the top of the repository.
 package docs_test
 
 import (

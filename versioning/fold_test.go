@@ -92,10 +92,9 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestSameOrigin checks what the origin of a record with a known message ID decides. Where
-// its message asks for something else than the one that moved the entity, only the record
-// that made the step is a duplicate, and a record of another topic, partition or offset is
-// not that record.
+// TestSameOrigin checks records whose message ID is known but which ask for something
+// else. Only the record that made the step, in the same topic, partition and offset, is a
+// duplicate.
 func TestSameOrigin(t *testing.T) {
 	t.Parallel()
 	a := versioning.Entity{Machine: "order", Key: "a"}

@@ -73,7 +73,7 @@ func wantPrepared(t *testing.T, rules map[string]Rules, r *Record) {
 	t.Helper()
 	if r.Err != nil {
 		if refusal, ok := errors.AsType[*Refusal](r.Err); !ok || refusal.Reason == "" || !utf8.ValidString(r.Err.Error()) {
-			t.Errorf("%v is no Refusal with a reason and a text", r.Err)
+			t.Errorf("%v is not a Refusal with a reason and a text", r.Err)
 		}
 		return
 	}

@@ -50,7 +50,7 @@ func TestPrepareLimits(t *testing.T) {
 			if refusal, ok := errors.AsType[*versioning.Refusal](tt.record.Err); ok {
 				got = refusal.Reason
 			} else if tt.record.Err != nil {
-				t.Fatalf("Err = %v, which is no Refusal", tt.record.Err)
+				t.Fatalf("Err = %v, want a Refusal", tt.record.Err)
 			}
 			if got != tt.want {
 				t.Errorf("reason %q, want %q", got, tt.want)

@@ -19,7 +19,7 @@ var migrationFiles embed.FS
 
 // migrateUp creates or upgrades what this build needs in the database: the framework's
 // schema pawl, and the worker's own schema orderflow. Each has its own table of
-// versions, so neither minds the other's migrations, or yours.
+// versions, so their migrations do not interfere with each other or with yours.
 func migrateUp(ctx context.Context, databaseURL string) error {
 	if err := migrate.Up(ctx, databaseURL); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	// go test runs this test again when what it imports changes, and knows nothing of
-	// what go list reads.
+	// go test reuses a cached result unless an import of the test changes. It does not
+	// see what go list reads, so import the packages.
 	_ "github.com/pawl-go/pawl/consumer"
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/statemachine"
@@ -20,8 +20,8 @@ import (
 
 const pawl = "github.com/pawl-go/pawl"
 
-// What each client needs. The lists are exact, so that a module that is gone goes from
-// here too.
+// The modules that each client needs. The lists are exact: the test also fails if one is
+// no longer linked.
 var (
 	pgx = []string{ // a connection
 		"github.com/jackc/pgpassfile",
@@ -42,7 +42,7 @@ var (
 	looplab = []string{"github.com/looplab/fsm"}
 )
 
-// modules are the third-party modules that the packages which workers import may link.
+// modules lists the third-party modules that each package that workers import may link.
 var modules = map[string][]string{
 	"statemachine":        looplab,
 	"migrations":          pgx,
@@ -54,8 +54,8 @@ var modules = map[string][]string{
 	}),
 }
 
-// TestWorkersLinkFewModules checks that a module gets into workers only if someone has
-// decided so here. Tests, migrations and examples may use more.
+// TestWorkersLinkFewModules checks that workers link only the modules listed here. Tests,
+// migrations and examples may use more.
 func TestWorkersLinkFewModules(t *testing.T) {
 	t.Parallel()
 	for name, want := range modules {
@@ -81,8 +81,8 @@ func TestWorkersLinkFewModules(t *testing.T) {
 	}
 }
 
-// linked returns the packages that a package of Pawl links, itself included, and the
-// module of each: none for the standard library.
+// linked returns the packages that a package of Pawl links, including itself, and the
+// module of each, which is empty for the standard library.
 func linked(t *testing.T, name string) map[string]string {
 	t.Helper()
 	const format = `{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}`

@@ -17,7 +17,7 @@ import (
 
 // goTest runs the tests of a package that match a pattern and returns the names of those
 // that fail, without their subtests. It returns an error if the package does not compile,
-// if no test matches, or if something else than a test fails.
+// if no test matches, or if anything other than a test fails.
 func goTest(ctx context.Context, pkg, tests string, flags ...string) (failed []string, err error) {
 	args := append([]string{"test", "-json", "-count=1", "-vet=off", "-timeout=3m", "-run", tests}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
@@ -47,12 +47,12 @@ func goTest(ctx context.Context, pkg, tests string, flags ...string) (failed []s
 	return r.failed, nil
 }
 
-// results are what go test -json reports.
+// results holds what go test -json reports.
 type results struct {
 	ran          int      // tests, without subtests
-	failed       []string // likewise; if none failed, those that a panic or the timeout cut off
+	failed       []string // without subtests; if none failed, those that a panic or the timeout interrupted
 	compileError bool
-	output       string // that belongs to no test
+	output       string // not of a test
 }
 
 // readEvents reads the output of go test -json.

@@ -1,7 +1,7 @@
-// Mutants checks that the tests notice when a decisive line of Pawl is wrong. It plants
+// Mutants checks that the tests notice a mistake in an important line of Pawl. It plants
 // the mutations of mutations.go one at a time, runs the tests that must fail, and
-// reports which test caught each mutation. It exits with 1 if a mutation survives, is
-// stale or does not compile, or if a test fails without a mutation.
+// reports which test caught each. The exit status is 1 if a mutation survives, is stale
+// or does not compile, or if a test fails without a mutation.
 //
 // It changes no file: the mutated source reaches the compiler through the flag -overlay
 // of go test. The tests run on the embedded servers.
@@ -40,8 +40,8 @@ func main() {
 	}
 }
 
-// run plants the chosen mutations. It reports whether every one was caught. An error
-// means that it cannot tell.
+// run plants the chosen mutations and reports whether every one was caught. If it cannot
+// tell, it returns an error.
 func run(ctx context.Context, out io.Writer, pattern string, list bool) (ok bool, err error) {
 	chosen, err := choose(mutations, pattern)
 	if err != nil {

@@ -77,8 +77,8 @@ func TestReadEvents(t *testing.T) {
 	}
 }
 
-// TestTexts checks that each mutation changes its text and says what it is for. Whether
-// its text is still in the source is checked when it is planted.
+// TestTexts checks that each mutation changes its text and has a reason. Planting a
+// mutation checks that its text is still in the source.
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)

@@ -17,12 +17,12 @@ type mutation struct {
 	text    string // occurs exactly once in the file
 	mutated string // replaces text
 	why     string // what goes wrong in production
-	pkg     string // the package with the tests, as go test takes it
-	tests   string // the fastest tests that catch the mutation, as -run takes them
+	pkg     string // the package with the tests, as an argument of go test
+	tests   string // the fastest tests that catch the mutation, as a pattern for -run
 }
 
-// apply returns the file's source with the mutation. It fails if the mutation is stale:
-// its text must occur exactly once.
+// apply returns the file's source with the mutation. It fails if the mutation is stale,
+// which means that its text does not occur exactly once.
 func (m mutation) apply(source string) (string, error) {
 	if n := strings.Count(source, m.text); n != 1 {
 		return "", fmt.Errorf("%s: stale mutation: %q occurs %d times, not once; adapt the mutation to the code", m.file, m.text, n)
@@ -49,8 +49,8 @@ func checkStale(mutations []mutation) error {
 	return errors.Join(errs...)
 }
 
-// checkUnmutated runs the tests of all mutations on the unchanged source. A test that
-// fails there proves nothing when it fails with a mutation.
+// checkUnmutated runs the tests of all mutations on the unchanged source. If a test fails
+// there, its failure with a mutation proves nothing.
 func checkUnmutated(ctx context.Context, mutations []mutation) error {
 	tests := make(map[string][]string)
 	for _, m := range mutations {

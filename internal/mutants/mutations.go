@@ -1,7 +1,7 @@
 package main
 
-// mutations are planted in this order. A text is code, short and without comments, so
-// that it stays unique when the code around it changes.
+// mutations are planted in this order. Each text is short code without comments, so that
+// it stays unique when the code around it changes.
 var mutations = []mutation{
 	// The machine.
 	{
@@ -107,7 +107,7 @@ var mutations = []mutation{
 	},
 	{
 		file: "consumer/partitions.go", text: `delete(p.lives, partition{topic, id})`, mutated: `_, _ = topic, id`,
-		why: "a partition that was lost is committed, behind its new owner",
+		why: "offsets of a lost partition are committed, behind its new owner",
 		pkg: "./consumer", tests: "^TestNoCommitAfterPartitionsAreLost$",
 	},
 	{
@@ -119,7 +119,7 @@ var mutations = []mutation{
 	// Marks.
 	{
 		file: "consumer/begin.go", text: `case isCommitted && begin > mark,`, mutated: `case isCommitted && begin < mark,`,
-		why: "a worker reads on from the commit after the database has lost records",
+		why: "a worker continues at the committed offset after the database has lost records",
 		pkg: "./consumer", tests: "^TestBackToMark$",
 	},
 	{
@@ -141,7 +141,7 @@ var mutations = []mutation{
 	// Writes and their guards.
 	{
 		file: "versioning/postgres/rows_write.go", text: ` AND t.%[4]s = u.from_version`, mutated: ``,
-		why: "a row that another writer has moved on is overwritten",
+		why: "a row that another writer has moved is overwritten",
 		pkg: "./versioning/postgres", tests: "^TestSetByHand$",
 	},
 	{
@@ -156,7 +156,7 @@ var mutations = []mutation{
 	},
 	{
 		file: "versioning/postgres/guards.go", text: `(plan.Moves)`, mutated: `(nil)`,
-		why: "a record takes effect although another worker has made it a dead letter",
+		why: "a record is applied although another worker has made it a dead letter",
 		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},
 	{
@@ -167,7 +167,7 @@ var mutations = []mutation{
 	{
 		file: "versioning/postgres/kept.go", text: `w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})`,
 		mutated: `w.batch.Queue(w.store.schema.sql(sql), at.ids, at.partitions, at.offsets, at.scopes)`,
-		why:     "a parked record that expires while it is freed is applied, and a dead letter too",
+		why:     "a parked record that expires while it is released is applied and also becomes a dead letter",
 		pkg:     "./versioning/postgres", tests: "^TestExpiredInBetween$",
 	},
 	{
@@ -177,7 +177,7 @@ var mutations = []mutation{
 	},
 	{
 		file: "versioning/postgres/kept.go", text: `scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")`, mutated: `true`,
-		why: "the dead letter of one machine keeps a record from another machine of the worker",
+		why: "a dead letter of one machine keeps a record from another machine",
 		pkg: "./versioning/postgres", tests: "^TestTwoWorkersOfOneTopic$",
 	},
 
@@ -210,7 +210,7 @@ var mutations = []mutation{
 	// Sweeps.
 	{
 		file: "versioning/postgres/sweep.go", text: `t.%[3]s <> p.seen_version`, mutated: `t.%[3]s < p.seen_version`,
-		why: "a parked record waits for ever when something else has moved its entity",
+		why: "a parked record waits forever if something else has moved its entity",
 		pkg: "./versioning/postgres", tests: "^TestSweep$",
 	},
 	{

@@ -1,5 +1,5 @@
-// Package newcomer tests what somebody reads who uses Pawl for the first time and makes
-// a mistake.
+// Package newcomer tests the messages that new users of Pawl get when they make a
+// mistake.
 package newcomer
 
 import (
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
 var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
 
 // mistakes lists the mistakes, each with a function that makes it and returns the
-// messages. Each message has to say what failed, on what, and what to do.
+// messages. Each message must say what failed, where, and what to do.
 var mistakes = []struct {
 	name string
 	make func(*testing.T) []string
@@ -51,7 +51,7 @@ var mistakes = []struct {
 }
 
 // TestMessages compares the messages with testdata/messages.golden. With -update it
-// writes the file: read it then with a newcomer's eyes.
+// writes the file. Then read the file as a new user would.
 func TestMessages(t *testing.T) {
 	t.Parallel()
 	var got strings.Builder
@@ -73,7 +73,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// changing are the parts of messages that differ from run to run.
+// changing lists the parts of messages that differ from run to run.
 var changing = []struct {
 	is  *regexp.Regexp
 	say string
@@ -114,7 +114,7 @@ var (
 
 const createOrders = `CREATE TABLE orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL);`
 
-// refusedBy returns the error of Open after some statements.
+// refusedBy runs statements and returns the error of Open.
 func refusedBy(t *testing.T, table postgres.Table, sql string, opts ...testenv.Option) []string {
 	t.Helper()
 	pool := testenv.Pool(t, opts...)
@@ -140,8 +140,8 @@ func wrongTable(t *testing.T) []string {
 	return refusedBy(t, postgres.Table{Machine: order, Name: "order"}, createOrders, migrated)
 }
 
-// notInSearchPath names no schema after a likely role, such as shop: the default
-// search_path would find it.
+// notInSearchPath must not use the name of a likely role, such as shop, for the schema:
+// the default search_path would find it.
 func notInSearchPath(t *testing.T) []string {
 	return refusedBy(t, orders, `CREATE SCHEMA sales; SET search_path = sales; `+createOrders+` RESET search_path`, migrated)
 }

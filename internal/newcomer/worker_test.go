@@ -25,7 +25,7 @@ import (
 // within is how long a message may take.
 const within = time.Minute
 
-// A worker is what a test says about its worker.
+// A worker is the configuration of a test's worker.
 type worker struct {
 	brokers []string
 	topic   string
@@ -33,7 +33,7 @@ type worker struct {
 	decode  consumer.DecodeFunc
 }
 
-// A running is a worker that runs, with what it has logged.
+// A running is a running worker with its log.
 type running struct {
 	t *testing.T
 
@@ -76,7 +76,7 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Write gets one line of the log.
+// Write appends a line to the log.
 func (r *running) Write(line []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,8 +100,8 @@ func (r *running) await(text string) (found string) {
 	return found
 }
 
-// deadLetter has a worker consume one record, and returns what it logs about it, and what
-// the dead letter says.
+// deadLetter lets a worker consume one record. It returns the worker's log line about it
+// and the dead letter's detail.
 func deadLetter(t *testing.T, sql string, decode consumer.DecodeFunc, tables ...postgres.Table) []string {
 	t.Helper()
 	w, store := consumeOne(t, sql, decode, tables...)
@@ -114,7 +114,8 @@ func deadLetter(t *testing.T, sql string, decode consumer.DecodeFunc, tables ...
 	return append(lines, fmt.Sprintf("detail of the dead letter: %s", detail))
 }
 
-// parked has a worker consume one record, and returns what it logs about it.
+// parked lets a worker consume one record. It returns the worker's log line about it and
+// the parked record's reason.
 func parked(t *testing.T, sql string, decode consumer.DecodeFunc) []string {
 	t.Helper()
 	w, store := consumeOne(t, sql, decode, orders)

@@ -119,7 +119,7 @@ func TestConcurrentUps(t *testing.T) {
 	}
 }
 
-// TestNewerSchema checks that Up and Down leave a schema alone that a newer build has
+// TestNewerSchema checks that Up and Down do not change a schema that a newer build has
 // upgraded.
 func TestNewerSchema(t *testing.T) {
 	t.Parallel()

@@ -134,7 +134,7 @@ LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = format('pawl.%I', $1::text)::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
-	// indexesSQL: keys say by themselves what they are for.
+	// indexesSQL returns the kind of a key too: a key needs no comment.
 	indexesSQL = `
 SELECT c.relname::text, pg_get_indexdef(i.indexrelid), coalesce(obj_description(c.oid, 'pg_class'), ''),
        CASE WHEN i.indisprimary THEN 'Primary key.' WHEN i.indisunique THEN 'Unique.' ELSE '' END

@@ -142,7 +142,7 @@ func commitOnceAwaited(t *testing.T, pool *pgxpool.Pool, commit func() error) er
 // between nothing is settled.
 func TestUnfitTable(t *testing.T) {
 	t.Parallel()
-	for ddl, mend := range map[string]string{
+	for ddl, fix := range map[string]string{
 		`ALTER TABLE orders RENAME state TO status`:                                  `ALTER TABLE orders RENAME status TO state`,
 		`ALTER TABLE orders RENAME version TO v`:                                     `ALTER TABLE orders RENAME v TO version`,
 		`ALTER TABLE orders RENAME TO former`:                                        `ALTER TABLE former RENAME TO orders`,
@@ -162,7 +162,7 @@ func TestUnfitTable(t *testing.T) {
 					t.Fatalf("Apply = %v, %v; want trouble with the table", told(result.Outcomes), err)
 				}
 			}
-			mustExec(t, pool, mend)
+			mustExec(t, pool, fix)
 			wantVerdicts(t, apply(t, store, records...), "applied", "rejected invalid_column")
 		})
 	}

@@ -172,9 +172,9 @@ func (g *gate) open(t *testing.T) {
 	}
 }
 
-// TestUndecodableOfOthers checks to whom the dead letters of undecodable records belong
-// if two workers consume one topic for different machines. It also checks those of
-// earlier versions, which do not say.
+// TestUndecodableOfOthers checks which worker a dead letter of an undecodable record
+// belongs to, if two workers consume one topic for different machines. Dead letters of
+// earlier versions do not say.
 func TestUndecodableOfOthers(t *testing.T) {
 	t.Parallel()
 	pool := testenv.Pool(t, withOrders)

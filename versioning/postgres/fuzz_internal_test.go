@@ -52,7 +52,7 @@ func FuzzCanonicalKey(f *testing.F) {
 	})
 }
 
-// sameKey reports whether PostgreSQL reads two keys that it takes as one value.
+// sameKey reports whether PostgreSQL accepts two keys and reads them as one value.
 func sameKey(c *tableColumn, a, b string) bool {
 	switch {
 	case c.isInteger():
@@ -66,7 +66,7 @@ func sameKey(c *tableColumn, a, b string) bool {
 	return a == b
 }
 
-// FuzzHeaders checks that headers come back from jsonb as they were, whatever their bytes.
+// FuzzHeaders checks that jsonb returns headers unchanged, whatever their bytes.
 func FuzzHeaders(f *testing.F) {
 	f.Add("ce_id", []byte("1"), "", []byte(nil), true)
 	f.Add("\xff", []byte("\xff\x00"), "a\x00b", []byte{}, false)
@@ -86,8 +86,8 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// FuzzChanges checks that the changes of a record that can be parked come back from jsonb
-// as they were, with the same columns and digests.
+// FuzzChanges checks that jsonb returns the changes of a record that can be parked
+// unchanged, with the same columns and digests.
 func FuzzChanges(f *testing.F) {
 	f.Add("a", "placed", "m", "f", int64(-1), "note", "x", 5.5)
 	f.Add("é\u2028", "no\"such", " ", "", int64(1<<62), "id", `\u0000`, 1e300)
@@ -152,8 +152,8 @@ func snapshotOfOrders() *snapshot {
 	return s
 }
 
-// asJSONB fails the test if jsonb does not take a document: it holds no NUL. It returns
-// the document with other white space and another order of names.
+// asJSONB fails the test if jsonb would not accept a document, because it contains a NUL.
+// It returns the document with other white space and another order of names.
 func asJSONB(t *testing.T, document string) []byte {
 	t.Helper()
 	decoder := json.NewDecoder(strings.NewReader(document))
@@ -178,7 +178,7 @@ func wantNoNUL(t *testing.T, value any) {
 	switch v := value.(type) {
 	case string:
 		if strings.ContainsRune(v, 0) {
-			t.Errorf("jsonb does not take %q", v)
+			t.Errorf("jsonb does not accept %q", v)
 		}
 	case []any:
 		for _, element := range v {

@@ -13,7 +13,7 @@ import (
 
 // TestKeysWithSeveralSpellings checks that an entity has one spelling of its key. If
 // the column would store a key differently, or treat it as equal to another one, then
-// Open returns an error, or the record is rejected, or the key is brought into
+// Open returns an error, or the record is rejected, or Prepare converts the key to its
 // canonical form. Otherwise two spellings would be two entities in the history but one
 // row.
 func TestKeysWithSeveralSpellings(t *testing.T) { //nolint:tparallel // the cases share a database

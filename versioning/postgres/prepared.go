@@ -82,8 +82,8 @@ func sizeOf(r *versioning.Record) int {
 	return n
 }
 
-// Prepare makes a record ready for Apply. It calls [versioning.Prepare], brings keys
-// into canonical form, which equal keys share, and encodes the columns to set. An
+// Prepare makes a record ready for Apply. It calls [versioning.Prepare], converts
+// keys to the canonical form that equal keys share, and encodes the columns to set. An
 // invalid key becomes the record's Err, which rejects the record. Columns that can't be
 // written become its Unfit. Prepare does no I/O, does not fail, and is safe for
 // concurrent use on different records.

@@ -259,7 +259,7 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "attempts", 3, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE attempts = 2`))
 
 	// With a fixed decoder.
-	mended := func(r *versioning.Record) ([]versioning.Change, error) {
+	fixed := func(r *versioning.Record) ([]versioning.Change, error) {
 		if !json.Valid(r.Value) {
 			return []versioning.Change{{Machine: "order", Key: "c", Event: "placed"}}, nil
 		}
@@ -272,13 +272,13 @@ func TestRedrive(t *testing.T) {
 		}
 		return changes, err
 	}
-	dry, err := s.DryRedrive(ctx, letters, mended)
+	dry, err := s.DryRedrive(ctx, letters, fixed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantSame(t, "dry run", []string{"applied", "applied", "applied"}, told(dry))
 	wantSame(t, "rows after the dry run", 0, s.count(t, `SELECT count(*) FROM shop_orders`))
-	wet, err := s.Redrive(ctx, letters, mended)
+	wet, err := s.Redrive(ctx, letters, fixed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "dead letters", 0, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
 
 	// The list is stale now. Nothing happens twice.
-	twice, err := s.Redrive(ctx, letters, mended)
+	twice, err := s.Redrive(ctx, letters, fixed)
 	if err != nil {
 		t.Fatal(err)
 	}
