@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/looplab/fsm"
 )
 
 // moment identifies when looplab calls a callback: the occasion, and the state
@@ -29,8 +27,9 @@ var occasions = []struct {
 }
 
 // checkCallbacks reports, sorted by name, the callbacks that looplab would
-// ignore, could not call or would choose between at random.
-func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
+// ignore, could not call or would choose between at random. isNil has the name
+// of each callback, and whether it is nil.
+func (m *Machine) checkCallbacks(isNil map[string]bool) []*Problem {
 	var problems []*Problem
 	report := func(reason error, name, suggestion, format string, args ...any) {
 		problems = append(problems, &Problem{
@@ -39,7 +38,7 @@ func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
 		})
 	}
 	taken := make(map[moment]string)
-	for _, name := range slices.Sorted(maps.Keys(callbacks)) {
+	for _, name := range slices.Sorted(maps.Keys(isNil)) {
 		when, ok := m.moment(name)
 		switch other, clash := taken[when]; {
 		case !ok:
@@ -48,7 +47,7 @@ func (m *Machine) checkCallbacks(callbacks fsm.Callbacks) []*Problem {
 			report(ErrCallbackClash, name, "", "is called at the same time as %q and looplab keeps only one of them; remove one", other)
 		case m.isEventAndState(name):
 			report(ErrCallbackClash, name, "", "names both an event and a state; write after_%s or enter_%s", name, name)
-		case callbacks[name] == nil:
+		case isNil[name]:
 			report(ErrNilCallback, name, "", "is nil and looplab would panic calling it; remove it or set a function")
 		}
 		if ok {

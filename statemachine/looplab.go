@@ -73,7 +73,11 @@ func eventDescs(d Definition) []fsm.EventDesc {
 // ErrUnknownState, ErrUnknownCallback, ErrCallbackClash or ErrNilCallback.
 // Several problems are joined.
 func (m *Machine) FSM(initial State, callbacks fsm.Callbacks) (*fsm.FSM, error) {
-	problems := m.checkCallbacks(callbacks)
+	isNil := make(map[string]bool, len(callbacks))
+	for name, callback := range callbacks {
+		isNil[name] = callback == nil
+	}
+	problems := m.checkCallbacks(isNil)
 	if initial != None && !m.Has(initial) {
 		problems = append(problems, &Problem{
 			Reason: ErrUnknownState, Transition: -1, State: initial,

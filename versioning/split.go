@@ -1,7 +1,5 @@
 package versioning
 
-import "hash/maphash"
-
 // Split distributes records to at most n lists, and at least one, that can be applied
 // concurrently. Records that share an entity are in one list, in their order. They may
 // share it directly, through records with several changes, or through ties: the
@@ -12,16 +10,23 @@ func Split(records []*Record, ties [][]Entity, n int) (lists [][]*Record, index 
 	n = max(n, 1)
 	lists, index = make([][]*Record, n), make([][]int, n)
 	groups := newGroups(records, ties)
-	seed := maphash.MakeSeed()
 	for i, r := range records {
 		list := 0
 		if len(r.Changes) > 0 {
-			list = int(maphash.Comparable(seed, groups.of(r)) % uint64(n))
+			list = int(groups.of(r).hash() % Digester(n))
 		}
 		lists[list] = append(lists[list], r)
 		index[list] = append(index[list], i)
 	}
 	return lists, index
+}
+
+// hash returns a hash of the entity.
+func (e Entity) hash() Digester {
+	d := Digester(digestOffset)
+	d.text(e.Machine)
+	d.text(e.Key)
+	return d
 }
 
 // groups is a disjoint-set forest of the entities that records with several changes tie
