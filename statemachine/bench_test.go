@@ -20,8 +20,8 @@ func TestAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { m.Classify(p.from, p.event) }); n != 0 {
 			t.Errorf("Classify(%s, %s) allocates %v times", p.from, p.event, n)
 		}
-		if n := testing.AllocsPerRun(100, func() { m.Guard(p.from, p.event) }); n != 0 {
-			t.Errorf("Guard(%s, %s) allocates %v times", p.from, p.event, n)
+		if n := testing.AllocsPerRun(100, func() { m.Branches(p.from, p.event) }); n != 0 {
+			t.Errorf("Branches(%s, %s) allocates %v times", p.from, p.event, n)
 		}
 	}
 }

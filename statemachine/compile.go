@@ -1,5 +1,7 @@
 package statemachine
 
+import "reflect"
+
 // Compile checks d and compiles it into a [Machine]. It copies d, so the caller
 // may change d afterwards.
 //
@@ -15,7 +17,7 @@ func Compile(d Definition) (*Machine, error) {
 	if err := m.fillTable(); err != nil {
 		return nil, err
 	}
-	m.attachGuards()
+	m.collectTypes()
 	g := newGraph(m)
 	m.classify(g)
 	m.checkIdentity(g)
@@ -31,14 +33,12 @@ func MustCompile(d Definition) *Machine {
 	return m
 }
 
-// attachGuards sets the guard of each legal cell.
-func (m *Machine) attachGuards() {
-	for i, t := range m.def.Transitions {
-		if t.Guard == nil {
-			continue
-		}
-		for _, from := range t.sources() {
-			m.cells[m.rows[from]+m.columns[t.Event]].guard = uint32(i + 1)
+// collectTypes sets the types that the functions take, which validate has checked.
+func (m *Machine) collectTypes() {
+	m.eventTypes = make(map[Event]reflect.Type)
+	for _, t := range m.def.Transitions {
+		for _, fn := range t.functions() {
+			m.rowType, m.eventTypes[t.Event] = fn.row, fn.event
 		}
 	}
 }

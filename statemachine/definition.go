@@ -30,8 +30,8 @@ func In(states ...State) []State { return states }
 // Transition declares that Event moves an entity from any of the states in From
 // to To. From may contain To: that is a self-transition.
 type Transition struct {
-	// Event must not be empty. An event may have several transitions, but only
-	// one from each state.
+	// Event must not be empty. From one state an event may have several
+	// transitions, its branches: each except the last has a When.
 	Event Event
 
 	// From lists the states in which Event is legal. If it is empty, Event
@@ -41,35 +41,16 @@ type Transition struct {
 	// To must not be None.
 	To State
 
-	// Guard may reject the transition for a single record. Nil allows every
-	// record.
-	Guard Guard
+	// When is the condition for this branch; see the function [When]. The branches
+	// of an event are tried in the order in which they are declared, and the first
+	// whose condition holds is taken. The zero value always holds, so it is the
+	// "otherwise" and must come last. If no condition holds, the record is refused.
+	When Condition
+
+	// Do computes the row's new data; see the function [Do]. The zero value changes
+	// nothing.
+	Do Action
 }
-
-// Attempt is the argument of a guard: one record that is about to move one
-// entity.
-type Attempt struct {
-	Key   string // the entity's key
-	Event Event
-	From  State // the current state of the row; None if there is no row
-	To    State // the state the transition leads to
-
-	// Version is the current version of the row; 0 if there is no row.
-	Version int64
-
-	// Payload is the record's value, nil if the record has none. The guard must
-	// not change or retain it.
-	Payload []byte
-}
-
-// Guard rejects a transition by returning an error; nil allows it. It must be a
-// pure function of its argument, because after a conflict the row is read again
-// and the guard is called again for the same record. It must be safe for
-// concurrent use.
-//
-// The analysis of a machine ignores guards: it assumes that every transition
-// can happen.
-type Guard func(Attempt) error
 
 // Definition describes a state machine as data. [Compile] checks it. The zero
 // value is invalid.
@@ -139,4 +120,28 @@ func (t Transition) sources() []State {
 		return []State{None}
 	}
 	return t.From
+}
+
+// functions lists the types of the functions of t.
+func (t Transition) functions() (all []types) {
+	for _, fn := range []types{t.When.types, t.Do.types} {
+		if fn.row != nil {
+			all = append(all, fn)
+		}
+	}
+	return all
+}
+
+// isUnconditional reports whether t is taken whenever it is tried.
+func (t Transition) isUnconditional() bool { return t.When.row == nil }
+
+// byArrow returns the transitions of each event from each state, in their order.
+func (d Definition) byArrow() map[arrow][]Transition {
+	all := make(map[arrow][]Transition)
+	for _, t := range d.Transitions {
+		for _, from := range t.sources() {
+			all[arrow{from, t.Event}] = append(all[arrow{from, t.Event}], t)
+		}
+	}
+	return all
 }

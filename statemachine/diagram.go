@@ -9,9 +9,9 @@ import (
 
 // line is one transition in a diagram.
 type line struct {
-	from, to int // indices of states; none is the start
-	label    string
-	guarded  bool
+	from, to  int // indices of states; none is the start
+	event     string
+	condition string // "" if the transition has none
 }
 
 // lines lists all transitions, by state and then by event, in order of first
@@ -20,8 +20,17 @@ func (m *Machine) lines() []line {
 	var all []line
 	for s := range m.states {
 		for e := range m.events {
-			if c := m.at(s, e); c.to != none {
-				all = append(all, line{s, int(c.to), string(m.events[e]), c.guard != 0})
+			c := m.at(s, e)
+			branches := m.branches[c.branches]
+			if c.branches == 0 && c.to != none {
+				all = append(all, line{s, int(c.to), string(m.events[e]), ""})
+			}
+			for i := range branches {
+				condition := branches[i].Label()
+				if condition == "" && len(branches) > 1 {
+					condition = "otherwise"
+				}
+				all = append(all, line{s, int(branches[i].to), string(m.events[e]), condition})
 			}
 		}
 	}

@@ -1,8 +1,8 @@
 package statemachine_test
 
 import (
-	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,7 +15,10 @@ import (
 func TestMermaid(t *testing.T) {
 	t.Parallel()
 	d := orderDefinition()
-	d.Transitions[4].Guard = func(statemachine.Attempt) error { return errors.New("no") }
+	d.Transitions[4].When = statemachine.When("not \"packed\"", func(order, cancel) bool { return false })
+	d.Transitions = slices.Insert(d.Transitions, 2,
+		statemachine.Transition{Event: "payment.captured", From: statemachine.In(paid), To: shipped, When: statemachine.When("covers it", func(order, cancel) bool { return true })},
+		statemachine.Transition{Event: "payment.captured", From: statemachine.In(paid), To: paid})
 	want := `stateDiagram-v2
     state "pending" as s1_pending
     state "paid" as s2_paid
@@ -24,9 +27,11 @@ func TestMermaid(t *testing.T) {
     state "cancelled" as s5_cancelled
     [*] --> s1_pending : order.placed
     s1_pending --> s2_paid : payment.captured
-    s1_pending --> s5_cancelled : order.cancelled [guard]
+    s1_pending --> s5_cancelled : order.cancelled [not #34;packed#34;]
+    s2_paid --> s3_shipped : payment.captured [covers it]
+    s2_paid --> s2_paid : payment.captured [otherwise]
     s2_paid --> s3_shipped : order.shipped
-    s2_paid --> s5_cancelled : order.cancelled [guard]
+    s2_paid --> s5_cancelled : order.cancelled [not #34;packed#34;]
     s3_shipped --> s4_delivered : order.delivered
     s4_delivered --> [*]
     s5_cancelled --> [*]
@@ -39,7 +44,7 @@ func TestMermaid(t *testing.T) {
 func TestGraphviz(t *testing.T) {
 	t.Parallel()
 	d := two("placed", "pending", "paid off", "done")
-	d.Transitions[1].Guard = func(statemachine.Attempt) error { return errors.New("no") }
+	d.Transitions[1].When = statemachine.When("all of it", func(order, cancel) bool { return false })
 	want := `digraph machine {
     label="two v1";
     rankdir=LR;
@@ -48,7 +53,7 @@ func TestGraphviz(t *testing.T) {
     s1_pending [label="pending"];
     s2_done [label="done", peripheries=2];
     start -> s1_pending [label="placed"];
-    s1_pending -> s2_done [label="paid off [guard]"];
+    s1_pending -> s2_done [label="paid off [all of it]"];
 }
 `
 	if diff := cmp.Diff(want, compile(t, d).Graphviz()); diff != "" {

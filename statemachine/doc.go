@@ -1,6 +1,6 @@
 // Package statemachine declares, checks and compiles the state machine of an
 // entity. It does no I/O and knows nothing about Kafka or PostgreSQL. It never
-// calls guards itself; it returns them to the caller.
+// calls the functions of a machine itself; it returns them to the caller.
 //
 // # A machine is data
 //
@@ -41,6 +41,28 @@
 //	Order.Classify(Cancelled, "order.delivered") // Never: reject it
 //
 // Both do two map lookups and allocate nothing.
+//
+// # A transition computes
+//
+// A transition may have functions over the entity's row and the event's data. [When]
+// chooses between several targets of one event, its branches; [Do] changes the row or
+// refuses the record:
+//
+//	{Event: "payment.captured", From: statemachine.In(Authorized), To: Captured,
+//		When: statemachine.When("covers the rest", coversTheRest), Do: statemachine.Do(capture)},
+//	{Event: "payment.captured", From: statemachine.In(Authorized), To: Authorized, Do: statemachine.Do(capture)},
+//
+//	func coversTheRest(p Payment, c Capture) bool { return p.Captured+c.Amount == p.Amount }
+//
+//	func capture(f *statemachine.Firing, p *Payment, c Capture) error {
+//		if p.Captured+c.Amount > p.Amount {
+//			return errors.New("more than the authorized amount") // the record becomes a dead letter
+//		}
+//		p.Captured += c.Amount
+//		return nil
+//	}
+//
+// Both are pure functions. The analysis counts every branch as possible.
 //
 // # Detecting duplicates by state alone
 //

@@ -3,6 +3,7 @@ package statemachine
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -27,6 +28,13 @@ var (
 	ErrUnreachableState    = errors.New("the state cannot be reached")
 	ErrDeadEnd             = errors.New("no terminal state can be reached from the state")
 	ErrTerminalExit        = errors.New("a transition leaves a terminal state")
+	ErrUnreachableBranch   = errors.New("a branch can never be taken")
+	ErrNoLabel             = errors.New("a condition has no label")
+	ErrNilFunction         = errors.New("a function of a transition is nil")
+	ErrRowType             = errors.New("the row type is not a struct")
+	ErrTwoRowTypes         = errors.New("two functions of a machine take different row types")
+	ErrEventType           = errors.New("the type of event data is an interface")
+	ErrTwoEventTypes       = errors.New("two functions of an event take different types of data")
 )
 
 // Problems of the arguments of [FromLooplab] and [Machine.FSM]. They are
@@ -38,6 +46,7 @@ var (
 	ErrUnknownCallback = errors.New("looplab would never call the callback")
 	ErrCallbackClash   = errors.New("the callback's name is ambiguous")
 	ErrNilCallback     = errors.New("the callback is nil")
+	ErrBranches        = errors.New("an event has several branches in one state")
 )
 
 // ErrEngine reports that looplab/fsm returned something its contract rules out.
@@ -58,8 +67,13 @@ type Problem struct {
 	Event Event // the event the problem is about, or the event of the transition
 	State State // the state the problem is about, or the state from which Event is invalid
 
-	// Targets holds the two targets of ErrTwoTargets.
+	// Targets holds the two targets of ErrTwoTargets, ErrUnreachableBranch and
+	// ErrBranches: the first one declared comes first.
 	Targets [2]State
+
+	// Types holds the types of ErrTwoRowTypes and ErrTwoEventTypes, or the one of
+	// ErrRowType and ErrEventType.
+	Types [2]reflect.Type
 
 	// Name is the invalid name of ErrBadName, or the callback's name.
 	Name string

@@ -1,5 +1,7 @@
 package statemachine
 
+import "iter"
+
 // arc is one transition in the compiled table, by index.
 type arc struct{ from, event, to uint16 }
 
@@ -26,7 +28,7 @@ func newGraph(m *Machine) *graph {
 	taken := newBitsets(states, events) // by state: the events of the transitions into it
 	for s := range states {
 		for e := range events {
-			if to := m.at(s, e).to; to != none {
+			for to := range m.targets(s, e) {
 				g.out[s] = append(g.out[s], arc{uint16(s), uint16(e), to})
 				g.legal[s].add(uint16(e))
 				taken[to].add(uint16(e))
@@ -35,6 +37,21 @@ func newGraph(m *Machine) *graph {
 	}
 	g.propagate(taken)
 	return g
+}
+
+// targets yields the indexes of the states that an event may lead to from a state.
+func (m *Machine) targets(state, event int) iter.Seq[uint16] {
+	return func(yield func(uint16) bool) {
+		c := m.at(state, event)
+		if c.branches == 0 && c.to != none {
+			yield(c.to)
+		}
+		for _, b := range m.branches[c.branches] {
+			if !yield(b.to) {
+				return
+			}
+		}
+	}
 }
 
 // propagate carries legal events backward and taken events forward along all

@@ -6,8 +6,8 @@ import (
 )
 
 // Graphviz returns the machine in the DOT language, with a final newline. It
-// escapes all names, draws terminal states with a double border and marks
-// transitions that have a guard with [guard].
+// escapes all names, draws terminal states with a double border and writes the
+// label of a branch's condition in brackets.
 func (m *Machine) Graphviz() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph machine {\n    label=%s;\n", dotText(fmt.Sprintf("%s v%d", m.def.Name, m.def.Version)))
@@ -20,12 +20,12 @@ func (m *Machine) Graphviz() string {
 		fmt.Fprintf(&b, "    %s [label=%s%s];\n", m.alias(i+1), dotText(string(s)), border)
 	}
 	for _, l := range m.lines() {
-		from, label := "start", l.label
+		from, label := "start", l.event
 		if l.from != none {
 			from = m.alias(l.from)
 		}
-		if l.guarded {
-			label += " [guard]"
+		if l.condition != "" {
+			label += " [" + l.condition + "]"
 		}
 		fmt.Fprintf(&b, "    %s -> %s [label=%s];\n", from, m.alias(l.to), dotText(label))
 	}

@@ -1,11 +1,13 @@
 package statemachine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/looplab/fsm"
 )
@@ -14,31 +16,65 @@ import (
 // definition has been validated, so no second target can silently win.
 func (m *Machine) fillTable() error {
 	engine := fsm.NewFSM(string(None), eventDescs(m.def), nil)
+	declared := m.def.byArrow()
 	for s := range m.states {
 		for e := range m.events {
-			to, err := fire(engine, m.states[s], m.events[e])
+			at := arrow{m.states[s], m.events[e]}
+			to, err := m.fire(engine, at, 0)
 			if err != nil {
 				return err
 			}
-			m.at(s, e).to = uint16(m.rows[to] / uint32(len(m.events)))
+			m.at(s, e).to = to
+			if err := m.attachBranches(engine, at, declared[at], m.at(s, e)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// fire makes one transition and returns the new state, or None if the event is
-// not legal. It calls Can first: a refused Event scans all transitions to find
-// the reason, which is slow.
-func fire(engine *fsm.FSM, from State, e Event) (State, error) {
-	engine.SetState(string(from))
-	if engine.Cannot(string(e)) {
-		return None, nil
+// attachBranches sets the branches of a cell if it has several or one with functions.
+func (m *Machine) attachBranches(engine *fsm.FSM, at arrow, declared []Transition, c *cell) error {
+	if len(declared) == 0 || len(declared) == 1 && len(declared[0].functions()) == 0 {
+		return nil
+	}
+	branches := make([]Branch, len(declared))
+	for i, t := range declared {
+		to, err := m.fire(engine, at, i)
+		if err != nil {
+			return err
+		}
+		branches[i] = Branch{To: m.states[to], to: to, when: t.When, do: t.Do}
+	}
+	c.branches = uint32(len(m.branches))
+	m.branches = append(m.branches, branches)
+	return nil
+}
+
+// looplabEvent returns the name that looplab gets for a branch of an event, counted from
+// 0. looplab knows one target for an event in a state, so each branch is another event to
+// it. Names contain no NUL, so the new names are unique.
+func looplabEvent(e Event, branch int) string {
+	if branch == 0 {
+		return string(e)
+	}
+	return string(e) + "\x00" + strconv.Itoa(branch)
+}
+
+// fire makes one transition and returns the index of the new state, or none if
+// the event is not legal. It calls Can first: a refused Event scans all
+// transitions to find the reason, which is slow.
+func (m *Machine) fire(engine *fsm.FSM, at arrow, branch int) (uint16, error) {
+	name := looplabEvent(at.event, branch)
+	engine.SetState(string(at.from))
+	if engine.Cannot(name) {
+		return none, nil
 	}
 	// The context must not be canceled: that would leave the engine stuck.
-	if err := translate(engine.Event(context.Background(), string(e))); err != nil {
-		return None, fmt.Errorf("event %q in state %s: %w", e, stateText(from), err)
+	if err := translate(engine.Event(context.Background(), name)); err != nil {
+		return none, fmt.Errorf("event %q in state %s: %w", at.event, stateText(at.from), err)
 	}
-	return State(engine.Current()), nil
+	return uint16(m.rows[State(engine.Current())] / uint32(len(m.events))), nil
 }
 
 // translate converts looplab's error for a legal event: nil if the transition
@@ -52,13 +88,22 @@ func translate(err error) error {
 }
 
 // eventDescs converts a definition to a looplab event list. Creation is a
-// transition out of the empty state.
+// transition out of the empty state. Branches get names of their own; see
+// looplabEvent.
 func eventDescs(d Definition) []fsm.EventDesc {
-	descs := make([]fsm.EventDesc, len(d.Transitions))
-	for i, t := range d.Transitions {
-		descs[i] = fsm.EventDesc{Name: string(t.Event), Dst: string(t.To)}
+	var descs []fsm.EventDesc
+	earlier := make(map[arrow]int)
+	for _, t := range d.Transitions {
+		at := make(map[int]int) // the index in descs, by branch
 		for _, from := range t.sources() {
-			descs[i].Src = append(descs[i].Src, string(from))
+			branch := earlier[arrow{from, t.Event}]
+			earlier[arrow{from, t.Event}]++
+			if _, ok := at[branch]; !ok {
+				at[branch] = len(descs)
+				descs = append(descs, fsm.EventDesc{Name: looplabEvent(t.Event, branch), Dst: string(t.To)})
+			}
+			desc := &descs[at[branch]]
+			desc.Src = append(desc.Src, string(from))
 		}
 	}
 	return descs
@@ -66,18 +111,20 @@ func eventDescs(d Definition) []fsm.EventDesc {
 
 // FSM returns a new looplab/fsm machine of the same definition, in the given
 // state, for code that wants looplab's callbacks. None is the state before
-// creation. The two machines share nothing. Guards are not included, because
-// looplab does not know the record that a guard decides on.
+// creation. The two machines share nothing. The functions When and Do are not
+// included, because looplab knows neither the row nor the event's data.
 //
 // What looplab would silently ignore is an error: a *[Problem] with the reason
-// ErrUnknownState, ErrUnknownCallback, ErrCallbackClash or ErrNilCallback.
-// Several problems are joined.
+// ErrUnknownState, ErrUnknownCallback, ErrCallbackClash or ErrNilCallback. So is an
+// event with several branches in one state: ErrBranches. Several problems are
+// joined.
 func (m *Machine) FSM(initial State, callbacks fsm.Callbacks) (*fsm.FSM, error) {
 	isNil := make(map[string]bool, len(callbacks))
 	for name, callback := range callbacks {
 		isNil[name] = callback == nil
 	}
 	problems := m.checkCallbacks(isNil)
+	problems = append(problems, m.severalTargets()...)
 	if initial != None && !m.Has(initial) {
 		problems = append(problems, &Problem{
 			Reason: ErrUnknownState, Transition: -1, State: initial,
@@ -89,6 +136,21 @@ func (m *Machine) FSM(initial State, callbacks fsm.Callbacks) (*fsm.FSM, error) 
 		return nil, joined(problems)
 	}
 	return fsm.NewFSM(string(initial), eventDescs(m.def), leavingOnce(callbacks)), nil
+}
+
+// severalTargets reports the events that have several branches in one state.
+func (m *Machine) severalTargets() (problems []*Problem) {
+	for at, branches := range m.def.byArrow() {
+		if len(branches) > 1 {
+			problems = append(problems, &Problem{
+				Reason: ErrBranches, Transition: -1, Event: at.event, State: at.from,
+				Targets: [2]State{branches[0].To, branches[1].To},
+				Detail:  fmt.Sprintf("event %q has %d branches from %s, but looplab knows one target for an event in a state", at.event, len(branches), stateText(at.from)),
+			})
+		}
+	}
+	slices.SortFunc(problems, func(a, b *Problem) int { return cmp.Compare(a.Detail, b.Detail) })
+	return problems
 }
 
 // leavingOnce keeps looplab from calling leave_state twice on creation. looplab
@@ -121,7 +183,7 @@ func leavingOnce(callbacks fsm.Callbacks) fsm.Callbacks {
 //
 // looplab has no creation: its machines simply start in some state. Here an
 // event creates the entity, and create declares it: its Event, its To (the
-// initial state passed to fsm.NewFSM) and optionally its Guard. A zero create
+// initial state passed to fsm.NewFSM) and optionally its When and Do. A zero create
 // adds nothing; then the list must contain a creating event, with "" in its
 // Src.
 //
@@ -140,7 +202,7 @@ func FromLooplab(name string, version int, events []fsm.EventDesc, create Transi
 			Detail: fmt.Sprintf("event %q creates the entity, so it cannot leave state %q; leave From empty", create.Event, create.From[0]),
 		})
 	}
-	if create.Event != "" || create.To != None || create.Guard != nil {
+	if create.Event != "" || create.To != None || len(create.functions()) > 0 {
 		d.Transitions = append(d.Transitions, create)
 	}
 	for i, desc := range events {

@@ -1,6 +1,9 @@
 package statemachine
 
-import "slices"
+import (
+	"reflect"
+	"slices"
+)
 
 // Machine is a compiled [Definition]: a table with constant-time lookups. It is
 // immutable, so all methods are safe for concurrent use. [Compile] returns
@@ -18,6 +21,13 @@ type Machine struct {
 	rows    map[State]uint32
 	columns map[Event]uint32
 
+	// branches holds the branches of each cell that has functions or several
+	// transitions. branches[0] is empty.
+	branches [][]Branch
+
+	rowType    reflect.Type           // nil if no transition has a function
+	eventTypes map[Event]reflect.Type // of the events that have functions
+
 	onceOnly []bool // by event: condition 1 of state identity holds
 	skipped  []bool // by event: condition 2 fails in some state
 }
@@ -27,9 +37,12 @@ const none = 0
 
 // cell describes one event in one state.
 type cell struct {
-	to    uint16 // index of the target state; none = not legal, because nothing leads to None
+	to    uint16 // index of the target state, or of the first branch's; none = not legal, because nothing leads to None
 	class Class
-	guard uint32 // 1 + the index of the transition whose guard applies; 0 = no guard
+
+	// branches is an index of Machine.branches. 0 = the cell has at most one
+	// transition, and that has no functions.
+	branches uint32
 }
 
 // newMachine numbers the states and events of d. All cells are empty.
@@ -41,6 +54,7 @@ func newMachine(d Definition) *Machine {
 		terminal: make(map[State]bool),
 		rows:     make(map[State]uint32),
 		columns:  make(map[Event]uint32),
+		branches: make([][]Branch, 1),
 	}
 	for i, s := range m.states {
 		m.rows[s] = uint32(i * len(m.events))
@@ -76,22 +90,27 @@ func (m *Machine) at(state, event int) *cell {
 
 // Fire returns the state that e leads to from state from, and whether e is
 // legal there. Fire(None, e) is the creation of an entity. If the machine does
-// not know the state or the event, Fire returns None and false. Fire does not
-// call guards; see [Machine.Guard].
+// not know the state or the event, Fire returns None and false. Fire calls no
+// functions: if the event has several branches, it returns the state of the first
+// one; see [Machine.Branches].
 func (m *Machine) Fire(from State, e Event) (to State, ok bool) {
 	c := m.cell(from, e)
 	return m.states[c.to], c.to != none
 }
 
-// Guard returns the guard of the transition that e makes from state from, or
-// nil if there is none or e is not legal there.
-func (m *Machine) Guard(from State, e Event) Guard {
-	c := m.cell(from, e)
-	if c.guard == 0 {
-		return nil
-	}
-	return m.def.Transitions[c.guard-1].Guard
-}
+// Branches returns the branches that e can take from state from, in the order in
+// which their conditions are to be tried, if there are several of them or one has a
+// function. It returns nil if Fire alone decides. The caller must not change the
+// slice.
+func (m *Machine) Branches(from State, e Event) []Branch { return m.branches[m.cell(from, e).branches] }
+
+// RowType returns the type of the rows that the machine's functions take, or nil if
+// no transition has a function.
+func (m *Machine) RowType() reflect.Type { return m.rowType }
+
+// EventType returns the type of the data that the functions of event e take, or nil if
+// none of its transitions has a function.
+func (m *Machine) EventType(e Event) reflect.Type { return m.eventTypes[e] }
 
 // Classify returns what e means to an entity in state from. It returns Unknown
 // if the machine does not know the state or the event. It knows None.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -165,34 +166,6 @@ func TestAccessors(t *testing.T) {
 	}
 }
 
-func TestGuard(t *testing.T) {
-	t.Parallel()
-	refused := errors.New("too heavy")
-	d := orderDefinition()
-	d.Transitions[4].Guard = func(a statemachine.Attempt) error {
-		if a.Version > 3 {
-			return refused
-		}
-		return nil
-	}
-	m := compile(t, d)
-	for _, from := range []statemachine.State{pending, paid} {
-		guard := m.Guard(from, "order.cancelled")
-		if guard == nil {
-			t.Fatalf("no guard in state %s", from)
-		}
-		if err := guard(statemachine.Attempt{Version: 4}); !errors.Is(err, refused) {
-			t.Errorf("%s: %v", from, err)
-		}
-	}
-	if m.Guard(shipped, "order.cancelled") != nil || m.Guard(pending, "payment.captured") != nil || m.Guard("lost", "lost") != nil {
-		t.Error("Guard returned a guard for a transition without one")
-	}
-	if to, ok := m.Fire(pending, "order.cancelled"); to != cancelled || !ok {
-		t.Error("Fire called the guard")
-	}
-}
-
 // TestImmutable changes everything that was passed to the machine or returned
 // by it.
 func TestImmutable(t *testing.T) {
@@ -212,7 +185,7 @@ func TestImmutable(t *testing.T) {
 		identity.Path[0].Event = "x"
 	}
 	fresh := compile(t, orderDefinition())
-	if diff := cmp.Diff(fresh.Definition(), m.Definition()); diff != "" {
+	if diff := cmp.Diff(fresh.Definition(), m.Definition(), cmpopts.IgnoreTypes(statemachine.Condition{}, statemachine.Action{})); diff != "" {
 		t.Error(diff)
 	}
 	if m.Mermaid() != fresh.Mermaid() || m.ProveStateIdentity().Error() != fresh.ProveStateIdentity().Error() {
@@ -230,7 +203,7 @@ func TestConcurrentUse(t *testing.T) {
 			for _, e := range m.Events() {
 				m.Fire(pending, e)
 				m.Classify(pending, e)
-				m.Guard(pending, e)
+				m.Branches(pending, e)
 				m.OnceOnly(e)
 			}
 			_ = m.ProveStateIdentity()

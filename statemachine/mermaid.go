@@ -7,8 +7,8 @@ import (
 )
 
 // Mermaid returns the machine as a Mermaid stateDiagram-v2, with a final
-// newline. It escapes all names and marks transitions that have a guard with
-// [guard].
+// newline. It escapes all names, and writes the label of a branch's condition in
+// brackets.
 func (m *Machine) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n")
@@ -16,14 +16,14 @@ func (m *Machine) Mermaid() string {
 		fmt.Fprintf(&b, "    state \"%s\" as %s\n", mermaidText(string(s)), m.alias(i+1))
 	}
 	for _, l := range m.lines() {
-		from, guard := "[*]", ""
+		from, condition := "[*]", ""
 		if l.from != none {
 			from = m.alias(l.from)
 		}
-		if l.guarded {
-			guard = " [guard]"
+		if l.condition != "" {
+			condition = " [" + mermaidText(l.condition) + "]"
 		}
-		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, m.alias(l.to), mermaidText(l.label), guard)
+		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, m.alias(l.to), mermaidText(l.event), condition)
 	}
 	for i, s := range m.states {
 		if m.terminal[s] {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// arrow is an event in a state. It may have only one target.
+// arrow is an event in a state.
 type arrow struct {
 	from  State
 	event Event
@@ -33,6 +33,7 @@ func validate(d Definition) error {
 	v.checkNames()
 	if v.checkSize() {
 		v.checkTransitions()
+		v.checkFunctions()
 		v.checkTerminal()
 		v.checkDeclared()
 		v.checkTerminalExits()
@@ -107,7 +108,7 @@ func (v *validator) checkTransitions() {
 	if len(v.def.Transitions) == 0 {
 		v.report(Problem{Reason: ErrNoTransitions}, "the machine has no transitions; list them in Transitions")
 	}
-	targets := make(map[arrow]State)
+	always := make(map[arrow]State)
 	for i, t := range v.def.Transitions {
 		if t.Event == "" {
 			v.reportAt(i, Problem{Reason: ErrEmptyEvent}, "the event is empty; set Event to the name of what happened")
@@ -116,13 +117,14 @@ func (v *validator) checkTransitions() {
 			v.reportAt(i, Problem{Reason: ErrEmptyTarget}, "the target is empty; set To to the state the event leads to")
 		}
 		for _, from := range t.sources() {
-			v.checkSource(i, t, from, targets)
+			v.checkSource(i, t, from, always)
 		}
 	}
 }
 
-// checkSource checks transition i from one of its sources.
-func (v *validator) checkSource(i int, t Transition, from State, targets map[arrow]State) {
+// checkSource checks transition i from one of its sources. always has the
+// targets of the transitions so far that have no condition.
+func (v *validator) checkSource(i int, t Transition, from State, always map[arrow]State) {
 	if from == None && len(t.From) > 0 {
 		v.reportAt(i, Problem{Reason: ErrNoneListed}, "From lists None; to create the entity, write a separate Transition with an empty From")
 		return
@@ -130,15 +132,20 @@ func (v *validator) checkSource(i int, t Transition, from State, targets map[arr
 	if t.Event == "" {
 		return
 	}
-	first, taken := targets[arrow{from, t.Event}]
+	first, taken := always[arrow{from, t.Event}]
 	switch {
+	case !taken && t.isUnconditional():
+		always[arrow{from, t.Event}] = t.To
 	case !taken:
-		targets[arrow{from, t.Event}] = t.To
+		// A condition, and none before it always holds.
+	case !t.isUnconditional():
+		v.reportAt(i, Problem{Reason: ErrUnreachableBranch, State: from, Targets: [2]State{first, t.To}},
+			"the branch from %s to %q can never be taken, because the one to %q comes first and has no When; move this one before it", stateText(from), t.To, first)
 	case first == t.To:
 		v.reportAt(i, Problem{Reason: ErrDuplicateTransition, State: from}, "the transition from %s to %q is already declared; remove one of the two", stateText(from), t.To)
 	default:
 		v.reportAt(i, Problem{Reason: ErrTwoTargets, State: from, Targets: [2]State{first, t.To}},
-			"the event leads from %s to both %q and %q; keep one of the two, or use two events", stateText(from), first, t.To)
+			"the event leads from %s to both %q and %q; keep one of the two, use two events, or give all but the last a When", stateText(from), first, t.To)
 	}
 }
 

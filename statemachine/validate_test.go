@@ -231,7 +231,7 @@ func TestMessage(t *testing.T) {
 	_, err := statemachine.Compile(d)
 	want := `statemachine: invalid definition of machine "order", problems: 4
   - version 0 is below 1; set Version, and increase it when the machine changes
-  - transition 5 (event "order.placed"): the event leads from nothing (creation) to both "pending" and "lost"; keep one of the two, or use two events
+  - transition 5 (event "order.placed"): the event leads from nothing (creation) to both "pending" and "lost"; keep one of the two, use two events, or give all but the last a When
   - transition 2 (event "order.shipped"): state "piad" is listed in From, but no transition leads to it; correct the name or add the transition; did you mean "paid"?
   - no terminal state can be reached from state "lost"; add a transition out of it or list it in Terminal`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
