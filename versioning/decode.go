@@ -19,10 +19,10 @@ const (
 // If a change has no message ID, Decode takes it from the record's CloudEvents headers
 // "ce_source" and "ce_id". It needs both, because an ID is unique only within its
 // source. The message ID is the source, a space and the ID; in the source, a space
-// becomes "\ " and a backslash "\\". Without a source it is the ID alone, after a space if the ID contains one. Earlier
-// versions stored "ce_id" alone; such a history still proves duplicates. If "ce_id" is
-// missing or empty, the message ID stays empty, and [Prepare] sets it to the record's
-// origin.
+// becomes "\ " and a backslash "\\". Without a source it is the ID alone, after a space
+// if the ID contains one. Earlier versions stored "ce_id" alone; such a history still
+// proves duplicates. If "ce_id" is missing or empty, the message ID stays empty, and
+// [Prepare] sets it to the record's origin.
 //
 // If decode panics, Err is a [*PanicError].
 func (r *Record) Decode(decode func(*Record) ([]Change, error)) {

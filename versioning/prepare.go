@@ -47,7 +47,7 @@ func checkBounds(r *Record) error {
 	case len(r.Changes) > maxChanges:
 		return Refuse(ReasonTooLarge, "asks for %d changes; the limit is %d", len(r.Changes), maxChanges)
 	case size > MaxRecordBytes:
-		return Refuse(ReasonTooLarge, "the record and the columns it sets have %d bytes; the limit is %d", size, MaxRecordBytes)
+		return Refuse(ReasonTooLarge, "the record has %d bytes; the limit is %d", size, MaxRecordBytes)
 	}
 	return nil
 }

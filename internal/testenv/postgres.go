@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -17,20 +18,43 @@ const poolCloseTimeout = 10 * time.Second
 // [Template].
 func Postgres(tb testing.TB, opts ...Option) string {
 	tb.Helper()
-	server, err := shared.postgres()
+	url, drop, err := newDatabase(tb.Name(), opts)
 	if err != nil {
-		tb.Fatalf("testenv: get a PostgreSQL database: %v", err)
-	}
-	name := uniqueName(tb.Name())
-	if err := fill(server.address, name, opts); err != nil {
 		tb.Fatalf("testenv: %v", err)
 	}
 	tb.Cleanup(func() {
-		if err := dropDatabase(server.address, name); err != nil {
+		if err := drop(); err != nil {
 			tb.Errorf("testenv: %v", err)
 		}
 	})
-	return databaseURL(server.address, name)
+	return url
+}
+
+// ExamplePostgres is Postgres for an Example, which has no testing.TB. Call drop
+// at its end. If something fails, both panic.
+func ExamplePostgres(opts ...Option) (url string, drop func()) {
+	url, dropIt, err := newDatabase("example", opts)
+	if err != nil {
+		panic(fmt.Sprintf("testenv: %v", err))
+	}
+	return url, func() {
+		if err := dropIt(); err != nil {
+			panic(fmt.Sprintf("testenv: %v", err))
+		}
+	}
+}
+
+// newDatabase creates a database and returns its connection string.
+func newDatabase(hint string, opts []Option) (url string, drop func() error, err error) {
+	server, err := shared.postgres()
+	if err != nil {
+		return "", nil, fmt.Errorf("get a PostgreSQL database: %w", err)
+	}
+	name := uniqueName(hint)
+	if err := fill(server.address, name, opts); err != nil {
+		return "", nil, err
+	}
+	return databaseURL(server.address, name), func() error { return dropDatabase(server.address, name) }, nil
 }
 
 // fill creates the database according to the options.

@@ -52,6 +52,22 @@ func TestDatabaseWithoutTemplateIsEmpty(t *testing.T) {
 	}
 }
 
+func TestExamplePostgres(t *testing.T) {
+	t.Parallel()
+	url, drop := ExamplePostgres(numbers)
+	var n int
+	err := withConn(t.Context(), url, func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), "SELECT count(*) FROM numbers").Scan(&n)
+	})
+	if err != nil || n != 1 {
+		t.Errorf("%d rows, %v, want 1", n, err)
+	}
+	drop()
+	if err := withConn(t.Context(), url, func(*pgx.Conn) error { return nil }); err == nil {
+		t.Error("the database still exists")
+	}
+}
+
 func TestDatabaseIsDroppedInUse(t *testing.T) {
 	var conn *pgx.Conn
 	t.Run("user", func(t *testing.T) {
