@@ -27,10 +27,10 @@ type Change struct {
 	// ([Record.Decode] first tries the record's headers.)
 	//
 	// A producer that resends a message must resend it with the same ID, event and
-	// columns. If an ID arrives again with another event or other column values, it is
-	// a different message, and its record is Diverged. So if messages may be resent, do
-	// not put values into Set that differ each time, such as the time of the Kafka
-	// record.
+	// columns and data. If an ID arrives again with another event, other column values
+	// or other data, it is a different message, and its record is Diverged. So if
+	// messages may be resent, do not put values into Set or Data that differ each time,
+	// such as the time of the Kafka record.
 	MessageID string
 
 	// FormerID is an ID under which an earlier version of the application may have
@@ -45,7 +45,14 @@ type Change struct {
 
 	// Set holds other columns to write together with the transition. nil is written as
 	// NULL. Columns not in Set keep their values, or get their defaults in a new row.
+	// Set must not name columns of the machine's row type: its functions compute those.
 	Set Columns
+
+	// Data is what the event says, for the functions of its transitions: a value of
+	// the type that they take, or a json.RawMessage that [Prepare] decodes into that
+	// type. It may be nil if they take struct{}, or if the event has no functions;
+	// without functions, any Data is ignored. Functions get copies of it.
+	Data any
 }
 
 // MessageIDs returns the IDs under which the history may hold the change's message.

@@ -8,8 +8,8 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// A Digest is a hash of what a change asks for: its event and the columns it sets, as
-// text. Equal changes have equal digests in every process, in whatever order the
+// A Digest is a hash of what a change asks for: its event, the columns it sets, as text,
+// and its data. Equal changes have equal digests in every process, in whatever order the
 // columns are. 0 means unknown: the step was made before digests were stored.
 type Digest int64
 
@@ -25,6 +25,9 @@ func (r *Record) Digest(change int) Digest {
 			value := c.Set[name]
 			d.Column(name, fmt.Sprint(value), value == nil)
 		}
+	}
+	if change < len(r.Encoded) {
+		d.Data(r.Encoded[change])
 	}
 	return d.Sum()
 }
@@ -60,6 +63,17 @@ func (d *Digester) Column(name, text string, null bool) {
 		return
 	}
 	d.text(text)
+}
+
+// Data adds the encoded data of a change, after its columns. nil means none.
+func (d *Digester) Data(encoded []byte) {
+	if encoded == nil {
+		return
+	}
+	for _, b := range encoded {
+		d.byte(b)
+	}
+	d.byte(endOfText)
 }
 
 func (d *Digester) text(s string) {

@@ -20,9 +20,13 @@ import (
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	f := newFolder(rules, view, len(records))
 	for i, r := range records {
+		if f.mustReadBack(r) {
+			f.plan.Outcomes = f.plan.Outcomes[:i]
+			break
+		}
 		f.plan.Outcomes[i] = f.record(i, r)
 	}
-	f.revive(records)
+	f.revive(records[:len(f.plan.Outcomes)])
 	return f.finish()
 }
 
@@ -32,6 +36,24 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 	f := newFolder(rules, view, 0)
 	f.wake(f.order)
 	return f.finish()
+}
+
+// mustReadBack reports whether a record is about an entity that has moved in this fold and
+// has values that only the database knows after that.
+func (f *folder) mustReadBack(r *Record) bool {
+	if !f.readsBack || r.Err != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Changes, func(c Change) bool {
+		e := f.entity(Entity{c.Machine, c.Key})
+		return e != nil && e.isStale()
+	})
+}
+
+// isStale reports whether the entity has moved in this fold, and its row has values that
+// the database computes.
+func (e *entity) isStale() bool {
+	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack()
 }
 
 // A folder holds the state of one Fold.
@@ -45,6 +67,8 @@ type folder struct {
 	dead     map[Origin]Outcome // the dead letters of this fold
 	trail    []*entity          // the entities of the steps that the current record has made so far
 	plan     *Plan
+
+	readsBack bool // some machine's rows have values that the database computes
 
 	seq int // the number of steps, including undone ones
 
@@ -60,6 +84,7 @@ type entity struct {
 	rules   Rules
 	state   statemachine.State
 	version int64
+	data    any // of the row, for the machine's functions
 	steps   []Step
 	taken   MessageIDs // the messages of the steps, except those of the current record
 	waiting []*waiting // in the order in which they were parked
@@ -79,6 +104,9 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 
 		spareSteps: newSlab[Step](records),
 		spareIDs:   newSlab[Message](records),
+	}
+	for _, r := range rules {
+		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack()
 	}
 	if len(view.Refused) > 0 {
 		f.plan.Refused = make(map[*Record]int, len(view.Refused))
@@ -114,7 +142,7 @@ func (f *folder) entity(name Entity) *entity {
 		f.others[name] = e
 	}
 	*e = entity{
-		Known: known, name: name, rules: rules, state: known.Row.State, version: known.Row.Version,
+		Known: known, name: name, rules: rules, state: known.Row.State, version: known.Row.Version, data: known.Row.Data,
 		steps: f.spareSteps.take(known.changes), taken: MessageIDs{few: f.spareIDs.take(min(known.changes, manyMessages))},
 	}
 	f.order = append(f.order, e)
@@ -195,9 +223,9 @@ func (f *folder) try(r *Record) Outcome {
 	worst := Outcome{Verdict: Ignored}
 	for i := range r.Changes {
 		e := f.entity(r.Entity(i))
-		outcome, to := e.judge(r, i, worst.Verdict <= Applied)
+		outcome, made := e.judge(r, i, worst.Verdict <= Applied && r.Unfit == nil)
 		if outcome.Verdict == Applied {
-			f.step(e, r, i, to)
+			f.step(e, r, i, made)
 		}
 		if outcome.Verdict > worst.Verdict {
 			worst = outcome
@@ -224,13 +252,17 @@ func (f *folder) try(r *Record) Outcome {
 	return worst
 }
 
-func (f *folder) step(e *entity, r *Record, change int, to statemachine.State) {
+func (f *folder) step(e *entity, r *Record, change int, made computed) {
 	e.version++
 	f.seq++
-	e.steps = append(e.steps, Step{
-		Event: r.Changes[change].Event, From: e.state, To: to, Version: e.version, Record: r, Change: change, Seq: f.seq,
-	})
-	e.state = to
+	step := Step{
+		Event: r.Changes[change].Event, From: e.state, To: made.to, Version: e.version, Record: r, Change: change, Seq: f.seq,
+	}
+	if e.rules.Functions != nil {
+		step.Data = &StepData{e.data, made.data}
+	}
+	e.steps = append(e.steps, step)
+	e.state, e.data = made.to, made.data
 	f.trail = append(f.trail, e)
 }
 
@@ -239,6 +271,9 @@ func (f *folder) undo() {
 	for _, e := range slices.Backward(f.trail) {
 		last := len(e.steps) - 1
 		e.state = e.steps[last].From
+		if data := e.steps[last].Data; data != nil {
+			e.data = data.Before
+		}
 		e.version--
 		e.steps = e.steps[:last]
 	}

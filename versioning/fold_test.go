@@ -123,18 +123,18 @@ func TestSameOrigin(t *testing.T) {
 	}
 }
 
-// TestGuardsSeeRealStates checks that a guard is not called for a change that can't be
+// TestActionsSeeRealRows checks that an action is not called for a change that can't be
 // made because an earlier change of the record can't.
-func TestGuardsSeeRealStates(t *testing.T) {
+func TestActionsSeeRealRows(t *testing.T) {
 	t.Parallel()
 	m := statemachine.MustCompile(statemachine.Definition{
 		Name: "order", Version: 1,
 		Transitions: []statemachine.Transition{
 			{Event: "placed", To: "pending"},
 			{Event: "captured", From: statemachine.In("pending"), To: "paid"},
-			{Event: "shipped", From: statemachine.In("pending"), To: "shipped", Guard: func(a statemachine.Attempt) error {
-				return fmt.Errorf("asked about version %d", a.Version)
-			}},
+			{Event: "shipped", From: statemachine.In("pending"), To: "shipped", Do: statemachine.Do(func(f *statemachine.Firing, _ *struct{}, _ struct{}) error {
+				return fmt.Errorf("asked about version %d", f.Version)
+			})},
 		},
 		Terminal: statemachine.In("paid", "shipped"),
 	})
@@ -144,7 +144,7 @@ func TestGuardsSeeRealStates(t *testing.T) {
 	view := &versioning.View{Entities: map[versioning.Entity]*versioning.Known{
 		{Machine: "order", Key: "a"}: {Exists: true, Row: versioning.Row{State: "pending", Version: 1}},
 	}}
-	plan := versioning.Fold(map[string]versioning.Rules{"order": {Machine: m}}, view, []*versioning.Record{r})
+	plan := versioning.Fold(versioningtest.NewMemory(versioning.Rules{Machine: m}).Rules(), view, []*versioning.Record{r})
 	if got := verdicts(plan.Outcomes)[0]; got != "early no_entity" {
 		t.Errorf("%s: %s", got, plan.Outcomes[0].Detail)
 	}
@@ -172,10 +172,7 @@ func TestFoldIsPure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
 		m := versioningtest.NewMemory(w.rules...)
-		rules := make(map[string]versioning.Rules)
-		for _, r := range w.rules {
-			rules[r.Machine.Name()] = r
-		}
+		rules := m.Rules()
 		records := w.draw(t)
 		for _, r := range records {
 			m.Prepare(r)
@@ -240,12 +237,7 @@ func drawMachine(t *rapid.T, name string) *statemachine.Machine {
 				Event: statemachine.Event(fmt.Sprint("e", rapid.IntRange(0, 5).Draw(t, "event"))),
 				From:  statemachine.In(states[rapid.IntRange(0, len(states)-2).Draw(t, "from")]),
 				To:    states[rapid.IntRange(0, len(states)-1).Draw(t, "to")],
-				Guard: func(a statemachine.Attempt) error {
-					if len(a.Payload) > 0 && a.Version%2 == 1 {
-						return fmt.Errorf("not at version %d", a.Version)
-					}
-					return nil
-				},
+				Do:    statemachine.Do(detour),
 			})
 		}
 		m, err := statemachine.Compile(d)
@@ -254,6 +246,31 @@ func drawMachine(t *rapid.T, name string) *statemachine.Machine {
 		}
 		return m
 	}).Draw(t, name)
+}
+
+// A counter is the row of a drawn machine, and says is the data of its events.
+type (
+	counter struct {
+		N    int64   `db:"n"`
+		List []int64 `db:"list"`
+	}
+	says struct{ Odd bool }
+)
+
+// detour counts, and refuses some steps after it has changed the row.
+func detour(f *statemachine.Firing, row *counter, s says) error {
+	row.N += f.Version
+	if len(row.List) > 0 {
+		row.List[0]++
+	}
+	row.List = append(row.List, row.N)
+	switch {
+	case s.Odd && row.N%3 == 1:
+		return fmt.Errorf("not at version %d", f.Version)
+	case s.Odd && row.N%3 == 2:
+		return statemachine.NotYet(fmt.Errorf("not at version %d", f.Version))
+	}
+	return nil
 }
 
 // draw draws records with swaps, gaps and redeliveries. Some have versions, some have
@@ -279,6 +296,7 @@ func (w world) draw(t *rapid.T) []*versioning.Record {
 				Machine: rapid.SampledFrom(w.machines).Draw(t, "machine"),
 				Key:     rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
 				Event:   rapid.SampledFrom(w.events).Draw(t, "event"),
+				Data:    says{Odd: len(r.Value) > 0},
 			}
 			if rapid.IntRange(0, 3).Draw(t, "own ID") == 0 {
 				c.MessageID = rapid.SampledFrom([]string{"m1", "m2", "m3"}).Draw(t, "id")

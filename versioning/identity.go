@@ -49,4 +49,8 @@ type Rules struct {
 
 	// MaxParked limits how many records may wait for one entity. 0 means no limit.
 	MaxParked int
+
+	// Functions is what the fold needs to call the machine's functions. Stores set it.
+	// It is nil if the machine has none.
+	Functions *Functions
 }

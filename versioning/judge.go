@@ -9,32 +9,30 @@ import (
 )
 
 // judge decides one change of a record against the current state of its entity, which
-// is nil if the machine is unknown. If the verdict is Applied, judge returns the state
-// to move to. It calls the guard only if all previous changes of the record could be
-// made, so guards see only states that the entity really is in.
-func (e *entity) judge(r *Record, change int, askGuard bool) (Outcome, statemachine.State) {
+// is nil if the machine is unknown. If the verdict is Applied, judge returns what the step
+// makes of the entity. It calls the transition's functions only if all previous changes of
+// the record could be made, so they see only rows that the entity really has.
+func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	c := &r.Changes[change]
 	o := Outcome{Entity: Entity{c.Machine, c.Key}, Event: c.Event}
 	if e == nil {
-		return o.is(Rejected, ReasonUnknownMachine, "the store has no table for machine %q", c.Machine), ""
+		return o.is(Rejected, ReasonUnknownMachine, "the store has no table for machine %q", c.Machine), computed{}
 	}
 	if proof := e.past(r, change, o); proof.Verdict != Undecided {
-		return proof, ""
+		return proof, computed{}
 	}
 	if bar := e.barred(c, o); bar.Verdict != Undecided {
-		return bar, ""
+		return bar, computed{}
 	}
 	to, legal := e.rules.Machine.Fire(e.state, c.Event)
 	if !legal {
-		return e.notNow(c, o), ""
+		return e.notNow(c, o), computed{}
 	}
-	if askGuard {
-		if err := e.askGuard(c, to, r.Value); err != nil {
-			return o.is(Rejected, ReasonGuard, "guard of %q in state %q: %w", c.Event, e.state, err), ""
-		}
+	if branches := e.rules.Machine.Branches(e.state, c.Event); call && branches != nil {
+		return e.compute(r, change, branches, o)
 	}
 	o.Verdict = Applied
-	return o, to
+	return o, computed{to, e.data}
 }
 
 // past decides what the entity's past proves: that the change has already taken effect,
@@ -183,22 +181,6 @@ func (e *entity) notNow(c *Change, o Outcome) Outcome {
 		return o.is(Early, ReasonNotYet, "%q is not legal in state %q, but may be in a later state", c.Event, e.state)
 	}
 	return o.is(Rejected, ReasonIllegal, "%q is not legal in state %q, nor in any later state", c.Event, e.state)
-}
-
-// askGuard calls the transition's guard. It turns a panic into an error.
-func (e *entity) askGuard(c *Change, to statemachine.State, payload []byte) (err error) {
-	guard := e.rules.Machine.Guard(e.state, c.Event)
-	if guard == nil {
-		return nil
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return guard(statemachine.Attempt{
-		Key: c.Key, Event: c.Event, From: e.state, To: to, Version: e.version, Payload: payload,
-	})
 }
 
 func (o Outcome) is(v Verdict, reason Reason, format string, args ...any) Outcome {

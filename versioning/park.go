@@ -87,6 +87,9 @@ func (f *folder) wake(moved []*entity) {
 // one of them moves something. It then returns true, with the moved entities in
 // f.trail, because the caller must start over.
 func (f *folder) release(e *entity) (moved bool) {
+	if e.isStale() {
+		return false // the next batch of the entity, or a sweep, judges them
+	}
 	list := e.waiting
 	e.waiting = nil
 	for i, w := range list {

@@ -72,6 +72,10 @@ type Row struct {
 	State   statemachine.State
 	Version int64
 	Gone    bool
+
+	// Data holds the columns that the machine's functions take, in the store's form; see
+	// [RowCodec]. It is nil if there is no row, or the machine has no functions.
+	Data any
 }
 
 // A PastStep is a step in the history: what made it.
@@ -106,7 +110,9 @@ type Parked struct {
 // A Plan is the result of a fold: everything one transaction writes, and the verdicts
 // that are true once it has committed.
 type Plan struct {
-	// Outcomes holds the outcome of each record of the batch, in their order.
+	// Outcomes holds the outcomes of the records of the batch, in their order. If it is
+	// shorter than the batch, the fold has stopped at a record whose entity has to be
+	// read again first, because the database computes some of its columns.
 	Outcomes []Outcome
 
 	// Moves holds one move for each entity that moves.
@@ -150,7 +156,15 @@ type Step struct {
 	Record   *Record
 	Change   int // the index of the change in Record.Changes
 	Seq      int // its place among all steps of the plan, in the order in which they were decided
+
+	// Data is the row's data before and after the step. It is nil if the machine has no
+	// functions.
+	Data *StepData
 }
+
+// StepData is a row's data around a step, in the store's form; see [RowCodec]. Both are
+// the same if the transition has no action.
+type StepData struct{ Before, After any }
 
 // change returns the change that made the step.
 func (s *Step) change() *Change { return &s.Record.Changes[s.Change] }

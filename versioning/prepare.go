@@ -40,6 +40,22 @@ func Prepare(rules map[string]Rules, r *Record) {
 		}
 		r.Err = prepareChange(rules, r, &r.Changes[i])
 	}
+	if r.Err == nil {
+		prepareData(rules, r)
+	}
+}
+
+// prepareData encodes the data of the changes, and sets the digests of those that have
+// some. Data that functions can't take makes the record Unfit: if the record was applied
+// before, it is still a duplicate.
+func prepareData(rules map[string]Rules, r *Record) {
+	r.Encoded = nil
+	for i := range r.Changes {
+		c := &r.Changes[i]
+		if err := rules[c.Machine].Functions.prepare(r, i); err != nil && r.Unfit == nil {
+			r.Unfit = err
+		}
+	}
 }
 
 func checkBounds(r *Record) error {

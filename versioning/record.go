@@ -37,6 +37,10 @@ type Record struct {
 	// store's Prepare sets it.
 	Unfit error
 
+	// Encoded holds the encoded data of the changes that have some; see
+	// [DataType.Encode]. Prepare sets it.
+	Encoded [][]byte
+
 	// Digests holds the digests of the changes, as a store's Prepare computes them.
 	// Fold computes those that are missing or 0.
 	Digests []Digest

@@ -71,7 +71,7 @@ const (
 
 	// Early.
 	ReasonNoEntity     Reason = "no_entity"     // the entity does not exist yet
-	ReasonNotYet       Reason = "not_yet"       // legal only in a later state
+	ReasonNotYet       Reason = "not_yet"       // legal only in a later state, or the transition's action says so
 	ReasonVersionAhead Reason = "version_ahead" // the entity has not reached the expected version
 	ReasonUnknownState Reason = "unknown_state" // this version of the machine does not know the row's state; another may
 
@@ -80,7 +80,9 @@ const (
 	ReasonUnknownMachine Reason = "unknown_machine" // no such machine in this store
 	ReasonUnknownEvent   Reason = "unknown_event"   // no transition of the machine has this event
 	ReasonIllegal        Reason = "illegal"         // not legal in this state, nor in any later one
-	ReasonGuard          Reason = "guard"           // the transition's guard returned an error or panicked
+	ReasonRefused        Reason = "refused"         // the transition's action returned an error, or a function panicked
+	ReasonNoBranch       Reason = "no_branch"       // no condition of the event's branches holds
+	ReasonInvalidData    Reason = "invalid_data"    // the event's data is not of the type that its functions take, or a value does not fit its column
 	ReasonEntityGone     Reason = "entity_gone"     // the row was deleted; its history remains
 	ReasonInvalidKey     Reason = "invalid_key"     // the key is not a value of the key column's type
 	ReasonInvalidMessage Reason = "invalid_message" // the message ID can't be stored

@@ -82,24 +82,24 @@ var plainCases = []suiteCase{
 		rows:  []string{"order/a on hold@4"}, parked: []string{"order/a unknown_state 4"},
 	},
 	{
-		name: "a guard",
+		name: "an action refuses",
 		steps: []step{
 			{"account/a opened", "applied"},
-			{"account/a debited | value=refuse", "rejected guard"},
-			{"account/a debited | value=panic", "rejected guard"},
+			{"account/a debited | value=refuse", "rejected refused"},
+			{"account/a debited | value=panic", "rejected refused"},
 			{"account/a debited | value=ok", "applied"},
 		},
 		rows: []string{"account/a active@2"},
-		dead: []string{"account/a guard", "account/a guard"},
+		dead: []string{"account/a refused", "account/a refused"},
 	},
 	{
-		name: "a guard on a parked record",
+		name: "an action refuses a parked record",
 		steps: []step{
-			{"account/a debited | value=refuse", "rejected guard"},
+			{"account/a debited | value=refuse", "rejected refused"},
 			{"account/a debited | value=ok", "applied"},
 			{"account/a opened", "applied"},
 		},
 		rows: []string{"account/a active@2"},
-		dead: []string{"account/a guard"},
+		dead: []string{"account/a refused"},
 	},
 }

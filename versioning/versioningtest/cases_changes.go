@@ -16,12 +16,12 @@ var changeCases = []suiteCase{
 		steps: []step{
 			{"account/x opened", "applied"},
 			{"order/a placed + account/x opened + account/y opened", "rejected illegal"},
-			{"order/b placed + account/x debited | value=refuse", "rejected guard"},
+			{"order/b placed + account/x debited | value=refuse", "rejected refused"},
 			{"order/c placed + order/c nosuch", "rejected unknown_event"},
 			{"order/d placed + nosuch/d placed", "rejected unknown_machine"},
 		},
 		rows: []string{"account/x active@1"},
-		dead: []string{"account/x illegal", "account/x guard", "order/c unknown_event", "order/d unknown_machine"},
+		dead: []string{"account/x illegal", "account/x refused", "order/c unknown_event", "order/d unknown_machine"},
 	},
 	{
 		name: "the worst verdict counts",
@@ -170,7 +170,7 @@ var changeCases = []suiteCase{
 			{"order/a shipped", "applied"},
 			{"order/a placed id=m1", "applied"},
 			{"order/b captured + account/x debited", "applied"},
-			{"account/x debited at=1 | value=refuse", "rejected guard"},
+			{"account/x debited at=1 | value=refuse", "rejected refused"},
 			{"order/b shipped + order/a delivered", "applied"},
 			{"nothing | err=garbage", "rejected undecodable"},
 			{"account/x opened", "applied"},
@@ -188,6 +188,6 @@ var changeCases = []suiteCase{
 			"order/a delivered@4", "order/b shipped@3", "account/x active@2", "order/old shipped@6", "order/c pending@1",
 		},
 		parked: []string{"order/c not_yet 1", "order/c version_ahead 1", "account/y no_entity 0"},
-		dead:   []string{"account/x guard", "/ undecodable", "order/a message_taken"},
+		dead:   []string{"account/x refused", "/ undecodable", "order/a message_taken"},
 	},
 }

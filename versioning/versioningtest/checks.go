@@ -118,7 +118,7 @@ func checkDeadLetters(t *testing.T, open Open) {
 	records[3].Origin.TopicID[0] = 1 // the same partition and offset in another topic
 	var want []DeadLetter
 	for _, r := range records {
-		r.Err = &versioning.Refusal{Reason: versioning.ReasonUndecodable, Err: refused{}}
+		r.Err = &versioning.Refusal{Reason: versioning.ReasonUndecodable, Err: errRefused}
 		want = append(want, DeadLetter{
 			Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: at.UnixMilli(),
 			Outcome: versioning.Outcome{
@@ -235,7 +235,7 @@ func checkDetails(t *testing.T, open Open) {
 	if len(dead) != 2 {
 		t.Fatalf("%d dead letters, want 2", len(dead))
 	}
-	for i, parts := range [][]string{{"version 2", `"captured"`, `"cancelled"`}, {`"debited"`, `"active"`, "the guard has a bug"}} {
+	for i, parts := range [][]string{{"version 2", `"captured"`, `"cancelled"`}, {`"debited"`, `"active"`, "the action has a bug"}} {
 		for _, part := range parts {
 			if !strings.Contains(dead[i].Outcome.Detail, part) {
 				t.Errorf("detail %q does not say %s", dead[i].Outcome.Detail, part)

@@ -59,7 +59,7 @@ func (m *Memory) Put(e versioning.Entity, row Row) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row.Columns = maps.Clone(row.Columns)
-	m.rows[e] = row
+	m.write(e, row)
 }
 
 // Delete deletes an entity's row. Its history remains.

@@ -94,7 +94,7 @@ func (m *Memory) Restore(b Backup) (before []versioning.Mark) {
 
 func (d *database) clone() database {
 	c := database{
-		rows: maps.Clone(d.rows), history: maps.Clone(d.history), digests: maps.Clone(d.digests),
+		rows: maps.Clone(d.rows), written: maps.Clone(d.written), writes: d.writes, history: maps.Clone(d.history), digests: maps.Clone(d.digests),
 		parked: slices.Clone(d.parked), dead: slices.Clone(d.dead), deadAt: maps.Clone(d.deadAt), marks: maps.Clone(d.marks),
 	}
 	for e, steps := range c.history { // commit appends to these

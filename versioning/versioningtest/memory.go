@@ -3,6 +3,7 @@ package versioningtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,7 +13,8 @@ import (
 
 // Memory is a store in memory. It is safe for concurrent use.
 type Memory struct {
-	rules map[string]versioning.Rules
+	rules  map[string]versioning.Rules
+	codecs map[string]*rowCodec // of the machines with functions
 
 	mu     sync.Mutex // guards everything below
 	hooks  hooks
@@ -27,6 +29,8 @@ type database struct {
 	history map[versioning.Entity][]Transition
 	digests map[versioning.Entity][]versioning.Digest // of the steps in history
 	parked  []versioning.Parked                       // in the order in which they were parked
+	written map[versioning.Entity]int                 // the number of the last write of a row
+	writes  int
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
 	marks   map[marked]versioning.Mark
@@ -56,15 +60,17 @@ type BetweenFunc func(context.Context, *versioning.Plan) error
 type AfterFunc func(context.Context, versioning.Result) error
 
 // NewMemory returns an empty store for the given machines. It panics if two of them
-// have the same name, or if one has identity ByState and its definition does not prove
-// that.
+// have the same name, if one has identity ByState and its definition does not prove
+// that, or if the row type or an event type of its functions can't be stored.
 func NewMemory(rules ...versioning.Rules) *Memory {
 	m := &Memory{
-		rules: make(map[string]versioning.Rules, len(rules)),
+		rules:  make(map[string]versioning.Rules, len(rules)),
+		codecs: make(map[string]*rowCodec),
 		database: database{
 			rows:    make(map[versioning.Entity]Row),
 			history: make(map[versioning.Entity][]Transition),
 			digests: make(map[versioning.Entity][]versioning.Digest),
+			written: make(map[versioning.Entity]int),
 			deadAt:  make(map[versioning.Origin]int),
 			marks:   make(map[marked]versioning.Mark),
 		},
@@ -79,10 +85,31 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 				panic(err)
 			}
 		}
+		if err := m.addFunctions(&r); err != nil {
+			panic(err)
+		}
 		m.rules[name] = r
 	}
 	return m
 }
+
+// addFunctions adds what the fold needs to call a machine's functions.
+func (m *Memory) addFunctions(r *versioning.Rules) (err error) {
+	if r.Machine.RowType() == nil {
+		return nil
+	}
+	codec, err := newRowCodec(r.Machine.RowType())
+	if err != nil {
+		return err
+	}
+	m.codecs[r.Machine.Name()] = codec
+	r.Functions, err = versioning.NewFunctions(r.Machine, codec)
+	return err
+}
+
+// Rules returns the rules of the store's machines, by name, with what the fold needs to
+// call their functions.
+func (m *Memory) Rules() map[string]versioning.Rules { return maps.Clone(m.rules) }
 
 // Before sets the function to call before a batch is decided; nil means none. f is
 // called without a lock, and may be called concurrently.

@@ -88,7 +88,11 @@ func (s *script) parse(index int, say string) *versioning.Record {
 		return r
 	}
 	for change := range strings.SplitSeq(changes, " + ") {
-		r.Changes = append(r.Changes, parseChange(change))
+		c := parseChange(change)
+		if c.Machine == account && c.Event == "debited" {
+			c.Data = debited{string(r.Value)}
+		}
+		r.Changes = append(r.Changes, c)
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package versioningtest
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,7 +38,10 @@ type Harness struct {
 }
 
 // Open returns an empty store for the given machines. If a store has tables, each needs
-// the text columns note and place for the changes to set.
+// these columns besides the key, the state and the version:
+//
+//	note text, place text, debits bigint NOT NULL DEFAULT 0,
+//	balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[]
 type Open func(t *testing.T, rules []versioning.Rules) Harness
 
 // Run runs the conformance suite against a store.
@@ -45,6 +49,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("cases", func(t *testing.T) { runCases(t, open) })
 	t.Run("borders", func(t *testing.T) { runBorders(t, open) })
 	t.Run("history", func(t *testing.T) { checkHistory(t, open) })
+	t.Run("data", func(t *testing.T) { checkData(t, open) })
 	t.Run("columns", func(t *testing.T) { checkColumns(t, open) })
 	t.Run("dead letters", func(t *testing.T) { checkDeadLetters(t, open) })
 	t.Run("decoded later", func(t *testing.T) { checkDecodedLater(t, open) })
@@ -113,7 +118,7 @@ func checkNoRecords(t *testing.T, open Open) {
 // The machines of the suite.
 const (
 	order   = "order"   // by message
-	account = "account" // by message, with a cycle and guards
+	account = "account" // by message, with a cycle and functions
 	ledger  = "ledger"  // by version
 	parcel  = "parcel"  // by state
 	queue   = "queue"   // by message, at most two parked records per entity
@@ -126,6 +131,7 @@ func suiteRules() []versioning.Rules {
 		{Machine: ledgerMachine, Identity: versioning.ByVersion},
 		{Machine: parcelMachine, Identity: versioning.ByState},
 		{Machine: queueMachine, MaxParked: 2},
+		{Machine: walletMachine},
 	}
 }
 
@@ -145,7 +151,7 @@ var accountMachine = statemachine.MustCompile(statemachine.Definition{
 	Name: account, Version: 1,
 	Transitions: []statemachine.Transition{
 		{Event: "opened", To: "active"},
-		{Event: "debited", From: statemachine.In("active"), To: "active", Guard: guardByValue},
+		{Event: "debited", From: statemachine.In("active"), To: "active", Do: statemachine.Do(debit)},
 		{Event: "frozen", From: statemachine.In("active"), To: "locked"},
 		{Event: "thawed", From: statemachine.In("locked"), To: "active"},
 		{Event: "closed", From: statemachine.In("active"), To: "closed"},
@@ -184,20 +190,26 @@ var queueMachine = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("ended"),
 })
 
-type refused struct{}
+// An accountRow is the row of an account: it counts the debits.
+type accountRow struct {
+	Debits int64 `db:"debits"`
+}
 
-func (refused) Error() string { return "not enough money" }
+// debited is the data of the event debited: what the action should do.
+type debited struct{ Say string }
 
-// guardByValue returns an error or panics if the record's value asks for it.
-func guardByValue(a statemachine.Attempt) error {
-	switch string(a.Payload) {
+var errRefused = errors.New("not enough money")
+
+func debit(f *statemachine.Firing, row *accountRow, d debited) error {
+	row.Debits++
+	switch d.Say {
 	case "refuse":
-		return refused{}
+		return errRefused
 	case "panic":
-		panic("the guard has a bug")
-	case "once": // rejects all steps except the first
-		if a.Version > 1 {
-			return refused{}
+		panic("the action has a bug")
+	case "once": // refuse all steps except the first
+		if f.Version > 2 {
+			return errRefused
 		}
 	}
 	return nil

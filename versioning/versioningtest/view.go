@@ -60,6 +60,9 @@ func (m *Memory) look(e versioning.Entity) *versioning.Known {
 	history := m.history[e]
 	if row, ok := m.rows[e]; ok {
 		k.Exists, k.Row = true, versioning.Row{State: row.State, Version: row.Version}
+		if m.codecs[e.Machine] != nil {
+			k.Row.Data = &rowData{row.Columns, m.written[e]}
+		}
 	} else if len(history) > 0 {
 		last := history[len(history)-1]
 		k.Row = versioning.Row{State: last.To, Version: last.Version, Gone: true}

@@ -17,6 +17,9 @@ func (m *Memory) unmoved(plan *versioning.Plan) bool {
 		if exists == move.Create || exists && (row.State != move.From.State || row.Version != move.From.Version) {
 			return false
 		}
+		if read, ok := move.From.Data.(*rowData); ok && read.written != m.written[move.Entity] {
+			return false // somebody has written the row, if only another column
+		}
 	}
 	return m.undecided(plan)
 }
@@ -137,9 +140,21 @@ func (m *Memory) move(move *versioning.Move) {
 			}
 			row.Columns[name] = value
 		}
+		if step.Data != nil {
+			if row.Columns == nil {
+				row.Columns = make(versioning.Columns)
+			}
+			m.codecs[move.Entity.Machine].compute(row.Columns, step)
+		}
 	}
 	row.State, row.Version = move.To()
-	m.rows[move.Entity] = row
+	m.write(move.Entity, row)
+}
+
+// write stores a row.
+func (m *Memory) write(e versioning.Entity, row Row) {
+	m.writes++
+	m.rows[e], m.written[e] = row, m.writes
 }
 
 func (m *Memory) parkedAt(o versioning.Origin) int {
