@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync" //nolint:depguard // only for a cache of types: the kernel still has no goroutines
 	"unicode/utf8"
 )
 
@@ -46,43 +45,27 @@ type DataType struct {
 	flat   bool
 }
 
-// dataTypes caches what DataTypeOf returns, by reflect.Type.
-var dataTypes sync.Map
-
-// analyzed is what DataTypeOf found out about a type.
-type analyzed struct {
-	dataType *DataType
-	err      error
-}
-
 // DataTypeOf returns the DataType of a type. It fails if values of the type can't be
 // stored: if they contain an interface, chan, func, complex number, uintptr or unsafe
 // pointer, an unexported field in a struct without marshalers, two fields of one name, or
 // a map key that holds a pointer or a time.Time, because such keys would not be equal to
 // themselves after decoding. The error names all such fields.
 //
-// Types are analyzed once and cached forever.
+// It analyzes the type each time, so keep the result.
 func DataTypeOf(t reflect.Type) (*DataType, error) {
 	if t == nil {
 		return nil, errors.New("nil has no type, so it can't be stored")
-	}
-	if known, ok := dataTypes.Load(t); ok {
-		a := known.(*analyzed)
-		return a.dataType, a.err
 	}
 	d := &DataType{goType: t, name: t.Name(), flat: isFlat(t)}
 	if d.name == "" {
 		d.name = t.String()
 	}
-	a := &analyzed{dataType: d}
 	analysis := dataAnalysis{codecs: make(map[reflect.Type]*dataCodec)}
 	d.codec = analysis.codecOf(t, d.name)
-	if a.err = errors.Join(analysis.problems...); a.err != nil {
-		a.dataType = nil
+	if err := errors.Join(analysis.problems...); err != nil {
+		return nil, err
 	}
-	known, _ := dataTypes.LoadOrStore(t, a)
-	a = known.(*analyzed)
-	return a.dataType, a.err
+	return d, nil
 }
 
 // isFlat reports whether an assignment copies values of type t completely.

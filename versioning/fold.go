@@ -44,6 +44,11 @@ func (f *folder) mustReadBack(r *Record) bool {
 	if !f.readsBack || r.Err != nil {
 		return false
 	}
+	return f.touchesStale(r)
+}
+
+// touchesStale reports whether a record is about an entity that is stale.
+func (f *folder) touchesStale(r *Record) bool {
 	return slices.ContainsFunc(r.Changes, func(c Change) bool {
 		e := f.entity(Entity{c.Machine, c.Key})
 		return e != nil && e.isStale()
@@ -51,9 +56,9 @@ func (f *folder) mustReadBack(r *Record) bool {
 }
 
 // isStale reports whether the entity has moved in this fold, and its row has values that
-// the database computes.
+// only the database knows now.
 func (e *entity) isStale() bool {
-	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack()
+	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack(!e.Exists)
 }
 
 // A folder holds the state of one Fold.
@@ -106,7 +111,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		spareIDs:   newSlab[Message](records),
 	}
 	for _, r := range rules {
-		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack()
+		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack(true)
 	}
 	if len(view.Refused) > 0 {
 		f.plan.Refused = make(map[*Record]int, len(view.Refused))

@@ -30,10 +30,11 @@ type RowCodec interface {
 	// pointers, slices or maps.
 	IsFlat() bool
 
-	// ReadsBack reports whether a row has values that the database computes when it
-	// writes the row. Then the fold makes no second step of an entity on the row that it
-	// has computed: see [Plan.Outcomes].
-	ReadsBack() bool
+	// ReadsBack reports whether a row has values that only the database knows after a
+	// step, because it computes them when it writes the row. created says whether the row
+	// is a new one. Then the fold makes no second step of the entity: see
+	// [Plan.Outcomes].
+	ReadsBack(created bool) bool
 }
 
 // Functions is what a fold needs to call the functions of a machine. It is safe for

@@ -29,6 +29,10 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 		return e.notNow(c, o), computed{}
 	}
 	if branches := e.rules.Machine.Branches(e.state, c.Event); call && branches != nil {
+		if e.isStale() { // only steps of this record can have made it so
+			return o.is(Rejected, ReasonInvalidData,
+				"the record changes the entity twice, but the database computes columns of its row, which are not known in between; send two records"), computed{}
+		}
 		return e.compute(r, change, branches, o)
 	}
 	o.Verdict = Applied

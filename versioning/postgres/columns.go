@@ -30,6 +30,13 @@ type types struct {
 	typ *pgtype.Map
 }
 
+// copy returns a copy of the types that one goroutine may use.
+func (t *types) copy() *pgtype.Map {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.typ.Copy()
+}
+
 // learn registers the types of a table's columns that pgx does not know by default,
 // such as composites and ranges. Types that can't be loaded, including enums and arrays
 // of them, are encoded as text.

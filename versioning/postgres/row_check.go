@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// newRowType returns how the rows of the table's machine are read and written, or nil if
+// the machine has no functions. Its error joins one *TableError per problem.
+func (t *table) newRowType(types *types) (*rowType, error) {
+	row := t.Machine.RowType()
+	if row == nil {
+		return nil, nil
+	}
+	fields, err := versioning.RowFields(row)
+	if err != nil {
+		return nil, t.problem("", "the row type of its machine does not fit: %w", err)
+	}
+	r := &rowType{row: row, flat: versioning.IsFlat(row)}
+	r.maps.New = func() any { return types.copy() }
+	m := types.copy()
+	var problems []error
+	for _, f := range fields {
+		field := rowField{RowField: f}
+		if err := t.checkField(m, &field); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		isDerived := t.rules.derived[field.at] || field.column.identity != ""
+		r.readsBack = r.readsBack || isDerived || !field.isPredictable()
+		r.readsNew = r.readsNew || f.ReadOnly
+		r.fields = append(r.fields, field)
+	}
+	return r, errors.Join(problems...)
+}
+
+// checkField finds the column of a field and checks that the field can hold all values
+// of the column, and the column all values of the field.
+func (t *table) checkField(m *pgtype.Map, f *rowField) error {
+	at, ok := t.byName[f.Column]
+	if !ok {
+		return t.problem(f.Column, "does not exist, but the machine's row type %s has it; add the column, or correct the db tag", t.Machine.RowType())
+	}
+	f.at, f.column = at, &t.columns[at]
+	c := f.column
+	switch {
+	case c == t.key, c == t.state, c == t.version:
+		return t.problem(f.Column, "is written by the framework, so it can't be in the row type %s; functions find it in the Firing: Key, From and Version", t.Machine.RowType())
+	case (c.generated || c.identity != "") && !f.ReadOnly:
+		return t.problem(f.Column, `is generated, but field %s would be written; tag it db:"%s,readonly"`, t.fieldName(f), f.Column)
+	}
+	f.common = isCommon(f.Type, c)
+	if want := f.misfit(m); want != "" {
+		return t.problem(f.Column, "has type %s, which field %s of type %v does not fit; use %s", c.typeName, t.fieldName(f), f.Type, want)
+	}
+	if !c.notNull && f.decode(m, cell{}, reflect.New(f.Type).Elem()) != nil {
+		return t.problem(f.Column, "may be NULL, which field %s of type %v can't hold; make the column NOT NULL, or use *%v or sql.Null[%v]",
+			t.fieldName(f), f.Type, f.Type, f.Type)
+	}
+	return nil
+}
+
+func (t *table) fieldName(f *rowField) string {
+	return t.Machine.RowType().Name() + "." + t.Machine.RowType().FieldByIndex(f.Index).Name
+}
+
+// isCommon reports whether a field is an integer, a boolean or a text that needs no codec
+// of pgx.
+func isCommon(t reflect.Type, c *tableColumn) bool {
+	if convertsItself(t) {
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return c.base == pgtype.BoolOID
+	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Int16:
+		return c.isInteger()
+	case reflect.String:
+		return c.base == pgtype.TextOID || c.base == pgtype.VarcharOID || c.base == pgtype.UUIDOID || len(c.labels) > 0
+	}
+	return false
+}
+
+// convertsItself reports whether a type has methods that convert its values, so that its
+// kind says nothing.
+func convertsItself(t reflect.Type) bool {
+	for _, method := range []reflect.Type{
+		reflect.TypeFor[driver.Valuer](), reflect.TypeFor[sql.Scanner](), reflect.TypeFor[pgtype.TextValuer](), reflect.TypeFor[pgtype.Int64Valuer](),
+		reflect.TypeFor[pgtype.BoolValuer](),
+	} {
+		if t.Implements(method) || reflect.PointerTo(t).Implements(method) {
+			return true
+		}
+	}
+	return false
+}
+
+// fitting are the Go types for the common PostgreSQL types.
+var fitting = map[uint32]string{
+	pgtype.Int8OID: "int64", pgtype.Int4OID: "int32", pgtype.Int2OID: "int16", pgtype.BoolOID: "bool",
+	pgtype.Float8OID: "float64", pgtype.Float4OID: "float32", pgtype.TextOID: "string", pgtype.VarcharOID: "string", pgtype.BPCharOID: "string",
+	pgtype.NumericOID: "pgtype.Numeric, or a decimal type that implements sql.Scanner and driver.Valuer", pgtype.UUIDOID: "string or [16]byte",
+	pgtype.TimestamptzOID: "time.Time", pgtype.TimestampOID: "time.Time", pgtype.DateOID: "time.Time", pgtype.IntervalOID: "pgtype.Interval",
+	pgtype.TimeOID: "pgtype.Time", pgtype.ByteaOID: "[]byte", pgtype.JSONOID: "a struct or json.RawMessage", pgtype.JSONBOID: "a struct",
+}
+
+// misfit returns "" if the field fits its column, and otherwise what would.
+func (f *rowField) misfit(m *pgtype.Map) string {
+	want := fitting[f.column.base]
+	switch {
+	case len(f.column.labels) > 0:
+		want = "string"
+	case want == "" && f.column.array:
+		want = "a slice of what fits its elements"
+	case want == "":
+		want = "a type that pgx can scan it into, or a string"
+	}
+	if !f.column.notNull {
+		want = "a pointer to or sql.Null of: " + want
+	}
+	if !f.fitsKind(f.Type) || !f.roundTrips(m) {
+		return want
+	}
+	return ""
+}
+
+// fitsKind reports whether no value of the column or the field is too large for the other.
+// pgx would convert such values, or fail only when it meets one.
+func (f *rowField) fitsKind(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		return f.fitsKind(t.Elem())
+	}
+	if value, ok := nullValue(t); ok {
+		return f.fitsKind(value)
+	}
+	if convertsItself(t) || t == reflect.TypeFor[time.Time]() {
+		return true
+	}
+	base := f.column.base
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		return base == pgtype.Int8OID
+	case reflect.Int32:
+		return base == pgtype.Int4OID
+	case reflect.Int16:
+		return base == pgtype.Int2OID
+	case reflect.Int8, reflect.Uint, reflect.Uint64, reflect.Uint32, reflect.Uint16, reflect.Uint8:
+		return false
+	case reflect.Float64:
+		return base == pgtype.Float8OID
+	case reflect.Float32:
+		return base == pgtype.Float4OID
+	case reflect.Bool:
+		return base == pgtype.BoolOID
+	case reflect.String:
+		return !slices.Contains(notAsText, base)
+	}
+	return true
+}
+
+// notAsText are types whose values a string can't hold without a format to agree on.
+var notAsText = []uint32{
+	pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID, pgtype.Float8OID, pgtype.Float4OID, pgtype.BoolOID, pgtype.ByteaOID,
+	pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID, pgtype.IntervalOID, pgtype.TimeOID,
+}
+
+// nullValue returns the type argument of a sql.Null.
+func nullValue(t reflect.Type) (reflect.Type, bool) {
+	if t.Kind() != reflect.Struct || t.PkgPath() != "database/sql" || t.NumField() != 2 {
+		return nil, false
+	}
+	v, ok := t.FieldByName("V")
+	return v.Type, ok
+}
+
+// roundTrips reports whether pgx can encode a value of the field for its column, and read
+// it back.
+func (f *rowField) roundTrips(m *pgtype.Map) bool {
+	sample := sampleOf(f.Type)
+	text, null, err := f.encode(m, sample)
+	if err != nil {
+		return false
+	}
+	c := cell{format: pgtype.TextFormatCode}
+	if !null {
+		c.bytes = []byte(text)
+	}
+	return f.decode(m, c, reflect.New(f.Type).Elem()) == nil
+}
+
+// sampleOf returns a value of a type that is not NULL, if the type has one that is easy to
+// make.
+func sampleOf(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Unix(0, 0)))
+	case t.Kind() == reflect.Pointer:
+		v.Set(reflect.New(t.Elem()))
+		v.Elem().Set(sampleOf(t.Elem()))
+	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
+		v.Set(reflect.Append(v, sampleOf(t.Elem())))
+	case t.Kind() == reflect.Struct:
+		if valid := v.FieldByName("Valid"); valid.IsValid() && valid.Kind() == reflect.Bool {
+			valid.SetBool(true)
+			for _, name := range []string{"V", "Int"} {
+				if inner := v.FieldByName(name); inner.IsValid() {
+					inner.Set(sampleOf(inner.Type()))
+				}
+			}
+		}
+	}
+	return v
+}
+
+// isPredictable reports whether the framework knows what PostgreSQL makes of each value
+// of the field when it stores it.
+func (f *rowField) isPredictable() bool {
+	c := f.column
+	isText := f.Type.Kind() == reflect.String || f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Uint8
+	switch c.base {
+	case pgtype.Int8OID, pgtype.Int4OID, pgtype.Int2OID, pgtype.BoolOID, pgtype.TextOID, pgtype.VarcharOID, pgtype.UUIDOID,
+		pgtype.Float8OID, pgtype.Float4OID, pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID, pgtype.ByteaOID, pgtype.JSONOID:
+		return true
+	case pgtype.NumericOID:
+		return !isText && (c.modifier < 0 || numericScale(c.modifier) >= 0)
+	case pgtype.JSONBOID:
+		return !isText
+	case pgtype.IntervalOID:
+		return c.modifier < 0
+	case pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.Int2ArrayOID, pgtype.BoolArrayOID, pgtype.UUIDArrayOID:
+		return true
+	}
+	return len(c.labels) > 0
+}

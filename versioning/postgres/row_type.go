@@ -1,0 +1,168 @@
+package postgres
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A rowType says how the rows of a machine with functions are read and written. It
+// implements [versioning.RowCodec].
+type rowType struct {
+	row       reflect.Type
+	fields    []rowField
+	flat      bool
+	readsBack bool // the database may compute columns of a field whenever it writes the row
+	readsNew  bool // it may do so when it inserts the row
+	maps      sync.Pool
+}
+
+// A rowField is a field of the row type and its column.
+type rowField struct {
+	versioning.RowField
+
+	column *tableColumn
+	at     int  // index in table.columns
+	common bool // an integer, a boolean or a text, for which no codec of pgx is needed
+}
+
+// A rowData is a row in the store's form. It is never changed, except that row is set
+// when the data is first needed as a Go value.
+type rowData struct {
+	cells   []cell   // by field
+	xmin    string   // the transaction that wrote the row, when it was read
+	changed []column // what the step has changed, sorted by column
+
+	row reflect.Value // the row as a Go value, if its type is flat and it was loaded; nobody changes it
+}
+
+// A cell is a value of a column, as PostgreSQL has sent it or as it will be written.
+type cell struct {
+	bytes  []byte // nil is NULL
+	format int16
+}
+
+// Load implements [versioning.RowCodec].
+func (t *rowType) Load(data any) (any, error) {
+	row := reflect.New(t.row)
+	from, _ := data.(*rowData)
+	switch {
+	case from == nil:
+		return row.Interface(), nil
+	case from.row.IsValid():
+		row.Elem().Set(from.row)
+		return row.Interface(), nil
+	}
+	m := t.maps.Get().(*pgtype.Map)
+	defer t.maps.Put(m)
+	for i := range t.fields {
+		if err := t.fields[i].decode(m, from.cells[i], row.Elem().FieldByIndex(t.fields[i].Index)); err != nil {
+			return nil, err
+		}
+	}
+	if t.flat {
+		from.row = reflect.New(t.row).Elem()
+		from.row.Set(row.Elem())
+	}
+	return row.Interface(), nil
+}
+
+// Store implements [versioning.RowCodec]. It encodes the fields that have changed, or all
+// of them if there was no row before.
+func (t *rowType) Store(before, row any) (any, error) {
+	from, _ := before.(*rowData)
+	was, err := t.valueOf(from)
+	if err != nil {
+		return nil, err
+	}
+	after := &rowData{cells: make([]cell, len(t.fields))}
+	if from != nil {
+		after.xmin = from.xmin
+		copy(after.cells, from.cells)
+	}
+	is := reflect.ValueOf(row).Elem()
+	m := t.maps.Get().(*pgtype.Map)
+	defer t.maps.Put(m)
+	for i := range t.fields {
+		f := &t.fields[i]
+		value := is.FieldByIndex(f.Index)
+		if f.ReadOnly || from != nil && f.isSame(was.FieldByIndex(f.Index), value) {
+			continue
+		}
+		text, null, err := f.encode(m, value)
+		if err != nil {
+			return nil, err
+		}
+		if from != nil && f.hasText(m, was.FieldByIndex(f.Index), text, null) {
+			continue
+		}
+		after.set(i, f.at, text, null)
+		if t.flat { // the text may be rounded, for example
+			if err := f.decode(m, after.cells[i], value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(after.changed, byColumn)
+	if t.flat {
+		after.row = reflect.New(t.row).Elem()
+		after.row.Set(is)
+		t.restore(after.row, was)
+	}
+	return after, nil
+}
+
+// restore sets the read-only fields of a row to what they were.
+func (t *rowType) restore(row, was reflect.Value) {
+	for i := range t.fields {
+		if f := &t.fields[i]; f.ReadOnly {
+			row.FieldByIndex(f.Index).Set(was.FieldByIndex(f.Index))
+		}
+	}
+}
+
+// valueOf returns a row as a Go value: the zero value if there is none.
+func (t *rowType) valueOf(data *rowData) (reflect.Value, error) {
+	if data != nil && data.row.IsValid() {
+		return data.row, nil
+	}
+	var from any
+	if data != nil {
+		from = data
+	}
+	row, err := t.Load(from)
+	if err != nil {
+		return reflect.Value{}, err
+	}
+	return reflect.ValueOf(row).Elem(), nil
+}
+
+func (d *rowData) set(field, at int, text string, null bool) {
+	d.cells[field] = cell{format: pgtype.TextFormatCode}
+	if !null {
+		d.cells[field].bytes = []byte(text)
+	}
+	d.changed = append(d.changed, column{at: at, text: text, null: null})
+}
+
+// IsFlat implements [versioning.RowCodec].
+func (t *rowType) IsFlat() bool { return t.flat }
+
+// ReadsBack implements [versioning.RowCodec].
+func (t *rowType) ReadsBack(created bool) bool { return t.readsBack || created && t.readsNew }
+
+// computedBy returns the columns that a step's functions have changed.
+func computedBy(s *versioning.Step) []column {
+	if s.Data == nil || s.Data.After == s.Data.Before {
+		return nil
+	}
+	after, _ := s.Data.After.(*rowData)
+	if after == nil {
+		return nil
+	}
+	return after.changed
+}
