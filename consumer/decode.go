@@ -33,6 +33,9 @@ type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 // changes. A record is Rejected if it has no value (a tombstone), or if the value is not one
 // JSON document or does not fit a T. Fields that T does not have are ignored.
 //
+// For a machine with functions, changes puts the event's data, such as the T or a part of
+// it, into Change.Data.
+//
 // It decodes like [json.Unmarshal], with one exception, and takes about half the time: field
 // names match in any case, the last of several fields with one name wins, and
 // types with an UnmarshalJSON method, [json.Number] and [json.RawMessage] mean the same.

@@ -270,7 +270,7 @@ func TestDecodeFailures(t *testing.T) {
 			case "none":
 				return nil, nil
 			case "refusal":
-				return nil, &versioning.Refusal{Reason: versioning.ReasonGuard, Err: errOwn}
+				return nil, &versioning.Refusal{Reason: versioning.ReasonRefused, Err: errOwn}
 			}
 			return decodeKey(r)
 		}

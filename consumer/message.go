@@ -25,6 +25,11 @@ type Message struct {
 	// Set holds columns to write with the transition: strings as they are, null as
 	// NULL, and any other value as its JSON text. Numbers keep all their digits.
 	Set map[string]json.RawMessage `json:"set,omitempty"`
+
+	// Data is the event's data, for machines with functions. It is decoded into the type
+	// that the functions of the event take; data that does not fit it is Rejected with
+	// the reason invalid_data. Fields that the type does not have are ignored.
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 // DecodeMessage is a DecodeFunc for records whose values are a [Message].
@@ -53,6 +58,9 @@ func (m *Message) change() (versioning.Change, error) {
 	}
 	if len(m.Set) > 0 {
 		change.Set = make(versioning.Columns, len(m.Set))
+	}
+	if m.Data != nil {
+		change.Data = m.Data
 	}
 	for name, raw := range m.Set {
 		change.Set[name] = columnValue(raw)

@@ -494,8 +494,8 @@ func TestDataFlat(t *testing.T) {
 			t.Errorf("%T is flat", value)
 		}
 	}
-	if d := dataType(t, payment{}); d.Type() != reflect.TypeFor[payment]() || d != dataType(t, payment{Amount: 1}) {
-		t.Error("the DataType of payment has another type, or there are two of it")
+	if d := dataType(t, payment{}); d.Type() != reflect.TypeFor[payment]() {
+		t.Errorf("the DataType of payment is that of %v", d.Type())
 	}
 }
 

@@ -22,7 +22,7 @@ func (t *table) newRowType(types *types) (*rowType, error) {
 	}
 	fields, err := versioning.RowFields(row)
 	if err != nil {
-		return nil, t.problem("", "the row type of its machine does not fit: %w", err)
+		return nil, t.problem("", "the row type of its machine does not fit: %v", err)
 	}
 	r := &rowType{row: row, flat: versioning.IsFlat(row)}
 	r.maps.New = func() any { return types.copy() }
