@@ -41,7 +41,8 @@ func (s *snapshot) allMachines() string {
 // second dead letter for the record, but only a redrive removes it.
 func (s *snapshot) isDeadLetterOf(r *versioning.Record, scope string) bool {
 	if r.Redrive {
-		return scope == *preparedOf(r).kept
+		kept := preparedOf(r).kept
+		return kept != nil && scope == *kept
 	}
 	return scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")
 }
@@ -195,8 +196,8 @@ func (s *snapshot) ranges(records []*versioning.Record) *ranges {
 		}
 		at := &r.Origin
 		name := logOf{at.TopicID, at.Partition, scope}
-		if r.Redrive {
-			name.scope = *preparedOf(r).kept
+		if kept := preparedOf(r).kept; r.Redrive && kept != nil {
+			name.scope = *kept
 		}
 		if !ok || name != last {
 			last = name
