@@ -135,7 +135,7 @@ func (f *fingerprint) guard() (sql string, args []any) {
 
 // unaltered guards what relies on the catalog: rows that are written, and records that
 // can't be.
-func (w *writer) unaltered(plan *plan, moves []*versioning.Move) {
+func (w *writer) unaltered(plan *versioning.Plan, moves []*versioning.Move) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
 		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {

@@ -156,42 +156,20 @@ func appendResult(r, more versioning.Result, records []*versioning.Record) versi
 	return r
 }
 
-// A view is what was read about a batch.
-type view struct {
-	versioning.View
-
-	deadScopes map[versioning.Origin]string // the scopes of those of its records that are dead letters
-}
-
-// A plan is what was decided about a batch.
-type plan struct {
-	*versioning.Plan
-
-	deadScopes map[versioning.Origin]string // the scopes of the dead letters that it judges again
-}
-
 // A decision says what a transaction reads and how it judges that.
 type decision struct {
-	read  func(ctx context.Context, tx sender, lock bool) (*view, error)
-	judge func(view *view, refused map[*versioning.Record]error) *plan
+	records []*versioning.Record // their entities are read, and what is parked for these
+	judge   func(*versioning.View) *versioning.Plan
 }
 
 // decisionOn returns the decision about a batch.
 func (s *snapshot) decisionOn(records []*versioning.Record) decision {
-	return decision{
-		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
-			return s.read(ctx, tx, records, reading{lock: lock, parked: true, bounded: len(records) > 1})
-		},
-		judge: func(view *view, refused map[*versioning.Record]error) *plan {
-			view.Refused = refused
-			return &plan{versioning.Fold(s.rules, &view.View, records), view.deadScopes}
-		},
-	}
+	return decision{records, func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
 }
 
 // settle carries out a decision on a server. If PostgreSQL refuses something and the
 // records are few enough, it writes them one by one to find out which.
-func (s *snapshot) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*plan, error) {
+func (s *snapshot) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*versioning.Plan, error) {
 	locks := make(fateLocks)
 	plan, err := s.transact(ctx, on, d, locks, false)
 	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
@@ -211,7 +189,7 @@ var errSerial = errors.New("the rows can't be written as a set")
 // rows locked. Fate locks always come before row locks: together with the writes if no
 // row is locked before, otherwise at the beginning. In the second case they are a guess
 // from the previous attempt.
-func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *plan, err error) {
+func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *versioning.Plan, err error) {
 	for attempt := range maxAttempts {
 		var moves []*versioning.Move
 		var trial *trial
@@ -220,22 +198,21 @@ func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decisio
 			if lock {
 				tx.locks = locks
 			}
-			view, err := d.read(ctx, tx, lock)
+			view, err := s.read(ctx, tx, d.records, lock)
 			if err != nil {
 				return err
 			}
 			if on != "" && on != tx.server {
 				return versioning.ErrServerChanged
 			}
-			judge := func(refused map[*versioning.Record]error) *plan { return d.judge(view, refused) }
 			var rows writing
 			if oneByOne {
-				if trial, err = s.oneByOne(ctx, tx, judge); err != nil {
+				if trial, err = s.oneByOne(ctx, tx, view, d.judge); err != nil {
 					return err
 				}
 				decided, moves = trial.plan, trial.moves
 			} else {
-				decided = judge(nil)
+				decided = d.judge(view)
 				moves = inOrder(decided.Moves)
 				rows = s.arrange(moves)
 			}

@@ -16,6 +16,11 @@ import (
 
 // readDead queues the query that finds which records are already dead letters.
 func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
+	for _, rec := range records {
+		if isDead(rec) { // in an earlier attempt
+			own(rec).dead = nil
+		}
+	}
 	st := r.store.ranges(records)
 	args := []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, r.store.machines()}
 	batch.Queue(r.store.schema.sql(readDeadSQL), args...).Query(func(rows pgx.Rows) error {
@@ -59,11 +64,10 @@ func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
 	if err != nil || len(dead) == 0 {
 		return err
 	}
-	r.view.deadScopes = make(map[versioning.Origin]string)
 	for _, rec := range records {
 		for _, l := range dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset}] {
-			if _, known := r.view.deadScopes[rec.Origin]; r.store.isDeadLetterOf(rec, l.scope) && (!known || l.scope == r.store.scope(rec)) {
-				r.view.Dead[rec.Origin], r.view.deadScopes[rec.Origin] = l.outcome, l.scope
+			if r.store.isDeadLetterOf(rec, l.scope) && (!isDead(rec) || l.scope == r.store.scope(rec)) {
+				r.view.Dead[rec.Origin], own(rec).dead = l.outcome, &l.scope
 			}
 		}
 	}
@@ -80,7 +84,7 @@ func (w *writer) deadLetter(dead []versioning.Settled) {
 	if len(dead) > 0 {
 		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
-	isOld := func(s versioning.Settled) bool { _, ok := w.deadScopes[s.Record.Origin]; return ok }
+	isOld := func(s versioning.Settled) bool { return isDead(s.Record) }
 	isNew := func(s versioning.Settled) bool { return !isOld(s) }
 	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
 	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
@@ -114,7 +118,7 @@ func (w *writer) updateDead(dead []versioning.Settled) {
 	var at keptAt
 	var o outcomes
 	for _, d := range dead {
-		at.add(d.Record, w.deadScope(d.Record))
+		at.add(d.Record, w.store.deadScope(d.Record))
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {

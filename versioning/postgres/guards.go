@@ -16,7 +16,7 @@ import (
 // Only the first attempt checks whether a record has made a step. A later attempt has
 // seen the step; if it still parks or rejects the record, that is because the machine
 // or the decoder has changed.
-func (w *writer) undecided(plan *plan, attempt int) {
+func (w *writer) undecided(plan *versioning.Plan, attempt int) {
 	w.stepsNotDead(plan.Moves)
 	if attempt == 0 {
 		var dead []*versioning.Record
@@ -30,7 +30,7 @@ func (w *writer) undecided(plan *plan, attempt int) {
 // notDecided queues the guards for the records that a plan parks. They come after the
 // statement that parks them, because that statement has waited for any transaction that
 // was removing the same record from pawl.parked.
-func (w *writer) notDecided(plan *plan, attempt int) {
+func (w *writer) notDecided(plan *versioning.Plan, attempt int) {
 	w.notDead(plan.Park)
 	if attempt == 0 {
 		var parked []*versioning.Record
@@ -45,7 +45,7 @@ func (w *writer) notDecided(plan *plan, attempt int) {
 func (w *writer) notDead(parked []versioning.Parked) {
 	var at keptAt
 	for _, p := range parked {
-		if _, isDead := w.deadScopes[p.Record.Origin]; !isDead { // otherwise the plan removes the dead letter
+		if !isDead(p.Record) { // otherwise the plan removes the dead letter
 			at.add(p.Record, w.store.scope(p.Record))
 		}
 	}
@@ -96,7 +96,7 @@ func (w *writer) made(moves []versioning.Move) []*versioning.Record {
 	for i := range moves {
 		for j := range moves[i].Steps {
 			r := moves[i].Steps[j].Record
-			if _, isDead := w.deadScopes[r.Origin]; preparedOf(r).kept == nil && !isDead {
+			if preparedOf(r).kept == nil && !isDead(r) {
 				records = append(records, r)
 			}
 		}

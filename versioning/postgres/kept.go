@@ -48,11 +48,14 @@ func (s *snapshot) isDeadLetterOf(r *versioning.Record, scope string) bool {
 }
 
 // deadScope returns the scope of a record's dead letter.
-func (w *writer) deadScope(r *versioning.Record) string {
-	if scope, ok := w.deadScopes[r.Origin]; ok {
-		return scope
+func (s *snapshot) deadScope(r *versioning.Record) string {
+	switch p := preparedOf(r); {
+	case p.dead != nil:
+		return *p.dead
+	case r.Redrive && p.kept != nil:
+		return *p.kept
 	}
-	return w.store.scope(r)
+	return s.scope(r)
 }
 
 // keptAt are columns with the origins and scopes of stored records.
@@ -190,15 +193,12 @@ func (s *snapshot) ranges(records []*versioning.Record) *ranges {
 	for _, r := range records {
 		switch {
 		case preparedOf(r).kept != nil || len(r.Changes) == 0:
-			machine, scope = "", s.scope(r)
+			machine, scope = "", s.deadScope(r)
 		case machine != r.Changes[0].Machine || machine == "":
 			machine, scope = r.Changes[0].Machine, s.scope(r)
 		}
 		at := &r.Origin
 		name := logOf{at.TopicID, at.Partition, scope}
-		if kept := preparedOf(r).kept; r.Redrive && kept != nil {
-			name.scope = *kept
-		}
 		if !ok || name != last {
 			last = name
 			i, ok = open[name]

@@ -17,8 +17,9 @@ import (
 type trial struct {
 	store    *snapshot
 	pipeline *pipeline
-	judge    func(refused map[*versioning.Record]error) *plan
-	plan     *plan
+	view     *versioning.View
+	judge    func(*versioning.View) *versioning.Plan
+	plan     *versioning.Plan
 	moves    []*versioning.Move
 	refused  map[*versioning.Record]error
 	passed   map[*table]bool
@@ -31,9 +32,9 @@ type trial struct {
 // It sends many records in one round trip. If one of them is refused, the plan for the
 // records after it may no longer hold. They are judged again, and what was written is
 // kept only if the new plan has it next.
-func (s *snapshot) oneByOne(ctx context.Context, tx *transaction, judge func(map[*versioning.Record]error) *plan) (*trial, error) {
+func (s *snapshot) oneByOne(ctx context.Context, tx *transaction, view *versioning.View, judge func(*versioning.View) *versioning.Plan) (*trial, error) {
 	t := &trial{
-		store: s, pipeline: newPipeline(tx.conn.Conn()), judge: judge, refused: make(map[*versioning.Record]error),
+		store: s, pipeline: newPipeline(tx.conn.Conn()), view: view, judge: judge, refused: make(map[*versioning.Record]error),
 		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
 	}
 	defer t.pipeline.close(ctx)
@@ -70,7 +71,8 @@ const (
 )
 
 func (t *trial) decide() {
-	t.plan = t.judge(t.refused)
+	t.view.Refused = t.refused
+	t.plan = t.judge(t.view)
 	t.moves = inOrder(t.plan.Moves)
 }
 

@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
 func (r *reader) scanParked(rows pgx.Rows) error {
 	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (parkedInTurn, error) {
 		p, err := r.store.scanParked(row)
-		if r.parkedBytes += sizeOf(p.Record); err == nil && r.parkedBytes > maxParkedBytes && r.how.bounded {
+		if r.parkedBytes += sizeOf(p.Record); err == nil && r.parkedBytes > maxParkedBytes && r.bounded {
 			err = errTooMuchParked
 		}
 		return p, err

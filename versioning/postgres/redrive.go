@@ -116,14 +116,15 @@ func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.
 // dryRun applies a record in a transaction that will be rolled back.
 func (s *snapshot) dryRun(ctx context.Context, tx pgx.Tx, r *versioning.Record) (versioning.Outcome, error) {
 	d := s.decisionOn([]*versioning.Record{r})
-	var plan *plan
+	var plan *versioning.Plan
 	try := func(refused map[*versioning.Record]error) error {
 		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
-			view, err := d.read(ctx, savepoint, true)
+			view, err := s.read(ctx, savepoint, d.records, true)
 			if err != nil {
 				return err
 			}
-			plan = d.judge(view, refused)
+			view.Refused = refused
+			plan = d.judge(view)
 			moves := inOrder(plan.Moves)
 			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1, nil)).Close())
 		})

@@ -131,15 +131,8 @@ ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.ke
 // refold judges the records parked for an entity again, in one transaction.
 func (s *snapshot) refold(ctx context.Context, e versioning.Entity) ([]versioning.Settled, error) {
 	probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: e.Machine, Key: e.Key}}}}
-	plan, err := s.settle(ctx, "", decision{
-		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
-			return s.read(ctx, tx, probe, reading{lock: lock, parked: true})
-		},
-		judge: func(view *view, refused map[*versioning.Record]error) *plan {
-			view.Refused = refused
-			return &plan{Plan: versioning.Refold(s.rules, &view.View)}
-		},
-	}, true)
+	refold := func(view *versioning.View) *versioning.Plan { return versioning.Refold(s.rules, view) }
+	plan, err := s.settle(ctx, "", decision{probe, refold}, true)
 	if err != nil {
 		return nil, fmt.Errorf("judge the records parked for %s again: %w", e, err)
 	}

@@ -16,8 +16,8 @@ import (
 // They fail with errMoved if a guarded statement returns fewer rows than it must, or if
 // the fate of a record was decided since the plan was made. rows is the result of
 // arrange, and locks are those that the transaction does not hold yet.
-func (s *snapshot) writes(plan *plan, moves []*versioning.Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
-	w := &writer{store: s, batch: &pgx.Batch{}, deadScopes: plan.deadScopes}
+func (s *snapshot) writes(plan *versioning.Plan, moves []*versioning.Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
+	w := &writer{store: s, batch: &pgx.Batch{}}
 	locks.queue(w.batch, s.schema)
 	w.undecided(plan, attempt)
 	if rows.serial { // only in a dry run
@@ -33,14 +33,14 @@ func (s *snapshot) writes(plan *plan, moves []*versioning.Move, rows writing, at
 }
 
 // rest queues everything except the rows.
-func (w *writer) rest(plan *plan, moves []*versioning.Move, attempt int) {
+func (w *writer) rest(plan *versioning.Plan, moves []*versioning.Move, attempt int) {
 	w.history(moves)
 	w.park(plan.Park)
 	w.notDecided(plan, attempt)
 	w.repark(plan.Repark)
 	w.remove(deleteParkedSQL, plan.Release, w.store.scope)
 	w.deadLetter(plan.Dead)
-	w.remove(deleteDeadSQL, plan.Revive, w.deadScope)
+	w.remove(deleteDeadSQL, plan.Revive, w.store.deadScope)
 	w.unaltered(plan, moves)
 	if len(plan.Moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
@@ -50,10 +50,9 @@ func (w *writer) rest(plan *plan, moves []*versioning.Move, attempt int) {
 // A writer queues the statements of one plan. Their number depends on the number of
 // levels (see unit), not on the number of records.
 type writer struct {
-	store      *snapshot
-	batch      *pgx.Batch
-	deadScopes map[versioning.Origin]string // the scopes of the dead letters that the plan judges again
-	immediate  bool                         // constraints are already checked with each statement
+	store     *snapshot
+	batch     *pgx.Batch
+	immediate bool // constraints are already checked with each statement
 }
 
 // guarded queues a statement that must return exactly the given number of rows. If it
