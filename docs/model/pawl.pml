@@ -174,7 +174,7 @@ inline foldMessage(m) {
  * The transaction reads at READ COMMITTED: each statement sees what others have
  * committed before it. The fold runs in memory.
  *
- * code: versioning/postgres/apply.go transact
+ * code: versioning/postgres/settle.go transact
  * code: versioning/postgres/read.go read
  */
 inline readAndFold() {
@@ -208,7 +208,7 @@ inline readAndFold() {
  * Writes and commits everything in one step: guarded writes lock their rows until
  * the transaction ends.
  *
- * code: versioning/postgres/write.go writes
+ * code: versioning/postgres/script.go statements
  * code: versioning/postgres/write.go guarded
  * code: versioning/postgres/rows_write.go updateSQL
  * code: versioning/postgres/kept.go remove

@@ -8,11 +8,6 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// maxAttempts limits how often a batch is read and folded because other writers moved
-// its rows. The first attempt takes no locks. Later attempts lock the rows they read,
-// so only new rows can still interfere.
-const maxAttempts = 5
-
 // Apply decides records in their order and writes the result in one transaction:
 // guarded updates, new rows, history, parked records and dead letters. A verdict is
 // true once Apply has returned it.
@@ -154,88 +149,4 @@ func appendResult(r, more versioning.Result, records []*versioning.Record) versi
 	}
 	r.Outcomes = append(r.Outcomes, more.Outcomes...)
 	return r
-}
-
-// A decision says what a transaction reads and how it judges that.
-type decision struct {
-	records []*versioning.Record // their entities are read, and what is parked for these
-	judge   func(*versioning.View) *versioning.Plan
-}
-
-// decisionOn returns the decision about a batch.
-func (s *snapshot) decisionOn(records []*versioning.Record) decision {
-	return decision{records, func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
-}
-
-// settle carries out a decision on a server. If PostgreSQL refuses something and the
-// records are few enough, it writes them one by one to find out which.
-func (s *snapshot) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*versioning.Plan, error) {
-	locks := make(fateLocks)
-	plan, err := s.transact(ctx, on, d, locks, false)
-	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
-		if isRefusal(err) {
-			locks.exclude() // some record will become a dead letter
-		}
-		plan, err = s.transact(ctx, on, d, locks, true)
-	}
-	return plan, err
-}
-
-// errSerial says that the rows of a plan must be written one by one.
-var errSerial = errors.New("the rows can't be written as a set")
-
-// transact runs one transaction: read, fold, write. It usually takes two round trips.
-// If rows were moved between reading and writing, it rolls back and runs again with the
-// rows locked. Fate locks always come before row locks: together with the writes if no
-// row is locked before, otherwise at the beginning. In the second case they are a guess
-// from the previous attempt.
-func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *versioning.Plan, err error) {
-	for attempt := range maxAttempts {
-		var moves []*versioning.Move
-		var trial *trial
-		err = s.inTransaction(ctx, func(tx *transaction) error {
-			lock := attempt > 0 || oneByOne
-			if lock {
-				tx.locks = locks
-			}
-			view, err := s.read(ctx, tx, d.records, lock)
-			if err != nil {
-				return err
-			}
-			if on != "" && on != tx.server {
-				return versioning.ErrServerChanged
-			}
-			var rows writing
-			if oneByOne {
-				if trial, err = s.oneByOne(ctx, tx, view, d.judge); err != nil {
-					return err
-				}
-				decided, moves = trial.plan, trial.moves
-			} else {
-				decided = d.judge(view)
-				moves = inOrder(decided.Moves)
-				rows = s.arrange(moves)
-			}
-			fates := fatesOf(decided)
-			held := locks.cover(fates)
-			locks.add(fates)
-			switch {
-			case rows.serial:
-				return errSerial
-			case !lock:
-				return tx.finish(ctx, s.writes(decided, moves, rows, attempt, fates))
-			case !held:
-				return errMoved
-			}
-			return tx.finish(ctx, s.writes(decided, moves, rows, attempt, nil))
-		})
-		if err = s.orAltered(ctx, err); !errors.Is(err, errMoved) || errors.Is(err, errAltered) {
-			if err == nil {
-				s.noteWritten(moves)
-				trial.noteRefused()
-			}
-			return decided, err
-		}
-	}
-	return nil, fmt.Errorf("%w (%d attempts)", versioning.ErrContended, maxAttempts)
 }

@@ -69,8 +69,9 @@ func BenchmarkFramework(b *testing.B) {
 			if len(plan.Moves) != len(list) {
 				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
 			}
-			moves := inOrder(plan.Moves)
-			s.writes(plan, moves, s.arrange(moves), 0, fatesOf(plan))
+			script := s.compose(plan)
+			script.locks = fatesOf(plan)
+			script.statements()
 		}
 	}
 	n := float64(b.N * size)

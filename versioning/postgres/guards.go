@@ -8,39 +8,6 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// undecided queues guards for the records that a plan applies or makes dead letters.
-// Two workers may process the same record at once if one of them has lost its partition
-// and does not know it. What one of them decides while the other is between reading and
-// writing must remain the record's only verdict, whether rows have moved or not.
-//
-// Only the first attempt checks whether a record has made a step. A later attempt has
-// seen the step; if it still parks or rejects the record, that is because the machine
-// or the decoder has changed.
-func (w *writer) undecided(plan *versioning.Plan, attempt int) {
-	w.stepsNotDead(plan.Moves)
-	if attempt == 0 {
-		var dead []*versioning.Record
-		for _, d := range plan.Dead {
-			dead = append(dead, d.Record)
-		}
-		w.notApplied(dead)
-	}
-}
-
-// notDecided queues the guards for the records that a plan parks. They come after the
-// statement that parks them, because that statement has waited for any transaction that
-// was removing the same record from pawl.parked.
-func (w *writer) notDecided(plan *versioning.Plan, attempt int) {
-	w.notDead(plan.Park)
-	if attempt == 0 {
-		var parked []*versioning.Record
-		for _, p := range plan.Park {
-			parked = append(parked, p.Record)
-		}
-		w.notApplied(parked)
-	}
-}
-
 // notDead guards records to be parked: none is a dead letter.
 func (w *writer) notDead(parked []versioning.Parked) {
 	var at keptAt
@@ -63,7 +30,7 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
 // stepsNotDead guards the records of the batch that made steps: none is a dead letter.
 // If another worker makes a record a dead letter, the row that this worker would move
 // for it stays as it was.
-func (w *writer) stepsNotDead(moves []versioning.Move) {
+func (w *writer) stepsNotDead(moves []*versioning.Move) {
 	alive := w.made(moves)
 	if len(alive) == 0 {
 		return
@@ -91,11 +58,11 @@ WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WH
 // made returns the records that made the steps of moves, in the order of the log. It
 // leaves out records that were stored in the database: a dead letter that is judged
 // again remains one until the plan is written, and other guards cover parked records.
-func (w *writer) made(moves []versioning.Move) []*versioning.Record {
+func (w *writer) made(moves []*versioning.Move) []*versioning.Record {
 	records := make([]*versioning.Record, 0, len(moves))
-	for i := range moves {
-		for j := range moves[i].Steps {
-			r := moves[i].Steps[j].Record
+	for _, m := range moves {
+		for i := range m.Steps {
+			r := m.Steps[i].Record
 			if preparedOf(r).kept == nil && !isDead(r) {
 				records = append(records, r)
 			}

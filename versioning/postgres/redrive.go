@@ -125,8 +125,9 @@ func (s *snapshot) dryRun(ctx context.Context, tx pgx.Tx, r *versioning.Record) 
 			}
 			view.Refused = refused
 			plan = d.judge(view)
-			moves := inOrder(plan.Moves)
-			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1, nil)).Close())
+			script := s.compose(plan)
+			script.again = true
+			return s.written(savepoint.SendBatch(ctx, script.statements()).Close())
 		})
 	}
 	err := try(nil)
