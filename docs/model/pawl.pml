@@ -181,7 +181,7 @@ inline readAndFold() {
 	/* code: versioning/postgres/dead_letters.go readDead */
 	/* code: versioning/postgres/rows_read.go readRows */
 	d_step { died = dead; from = version[e]; stored = (e == 1 -> parked : 0) };
-	/* code: versioning/postgres/history.go readPast */
+	/* code: versioning/postgres/lookups.go readPast */
 	d_step {
 		taken = 0;
 		for (i : 0 .. MSGS - 1) {
@@ -211,7 +211,7 @@ inline readAndFold() {
  * code: versioning/postgres/script.go statements
  * code: versioning/postgres/write.go guarded
  * code: versioning/postgres/rows_write.go updateSQL
- * code: versioning/postgres/kept.go remove
+ * code: versioning/postgres/stored.go remove
  */
 #ifdef NO_GUARD
 #define guardHolds true
