@@ -135,10 +135,10 @@ func (f *fingerprint) guard() (sql string, args []any) {
 
 // unaltered guards what relies on the catalog: rows that are written, and records that
 // can't be.
-func (w *writer) unaltered(plan *plan, moves []*versioning.Move) {
+func (w *writer) unaltered(c *script) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
-		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
+		if len(c.plan.Dead) > 0 || slices.ContainsFunc(c.moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
 			sql, args := t.fingerprint.guard()
 			w.guarded(1, sql, args)
 		}

@@ -1,11 +1,10 @@
 package postgres
 
 import (
-	"context"
-	"fmt"
+	"bytes"
+	"cmp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +15,11 @@ import (
 
 // readDead queues the query that finds which records are already dead letters.
 func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
+	for _, rec := range records {
+		if isDead(rec) { // in an earlier attempt
+			own(rec).dead = nil
+		}
+	}
 	st := r.store.ranges(records)
 	args := []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, r.store.machines()}
 	batch.Queue(r.store.schema.sql(readDeadSQL), args...).Query(func(rows pgx.Rows) error {
@@ -59,11 +63,10 @@ func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
 	if err != nil || len(dead) == 0 {
 		return err
 	}
-	r.view.deadScopes = make(map[versioning.Origin]string)
 	for _, rec := range records {
 		for _, l := range dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset}] {
-			if _, known := r.view.deadScopes[rec.Origin]; r.store.isDeadLetterOf(rec, l.scope) && (!known || l.scope == r.store.scope(rec)) {
-				r.view.Dead[rec.Origin], r.view.deadScopes[rec.Origin] = l.outcome, l.scope
+			if r.store.isDeadLetterOf(rec, l.scope) && (!isDead(rec) || l.scope == r.store.scope(rec)) {
+				r.view.Dead[rec.Origin], own(rec).dead = l.outcome, &l.scope
 			}
 		}
 	}
@@ -80,7 +83,7 @@ func (w *writer) deadLetter(dead []versioning.Settled) {
 	if len(dead) > 0 {
 		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
-	isOld := func(s versioning.Settled) bool { _, ok := w.deadScopes[s.Record.Origin]; return ok }
+	isOld := func(s versioning.Settled) bool { return isDead(s.Record) }
 	isNew := func(s versioning.Settled) bool { return !isOld(s) }
 	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
 	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
@@ -114,7 +117,7 @@ func (w *writer) updateDead(dead []versioning.Settled) {
 	var at keptAt
 	var o outcomes
 	for _, d := range dead {
-		at.add(d.Record, w.deadScope(d.Record))
+		at.add(d.Record, w.store.deadScope(d.Record))
 		o.add(d.Outcome)
 	}
 	if len(dead) > 0 {
@@ -171,64 +174,74 @@ func textFor(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// A DeadLetterFilter selects dead letters. The zero value selects all. All fields that
-// are set must match.
-type DeadLetterFilter struct {
-	IDs     []int64
-	Reason  versioning.Reason
-	Machine string
-	Key     string // of the entity
-	Topic   string
-	From    time.Time // became a dead letter at this time or later
-	To      time.Time // became a dead letter before this time
-
-	// After skips dead letters with this ID or a lower one, and Limit limits how many
-	// are returned: use them to page through a long list. Limit 0 means 100.
-	After int64
-	Limit int
-}
-
-// DeadLetters returns the dead letters that match, in ascending order of ID.
-func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), oneMessage, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), f.After, limitOr(f.Limit))
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
-	}
-	deadLetters, err := collectDeadLetters(rows)
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
-	}
-	return deadLetters, nil
-}
-
-const deadColumns pawlSQL = `
-SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.scope, d.verdict, d.reason, d.detail, d.machine, d.entity,
-       d.event, d.attempts, d.died_at, d.key, d.value, d.headers, d."timestamp"
-FROM pawl.dead_letters AS d`
-
-// $1 IDs, $2 reason, $3 machine, $4 entity, $5 topic, $6 from, $7 to, $8 after, $9 limit
-const listDeadSQL pawlSQL = deadColumns + `
-WHERE ($1::bigint[] IS NULL OR d.id = ANY ($1)) AND ($2 = '' OR d.reason = $2) AND ($3 = '' OR d.machine = $3)
-  AND ($4 = '' OR d.entity = $4) AND ($5 = '' OR d.topic = $5)
-  AND ($6::timestamptz IS NULL OR d.died_at >= $6) AND ($7::timestamptz IS NULL OR d.died_at < $7) AND d.id > $8
-ORDER BY d.id LIMIT $9`
-
-func collectDeadLetters(rows pgx.Rows) ([]versioning.DeadLetter, error) {
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.DeadLetter, error) {
-		l := versioning.DeadLetter{Record: &versioning.Record{}}
-		r := l.Record
-		var headers []byte
-		var scope, verdict string
-		err := row.Scan(&l.ID, &r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset,
-			&scope, &verdict, &l.Outcome.Reason, &l.Outcome.Detail, &l.Outcome.Entity.Machine, &l.Outcome.Entity.Key,
-			&l.Outcome.Event, &l.Attempts, &l.DiedAt, &r.Key, &r.Value, &headers, &r.Timestamp)
-		if err != nil {
-			return l, err
+// notDead guards records to be parked: none is a dead letter.
+func (w *writer) notDead(parked []versioning.Parked) {
+	var at keptAt
+	for _, p := range parked {
+		if !isDead(p.Record) { // otherwise the plan removes the dead letter
+			at.add(p.Record, w.store.scope(p.Record))
 		}
-		keptAs(r, scope)
-		l.Outcome.Verdict = versioning.ParseVerdict(verdict)
-		r.Headers, err = decodeHeaders(headers)
-		return l, err
+	}
+	if n := len(at.scopes); n > 0 {
+		w.guarded(n, w.store.schema.sql(notDeadSQL), []any{at.ids, at.partitions, at.offsets, at.scopes, w.store.allMachines()})
+	}
+}
+
+const notDeadSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id, partition, "offset", scope)
+WHERE (SELECT true FROM pawl.dead_letters AS d
+       WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
+       LIMIT 1) IS NULL`
+
+// stepsNotDead guards the records of the batch that made steps: none is a dead letter.
+// If another worker makes a record a dead letter, the row that this worker would move
+// for it stays as it was.
+func (w *writer) stepsNotDead(moves []*versioning.Move) {
+	alive := w.made(moves)
+	if len(alive) == 0 {
+		return
+	}
+	st := w.store.ranges(alive)
+	offsets := make(bigints, len(alive))
+	for i, r := range alive {
+		offsets[i] = r.Origin.Offset
+	}
+	w.guarded(0, w.store.schema.sql(stepsNotDeadSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
+}
+
+// stepsNotDeadSQL finds the dead letters in ranges of partitions that have one of the
+// offsets $7 of the ranges numbered $6, and the range's scope or $8.
+const stepsNotDeadSQL pawlSQL = `
+SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
+	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
+CROSS JOIN LATERAL (
+	SELECT d."offset" FROM pawl.dead_letters AS d
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
+	OFFSET 0
+) AS d
+WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
+
+// made returns the records that made the steps of moves, in the order of the log. It
+// leaves out records that were stored in the database: a dead letter that is judged
+// again remains one until the plan is written, and other guards cover parked records.
+func (w *writer) made(moves []*versioning.Move) []*versioning.Record {
+	records := make([]*versioning.Record, 0, len(moves))
+	for _, m := range moves {
+		for i := range m.Steps {
+			r := m.Steps[i].Record
+			if preparedOf(r).kept == nil && !isDead(r) {
+				records = append(records, r)
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b *versioning.Record) int {
+		if c := cmp.Compare(a.Origin.Partition, b.Origin.Partition); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.Origin.Offset, b.Origin.Offset); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:])
 	})
+	return slices.Compact(records)
 }

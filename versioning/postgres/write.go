@@ -4,56 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/pawl-go/pawl/versioning"
 )
-
-// writes returns the statements that write everything in a plan, for one round trip.
-// They fail with errMoved if a guarded statement returns fewer rows than it must, or if
-// the fate of a record was decided since the plan was made. rows is the result of
-// arrange, and locks are those that the transaction does not hold yet.
-func (s *snapshot) writes(plan *plan, moves []*versioning.Move, rows writing, attempt int, locks fateLocks) *pgx.Batch {
-	w := &writer{store: s, batch: &pgx.Batch{}, deadScopes: plan.deadScopes}
-	locks.queue(w.batch, s.schema)
-	w.undecided(plan, attempt)
-	if rows.serial { // only in a dry run
-		w.batch.Queue(checkNowSQL)
-		for _, try := range s.tries(moves) {
-			w.one(try)
-		}
-	} else {
-		w.levels(rows)
-	}
-	w.rest(plan, moves, attempt)
-	return w.batch
-}
-
-// rest queues everything except the rows.
-func (w *writer) rest(plan *plan, moves []*versioning.Move, attempt int) {
-	w.history(moves)
-	w.park(plan.Park)
-	w.notDecided(plan, attempt)
-	w.repark(plan.Repark)
-	w.remove(deleteParkedSQL, plan.Release, w.store.scope)
-	w.deadLetter(plan.Dead)
-	w.remove(deleteDeadSQL, plan.Revive, w.deadScope)
-	w.unaltered(plan, moves)
-	if len(plan.Moves) == 0 {
-		w.batch.Queue(waitForStandbySQL)
-	}
-}
 
 // A writer queues the statements of one plan. Their number depends on the number of
 // levels (see unit), not on the number of records.
 type writer struct {
-	store      *snapshot
-	batch      *pgx.Batch
-	deadScopes map[versioning.Origin]string // the scopes of the dead letters that the plan judges again
-	immediate  bool                         // constraints are already checked with each statement
+	store     *snapshot
+	batch     *pgx.Batch
+	immediate bool // constraints are already checked with each statement
 }
 
 // guarded queues a statement that must return exactly the given number of rows. If it
@@ -70,14 +31,6 @@ func (s *schema) guardedSQL(sql string, n int) string {
 
 // errMoved says that a guarded write found fewer rows than it needs.
 var errMoved = errors.New("another writer moved a row")
-
-// waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
-// wait for a synchronous standby, if there is one. A verdict such as Duplicate relies
-// on rows that others have written. If the wait of their COMMIT was canceled, these
-// rows are visible before the standby has them. PostgreSQL waits only for transactions
-// that have written to the WAL; this message is the smallest write that counts.
-const waitForStandbySQL = `
-SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchronous_standby_names') <> ''`
 
 // levels queues the writes of the rows. All transactions lock the rows in the same
 // order, by table and key, so that two transactions that need the same rows wait for
@@ -131,17 +84,6 @@ func (w *writer) level(units []*unit) {
 		w.rows(t, units[:n])
 		units = units[n:]
 	}
-}
-
-// inOrder returns the moves sorted by key. The history's primary key has the same
-// order, so its pages are visited one after another.
-func inOrder(moves []versioning.Move) []*versioning.Move {
-	sorted := make([]*versioning.Move, len(moves))
-	for i := range moves {
-		sorted[i] = &moves[i]
-	}
-	slices.SortFunc(sorted, func(a, b *versioning.Move) int { return strings.Compare(a.Entity.Key, b.Entity.Key) })
-	return sorted
 }
 
 // errOwnTables marks an error about one of the framework's tables. It is not a record's
