@@ -126,17 +126,20 @@ func (f *Functions) prepareData(r *Record, change int) error {
 	return nil
 }
 
-// DecodeData restores the data of a change from what Record.Encoded had for it. If the
-// event has no data any more, the change gets none.
-func (rules *Rules) DecodeData(c *Change, encoded []byte) error {
+// DecodeData restores the data of a change, and Record.Encoded, from what Record.Encoded
+// had for it. If the event takes no data any more, the change gets none.
+func (rules *Rules) DecodeData(r *Record, change int, encoded []byte) error {
+	c := &r.Changes[change]
 	d := rules.Functions.dataOf(c.Event)
-	if d == nil || encoded == nil {
+	if d == nil {
 		return nil
 	}
-	data, err := d.Decode(encoded)
-	if err != nil {
-		return Refuse(ReasonInvalidData, "the stored data of event %q: %w", c.Event, err)
+	if encoded != nil {
+		data, err := d.Decode(encoded)
+		if err != nil {
+			return Refuse(ReasonInvalidData, "the stored data of event %q: %w", c.Event, err)
+		}
+		c.Data = data
 	}
-	c.Data = data
-	return nil
+	return rules.Functions.prepareData(r, change)
 }

@@ -20,6 +20,7 @@ type storedChange struct {
 	Digest    versioning.Digest  `json:"digest,omitempty"`
 	Expected  *int64             `json:"expected_version,omitempty"`
 	Set       map[string]*string `json:"set,omitempty"`
+	Data      json.RawMessage    `json:"data,omitempty"` // see versioning.DataType.Encode
 }
 
 // encodeChanges returns the changes of a prepared record.
@@ -33,6 +34,9 @@ func (s *snapshot) encodeChanges(r *versioning.Record) string {
 		}
 		if columns := setOf(r, i); columns != nil {
 			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(columns), r.Digests[i]
+		}
+		if i < len(r.Encoded) && r.Encoded[i] != nil {
+			stored[i].Data, stored[i].Digest = r.Encoded[i], r.Digests[i]
 		}
 	}
 	return mustJSON(stored)
@@ -74,6 +78,10 @@ func (s *snapshot) decodeChanges(r *versioning.Record, data []byte) error {
 			}
 		}
 		r.Changes[i].Set = set
+		rules := s.rules[c.Machine]
+		if err := rules.DecodeData(r, i, c.Data); err != nil && r.Unfit == nil {
+			r.Unfit = err
+		}
 		if err := s.prepare(r, i); err != nil && r.Err == nil {
 			r.Err = err // the table has changed since; the record's verdict says how
 		}

@@ -157,10 +157,10 @@ func (t *types) encodeText(oid uint32, value any) (buf []byte, err error) {
 	return t.typ.Encode(oid, pgtype.TextFormatCode, value, nil)
 }
 
-// digest returns the digest of a change of a table. It uses the plain values, not what
+// digest starts the digest of a change of a table, with the columns that it sets. It uses the plain values, not what
 // their columns turn them into, because the table may be altered before the message is
 // resent. columns are the encoded values, or nil if they don't fit.
-func (t *types) digest(table *table, c *versioning.Change, columns []column) versioning.Digest {
+func (t *types) digest(table *table, c *versioning.Change, columns []column) versioning.Digester {
 	d := versioning.NewDigester(c.Event)
 	for i := range columns { // they are sorted by name
 		name := table.columns[columns[i].at].name
@@ -173,5 +173,5 @@ func (t *types) digest(table *table, c *versioning.Change, columns []column) ver
 			d.Column(name, text, null)
 		}
 	}
-	return d.Sum()
+	return d
 }

@@ -59,7 +59,8 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 		for _, r := range rules {
 			name := pgx.Identifier{r.Machine.Name()}.Sanitize()
 			mustExec(t, pool, `CREATE TABLE IF NOT EXISTS `+name+
-				` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text)`)
+				` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text,
+				debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
 			mustExec(t, pool, `TRUNCATE `+name)
 			tables = append(tables, postgres.Table{
 				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
@@ -81,21 +82,35 @@ type database struct {
 func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
 	d.t.Helper()
 	var note, place *string
-	err := d.pool.QueryRow(d.t.Context(), `SELECT state, version, note, place FROM `+
-		pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key).Scan(&row.State, &row.Version, &note, &place)
+	var debits, balance int64
+	var credit *int64
+	var notes []string
+	err := d.pool.QueryRow(d.t.Context(), `SELECT state, version, note, place, debits, balance, credit, notes FROM `+
+		pgx.Identifier{e.Machine}.Sanitize()+` WHERE id = $1`, e.Key).
+		Scan(&row.State, &row.Version, &note, &place, &debits, &balance, &credit, &notes)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, false
 	}
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	row.Columns = make(versioning.Columns)
 	for name, value := range map[string]*string{"note": note, "place": place} {
 		if value != nil {
-			if row.Columns == nil {
-				row.Columns = make(versioning.Columns)
-			}
 			row.Columns[name] = *value
 		}
+	}
+	if e.Machine == "wallet" {
+		row.Columns["balance"] = balance
+		if credit != nil {
+			row.Columns["credit"] = *credit
+		}
+		if notes != nil {
+			row.Columns["notes"] = notes
+		}
+	}
+	if len(row.Columns) == 0 {
+		row.Columns = nil
 	}
 	return row, true
 }

@@ -47,6 +47,10 @@ func (c *couples) add(t *table, r *versioning.Record, change int, in map[version
 	self, event := r.Entity(change), r.Changes[change].Event
 	set := setOf(r, change)
 	create, update := t.creates[event], t.updates[event]
+	if t.computesCoupled(event) {
+		c.all = true
+		return
+	}
 	for i := range t.rules.unique {
 		index := &t.rules.unique[i]
 		touches := slices.ContainsFunc(set, func(c column) bool { return index.columns[c.at] })
@@ -82,6 +86,18 @@ func (c *couples) add(t *table, r *versioning.Record, change int, in map[version
 			c.ties = append(c.ties, []versioning.Entity{self, parent})
 		}
 	}
+}
+
+// computesCoupled reports whether functions of an event may compute a column that
+// couples rows. What they compute is not known before the fold.
+func (t *table) computesCoupled(event statemachine.Event) bool {
+	if t.rows == nil || t.Machine.EventType(event) == nil {
+		return false
+	}
+	return slices.ContainsFunc(t.rows.fields, func(f rowField) bool {
+		return !f.ReadOnly && (slices.ContainsFunc(t.rules.unique, func(u uniqueness) bool { return u.columns[f.at] }) ||
+			slices.ContainsFunc(t.rules.foreign, func(k foreignKey) bool { return k.parent != nil && k.columns[f.at] }))
+	})
 }
 
 func (c *couples) tieClaim(what claim, self versioning.Entity, taken map[claim]versioning.Entity) {

@@ -31,7 +31,7 @@ func TestDigest(t *testing.T) {
 		if unfit := types.digest(table, c, nil); unfit != d {
 			t.Errorf("digest %d of %v if its columns fit, %d if they do not", d, set, unfit)
 		}
-		return d
+		return d.Sum()
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("placed\xffa\xffone\xffb\xff\xfe"))

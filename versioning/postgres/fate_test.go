@@ -35,7 +35,7 @@ var fates = map[string]*statemachine.Machine{
 		Name: "order", Version: 3,
 		Transitions: []statemachine.Transition{{
 			Event: "placed", To: "pending",
-			Guard: func(statemachine.Attempt) error { return errors.New("no") },
+			Do: statemachine.Do(func(*statemachine.Firing, *struct{}, struct{}) error { return errors.New("no") }),
 		}},
 		Terminal: statemachine.In("pending"),
 	}),
@@ -47,12 +47,12 @@ func TestOneFate(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ first, second, want, fate string }{
 		{"applies", "dead-letters", "duplicate", "applied"},
-		{"dead-letters", "applies", "rejected guard", "dead"},
-		{"parks", "dead-letters", "rejected guard", "dead"},
-		{"dead-letters", "parks", "rejected guard", "dead"},
+		{"dead-letters", "applies", "rejected refused", "dead"},
+		{"parks", "dead-letters", "rejected refused", "dead"},
+		{"dead-letters", "parks", "rejected refused", "dead"},
 		{"applies", "parks", "early no_entity", "applied"},
 		{"parks", "applies", "applied", "applied"},
-		{"dead-letters", "dead-letters", "rejected guard", "dead"},
+		{"dead-letters", "dead-letters", "rejected refused", "dead"},
 		{"parks", "parks", "early no_entity", "parked"},
 		{"applies", "applies", "duplicate", "applied"},
 	} {

@@ -194,7 +194,8 @@ func (t *trial) agrees(tries []try, taken []int, done int) int {
 func (t try) equal(other try) bool {
 	return t.record == other.record && slices.EqualFunc(t.units, other.units, func(a, b *unit) bool {
 		x, y := a.steps[0], b.steps[0]
-		return a.move.Entity == b.move.Entity && x.Version == y.Version && x.From == y.From && x.To == y.To && x.Change == y.Change
+		return a.move.Entity == b.move.Entity && x.Version == y.Version && x.From == y.From && x.To == y.To && x.Change == y.Change &&
+			slices.Equal(a.set, b.set) // what functions have computed depends on the records before
 	})
 }
 

@@ -14,32 +14,32 @@ import (
 
 var errBug = errors.New("a bug")
 
-// TestPanicInGuard checks that a panic of a guard rejects only its record, in a batch
-// and when a parked record is released, and that the dead letter names the guard.
-func TestPanicInGuard(t *testing.T) {
+// TestPanicInAction checks that a panic of an action rejects only its record, in a batch
+// and when a parked record is released, and that the dead letter says where.
+func TestPanicInAction(t *testing.T) {
 	t.Parallel()
-	guarded := statemachine.MustCompile(statemachine.Definition{
+	faulty := statemachine.MustCompile(statemachine.Definition{
 		Name: "order", Version: 1,
 		Transitions: []statemachine.Transition{
 			{Event: "placed", To: "pending"},
-			{Event: "captured", From: statemachine.In("pending"), To: "paid", Guard: func(a statemachine.Attempt) error {
-				if strings.HasPrefix(a.Key, "bad") {
+			{Event: "captured", From: statemachine.In("pending"), To: "paid", Do: statemachine.Do(func(f *statemachine.Firing, _ *struct{}, _ struct{}) error {
+				if strings.HasPrefix(f.Key, "bad") {
 					panic(errBug)
 				}
 				return nil
-			}},
+			})},
 		},
 		Terminal: statemachine.In("paid"),
 	})
 	pool := testenv.Pool(t, withOrders)
-	store := open(t, pool, postgres.Table{Machine: guarded, Name: "orders"})
+	store := open(t, pool, postgres.Table{Machine: faulty, Name: "orders"})
 	var l log
 	wantVerdicts(t, apply(t, store, l.say("bad parked", "captured")), "early no_entity")
 	wantVerdicts(t, apply(t, store,
 		l.say("bad", "placed"), l.say("good", "placed"), l.say("bad parked", "placed"), l.say("bad", "captured"), l.say("good", "captured")),
-		"applied", "applied", "applied", "rejected guard", "applied")
+		"applied", "applied", "applied", "rejected refused", "applied")
 	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "bad pending", "bad parked pending", "good paid")
-	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters WHERE detail LIKE 'guard of "captured" in state "pending": panic: a bug%' ORDER BY id`,
+	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters WHERE detail LIKE '%a function of event captured panicked: a bug%' ORDER BY id`,
 		"bad parked", "bad")
 }
 

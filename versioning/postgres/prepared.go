@@ -63,8 +63,20 @@ func setOf(r *versioning.Record, change int) []column {
 	return nil
 }
 
-// setBy returns the columns that a step sets.
-func setBy(s *versioning.Step) []column { return setOf(s.Record, s.Change) }
+// setBy returns the columns that a step sets: those of its change, and those that the
+// machine's functions have computed. Prepare has checked that they are different ones.
+func setBy(s *versioning.Step) []column {
+	set, computed := setOf(s.Record, s.Change), computedBy(s)
+	switch {
+	case len(computed) == 0:
+		return set
+	case len(set) == 0:
+		return computed
+	}
+	all := slices.Concat(set, computed)
+	slices.SortFunc(all, byColumn)
+	return all
+}
 
 // changesOf returns the changes to judge.
 func changesOf(r *versioning.Record) []versioning.Change {
@@ -75,9 +87,12 @@ func changesOf(r *versioning.Record) []versioning.Change {
 }
 
 // sizeOf returns the approximate size of a record in memory, in bytes, with its
-// columns.
+// columns and data.
 func sizeOf(r *versioning.Record) int {
 	n := r.Size()
+	for _, data := range r.Encoded {
+		n += len(data)
+	}
 	for _, columns := range preparedOf(r).columns {
 		for _, c := range columns {
 			n += len(c.text)
@@ -135,15 +150,28 @@ func (s *snapshot) prepare(r *versioning.Record, i int) error {
 		return versioning.Refuse(versioning.ReasonInvalidKey, "table %s: %w", t.Name, err)
 	}
 	c.Key = key
+	hasData := i < len(r.Encoded) && r.Encoded[i] != nil
+	if len(c.Set) == 0 && !hasData {
+		return nil
+	}
+	if r.Digests == nil {
+		r.Digests = make([]versioning.Digest, len(r.Changes))
+	}
 	if len(c.Set) == 0 {
+		r.Digests[i] = r.Digest(i)
 		return nil
 	}
 	p := own(r)
 	if p.columns == nil {
-		p.columns, r.Digests = make([][]column, len(r.Changes)), make([]versioning.Digest, len(r.Changes))
+		p.columns = make([][]column, len(r.Changes))
 	}
 	columns, err := s.types.encode(t, c.Set)
-	p.columns[i], r.Digests[i] = columns, s.types.digest(t, c, columns)
+	p.columns[i] = columns
+	d := s.types.digest(t, c, columns)
+	if hasData {
+		d.Data(r.Encoded[i])
+	}
+	r.Digests[i] = d.Sum()
 	if r.Unfit == nil {
 		r.Unfit = err
 	}

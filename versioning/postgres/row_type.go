@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -154,6 +155,53 @@ func (t *rowType) IsFlat() bool { return t.flat }
 
 // ReadsBack implements [versioning.RowCodec].
 func (t *rowType) ReadsBack(created bool) bool { return t.readsBack || created && t.readsNew }
+
+// hasFields reports whether functions see columns of the row at all.
+func (t *rowType) hasFields() bool { return t != nil && len(t.fields) > 0 }
+
+// readSQL returns the columns to read besides those that every row has: which transaction
+// wrote the row, and the fields.
+func (t *rowType) readSQL() string {
+	if !t.hasFields() {
+		return ""
+	}
+	sql := ", t.xmin::text"
+	for i := range t.fields {
+		sql += ", t." + t.fields[i].column.sqlName()
+	}
+	return sql
+}
+
+// skip returns destinations that make pgx skip the columns of readSQL.
+func (t *rowType) skip() []any {
+	if !t.hasFields() {
+		return nil
+	}
+	return make([]any, 1+len(t.fields))
+}
+
+// read returns the data of a row with the columns of readSQL. It copies the values.
+func (t *rowType) read(raw [][]byte, described []pgconn.FieldDescription) *rowData {
+	size := 0
+	for _, value := range raw {
+		size += len(value)
+	}
+	copied := make([]byte, 0, size)
+	data := &rowData{cells: make([]cell, len(t.fields))}
+	for i, value := range raw {
+		if value == nil {
+			continue
+		}
+		copied = append(copied, value...)
+		mine := copied[len(copied)-len(value) : len(copied) : len(copied)]
+		if i == 0 {
+			data.xmin = string(mine)
+			continue
+		}
+		data.cells[i-1] = cell{mine, described[i].Format}
+	}
+	return data
+}
 
 // computedBy returns the columns that a step's functions have changed.
 func computedBy(s *versioning.Step) []column {

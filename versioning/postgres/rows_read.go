@@ -32,12 +32,13 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 
 // readSQL reads the rows of $1, and for keys without a row the last step in the history
 // of machine $2. With $3, each row is repeated for each of its first steps, and once
-// more if there are later steps. It is one statement so that the messages match the
+// more if there are later steps. If the machine has functions, the columns that they take
+// follow. It is one statement so that the messages match the
 // row: with older messages, a message that has just moved the row would look new.
 func (t *table) readSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
-       first.message_id, first.version, coalesce(first.digest, 0)
+       first.message_id, first.version, coalesce(first.digest, 0)%[7]s
 FROM (SELECT pg_catalog.unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
@@ -51,7 +52,7 @@ LEFT JOIN LATERAL (
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted)
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted, t.rows.readSQL())
 }
 
 // lockRows queues separate statements because PostgreSQL can't lock rows of the
@@ -95,7 +96,9 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	for _, k := range f.entities {
 		r.past(k).hasFirst = f.messages
 	}
-	_, err := pgx.ForEachRow(rows, []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}, func() error {
+	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}
+	data := len(into)
+	_, err := pgx.ForEachRow(rows, append(into, t.rows.skip()...), func() error {
 		k := f.entities[n-1]
 		switch {
 		case n < last:
@@ -103,6 +106,9 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 		case n > last:
 			last, first = n, len(ids)
 			k.Exists, k.Row = !gone, versioning.Row{State: t.stateOf(state), Version: version, Gone: gone}
+			if t.rows.hasFields() && !gone {
+				k.Row.Data = t.rows.read(rows.RawValues()[data:], rows.FieldDescriptions()[data:])
+			}
 		}
 		if !step.Valid {
 			return nil

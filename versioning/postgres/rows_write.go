@@ -108,6 +108,9 @@ func (w *writer) update(t *table, units []*unit) {
 	}
 	columns := columnsOf(units)
 	args := []any{keys, from, fromVersion, to, toVersion}
+	if t.rows.hasFields() {
+		args = append(args, writersOf(units))
+	}
 	for _, at := range columns {
 		values, set := valuesOf(units, at)
 		args = append(args, values, set)
@@ -116,26 +119,45 @@ func (w *writer) update(t *table, units []*unit) {
 	w.verify(t, keys, to, toVersion)
 }
 
+// writersOf returns, for the first unit of each entity, which transaction has written the
+// row that was read. The later units follow a write of the current transaction.
+func writersOf(units []*unit) nullTexts {
+	writers := make(nullTexts, len(units))
+	for i, u := range units {
+		if data, ok := u.move.From.Data.(*rowData); ok && u.prev == nil {
+			writers[i] = pgtype.Text{String: data.xmin, Valid: true}
+		}
+	}
+	return writers
+}
+
 // updateSQL is the guarded update: $1 key, $2 and $3 the state and version that the row
-// must have, $4 and $5 those that it gets; then for each column its values and whether
-// the row sets it.
+// must have, $4 and $5 those that it gets; if the machine has functions, then the
+// transaction that must have written the row last, because they have computed with its
+// columns; then for each column its values and whether the row sets it.
 func (t *table) updateSQL(columns []int) string {
 	var set, params, names strings.Builder
+	first, guard := 6, ""
+	if t.rows.hasFields() {
+		first, guard = 7, "\n  AND (u.writer IS NULL OR t.xmin = u.writer::pg_catalog.xid)"
+		params.WriteString(", $6::text[]")
+		names.WriteString(", writer")
+	}
 	for i, at := range columns {
 		c := &t.columns[at]
 		fmt.Fprintf(&set, ", %s = CASE WHEN u.set%d THEN u.val%d::%s ELSE t.%s END",
 			c.sqlName(), i, i, c.cast, c.sqlName())
-		fmt.Fprintf(&params, ", $%d::text[], $%d::boolean[]", 6+2*i, 7+2*i)
+		fmt.Fprintf(&params, ", $%d::text[], $%d::boolean[]", first+2*i, first+1+2*i)
 		fmt.Fprintf(&names, ", val%d, set%d", i, i)
 	}
 	return fmt.Sprintf(`
 UPDATE %[1]s AS t SET %[3]s = u.to_state::%[6]s, %[4]s = u.to_version%[7]s
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]%[8]s)
 	AS u(key, from_state, from_version, to_state, to_version%[9]s)
-WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version
+WHERE t.%[2]s = u.key::%[5]s AND t.%[3]s::text = u.from_state AND t.%[4]s = u.from_version%[10]s
 RETURNING true`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
-		set.String(), params.String(), names.String())
+		set.String(), params.String(), names.String(), guard)
 }
 
 func (w *writer) insert(t *table, units []*unit) {

@@ -171,8 +171,15 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) er
 		return err
 	}
 	s.types.learn(ctx, conn, t)
+	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked}
+	if t.rows, err = t.newRowType(s.types); err != nil {
+		return err
+	}
+	if rules.Functions, err = versioning.NewFunctions(t.Machine, t.rows); err != nil {
+		return t.problem("", "its machine's functions can't be used: %v", err)
+	}
 	s.tables = append(s.tables, t)
 	s.byMachine[config.Machine.Name()] = t
-	s.rules[config.Machine.Name()] = versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked}
+	s.rules[config.Machine.Name()] = rules
 	return nil
 }

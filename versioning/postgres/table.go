@@ -103,6 +103,7 @@ type table struct {
 	state    *tableColumn
 	version  *tableColumn
 	states   map[string]statemachine.State // of the machine, by name
+	rows     *rowType                      // nil if the machine has no functions
 
 	refusals refusals
 }
