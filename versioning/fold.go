@@ -20,11 +20,12 @@ import (
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	f := newFolder(rules, view, len(records))
 	for i, r := range records {
-		if f.mustReadBack(r) {
+		outcome, ok := f.record(i, r)
+		if !ok {
 			f.plan.Outcomes = f.plan.Outcomes[:i]
 			break
 		}
-		f.plan.Outcomes[i] = f.record(i, r)
+		f.plan.Outcomes[i] = outcome
 	}
 	f.revive(records[:len(f.plan.Outcomes)])
 	return f.finish()
@@ -38,18 +39,9 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 	return f.finish()
 }
 
-// mustReadBack reports whether a record is about an entity that has moved in this fold and
-// has values that only the database knows after that.
-func (f *folder) mustReadBack(r *Record) bool {
-	if !f.readsBack || r.Err != nil {
-		return false
-	}
-	return f.touchesStale(r)
-}
-
 // touchesStale reports whether a record is about an entity that is stale.
 func (f *folder) touchesStale(r *Record) bool {
-	return slices.ContainsFunc(r.Changes, func(c Change) bool {
+	return f.readsBack && slices.ContainsFunc(r.Changes, func(c Change) bool {
 		e := f.entity(Entity{c.Machine, c.Key})
 		return e != nil && e.isStale()
 	})
@@ -154,26 +146,30 @@ func (f *folder) entity(name Entity) *entity {
 	return e
 }
 
-// record decides one record of the batch.
-func (f *folder) record(index int, r *Record) Outcome {
+// record decides one record of the batch. ok is false if one of its entities has to be
+// read again first.
+func (f *folder) record(index int, r *Record) (o Outcome, ok bool) {
 	dead, isDead := f.view.Dead[r.Origin]
 	switch {
 	case r.Redrive && !isDead:
-		return Outcome{Verdict: Ignored} // another worker has redriven it
+		return Outcome{Verdict: Ignored}, true // another worker has redriven it
 	case isDead && !revives(r, dead):
-		return dead
+		return dead, true
 	case r.Err == nil && len(r.Changes) == 0:
-		return Outcome{Verdict: Ignored}
+		return Outcome{Verdict: Ignored}, true
 	}
 	f.wakeAll(r)
 	if dead, ok := f.dead[r.Origin]; ok {
-		return dead // delivered twice in this batch
+		return dead, true // delivered twice in this batch
 	}
 	if w, ok := f.waiting[r.Origin]; ok && !w.settled {
 		w.at = append(w.at, index)
-		return w.outcome // redelivered while it is parked
+		return w.outcome, true // redelivered while it is parked
 	}
-	return f.decide(index, r)
+	if r.Err == nil && f.touchesStale(r) {
+		return Outcome{}, false
+	}
+	return f.decide(index, r), true
 }
 
 // decide decides a record that is neither parked nor a dead letter, or is being

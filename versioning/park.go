@@ -93,7 +93,7 @@ func (f *folder) release(e *entity) (moved bool) {
 	list := e.waiting
 	e.waiting = nil
 	for i, w := range list {
-		if w.upToDate(e) || f.readsBack && f.touchesStale(w.Record) {
+		if w.upToDate(e) || f.touchesStale(w.Record) {
 			e.waiting = append(e.waiting, w)
 			continue
 		}

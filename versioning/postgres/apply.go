@@ -83,7 +83,10 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 	plan, err := s.settle(ctx, on, s.decisionOn(records), len(records) <= few)
 	switch {
 	case err == nil:
-		return versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}, nil
+		result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
+		done := len(plan.Outcomes) // rows whose columns the database computes have to be read again for the rest
+		part, err := s.apply(ctx, on, records[done:], few)
+		return appendResult(result, part, records[:done]), err
 	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err):
 		return versioning.Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}

@@ -137,5 +137,8 @@ func (s *snapshot) dryRun(ctx context.Context, tx pgx.Tx, r *versioning.Record) 
 	if err != nil {
 		return versioning.Outcome{}, err
 	}
+	if len(plan.Outcomes) == 0 { // a parked record has moved the entity, whose row has to be read again
+		return s.dryRun(ctx, tx, r)
+	}
 	return plan.Outcomes[0], nil
 }

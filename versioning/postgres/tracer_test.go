@@ -88,6 +88,12 @@ func first(n int, f func()) func(context.Context, *pgx.Conn) {
 // traced returns another store on the same tables, and its tracer.
 func traced(t *testing.T, pool *pgxpool.Pool, change ...func(*pgxpool.Config)) (*postgres.Store, *tracer) {
 	t.Helper()
+	return tracedTable(t, pool, postgres.Table{Machine: order, Name: "orders"}, change...)
+}
+
+// tracedTable is traced for any table.
+func tracedTable(t *testing.T, pool *pgxpool.Pool, table postgres.Table, change ...func(*pgxpool.Config)) (*postgres.Store, *tracer) {
+	t.Helper()
 	tr := &tracer{}
 	config := pool.Config()
 	config.ConnConfig.Tracer = tr
@@ -100,7 +106,7 @@ func traced(t *testing.T, pool *pgxpool.Pool, change ...func(*pgxpool.Config)) (
 	}
 	t.Cleanup(other.Close)
 	tr.pool = other
-	return open(t, other, postgres.Table{Machine: order, Name: "orders"}), tr
+	return open(t, other, table), tr
 }
 
 // TestStatements checks that the number of statements and of round trips does not
