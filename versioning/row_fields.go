@@ -30,33 +30,40 @@ func RowFields(row reflect.Type) ([]RowField, error) {
 	var fields []RowField
 	columns := make(map[string]string)
 	for _, f := range reflect.VisibleFields(row) {
-		tag, tagged := f.Tag.Lookup("db")
-		column, option, _ := strings.Cut(tag, ",")
+		_, tagged := f.Tag.Lookup("db")
+		isEmbedded := f.Anonymous && !tagged && f.Type.Kind() == reflect.Struct
+		if isEmbedded || isTagged(row, f.Index[:len(f.Index)-1]) {
+			continue // its fields follow, or it is part of a field that is one column
+		}
 		path := row.String() + "." + pathOf(row, f.Index)
-		problem := func(format string, args ...any) {
-			problems = append(problems, fmt.Errorf("field %s "+format, append([]any{path}, args...)...))
+		field, err := rowFieldOf(f)
+		if err == nil && columns[field.Column] != "" {
+			err = fmt.Errorf("has the column %q, which field %s has too", field.Column, columns[field.Column])
 		}
-		switch {
-		case f.Anonymous && !tagged && f.Type.Kind() == reflect.Struct:
-			continue // its fields follow
-		case f.Anonymous && !tagged:
-			problem("is embedded by a pointer; embed the struct, or give the field a db tag")
-		case isTagged(row, f.Index[:len(f.Index)-1]):
-			continue // part of a field that is one column
-		case !f.IsExported():
-			problem("is unexported, so it can't be read or written; export it")
-		case !tagged || column == "" || column == "-":
-			problem(`names no column; add a tag such as db:"%s", or move the field out of the row`, strings.ToLower(f.Name))
-		case option != "" && option != "readonly":
-			problem(`has the unknown option %q in its db tag; the only option is "readonly"`, option)
-		case columns[column] != "":
-			problem("has the column %q, which field %s has too", column, columns[column])
-		default:
-			columns[column] = path
-			fields = append(fields, RowField{Column: column, Type: f.Type, Index: f.Index, ReadOnly: option == "readonly"})
+		if err != nil {
+			problems = append(problems, fmt.Errorf("field %s %w", path, err))
+			continue
 		}
+		columns[field.Column] = path
+		fields = append(fields, field)
 	}
 	return fields, errors.Join(problems...)
+}
+
+func rowFieldOf(f reflect.StructField) (RowField, error) {
+	tag, tagged := f.Tag.Lookup("db")
+	column, option, _ := strings.Cut(tag, ",")
+	switch {
+	case f.Anonymous && !tagged:
+		return RowField{}, errors.New("is embedded by a pointer; embed the struct, or give the field a db tag")
+	case !f.IsExported():
+		return RowField{}, errors.New("is unexported, so it can't be read or written; export it")
+	case column == "" || column == "-":
+		return RowField{}, fmt.Errorf(`names no column; add a tag such as db:"%s", or move the field out of the row`, strings.ToLower(f.Name))
+	case option != "" && option != "readonly":
+		return RowField{}, fmt.Errorf(`has the unknown option %q in its db tag; the only option is "readonly"`, option)
+	}
+	return RowField{Column: column, Type: f.Type, Index: f.Index, ReadOnly: option == "readonly"}, nil
 }
 
 // isTagged reports whether one of the embedded structs on the way to a field has a tag.

@@ -178,7 +178,7 @@ type wide struct {
 }
 
 const wideColumns = `, small smallint NOT NULL, plain integer NOT NULL, big bigint NOT NULL, exact numeric NOT NULL, price numeric(10,2) NOT NULL,
-	yes boolean NOT NULL, name text NOT NULL, short varchar(3) NOT NULL, mood mood NOT NULL, uid uuid NOT NULL, uid_raw uuid NOT NULL,
+	yes boolean NOT NULL, name text NOT NULL, short varchar(3) NOT NULL, "mood" mood NOT NULL, uid uuid NOT NULL, uid_raw uuid NOT NULL,
 	at timestamptz NOT NULL, coarse timestamptz(1) NOT NULL, day date NOT NULL, span interval NOT NULL, bytes bytea NOT NULL, doc jsonb NOT NULL, doc_text json NOT NULL,
 	tags text[] NOT NULL, numbers bigint[] NOT NULL, maybe text, maybe_not bigint, limited positive NOT NULL, ratio double precision NOT NULL`
 
@@ -249,6 +249,28 @@ CREATE TABLE thing (id text PRIMARY KEY, state text NOT NULL, version bigint NOT
 	if len(rows) != 2 || rows[0] != rows[1] {
 		t.Errorf("together\n%s\none by one\n%s", rows[0], rows[1])
 	}
+}
+
+// TestTextRows checks columns of other types that a row has as strings.
+func TestTextRows(t *testing.T) {
+	t.Parallel()
+	type row struct {
+		N string  `db:"n"`
+		U *string `db:"u"`
+		J string  `db:"j"`
+	}
+	m := machineOf(func(f *statemachine.Firing, row *row, n int64) error {
+		if f.Event == "did" && (!strings.HasPrefix(row.N, "1.50") || *row.U != "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" || row.J != `{"a": 1}`) {
+			return fmt.Errorf("%s %s %s", row.N, *row.U, row.J)
+		}
+		row.N, row.U, row.J = "1.495"+strings.Repeat("0", int(f.Version)), new("A0EEBC999C0B4EF8BB6D6BB9BD380A11"), `{"a":1,"a":1}`
+		return nil
+	})
+	pool, store := openThings(t, `, n numeric(9,2) NOT NULL, u uuid, j jsonb NOT NULL`, postgres.Table{Machine: m})
+	var l log
+	wantVerdicts(t, apply(t, store, l.did("a", "made", 1), l.did("a", "did", 1), l.did("a", "did", 1)), "applied", "applied", "applied")
+	wantVerdicts(t, apply(t, store, l.did("a", "did", 1)), "applied")
+	wantRows(t, pool, `SELECT detail FROM pawl.dead_letters`)
 }
 
 type computedRow struct {

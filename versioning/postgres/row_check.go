@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"reflect"
@@ -57,7 +56,7 @@ func (t *table) checkField(m *pgtype.Map, f *rowField) error {
 	case (c.generated || c.identity != "") && !f.ReadOnly:
 		return t.problem(f.Column, `is generated, but field %s would be written; tag it db:"%s,readonly"`, t.fieldName(f), f.Column)
 	}
-	f.common = isCommon(f.Type, c)
+	f.common, f.plainText = isCommon(f.Type, c), f.Type.Kind() == reflect.String && !convertsItself(f.Type)
 	if want := f.misfit(m); want != "" {
 		return t.problem(f.Column, "has type %s, which field %s of type %v does not fit; use %s", c.typeName, t.fieldName(f), f.Type, want)
 	}
@@ -83,17 +82,19 @@ func isCommon(t reflect.Type, c *tableColumn) bool {
 		return c.base == pgtype.BoolOID
 	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Int16:
 		return c.isInteger()
-	case reflect.String:
-		return c.base == pgtype.TextOID || c.base == pgtype.VarcharOID || c.base == pgtype.UUIDOID || len(c.labels) > 0
+	default:
+		return t.Kind() == reflect.String && (c.base == pgtype.TextOID || c.base == pgtype.VarcharOID || c.base == pgtype.UUIDOID || len(c.labels) > 0)
 	}
-	return false
 }
+
+// scanner is sql.Scanner.
+type scanner interface{ Scan(src any) error }
 
 // convertsItself reports whether a type has methods that convert its values, so that its
 // kind says nothing.
 func convertsItself(t reflect.Type) bool {
 	for _, method := range []reflect.Type{
-		reflect.TypeFor[driver.Valuer](), reflect.TypeFor[sql.Scanner](), reflect.TypeFor[pgtype.TextValuer](), reflect.TypeFor[pgtype.Int64Valuer](),
+		reflect.TypeFor[driver.Valuer](), reflect.TypeFor[scanner](), reflect.TypeFor[pgtype.TextValuer](), reflect.TypeFor[pgtype.Int64Valuer](),
 		reflect.TypeFor[pgtype.BoolValuer](),
 	} {
 		if t.Implements(method) || reflect.PointerTo(t).Implements(method) {
@@ -126,44 +127,51 @@ func (f *rowField) misfit(m *pgtype.Map) string {
 	if !f.column.notNull {
 		want = "a pointer to or sql.Null of: " + want
 	}
-	if !f.fitsKind(f.Type) || !f.roundTrips(m) {
+	if !fitsKind(m, f.Type, f.column.base) || !f.roundTrips(m, sampleOf(f.Type)) && !f.roundTrips(m, reflect.New(f.Type).Elem()) {
 		return want
 	}
 	return ""
 }
 
-// fitsKind reports whether no value of the column or the field is too large for the other.
-// pgx would convert such values, or fail only when it meets one.
-func (f *rowField) fitsKind(t reflect.Type) bool {
+// fitsKind reports whether no value of a Go type or of a PostgreSQL type is too large for
+// the other. pgx would convert such values, or fail only when it meets one.
+func fitsKind(m *pgtype.Map, t reflect.Type, oid uint32) bool {
 	if t.Kind() == reflect.Pointer {
-		return f.fitsKind(t.Elem())
+		return fitsKind(m, t.Elem(), oid)
 	}
 	if value, ok := nullValue(t); ok {
-		return f.fitsKind(value)
+		return fitsKind(m, value, oid)
 	}
 	if convertsItself(t) || t == reflect.TypeFor[time.Time]() {
 		return true
 	}
-	base := f.column.base
-	switch t.Kind() {
-	case reflect.Int, reflect.Int64:
-		return base == pgtype.Int8OID
-	case reflect.Int32:
-		return base == pgtype.Int4OID
-	case reflect.Int16:
-		return base == pgtype.Int2OID
-	case reflect.Int8, reflect.Uint, reflect.Uint64, reflect.Uint32, reflect.Uint16, reflect.Uint8:
-		return false
-	case reflect.Float64:
-		return base == pgtype.Float8OID
-	case reflect.Float32:
-		return base == pgtype.Float4OID
-	case reflect.Bool:
-		return base == pgtype.BoolOID
-	case reflect.String:
-		return !slices.Contains(notAsText, base)
+	if fits, ok := fittingKinds[t.Kind()]; ok {
+		return slices.Contains(fits, oid)
 	}
-	return true
+	if element, ok := elementOf(m, oid); ok && t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
+		return fitsKind(m, t.Elem(), element)
+	}
+	return t.Kind() != reflect.String || !slices.Contains(notAsText, oid)
+}
+
+// fittingKinds are the PostgreSQL types that fit a kind. Other kinds may fit anything.
+var fittingKinds = map[reflect.Kind][]uint32{
+	reflect.Int: {pgtype.Int8OID}, reflect.Int64: {pgtype.Int8OID}, reflect.Int32: {pgtype.Int4OID}, reflect.Int16: {pgtype.Int2OID}, reflect.Int8: nil,
+	reflect.Uint: nil, reflect.Uint64: nil, reflect.Uint32: nil, reflect.Uint16: nil, reflect.Uint8: nil,
+	reflect.Float64: {pgtype.Float8OID}, reflect.Float32: {pgtype.Float4OID}, reflect.Bool: {pgtype.BoolOID},
+}
+
+// elementOf returns the type of an array's elements.
+func elementOf(m *pgtype.Map, oid uint32) (element uint32, ok bool) {
+	typ, known := m.TypeForOID(oid)
+	if !known {
+		return 0, false
+	}
+	codec, ok := typ.Codec.(*pgtype.ArrayCodec)
+	if !ok || codec.ElementType == nil {
+		return 0, false
+	}
+	return codec.ElementType.OID, true
 }
 
 // notAsText are types whose values a string can't hold without a format to agree on.
@@ -183,9 +191,8 @@ func nullValue(t reflect.Type) (reflect.Type, bool) {
 
 // roundTrips reports whether pgx can encode a value of the field for its column, and read
 // it back.
-func (f *rowField) roundTrips(m *pgtype.Map) bool {
-	sample := sampleOf(f.Type)
-	text, null, err := f.encode(m, sample)
+func (f *rowField) roundTrips(m *pgtype.Map, value reflect.Value) bool {
+	text, null, err := f.encode(m, value)
 	if err != nil {
 		return false
 	}

@@ -75,7 +75,7 @@ func (f *rowField) encode(m *pgtype.Map, value reflect.Value) (text string, null
 		return strconv.FormatInt(value.Int(), 10), false, nil
 	case f.common && value.Kind() == reflect.Bool && f.column.base == pgtype.BoolOID:
 		return strconv.FormatBool(value.Bool())[:1], false, nil
-	case f.common && value.Kind() == reflect.String:
+	case f.plainText:
 		text = value.String()
 	default:
 		var buf []byte

@@ -3,6 +3,7 @@ package postgres
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,6 +30,8 @@ type rowField struct {
 	column *tableColumn
 	at     int  // index in table.columns
 	common bool // an integer, a boolean or a text, for which no codec of pgx is needed
+
+	plainText bool // a string, which is sent as it is
 }
 
 // A rowData is a row in the store's form. It is never changed, except that row is set
@@ -165,11 +168,11 @@ func (t *rowType) readSQL() string {
 	if !t.hasFields() {
 		return ""
 	}
-	sql := ", t.xmin::text"
+	columns := []string{", t.xmin::text"}
 	for i := range t.fields {
-		sql += ", t." + t.fields[i].column.sqlName()
+		columns = append(columns, "t."+t.fields[i].column.sqlName())
 	}
-	return sql
+	return strings.Join(columns, ", ")
 }
 
 // skip returns destinations that make pgx skip the columns of readSQL.

@@ -66,10 +66,13 @@ var decimalNumber = regexp.MustCompile(`^([+-]?)([0-9]*)\.?([0-9]*)(?:[eE]([+-]?
 // away from zero to the modifier's scale, or adds zeros.
 func storedNumeric(text string, modifier int) string {
 	m := decimalNumber.FindStringSubmatch(text)
-	if m == nil || m[2]+m[3] == "" {
+	if m == nil {
 		return text // NaN, infinity, or no number
 	}
 	sign, digits, point := m[1], m[2]+m[3], len(m[2])
+	if digits == "" {
+		return text
+	}
 	if m[4] != "" {
 		exponent, err := strconv.Atoi(m[4])
 		if err != nil || exponent > maxNumericExponent || exponent < -maxNumericExponent {

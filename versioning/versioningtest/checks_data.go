@@ -34,8 +34,8 @@ func movedAfter(key string, amount, after int64) versioning.Change {
 	return versioning.Change{Machine: wallet, Key: key, Event: "moved", Data: walletMoved{Amount: amount, After: after}}
 }
 
-func withID(id string, c versioning.Change) versioning.Change {
-	c.MessageID = id
+func withID(c versioning.Change) versioning.Change {
+	c.MessageID = "m"
 	return c
 }
 
@@ -103,11 +103,11 @@ func dataCases() []dataCase {
 		}, map[string]string{"a": "empty@1 0 NULL []"}},
 		{"messages are told apart by their data", []dataStep{
 			one("applied", opened("a", nil)),
-			one("applied", withID("m", moved("a", 1, "x"))),
-			one("duplicate", withID("m", moved("a", 1, "x"))),
-			one("diverged message_taken", withID("m", moved("a", 2, "x"))),
-			one("diverged message_taken", withID("m", moved("a", 1, "y"))),
-			one("duplicate", withID("m", moved("a", 1, "x"))),
+			one("applied", withID(moved("a", 1, "x"))),
+			one("duplicate", withID(moved("a", 1, "x"))),
+			one("diverged message_taken", withID(moved("a", 2, "x"))),
+			one("diverged message_taken", withID(moved("a", 1, "y"))),
+			one("duplicate", withID(moved("a", 1, "x"))),
 		}, map[string]string{"a": "filled@2 1 NULL [x]"}},
 	}
 }
