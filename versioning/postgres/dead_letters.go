@@ -174,7 +174,7 @@ func textFor(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// notDead guards records to be parked: none is a dead letter.
+// notDead checks that none of the records to be parked is a dead letter.
 func (w *writer) notDead(parked []versioning.Parked) {
 	var at keptAt
 	for _, p := range parked {
@@ -193,9 +193,9 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
        WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
        LIMIT 1) IS NULL`
 
-// stepsNotDead guards the records of the batch that made steps: none is a dead letter.
-// If another worker makes a record a dead letter, the row that this worker would move
-// for it stays as it was.
+// stepsNotDead checks that none of the batch's records that made steps is a dead letter.
+// The guarded writes of the rows do not notice if another worker has made a record a
+// dead letter, because that moves no row.
 func (w *writer) stepsNotDead(moves []*versioning.Move) {
 	alive := w.made(moves)
 	if len(alive) == 0 {

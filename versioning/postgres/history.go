@@ -7,10 +7,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// firstSteps is how many first steps of an entity have all their messages read, by the
-// primary key, usually in the same query as its row. (The statements contain the number
-// as a literal.) Messages of later steps are looked up one by one. The index for that
-// covers only later steps, so the planner uses it only if the condition says so.
+// firstSteps is the number of an entity's first steps whose messages are all read, by
+// the primary key, usually in the query that reads its row. (The statements contain the
+// number as a literal.) Messages of later steps are looked up one by one. The index for
+// that covers only later steps, so the planner uses it only if the condition says so.
 const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
@@ -184,7 +184,8 @@ func newSteps(moves []*versioning.Move) *steps {
 	}
 }
 
-// notApplied guards records to be parked or made dead letters: none has made a step.
+// notApplied checks that none of the records to be parked or made dead letters has made
+// a step.
 func (w *writer) notApplied(records []*versioning.Record) {
 	var machines, keys, messages []string
 	var at origins

@@ -16,8 +16,8 @@ type questions struct {
 	versions       bigints
 }
 
-// readPast looks up the messages and expected versions of records in the history, as
-// far as the rows and what was read with them do not decide.
+// readPast looks up the messages and the expected versions of records in the history, if
+// the rows and what was read with them do not decide.
 func (r *reader) readPast(ctx context.Context, records []*versioning.Record) error {
 	if !r.askHistory && len(r.view.Parked) == 0 {
 		return nil
@@ -75,8 +75,8 @@ func (r *reader) askPast(asked map[string]*questions, k *versioning.Known, c *ve
 	}
 }
 
-// readSenders looks up who sent the messages of the records whose IDs are known with
-// different digests. There are usually none.
+// readSenders looks up the senders of those messages of the records whose IDs are in the
+// history with different digests. There are usually none.
 func (r *reader) readSenders(ctx context.Context, records []*versioning.Record) error {
 	asked := make(map[string]*questions)
 	r.eachChange(records, func(k *versioning.Known, rec *versioning.Record, i int) {

@@ -16,11 +16,12 @@ type ranges struct {
 }
 
 // maxGap is the largest gap, in offsets without a record of the batch, that a range may
-// contain. Per record of the batch, so many dead letters of other records may be read.
+// contain. For each record of the batch, at most that many dead letters of other records
+// are read.
 const maxGap = 256
 
-// ranges returns the ranges that contain the records: a few ranges instead of many
-// offsets.
+// ranges returns the ranges that contain the records. A statement then takes a few
+// ranges instead of many offsets.
 func (s *snapshot) ranges(records []*versioning.Record) *ranges {
 	type logOf struct {
 		topicID   [16]byte

@@ -104,8 +104,7 @@ func decodeHeaders(data []byte) ([]versioning.Header, error) {
 	return headers, nil
 }
 
-// remove deletes stored records that are settled, from the scopes that scope returns.
-// All of them must exist.
+// remove deletes stored records that are settled. It fails unless all of them exist.
 func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*versioning.Record) string) {
 	var at keptAt
 	for _, s := range settled {

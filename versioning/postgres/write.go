@@ -29,7 +29,7 @@ func (s *schema) guardedSQL(sql string, n int) string {
 	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::%s.guarded FROM taken", sql, n, s.quoted)
 }
 
-// errMoved says that a guarded write found fewer rows than it needs.
+// errMoved says that a guarded statement did not return the rows that it must.
 var errMoved = errors.New("another writer moved a row")
 
 // levels queues the writes of the rows. All transactions lock the rows in the same
