@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type DeadLetterFilter struct {
 // DeadLetters returns the dead letters that match, in ascending order of ID.
 func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
 	deadLetters, err := s.readDeadLetters(ctx, listDeadSQL, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), f.After, limitOr(f.Limit))
+		orNil(f.From), orNil(f.To), f.After, cmp.Or(max(f.Limit, 0), defaultLimit))
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
 	}

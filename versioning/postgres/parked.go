@@ -172,12 +172,9 @@ func (s *snapshot) expire(ctx context.Context, t *table) (expired int, err error
 	}
 	for {
 		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), oneMessage, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
-		if err != nil {
-			return expired, err
-		}
 		expired += int(tag.RowsAffected())
-		if tag.RowsAffected() < sweepLimit {
-			return expired, nil
+		if err != nil || tag.RowsAffected() < sweepLimit {
+			return expired, err
 		}
 	}
 }

@@ -115,15 +115,8 @@ func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*v
 	}
 }
 
+// defaultLimit is the limit of a filter without one.
 const defaultLimit = 100
-
-// limitOr returns the limit of a filter, or the default.
-func limitOr(limit int) int {
-	if limit <= 0 {
-		return defaultLimit
-	}
-	return limit
-}
 
 func orNil(t time.Time) *time.Time {
 	if t.IsZero() {
