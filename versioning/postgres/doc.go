@@ -60,7 +60,8 @@
 //
 // One record has one fate, even if two workers settle it at the same moment. A
 // transaction that makes a record a dead letter holds an advisory lock of the record's
-// partition exclusively until it ends; all other transactions share that lock.
+// partition exclusively until it ends. Others that settle records of the partition share
+// that lock.
 //
 // # Statements
 //

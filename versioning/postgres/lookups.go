@@ -26,8 +26,8 @@ type questions struct {
 	versions       bigints
 }
 
-// lookUp looks up in the history what ask asks for about the changes of the records and
-// of the records parked for their entities.
+// lookUp calls ask for each change of the records and of the records parked for their
+// entities, and then reads from the history what it has asked for.
 func (r *reader) lookUp(ctx context.Context, records []*versioning.Record,
 	ask func(asked lookups, k *versioning.Known, rec *versioning.Record, change int),
 	queue func(batch *pgx.Batch, machine string, p *questions),

@@ -104,7 +104,8 @@ func decodeHeaders(data []byte) ([]versioning.Header, error) {
 	return headers, nil
 }
 
-// remove deletes stored records that are settled. It fails unless all of them exist.
+// remove deletes the stored records, with the scopes that scope returns, of records that
+// got a verdict. It fails with errMoved unless all of them exist.
 func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*versioning.Record) string) {
 	var at keptAt
 	for _, s := range settled {
@@ -115,8 +116,7 @@ func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*v
 	}
 }
 
-// defaultLimit is the limit of a filter without one.
-const defaultLimit = 100
+const defaultLimit = 100 // of a filter without one
 
 func orNil(t time.Time) *time.Time {
 	if t.IsZero() {
