@@ -174,14 +174,14 @@ inline foldMessage(m) {
  * The transaction reads at READ COMMITTED: each statement sees what others have
  * committed before it. The fold runs in memory.
  *
- * code: versioning/postgres/apply.go transact
+ * code: versioning/postgres/settle.go transact
  * code: versioning/postgres/read.go read
  */
 inline readAndFold() {
 	/* code: versioning/postgres/dead_letters.go readDead */
 	/* code: versioning/postgres/rows_read.go readRows */
 	d_step { died = dead; from = version[e]; stored = (e == 1 -> parked : 0) };
-	/* code: versioning/postgres/history.go readPast */
+	/* code: versioning/postgres/lookups.go readPast */
 	d_step {
 		taken = 0;
 		for (i : 0 .. MSGS - 1) {
@@ -208,10 +208,10 @@ inline readAndFold() {
  * Writes and commits everything in one step: guarded writes lock their rows until
  * the transaction ends.
  *
- * code: versioning/postgres/write.go writes
+ * code: versioning/postgres/write.go statements
  * code: versioning/postgres/write.go guarded
  * code: versioning/postgres/rows_write.go updateSQL
- * code: versioning/postgres/kept.go remove
+ * code: versioning/postgres/stored.go remove
  */
 #ifdef NO_GUARD
 #define guardHolds true

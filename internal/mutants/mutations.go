@@ -155,17 +155,17 @@ var mutations = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestMovedInBetween$",
 	},
 	{
-		file: "versioning/postgres/guards.go", text: `(plan.Moves)`, mutated: `(nil)`,
+		file: "versioning/postgres/write.go", text: `w.stepsNotDead(c.moves)`, mutated: ``,
 		why: "a record is applied although another worker has made it a dead letter",
 		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},
 	{
-		file: "versioning/postgres/guards.go", text: `w.notApplied(parked)`, mutated: `_ = parked`,
+		file: "versioning/postgres/write.go", text: `w.notApplied(len(c.plan.Park)`, mutated: `w.notApplied(min(0, len(c.plan.Park))`,
 		why: "a record is parked although another worker has applied it",
 		pkg: "./versioning/postgres", tests: "^TestDecidedInBetween$",
 	},
 	{
-		file: "versioning/postgres/kept.go", text: `w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})`,
+		file: "versioning/postgres/stored.go", text: `w.guarded(len(settled), w.store.schema.sql(sql), []any{at.ids, at.partitions, at.offsets, at.scopes})`,
 		mutated: `w.batch.Queue(w.store.schema.sql(sql), at.ids, at.partitions, at.offsets, at.scopes)`,
 		why:     "a parked record that expires while it is released is applied and also becomes a dead letter",
 		pkg:     "./versioning/postgres", tests: "^TestExpiredInBetween$",
@@ -176,7 +176,7 @@ var mutations = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestOneFate$",
 	},
 	{
-		file: "versioning/postgres/kept.go", text: `scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")`, mutated: `true`,
+		file: "versioning/postgres/scope.go", text: `scope == s.scope(r) || r.Err != nil || strings.Contains(scope, ",")`, mutated: `true`,
 		why: "a dead letter of one machine keeps a record from another machine",
 		pkg: "./versioning/postgres", tests: "^TestTwoWorkersOfOneTopic$",
 	},
@@ -209,12 +209,12 @@ var mutations = []mutation{
 
 	// Sweeps.
 	{
-		file: "versioning/postgres/sweep.go", text: `t.%[3]s <> p.seen_version`, mutated: `t.%[3]s < p.seen_version`,
+		file: "versioning/postgres/parked.go", text: `t.%[3]s <> p.seen_version`, mutated: `t.%[3]s < p.seen_version`,
 		why: "a parked record waits forever if something else has moved its entity",
 		pkg: "./versioning/postgres", tests: "^TestSweep$",
 	},
 	{
-		file: "versioning/postgres/sweep.go", text: `SELECT min(at)`, mutated: `SELECT max(at)`,
+		file: "versioning/postgres/parked.go", text: `SELECT min(at)`, mutated: `SELECT max(at)`,
 		why: "parked records expire although a partition they wait for was not read",
 		pkg: "./versioning/postgres", tests: "^TestClockStandsStill$",
 	},

@@ -133,12 +133,12 @@ func (f *fingerprint) guard() (sql string, args []any) {
 	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, f.sql, len(f.args)+1), append(slices.Clone(f.args), f.value)
 }
 
-// unaltered guards what relies on the catalog: rows that are written, and records that
-// can't be.
-func (w *writer) unaltered(plan *plan, moves []*versioning.Move) {
+// unaltered checks that no table was altered on which the script relies: it writes rows
+// of the table, or makes dead letters of records that the table may accept now.
+func (w *writer) unaltered(c *script) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
-		if len(plan.Dead) > 0 || slices.ContainsFunc(moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
+		if len(c.plan.Dead) > 0 || slices.ContainsFunc(c.moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
 			sql, args := t.fingerprint.guard()
 			w.guarded(1, sql, args)
 		}

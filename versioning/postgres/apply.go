@@ -8,19 +8,14 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// maxAttempts limits how often a batch is read and folded because other writers moved
-// its rows. The first attempt takes no locks. Later attempts lock the rows they read,
-// so only new rows can still interfere.
-const maxAttempts = 5
-
-// Apply decides records in their order and writes the result in one transaction:
+// Apply judges records in their order and writes the result in one transaction:
 // guarded updates, new rows, history, parked records and dead letters. A verdict is
 // true once Apply has returned it.
 //
 // If another writer moves rows between reading and writing, Apply never takes that for
-// a duplicate: it reads and folds the batch again. If PostgreSQL refuses the data of a
-// record, Apply splits the batch to find that record, and rejects it alone. It also
-// splits a batch that takes longer than statement_timeout, lock_timeout,
+// a duplicate: it reads the rows again and judges the batch again. If PostgreSQL refuses
+// the data of a record, Apply splits the batch to find that record, and rejects it alone.
+// It also splits a batch that takes longer than statement_timeout, lock_timeout,
 // transaction_timeout or idle_in_transaction_session_timeout allow.
 //
 // The server is the one that Marks returned for the records' consumer group. If the
@@ -154,111 +149,4 @@ func appendResult(r, more versioning.Result, records []*versioning.Record) versi
 	}
 	r.Outcomes = append(r.Outcomes, more.Outcomes...)
 	return r
-}
-
-// A view is what was read about a batch.
-type view struct {
-	versioning.View
-
-	deadScopes map[versioning.Origin]string // the scopes of those of its records that are dead letters
-}
-
-// A plan is what was decided about a batch.
-type plan struct {
-	*versioning.Plan
-
-	deadScopes map[versioning.Origin]string // the scopes of the dead letters that it judges again
-}
-
-// A decision says what a transaction reads and how it judges that.
-type decision struct {
-	read  func(ctx context.Context, tx sender, lock bool) (*view, error)
-	judge func(view *view, refused map[*versioning.Record]error) *plan
-}
-
-// decisionOn returns the decision about a batch.
-func (s *snapshot) decisionOn(records []*versioning.Record) decision {
-	return decision{
-		read: func(ctx context.Context, tx sender, lock bool) (*view, error) {
-			return s.read(ctx, tx, records, reading{lock: lock, parked: true, bounded: len(records) > 1})
-		},
-		judge: func(view *view, refused map[*versioning.Record]error) *plan {
-			view.Refused = refused
-			return &plan{versioning.Fold(s.rules, &view.View, records), view.deadScopes}
-		},
-	}
-}
-
-// settle carries out a decision on a server. If PostgreSQL refuses something and the
-// records are few enough, it writes them one by one to find out which.
-func (s *snapshot) settle(ctx context.Context, on versioning.Server, d decision, few bool) (*plan, error) {
-	locks := make(fateLocks)
-	plan, err := s.transact(ctx, on, d, locks, false)
-	if few && (errors.Is(err, errSerial) || isRefusal(err)) {
-		if isRefusal(err) {
-			locks.exclude() // some record will become a dead letter
-		}
-		plan, err = s.transact(ctx, on, d, locks, true)
-	}
-	return plan, err
-}
-
-// errSerial says that the rows of a plan must be written one by one.
-var errSerial = errors.New("the rows can't be written as a set")
-
-// transact runs one transaction: read, fold, write. It usually takes two round trips.
-// If rows were moved between reading and writing, it rolls back and runs again with the
-// rows locked. Fate locks always come before row locks: together with the writes if no
-// row is locked before, otherwise at the beginning. In the second case they are a guess
-// from the previous attempt.
-func (s *snapshot) transact(ctx context.Context, on versioning.Server, d decision, locks fateLocks, oneByOne bool) (decided *plan, err error) {
-	for attempt := range maxAttempts {
-		var moves []*versioning.Move
-		var trial *trial
-		err = s.inTransaction(ctx, func(tx *transaction) error {
-			lock := attempt > 0 || oneByOne
-			if lock {
-				tx.locks = locks
-			}
-			view, err := d.read(ctx, tx, lock)
-			if err != nil {
-				return err
-			}
-			if on != "" && on != tx.server {
-				return versioning.ErrServerChanged
-			}
-			judge := func(refused map[*versioning.Record]error) *plan { return d.judge(view, refused) }
-			var rows writing
-			if oneByOne {
-				if trial, err = s.oneByOne(ctx, tx, judge); err != nil {
-					return err
-				}
-				decided, moves = trial.plan, trial.moves
-			} else {
-				decided = judge(nil)
-				moves = inOrder(decided.Moves)
-				rows = s.arrange(moves)
-			}
-			fates := fatesOf(decided)
-			held := locks.cover(fates)
-			locks.add(fates)
-			switch {
-			case rows.serial:
-				return errSerial
-			case !lock:
-				return tx.finish(ctx, s.writes(decided, moves, rows, attempt, fates))
-			case !held:
-				return errMoved
-			}
-			return tx.finish(ctx, s.writes(decided, moves, rows, attempt, nil))
-		})
-		if err = s.orAltered(ctx, err); !errors.Is(err, errMoved) || errors.Is(err, errAltered) {
-			if err == nil {
-				s.noteWritten(moves)
-				trial.noteRefused()
-			}
-			return decided, err
-		}
-	}
-	return nil, fmt.Errorf("%w (%d attempts)", versioning.ErrContended, maxAttempts)
 }

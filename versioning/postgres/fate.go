@@ -55,7 +55,7 @@ const fateBuckets = 16
 type fateLocks map[int64]bool
 
 // fatesOf returns the locks that a plan needs.
-func fatesOf(plan *plan) fateLocks {
+func fatesOf(plan *versioning.Plan) fateLocks {
 	locks := make(fateLocks)
 	var last *versioning.Origin // most records have the same partition as the one before
 	for i := range plan.Moves {
@@ -70,13 +70,11 @@ func fatesOf(plan *plan) fateLocks {
 	for _, p := range plan.Park {
 		locks.share(&p.Record.Origin)
 	}
-	for _, settled := range [][]versioning.Settled{plan.Release, plan.Revive} {
-		for _, s := range settled {
-			locks.share(&s.Record.Origin)
-		}
+	for _, s := range slices.Concat(plan.Release, plan.Revive) {
+		locks.share(&s.Record.Origin)
 	}
 	for _, d := range plan.Dead {
-		if _, isDead := plan.deadScopes[d.Record.Origin]; isDead {
+		if isDead(d.Record) {
 			locks.share(&d.Record.Origin) // it stays a dead letter
 		} else {
 			locks[fateOf(&d.Record.Origin)] = true

@@ -57,7 +57,7 @@ func BenchmarkFramework(b *testing.B) {
 		}
 		lists, _ := versioning.Split(batch, nil, connections)
 		for _, list := range lists {
-			r := s.newReader(nil, list, reading{parked: true})
+			r := s.newReader(nil, list, false)
 			r.readDead(&pgx.Batch{}, list)
 			fresh := r.unseen(list)[t]
 			for i, k := range fresh.entities {
@@ -65,12 +65,13 @@ func BenchmarkFramework(b *testing.B) {
 					k.Exists, k.Row = true, versioning.Row{State: "pending", Version: 1}
 				}
 			}
-			plan := &plan{Plan: versioning.Fold(s.rules, &r.view.View, list)}
+			plan := versioning.Fold(s.rules, r.view, list)
 			if len(plan.Moves) != len(list) {
 				b.Fatalf("%d of %d records move an entity", len(plan.Moves), len(list))
 			}
-			moves := inOrder(plan.Moves)
-			s.writes(plan, moves, s.arrange(moves), 0, fatesOf(plan))
+			script := s.compose(plan)
+			script.locks = fatesOf(plan)
+			script.statements()
 		}
 	}
 	n := float64(b.N * size)

@@ -1,17 +1,16 @@
 package postgres
 
 import (
-	"context"
-
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// firstSteps is how many first steps of an entity have all their messages read, by the
-// primary key, usually in the same query as its row. (The statements contain the number
-// as a literal.) Messages of later steps are looked up one by one. The index for that
-// covers only later steps, so the planner uses it only if the condition says so.
+// firstSteps is the number of an entity's first steps whose messages are all read, by
+// the primary key, usually in the query that reads its row. (The statements contain the
+// number as a literal.) Messages of later steps are looked up one by one. The index for
+// that covers only later steps, so the planner uses it only if the condition says so.
 const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
@@ -35,67 +34,6 @@ CROSS JOIN LATERAL (
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
-// questions are the lookups in the history of one machine.
-type questions struct {
-	first          texts // entities: look up the messages of their first steps
-	keys, messages texts // entities and messages: look up whether the message made a later step
-	moved          texts // entities and versions: look up the step to that version
-	versions       bigints
-}
-
-// readPast looks up the messages and expected versions of records in the history, as
-// far as the rows and what was read with them do not decide.
-func (r *reader) readPast(ctx context.Context, records []*versioning.Record) error {
-	if !r.askHistory && len(r.view.Parked) == 0 {
-		return nil
-	}
-	asked := make(map[string]*questions)
-	for _, t := range r.store.tables {
-		asked[t.Machine.Name()] = &questions{}
-	}
-	known := r.known // in the order of the changes, which saves map lookups
-	for _, rec := range records {
-		for i := range changesOf(rec) {
-			r.askPast(asked, known[0], &rec.Changes[i])
-			known = known[1:]
-		}
-	}
-	for _, p := range r.view.Parked {
-		for i := range changesOf(p.Record) {
-			r.askPast(asked, r.view.Entities[p.Record.Entity(i)], &p.Record.Changes[i])
-		}
-	}
-	batch := &pgx.Batch{}
-	for _, t := range r.store.tables {
-		r.queuePast(batch, t.Machine.Name(), asked[t.Machine.Name()])
-	}
-	return r.send(ctx, batch)
-}
-
-// askPast adds the lookups that a change of an entity needs.
-func (r *reader) askPast(asked map[string]*questions, k *versioning.Known, c *versioning.Change) {
-	if k == nil || !k.Exists && !k.Row.Gone {
-		return
-	}
-	p := asked[c.Machine]
-	if expected, versioned := c.Expected.Version(); versioned && expected < k.Row.Version {
-		p.moved, p.versions = append(p.moved, c.Key), append(p.versions, expected+1)
-	}
-	if !r.byMessage(c) {
-		return
-	}
-	had := r.past(k)
-	if !had.hasFirst {
-		*had = past{hasFirst: true, hasMore: true}
-		p.first = append(p.first, c.Key)
-	}
-	if had.hasMore {
-		for _, id := range c.MessageIDs() {
-			p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
-		}
-	}
-}
-
 // queuePast queues the lookups of one machine.
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
@@ -107,7 +45,12 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	}
 	if len(p.moved) > 0 {
 		batch.Queue(r.store.schema.sql(readStepsSQL), machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
-			return r.scanSteps(rows, machine)
+			return r.scanSteps(rows, machine, func(k *versioning.Known, version int64, s versioning.PastStep) {
+				if k.Steps == nil {
+					k.Steps = make(map[int64]versioning.PastStep)
+				}
+				k.Steps[version] = s
+			})
 		})
 	}
 }
@@ -122,60 +65,22 @@ func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	return err
 }
 
-func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
+// scanSteps passes the steps of entities to add.
+func (r *reader) scanSteps(rows pgx.Rows, machine string, add func(k *versioning.Known, version int64, s versioning.PastStep)) error {
 	var key string
 	var version int64
-	var step versioning.PastStep
-	into := append([]any{&key, &version, &step.Event, &step.MessageID}, senderOf(&step)...)
+	var s versioning.PastStep
+	into := []any{&key, &version, &s.Event, &s.MessageID, &s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
-		if k.Steps == nil {
-			k.Steps = make(map[int64]versioning.PastStep)
-		}
-		k.Steps[version] = step
+		add(r.view.Entities[versioning.Entity{Machine: machine, Key: key}], version, s)
 		return nil
 	})
 	return err
 }
 
-// senderOf returns the scan targets for the origin and digest of a step.
-func senderOf(s *versioning.PastStep) []any {
-	return []any{&s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
-}
-
-// readSenders looks up who sent the messages of the records whose IDs are known with
-// different digests. There are usually none.
-func (r *reader) readSenders(ctx context.Context, records []*versioning.Record) error {
-	asked := make(map[string]*questions)
-	known := r.known
-	for _, rec := range records {
-		for i := range changesOf(rec) {
-			if k := known[0]; k != nil && !k.Messages.IsEmpty() {
-				r.askSenders(asked, k, rec, i)
-			}
-			known = known[1:]
-		}
-	}
-	for _, p := range r.view.Parked {
-		for i := range changesOf(p.Record) {
-			r.askSenders(asked, r.view.Entities[p.Record.Entity(i)], p.Record, i)
-		}
-	}
-	batch := &pgx.Batch{}
-	for _, t := range r.store.tables {
-		machine := t.Machine.Name()
-		if p := asked[machine]; p != nil {
-			batch.Queue(r.store.schema.sql(readSendersSQL), machine, p.keys, p.messages).Query(func(rows pgx.Rows) error {
-				return r.scanSenders(rows, machine)
-			})
-		}
-	}
-	return r.send(ctx, batch)
-}
-
 // readSendersSQL reads all steps that the messages $3 of the entities $2 made.
 const readSendersSQL pawlSQL = `
-SELECT u.entity, u.message_id, h.event, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
+SELECT u.entity, h.version, h.event, u.message_id, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
 FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::text[]) AS message_id OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.transitions
@@ -186,39 +91,115 @@ CROSS JOIN LATERAL (
 	OFFSET 0
 ) AS h`
 
-// askSenders adds the lookup of a change's message, if it needs one.
-func (r *reader) askSenders(asked map[string]*questions, k *versioning.Known, rec *versioning.Record, change int) {
-	c := &rec.Changes[change]
-	if k == nil || !r.byMessage(c) {
-		return
+func (r *reader) queueSenders(batch *pgx.Batch, machine string, p *questions) {
+	batch.Queue(r.store.schema.sql(readSendersSQL), machine, p.keys, p.messages).Query(func(rows pgx.Rows) error {
+		return r.scanSteps(rows, machine, func(k *versioning.Known, _ int64, s versioning.PastStep) {
+			k.ByMessage[s.MessageID] = append(k.ByMessage[s.MessageID], s)
+		})
+	})
+}
+
+// steps are columns of the history, for steps that share all other columns.
+type steps struct {
+	entities, events, from, to, messages texts
+	versions, offsets, digests           bigints
+	partitions                           integers
+}
+
+// history queues the steps of all moves. The steps of one machine by records of one
+// topic share a statement, so what they have in common is sent only once.
+func (w *writer) history(moves []*versioning.Move) {
+	type shared struct {
+		machine, topic string
+		topicID        [16]byte
 	}
-	for _, id := range c.MessageIDs() {
-		if k.Messages.Asked(id, rec.Digest(change)) || !k.Messages.Has(id) {
-			continue
+	all := make(map[shared]*steps)
+	var order []shared
+	var name shared // of s, where the last step went; the next step usually goes there too
+	var s *steps
+	for _, m := range moves {
+		for j := range m.Steps {
+			step := &m.Steps[j]
+			origin := &step.Record.Origin
+			if now := (shared{m.Entity.Machine, origin.Topic, origin.TopicID}); s == nil || now != name {
+				name = now
+				if s = all[name]; s == nil {
+					s = &steps{}
+					if len(all) == 0 { // usually all steps are like the first one
+						s = newSteps(moves)
+					}
+					all[name], order = s, append(order, name)
+				}
+			}
+			s.entities = append(s.entities, m.Entity.Key)
+			s.versions = append(s.versions, step.Version)
+			s.events = append(s.events, string(step.Event))
+			s.from = append(s.from, string(step.From))
+			s.to = append(s.to, string(step.To))
+			s.messages = append(s.messages, step.Record.Changes[step.Change].MessageID)
+			s.digests = append(s.digests, int64(step.Digest()))
+			s.partitions = append(s.partitions, origin.Partition)
+			s.offsets = append(s.offsets, origin.Offset)
 		}
-		if _, already := k.ByMessage[id]; already {
-			continue
-		}
-		if k.ByMessage == nil {
-			k.ByMessage = make(map[string][]versioning.PastStep)
-		}
-		k.ByMessage[id] = nil
-		if asked[c.Machine] == nil {
-			asked[c.Machine] = &questions{}
-		}
-		p := asked[c.Machine]
-		p.keys, p.messages = append(p.keys, c.Key), append(p.messages, id)
+	}
+	for _, name := range order {
+		s := all[name]
+		definition := int32(w.store.rules[name.machine].Machine.Version())
+		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
+			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests)
 	}
 }
 
-func (r *reader) scanSenders(rows pgx.Rows, machine string) error {
-	var key string
-	var step versioning.PastStep
-	into := append([]any{&key, &step.MessageID, &step.Event}, senderOf(&step)...)
-	_, err := pgx.ForEachRow(rows, into, func() error {
-		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
-		k.ByMessage[step.MessageID] = append(k.ByMessage[step.MessageID], step)
-		return nil
-	})
-	return err
+// insertHistorySQL writes steps of machine $1, in version $2 of its definition, made by
+// records of topic $3 with the ID $4.
+const insertHistorySQL pawlSQL = `
+INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
+                              entity, version, event, from_state, to_state, message_id, digest)
+SELECT $1::text, $2::integer, $3::text, $4::uuid, pg_catalog.unnest($5::integer[]), pg_catalog.unnest($6::bigint[]),
+       pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::bigint[]), pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::text[]), pg_catalog.unnest($12::text[]),
+       pg_catalog.unnest($13::bigint[])`
+
+// newSteps allocates room for the steps of moves.
+func newSteps(moves []*versioning.Move) *steps {
+	n := 0
+	for _, m := range moves {
+		n += len(m.Steps)
+	}
+	return &steps{
+		entities: make(texts, 0, n), events: make(texts, 0, n), from: make(texts, 0, n), to: make(texts, 0, n),
+		messages: make(texts, 0, n), versions: make(bigints, 0, n), offsets: make(bigints, 0, n), digests: make(bigints, 0, n), partitions: make(integers, 0, n),
+	}
 }
+
+// notApplied checks that none of n records, to be parked or made dead letters, has made a
+// step.
+func (w *writer) notApplied(n int, record func(i int) *versioning.Record) {
+	var machines, keys, messages []string
+	var at origins
+	for i := range n {
+		r := record(i)
+		if r.Redrive || r.Err != nil {
+			continue
+		}
+		for _, c := range r.Changes {
+			for _, id := range c.MessageIDs() {
+				machines, keys, messages = append(machines, c.Machine), append(keys, c.Key), append(messages, id)
+				at.add(r.Origin)
+			}
+		}
+	}
+	if n := len(keys); n > 0 {
+		w.guarded(n, w.store.schema.sql(notAppliedSQL), []any{machines, keys, messages, at.ids, at.partitions, at.offsets})
+	}
+}
+
+const notAppliedSQL pawlSQL = `
+SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[])
+	AS u(machine, entity, message_id, topic_id, partition, "offset")
+WHERE coalesce(
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version <= 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1),
+	(SELECT true FROM pawl.transitions AS h
+	 WHERE h.entity = u.entity AND h.machine = u.machine AND h.version > 16 AND h.message_id = u.message_id
+	   AND h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset" LIMIT 1)) IS NULL`

@@ -17,23 +17,23 @@ import (
 type trial struct {
 	store    *snapshot
 	pipeline *pipeline
-	judge    func(refused map[*versioning.Record]error) *plan
-	plan     *plan
-	moves    []*versioning.Move
+	view     *versioning.View
+	judge    func(*versioning.View) *versioning.Plan
+	script   *script
 	refused  map[*versioning.Record]error
 	passed   map[*table]bool
 	reasons  map[*table]map[string]int // why records were refused
 }
 
-// oneByOne writes the rows of a plan one by one. It returns the plan without the
-// records that PostgreSQL refuses; the rows of that plan are then written.
+// writeOneByOne writes the rows of a plan one by one. Its result has the script of the plan
+// without the records that PostgreSQL refuses; the rows of that plan are then written.
 //
 // It sends many records in one round trip. If one of them is refused, the plan for the
 // records after it may no longer hold. They are judged again, and what was written is
 // kept only if the new plan has it next.
-func (s *snapshot) oneByOne(ctx context.Context, tx *transaction, judge func(map[*versioning.Record]error) *plan) (*trial, error) {
+func (s *snapshot) writeOneByOne(ctx context.Context, tx *transaction, view *versioning.View, judge func(*versioning.View) *versioning.Plan) (*trial, error) {
 	t := &trial{
-		store: s, pipeline: newPipeline(tx.conn.Conn()), judge: judge, refused: make(map[*versioning.Record]error),
+		store: s, pipeline: newPipeline(tx.conn.Conn()), view: view, judge: judge, refused: make(map[*versioning.Record]error),
 		passed: make(map[*table]bool), reasons: make(map[*table]map[string]int),
 	}
 	defer t.pipeline.close(ctx)
@@ -70,8 +70,8 @@ const (
 )
 
 func (t *trial) decide() {
-	t.plan = t.judge(t.refused)
-	t.moves = inOrder(t.plan.Moves)
+	t.view.Refused = t.refused
+	t.script = t.store.withoutRows(t.judge(t.view))
 }
 
 // A try is the writes of one record to rows.
@@ -81,7 +81,7 @@ type try struct {
 }
 
 // tries returns what the plan's records write, in the order in which they were decided.
-func (t *trial) tries() []try { return t.store.tries(t.moves) }
+func (t *trial) tries() []try { return t.store.tries(t.script.moves) }
 
 func (s *snapshot) tries(moves []*versioning.Move) []try {
 	var units []*unit
@@ -146,7 +146,7 @@ func (t *trial) inTurn(tries []try, taken []int, kept int, refused []int, done i
 	next := t.tries()[done:]
 	for n, i := range refused {
 		before, _ := slices.BinarySearch(taken, i)
-		turn, ok := t.plan.Refused[tries[i].record]
+		turn, ok := t.script.plan.Refused[tries[i].record]
 		if before > kept || !ok || before < len(next) && next[before].units[0].seq < turn {
 			return n
 		}

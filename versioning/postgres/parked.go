@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,7 +22,7 @@ CROSS JOIN LATERAL (
 func (r *reader) scanParked(rows pgx.Rows) error {
 	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (parkedInTurn, error) {
 		p, err := r.store.scanParked(row)
-		if r.parkedBytes += sizeOf(p.Record); err == nil && r.parkedBytes > maxParkedBytes && r.how.bounded {
+		if r.parkedBytes += sizeOf(p.Record); err == nil && r.parkedBytes > maxParkedBytes && r.bounded {
 			err = errTooMuchParked
 		}
 		return p, err
@@ -61,21 +60,31 @@ type parkedInTurn struct {
 	seq int64
 }
 
+// waits are columns of what parked records wait for, as parameters for unnest.
+type waits struct {
+	machines, entities, reasons texts
+	seen                        bigints
+}
+
+func (c *waits) add(p versioning.Parked) {
+	c.machines = append(c.machines, p.Entity.Machine)
+	c.entities = append(c.entities, p.Entity.Key)
+	c.reasons = append(c.reasons, string(p.Reason))
+	c.seen = append(c.seen, p.Seen)
+}
+
 func (w *writer) park(parked []versioning.Parked) {
 	var whole fullRecords
-	var machines, entities, reasons, changes []string
-	var seen []int64
+	var on waits
+	var changes []string
 	for _, p := range parked {
 		whole.add(w.store, p.Record)
-		machines = append(machines, p.Entity.Machine)
-		entities = append(entities, p.Entity.Key)
-		reasons = append(reasons, string(p.Reason))
-		seen = append(seen, p.Seen)
+		on.add(p)
 		changes = append(changes, w.store.encodeChanges(p.Record))
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(w.store.schema.sql(insertParkedSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics, machines, entities,
-			reasons, seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
+		w.batch.Queue(w.store.schema.sql(insertParkedSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
+			on.machines, on.entities, on.reasons, on.seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
 	}
 }
 
@@ -93,17 +102,13 @@ ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 func (w *writer) repark(parked []versioning.Parked) {
 	var at keptAt
-	var machines, entities, reasons []string
-	var seen []int64
+	var on waits
 	for _, p := range parked {
 		at.add(p.Record, w.store.scope(p.Record))
-		machines = append(machines, p.Entity.Machine)
-		entities = append(entities, p.Entity.Key)
-		reasons = append(reasons, string(p.Reason))
-		seen = append(seen, p.Seen)
+		on.add(p)
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, machines, entities, reasons, seen)
+		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, on.machines, on.entities, on.reasons, on.seen)
 	}
 }
 
@@ -119,48 +124,147 @@ USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id,
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope
 RETURNING true`
 
-// unparkSQL deletes the parked records of some origins for any of the machines $4: a
-// record that can no longer be decoded has no scope, but may have had one.
+// unparkSQL deletes the parked records of some origins for any of the machines $4: if a
+// record can't be decoded, it is unknown for which of them it was parked.
 const unparkSQL pawlSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = ANY ($4::text[])`
 
-// A ParkedFilter selects parked records. The zero value selects all. All fields that
-// are set must match.
-type ParkedFilter struct {
-	Reason  versioning.Reason
-	Machine string
-	Key     string // of the entity
-	Topic   string
-	From    time.Time // parked at this time or later
-	To      time.Time // parked before this time
-
-	// Limit limits how many records are returned. 0 means 100.
-	Limit int
-}
-
-// Parked returns the parked records that match, in the order in which they were parked.
-func (s *Store) Parked(ctx context.Context, f ParkedFilter) ([]versioning.ParkedRecord, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), oneMessage, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), limitOr(f.Limit))
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list parked records: %w", err))
+// moved returns the next keys, after the given one, of entities whose parked records
+// must be judged again.
+func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []string, err error) {
+	var states []string
+	for _, state := range t.Machine.States() {
+		states = append(states, string(state))
 	}
-	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.ParkedRecord, error) {
-		var at time.Time
-		p, err := s.snapshot.Load().scanParked(row, &at)
-		return versioning.ParkedRecord{Parked: p.Parked, ParkedAt: at}, err
+	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after)
+		if err != nil {
+			return err
+		}
+		keys, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
 	})
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list parked records: %w", err))
-	}
-	return parked, nil
+	return keys, err
 }
 
-// $1 reason, $2 machine, $3 entity, $4 topic, $5 from, $6 to, $7 limit
-const listParkedSQL pawlSQL = parkedColumns + `, p.parked_at
-FROM pawl.parked AS p
-WHERE ($1 = '' OR p.reason = $1) AND ($2 = '' OR p.machine = $2) AND ($3 = '' OR p.entity = $3) AND ($4 = '' OR p.topic = $4)
-  AND ($5::timestamptz IS NULL OR p.parked_at >= $5) AND ($6::timestamptz IS NULL OR p.parked_at < $6)
-ORDER BY p.seq LIMIT $7`
+// movedSQL finds the entities of machine $1 that have moved since a record parked for
+// them was judged: the row's version has changed. It returns the first $2 of them after
+// key $4, in the order of their keys. A row that has not moved counts too if the record
+// waits only because its state was unknown, and the state is one of $3 now. It skips
+// texts that are not keys, because the key column had another type when they were
+// parked. The comparison uses the key column's collation, because an index on the key
+// can't be used otherwise, and pawl.parked has a different one.
+func (t *table) movedSQL(s *schema) string {
+	return fmt.Sprintf(`
+SELECT DISTINCT p.entity FROM %[7]s.parked AS p
+JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
+WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
+	AND p.entity > $4
+ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
+}
+
+// expire makes dead letters of the records that have waited too long.
+func (s *snapshot) expire(ctx context.Context, t *table) (expired int, err error) {
+	if t.ParkFor < 0 {
+		return 0, nil
+	}
+	for {
+		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), oneMessage, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
+		expired += int(tag.RowsAffected())
+		if err != nil || tag.RowsAffected() < sweepLimit {
+			return expired, err
+		}
+	}
+}
+
+// expireSQL turns parked records into dead letters: $1 machine, $2 how long they may
+// wait by the machine's clock, $3 limit, $4 partitionGone. If no partition is known,
+// there is no clock and nothing expires. It skips rows that another transaction has
+// locked.
+const expireSQL pawlSQL = `
+WITH expired AS (
+	DELETE FROM pawl.parked AS p USING (
+		SELECT topic_id, partition, "offset", scope FROM pawl.parked
+		WHERE machine = $1 AND parked_at < (
+			SELECT min(at) FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $4::interval
+		) - $2::interval
+		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
+	) AS old
+	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
+		AND p.scope = old.scope
+	RETURNING p.*
+)
+INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
+                               machine, entity, event, key, value, headers, "timestamp")
+SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
+       format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
+              $2::interval, reason, seen_version),
+       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
+FROM expired
+ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
+
+// maxTies limits the parked records that are read for one batch.
+const maxTies = 10_000
+
+// readTiesSQL reads the entities of parked records of machines $1 with several changes.
+const readTiesSQL pawlSQL = `
+SELECT array(SELECT c->>'machine' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n),
+       array(SELECT c->>'key' FROM jsonb_array_elements(changes) WITH ORDINALITY AS e(c, n) ORDER BY n)
+FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2`
+
+// readCoupledSQL reads the changes of the same records, and of records parked for the
+// entities $4 of machines $3 or for other entities of those records.
+const readCoupledSQL pawlSQL = `
+WITH several AS (
+	SELECT changes FROM pawl.parked WHERE jsonb_array_length(changes) > 1 AND machine = ANY ($1) LIMIT $2
+), entities AS (
+	SELECT u.machine, u.entity FROM unnest($3::text[], $4::text[]) AS u(machine, entity)
+	UNION SELECT c->>'machine', c->>'key' FROM several, jsonb_array_elements(changes) AS c
+)
+SELECT changes FROM several
+UNION ALL
+SELECT p.changes FROM entities AS e CROSS JOIN LATERAL (
+	SELECT changes FROM pawl.parked
+	WHERE machine = e.machine AND entity = e.entity AND jsonb_array_length(changes) = 1 LIMIT $2 OFFSET 0
+) AS p
+WHERE EXISTS (SELECT FROM pawl.parked WHERE machine = ANY ($1)) -- without parked records, look up nothing
+LIMIT $2`
+
+// readTies returns the entities of each parked record that has several changes. If
+// tables of the store have constraints that tie entities together, it also returns the
+// records parked for the entities of the batch, with nothing but their changes.
+func (s *snapshot) readTies(ctx context.Context, records []*versioning.Record) (ties [][]versioning.Entity, parked []*versioning.Record, err error) {
+	batch := &pgx.Batch{} // sent as one transaction, to which the settings apply
+	batch.Queue(settingsSQL)
+	batch.Queue(s.schema.sql(readTiesSQL), s.machines(), maxTies+1).Query(func(rows pgx.Rows) error {
+		var machines, keys []string
+		_, err := pgx.ForEachRow(rows, []any{&machines, &keys}, func() error {
+			tie := make([]versioning.Entity, len(keys))
+			for i := range keys {
+				tie[i] = versioning.Entity{Machine: machines[i], Key: keys[i]}
+			}
+			ties = append(ties, tie)
+			return nil
+		})
+		return err
+	})
+	if machines, keys := s.coupledEntities(records); len(keys) > 0 {
+		batch.Queue(s.schema.sql(readCoupledSQL), s.machines(), maxTies+1, machines, keys).Query(func(rows pgx.Rows) error {
+			var changes []byte
+			_, err := pgx.ForEachRow(rows, []any{&changes}, func() error {
+				parked = append(parked, &versioning.Record{})
+				return s.decodeChanges(parked[len(parked)-1], changes)
+			})
+			return err
+		})
+	}
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, nil, err
+	}
+	if len(ties) > maxTies || len(parked) > maxTies {
+		return nil, nil, errInOneList
+	}
+	return ties, parked, nil
+}

@@ -14,6 +14,7 @@ type prepared struct {
 	split   bool       // the record is in one of several lists of Split
 	unfit   bool       // the record's Err was set when it was prepared
 	kept    *string    // the record's scope, if it was read back from the database
+	dead    *string    // the scope of the record's dead letter, if the last read found one
 }
 
 var notPrepared = &prepared{}
@@ -50,6 +51,9 @@ func setSplit(r *versioning.Record, split bool) {
 
 // keptAs marks a record as read from the database, where it has a scope.
 func keptAs(r *versioning.Record, scope string) { own(r).kept = &scope }
+
+// isDead reports whether the last read found that the record is a dead letter.
+func isDead(r *versioning.Record) bool { return preparedOf(r).dead != nil }
 
 // setOf returns the columns that a change sets.
 func setOf(r *versioning.Record, change int) []column {

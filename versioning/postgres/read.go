@@ -13,13 +13,6 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// reading says how to read a view.
-type reading struct {
-	lock    bool // lock the rows until the transaction ends
-	parked  bool // read the records parked for the batch's entities
-	bounded bool // return errTooMuchParked instead of reading more than maxParkedBytes of them
-}
-
 // maxParkedBytes limits the parked records that are read for one batch, so that they
 // can't exhaust memory. A batch of one record reads everything parked for its entities;
 // Table.MaxParked limits that.
@@ -35,8 +28,9 @@ var errRead = errors.New("read")
 type reader struct {
 	store       *snapshot
 	tx          sender
-	how         reading
-	view        *view
+	lock        bool // lock the rows until the transaction ends
+	bounded     bool // return errTooMuchParked instead of reading more than maxParkedBytes
+	view        *versioning.View
 	known       []*versioning.Known // for each change of the batch, and then of the parked records
 	pasts       []past              // by Known.Number minus 1
 	parked      []parkedInTurn      // those for the view, still unsorted
@@ -48,8 +42,8 @@ type reader struct {
 // records are dead letters, the rows with the messages of their first steps, and the
 // records parked for them. Then it looks up in the history what that does not decide.
 // The number of statements does not depend on the number of records.
-func (s *snapshot) read(ctx context.Context, tx sender, records []*versioning.Record, how reading) (*view, error) {
-	r := s.newReader(tx, records, how)
+func (s *snapshot) read(ctx context.Context, tx sender, records []*versioning.Record, lock bool) (*versioning.View, error) {
+	r := s.newReader(tx, records, lock)
 	batch := &pgx.Batch{}
 	r.readDead(batch, records)
 	if err := r.readEntities(ctx, batch, records); err != nil {
@@ -64,14 +58,14 @@ func (s *snapshot) read(ctx context.Context, tx sender, records []*versioning.Re
 	return r.view, nil
 }
 
-func (s *snapshot) newReader(tx sender, records []*versioning.Record, how reading) *reader {
+func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool) *reader {
 	changes := 0
 	for _, r := range records {
 		changes += len(r.Changes)
 	}
 	return &reader{
-		store: s, tx: tx, how: how, known: make([]*versioning.Known, 0, changes), pasts: make([]past, 0, changes),
-		view: &view{View: *versioning.NewView(changes)},
+		store: s, tx: tx, lock: lock, bounded: len(records) > 1, view: versioning.NewView(changes),
+		known: make([]*versioning.Known, 0, changes), pasts: make([]past, 0, changes),
 	}
 }
 

@@ -19,21 +19,32 @@ var errDryRun = errors.New("dry run")
 // verdict is removed. The others stay, with the new reason and one more attempt.
 // Redriving a dead letter twice has no further effect.
 //
+// A dead letter that the store did not list, such as one that was stored as JSON, needs
+// only its ID: Redrive reads it again.
+//
 // Redrive returns the new outcomes, in order. Ignored means that the dead letter no
 // longer exists, or that its record now asks for no change. After an error, the
 // outcomes are those of the first dead letters, which are settled.
 func (s *Store) Redrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
-	result, err := s.Apply(ctx, "", s.snapshot.Load().toRedrive(deadLetters, decode))
+	records, err := s.deadRecords(ctx, deadLetters)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.Apply(ctx, "", s.snapshot.Load().toRedrive(records, decode))
 	return result.Outcomes, err
 }
 
 // DryRedrive returns the outcomes that Redrive would return, but writes nothing. Until
 // it returns, it holds the locks that the writes would need.
 func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) (outcomes []versioning.Outcome, err error) {
+	records, err := s.deadRecords(ctx, deadLetters)
+	if err != nil {
+		return nil, err
+	}
 	err = s.retryAltered(ctx, func(e *snapshot) error {
 		outcomes = nil
 		return pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-			for _, r := range e.toRedrive(deadLetters, decode) {
+			for _, r := range e.toRedrive(records, decode) {
 				outcome, err := e.dryRun(ctx, tx, r)
 				if err != nil {
 					return fmt.Errorf("dry run of redriving %s: %w", r.Origin, err)
@@ -49,13 +60,52 @@ func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLet
 	return outcomes, withCause(throughPooler(err))
 }
 
-// toRedrive returns dead letters as prepared records.
-func (s *snapshot) toRedrive(deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) []*versioning.Record {
+// deadRecords returns the records of dead letters. It reads those that the store did
+// not list: only the database knows their scope. If a dead letter no longer exists, its
+// record is empty.
+func (s *Store) deadRecords(ctx context.Context, deadLetters []versioning.DeadLetter) ([]*versioning.Record, error) {
+	var unlisted []int64
+	for _, l := range deadLetters {
+		if !isListed(l.Record) {
+			unlisted = append(unlisted, l.ID)
+		}
+	}
+	read := make(map[int64]*versioning.Record, len(unlisted))
+	if len(unlisted) > 0 {
+		found, err := s.DeadLetters(ctx, DeadLetterFilter{IDs: unlisted, Limit: len(unlisted)})
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range found {
+			read[l.ID] = l.Record
+		}
+	}
 	records := make([]*versioning.Record, len(deadLetters))
 	for i, l := range deadLetters {
-		r := *l.Record
+		switch r := read[l.ID]; {
+		case isListed(l.Record):
+			records[i] = l.Record
+		case r == nil, l.Record != nil && l.Record.Origin != r.Origin: // a restored database may give an ID again
+			records[i] = &versioning.Record{}
+		default:
+			records[i] = r
+		}
+	}
+	return records, nil
+}
+
+// isListed reports whether a dead letter's record was read from the database.
+func isListed(r *versioning.Record) bool { return r != nil && preparedOf(r).kept != nil }
+
+// toRedrive returns copies of dead letters' records, decoded and prepared.
+func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.Record) ([]versioning.Change, error)) []*versioning.Record {
+	records := make([]*versioning.Record, len(dead))
+	for i := range dead {
+		r := *dead[i]
 		r.Redrive = true
-		r.Decode(decode)
+		if isListed(&r) {
+			r.Decode(decode)
+		}
 		s.ready(&r)
 		records[i] = &r
 	}
@@ -65,16 +115,18 @@ func (s *snapshot) toRedrive(deadLetters []versioning.DeadLetter, decode func(*v
 // dryRun applies a record in a transaction that will be rolled back.
 func (s *snapshot) dryRun(ctx context.Context, tx pgx.Tx, r *versioning.Record) (versioning.Outcome, error) {
 	d := s.decisionOn([]*versioning.Record{r})
-	var plan *plan
+	var plan *versioning.Plan
 	try := func(refused map[*versioning.Record]error) error {
 		return pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
-			view, err := d.read(ctx, savepoint, true)
+			view, err := s.read(ctx, savepoint, d.records, true)
 			if err != nil {
 				return err
 			}
-			plan = d.judge(view, refused)
-			moves := inOrder(plan.Moves)
-			return s.written(savepoint.SendBatch(ctx, s.writes(plan, moves, s.arrange(moves), 1, nil)).Close())
+			view.Refused = refused
+			plan = d.judge(view)
+			script := s.compose(plan)
+			script.again = true
+			return s.written(savepoint.SendBatch(ctx, script.statements()).Close())
 		})
 	}
 	err := try(nil)

@@ -322,6 +322,49 @@ func TestRedriveOfRedriven(t *testing.T) {
 	wantRows(t, pool, `SELECT id FROM orders`, "a")
 }
 
+// TestRedriveByID checks that a dead letter needs only its ID: Redrive reads it again if
+// the store did not list it. A dead letter that no longer exists is Ignored, also if
+// another record has its ID now.
+func TestRedriveByID(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, postgres.Table{})
+	s.apply(t, s.record(t, ask{"order", "a", "placed", -5}), s.raw(`{"broken`), s.record(t, ask{"payment", "7", "placed", nil}))
+	letters, err := s.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil || len(letters) != 3 {
+		t.Fatal(letters, err)
+	}
+	document, err := json.Marshal(letters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rebuilt []versioning.DeadLetter
+	if err := json.Unmarshal(document, &rebuilt); err != nil {
+		t.Fatal(err)
+	}
+	other := &versioning.Record{Origin: versioning.Origin{Topic: "shop", Offset: 1}}
+	given := []versioning.DeadLetter{rebuilt[2], {ID: rebuilt[1].ID, Record: other}, rebuilt[0], {ID: rebuilt[1].ID}, {ID: 1 << 40}, letters[2]}
+	want := []string{"rejected unknown_event", "ignored", "rejected constraint", "rejected undecodable", "ignored", "rejected unknown_event"}
+	for name, redrive := range map[string]func(context.Context, []versioning.DeadLetter, func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error){
+		"redriven": s.Redrive, "dry run": s.DryRedrive,
+	} {
+		outcomes, err := redrive(t.Context(), given, decodeAsk)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		wantSame(t, name, want, told(outcomes))
+	}
+	wantSame(t, "attempts", 3, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE attempts = 2`))
+	place := func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Machine: "order", Key: "b", Event: "placed"}}, nil
+	}
+	outcomes, err := s.Redrive(t.Context(), rebuilt[:1], place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "redriven with success", []string{"applied"}, told(outcomes))
+	wantSame(t, "dead letters", 2, s.count(t, `SELECT count(*) FROM pawl.dead_letters`))
+}
+
 func TestFilters(t *testing.T) {
 	s := newShop(t, postgres.Table{})
 	for i := range 5 {

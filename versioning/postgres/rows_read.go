@@ -14,7 +14,7 @@ import (
 
 // readRows queues the queries that read the rows of entities.
 func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
-	if r.how.lock {
+	if r.lock {
 		r.lockRows(batch, unseen)
 	}
 	for _, t := range r.store.tables {
@@ -26,9 +26,7 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, t, f)
 		})
-		if r.how.parked {
-			batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
-		}
+		batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
 	}
 }
 

@@ -3,13 +3,9 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/pawl-go/pawl/versioning"
 )
 
 // beginSQL and settingsSQL begin each transaction of the store. The settings tell the
@@ -46,64 +42,6 @@ const oneMessage = pgx.QueryExecModeExec
 // A sender sends statements within a transaction: a whole batch in one round trip.
 type sender interface {
 	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
-}
-
-// A transaction begins with its first statements and ends with its last ones, in the
-// same round trips. (A transaction that pgx begins with a batch, by Batch.BeginTx,
-// needs a separate round trip to commit.) It belongs to one goroutine.
-type transaction struct {
-	store *snapshot
-	conn  *pgxpool.Conn
-	locks fateLocks // taken at the beginning
-	begun bool
-
-	server versioning.Server // set once the transaction has begun
-}
-
-// SendBatch sends statements. Before the first ones it begins the transaction.
-func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if !t.begun {
-		t.begun = true
-		first := &pgx.Batch{}
-		first.Queue(beginSQL)
-		first.Queue(settingsSQL + ", " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.server)
-		})
-		t.locks.queue(first, t.store.schema)
-		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
-	}
-	return t.conn.SendBatch(ctx, b)
-}
-
-// finish sends the last statements together with the COMMIT. If one of them fails,
-// PostgreSQL does not run those after it, so the transaction does not commit.
-//
-// A COMMIT that waits for a synchronous standby succeeds even if that wait is canceled,
-// and a connection may be configured to send a cancel request when its context ends. So
-// a result that arrives after the context has ended proves nothing.
-func (t *transaction) finish(ctx context.Context, writes *pgx.Batch) error {
-	writes.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
-		if tag.String() != "COMMIT" {
-			return pgx.ErrTxCommitRollback // the answer to a COMMIT after a failed statement
-		}
-		return nil
-	})
-	if err := t.store.written(t.SendBatch(ctx, writes).Close()); err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
-// inTransaction runs work in a transaction, which work must finish. If work returns an
-// error or panics, the transaction is rolled back.
-func (s *snapshot) inTransaction(ctx context.Context, work func(*transaction) error) error {
-	return connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
-		err := work(&transaction{store: s, conn: conn})
-		if err != nil {
-			_, _ = conn.Exec(ctx, "ROLLBACK") // if it can't be sent, the connection is closed
-		}
-		return err
-	})
 }
 
 // connected runs work on a connection. The connection then returns to the pool if it

@@ -104,58 +104,66 @@ func (d *database) clone() database {
 	return c
 }
 
+// The topics of checkMarks: one that was re-created.
+var markedTopics = [][16]byte{{1}, {2}}
+
+func markAt(id [16]byte, partition int32, offset, last int64) versioning.Mark {
+	return versioning.Mark{Topic: "orders", TopicID: id, Partition: partition, Offset: offset, Last: last}
+}
+
 func checkMarks(t *testing.T, open Open) {
 	store := newScript(t, open, suiteCase{}).Store
-	orders, again := [16]byte{1}, [16]byte{2}
-	mark := func(id [16]byte, partition int32, offset int64) versioning.Mark {
-		return versioning.Mark{Topic: "orders", TopicID: id, Partition: partition, Offset: offset}
-	}
-	read := func(group string, want ...versioning.Mark) versioning.Server {
-		t.Helper()
-		marks, server, err := store.Marks(t.Context(), group, [][16]byte{orders, again})
-		if err != nil || server == "" {
-			t.Fatalf("Marks of group %q: server %q, %v", group, server, err)
-		}
-		slices.SortFunc(marks, func(a, b versioning.Mark) int { return int(a.Partition - b.Partition) })
-		if diff := cmp.Diff(want, marks); diff != "" {
-			t.Errorf("marks of group %q (-want, +got):\n%s", group, diff)
-		}
-		return server
-	}
+	orders, again := markedTopics[0], markedTopics[1]
 	write := func(group string, server versioning.Server, marks ...versioning.Mark) {
 		t.Helper()
 		if err := store.SetMarks(t.Context(), group, server, marks); err != nil {
 			t.Fatal(err)
 		}
 	}
-	server := read("g")
-	after := func(m versioning.Mark, last int64) versioning.Mark {
-		m.Last = last
-		return m
-	}
-	write("g", server, mark(orders, 1, 20), mark(orders, 0, 10))
-	write("g", server, after(mark(orders, 0, 5), 10), after(mark(orders, 1, 21), 20), mark(again, 2, 1))
+	server := wantMarks(t, store, "g")
+	write("g", server, markAt(orders, 1, 20, 0), markAt(orders, 0, 10, 0))
+	write("g", server, markAt(orders, 0, 5, 10), markAt(orders, 1, 21, 20), markAt(again, 2, 1, 0))
 	write("g", server)
-	write("other", server, mark(orders, 0, 7))
+	write("other", server, markAt(orders, 0, 7, 0))
 	// A caller that does not know the last mark, because it had lost the partition,
 	// does not lower it.
-	write("g", server, after(mark(orders, 1, 15), 10), mark(again, 2, 0))
+	write("g", server, markAt(orders, 1, 15, 10), markAt(again, 2, 0, 0))
 	// A caller that knows a higher mark has found that the database lost it.
-	lost := []versioning.Mark{after(mark(orders, 1, 30), 21), after(mark(orders, 0, 8), 6)}
-	if err := store.SetMarks(t.Context(), "g", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
-		t.Errorf("SetMarks with a mark below Last = %v, want ErrServerChanged", err)
+	lost := []versioning.Mark{markAt(orders, 1, 30, 21), markAt(orders, 0, 8, 6)}
+	for _, group := range []string{"g", "new"} {
+		if err := store.SetMarks(t.Context(), group, server, lost); !errors.Is(err, versioning.ErrServerChanged) {
+			t.Errorf("SetMarks of group %q with a mark below Last = %v, want ErrServerChanged", group, err)
+		}
 	}
-	if err := store.SetMarks(t.Context(), "new", server, lost); !errors.Is(err, versioning.ErrServerChanged) {
-		t.Errorf("SetMarks with no mark and a Last = %v, want ErrServerChanged", err)
+	want := []versioning.Mark{markAt(orders, 0, 5, 0), markAt(orders, 1, 21, 0), markAt(again, 2, 1, 0)}
+	wantMarks(t, store, "g", want...)
+	checkOtherServer(t, store, server)
+	wantMarks(t, store, "g", want...)
+	wantMarks(t, store, "other", markAt(orders, 0, 7, 0))
+}
+
+// wantMarks checks the marks of a group. It returns the server.
+func wantMarks(t *testing.T, store Store, group string, want ...versioning.Mark) versioning.Server {
+	t.Helper()
+	marks, server, err := store.Marks(t.Context(), group, markedTopics)
+	if err != nil || server == "" {
+		t.Fatalf("Marks of group %q: server %q, %v", group, server, err)
 	}
-	want := []versioning.Mark{mark(orders, 0, 5), mark(orders, 1, 21), mark(again, 2, 1)}
-	read("g", want...)
-	for _, marks := range [][]versioning.Mark{{mark(orders, 0, 99)}, nil} {
+	slices.SortFunc(marks, func(a, b versioning.Mark) int { return int(a.Partition - b.Partition) })
+	if diff := cmp.Diff(want, marks); diff != "" {
+		t.Errorf("marks of group %q (-want, +got):\n%s", group, diff)
+	}
+	return server
+}
+
+// checkOtherServer checks that nothing is written if the caller expects another server.
+func checkOtherServer(t *testing.T, store Store, server versioning.Server) {
+	t.Helper()
+	for _, marks := range [][]versioning.Mark{{markAt(markedTopics[0], 0, 99, 0)}, nil} {
 		if err := store.SetMarks(t.Context(), "g", "another", marks); !errors.Is(err, versioning.ErrServerChanged) {
 			t.Errorf("SetMarks of %v for another server = %v, want ErrServerChanged", marks, err)
 		}
 	}
-	read("g", want...)
 	r := &versioning.Record{Origin: originOf(0), Changes: []versioning.Change{{Machine: order, Key: "a", Event: "placed"}}}
 	store.Prepare(r)
 	for range 2 {
@@ -166,5 +174,4 @@ func checkMarks(t *testing.T, open Open) {
 			t.Errorf("Apply on the server: %v", err)
 		}
 	}
-	read("other", mark(orders, 0, 7))
 }
