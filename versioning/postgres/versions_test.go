@@ -161,3 +161,21 @@ func TestUpgradeUnderWorker(t *testing.T) {
 	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a shipped", "b paid", "d pending")
 	wantRows(t, pool, `SELECT count(*) || ' ' || min(zone) FROM pawl.transitions`, "6 eu")
 }
+
+// releaseVariable is set by .ci/run to the release of PostgreSQL that it has chosen.
+const releaseVariable = "PAWL_TEST_POSTGRES_RELEASE"
+
+// TestServerRelease checks that the tests run on the release that was chosen.
+func TestServerRelease(t *testing.T) {
+	t.Parallel()
+	release := os.Getenv(releaseVariable)
+	if release == "" {
+		t.Skip(releaseVariable + " is not set")
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		t.Fatalf("%s=%s: %v", releaseVariable, release, err)
+	}
+	pool := testenv.Pool(t)
+	wantRows(t, pool, `SELECT current_setting('server_version_num')`, strconv.Itoa(major*10000+minor))
+}
