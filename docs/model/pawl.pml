@@ -208,7 +208,7 @@ inline readAndFold() {
  * Writes and commits everything in one step: guarded writes lock their rows until
  * the transaction ends.
  *
- * code: versioning/postgres/script.go statements
+ * code: versioning/postgres/write.go statements
  * code: versioning/postgres/write.go guarded
  * code: versioning/postgres/rows_write.go updateSQL
  * code: versioning/postgres/stored.go remove

@@ -1,4 +1,5 @@
-// Package deps checks what a user's program links with Pawl's packages.
+// Package deps checks what a user's program links with Pawl's packages, and that the kernel
+// starts no goroutines.
 package deps
 
 import (

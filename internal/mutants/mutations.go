@@ -155,12 +155,12 @@ var mutations = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestMovedInBetween$",
 	},
 	{
-		file: "versioning/postgres/script.go", text: `w.stepsNotDead(c.moves)`, mutated: ``,
+		file: "versioning/postgres/write.go", text: `w.stepsNotDead(c.moves)`, mutated: ``,
 		why: "a record is applied although another worker has made it a dead letter",
 		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},
 	{
-		file: "versioning/postgres/script.go", text: `w.notApplied(c.parked())`, mutated: ``,
+		file: "versioning/postgres/write.go", text: `w.notApplied(len(c.plan.Park)`, mutated: `w.notApplied(min(0, len(c.plan.Park))`,
 		why: "a record is parked although another worker has applied it",
 		pkg: "./versioning/postgres", tests: "^TestDecidedInBetween$",
 	},

@@ -88,7 +88,11 @@ func (h *handle) SetMarks(ctx context.Context, group string, server versioning.S
 			marks[i].Last = 0
 		}
 	}
-	return w.store.SetMarks(ctx, group, server, marks)
+	err := w.store.SetMarks(ctx, group, server, marks)
+	if len(marks) > 0 && !h.worker.reach(afterMark) {
+		return errDead
+	}
+	return err
 }
 
 // known returns the server as workers see it.
@@ -116,7 +120,11 @@ func (h *handle) Apply(ctx context.Context, on versioning.Server, records []*ver
 	if w.world.server != "" {
 		on = ""
 	}
+	w.calls.Add(1)
 	result, err := w.world.apply(context.WithValue(ctx, callKey{}, c), on, records)
+	if w.calls.Add(-1) > 0 && err == nil {
+		w.reach(betweenLists)
+	}
 	if !w.reach(afterTransaction) {
 		return versioning.Result{}, errDead
 	}
@@ -127,6 +135,8 @@ func (h *handle) Apply(ctx context.Context, on versioning.Server, records []*ver
 }
 
 func (w *worker) nextCall() *call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	c := &call{worker: w, wait: upTo(w.mood, 20*time.Second)}
 	fails, moody := failure(w.mood.IntN(int(failures))), w.mood.Float64() < w.life.moody
 	if moody && !w.world.calm.Load() {

@@ -83,9 +83,15 @@ const (
 	afterFold // before the transaction
 	afterTransaction
 	afterBatch
+	afterMark
 	commitSent // not yet answered
 	afterCommit
 	boundaries
+
+	// betweenLists is after the transaction of one list of a batch and before that of
+	// another. The batches of drawn histories are too small for several lists; see
+	// TestCrashBetweenLists.
+	betweenLists = boundaries
 )
 
 // An incident is a fault with a start and a duration.

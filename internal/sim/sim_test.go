@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,12 +13,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/pawl-go/pawl/internal/model"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 var (
@@ -151,4 +157,45 @@ func TestHistoriesCover(t *testing.T) {
 	}
 	want = slices.DeleteFunc(want, func(what string) bool { return covered[what] > 0 })
 	t.Errorf("not covered: %v; covered: %v", want, slices.Sorted(maps.Keys(covered)))
+}
+
+// TestCrashBetweenLists crashes a worker that applies a batch in several lists, after the
+// transaction of the first list and before those of the others.
+func TestCrashBetweenLists(t *testing.T) {
+	t.Parallel()
+	const entities = 200
+	s := &script{maxParked: 1, messages: make([][]message, 1), definition: statemachine.Definition{
+		Name: "m", Version: 1, Terminal: statemachine.In("closed"),
+		Transitions: []statemachine.Transition{
+			{Event: "open", To: "opened"},
+			{Event: "close", From: statemachine.In("opened"), To: "closed"},
+		},
+	}}
+	for i := range 2 * entities {
+		event := []statemachine.Event{"open", "close"}[i/entities]
+		m := model.Message{ID: fmt.Sprint("m", i), Parts: []model.Part{{Key: fmt.Sprint("k", i%entities), Event: event, Expected: -1}}}
+		s.messages[0] = append(s.messages[0], message{Message: m})
+	}
+	// Both join when all messages are there.
+	s.lives = []life{
+		{joins: time.Second, ends: crashes, where: betweenLists, times: 1, maxBatch: 1000},
+		{joins: length / 2, maxBatch: 1000},
+	}
+	oneByOne := func(w *world) {
+		var calls atomic.Int64
+		w.apply = func(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+			<-time.After(time.Duration(calls.Add(1)) * time.Millisecond)
+			return w.store.Apply(ctx, on, records)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		wrong, covered := play(s, slog.DiscardHandler, oneByOne)
+		if len(wrong) > 0 {
+			t.Error(strings.Join(wrong, "\n"))
+		}
+		if covered[fmt.Sprintf("crash at boundary %d", betweenLists)] != 1 || covered["duplicate"] == 0 || covered["applied"] == 0 {
+			t.Errorf("covered: %v; want a crash, then duplicates of one list, and the others applied", covered)
+		}
+		t.Logf("after the crash: %d duplicates, %d applied", covered["duplicate"], covered["applied"])
+	})
 }

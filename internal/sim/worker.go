@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,14 +31,17 @@ type worker struct {
 	name   string
 	life   life
 	line   *line
-	mood   *rand.Rand // of the store; belongs to the goroutine of Run
-	been   [boundaries]atomic.Int64
+	been   [boundaries + 1]atomic.Int64
+	calls  atomic.Int64 // running transactions
 	dead   atomic.Bool
 	on     atomic.Value // the versioning.Server from which the worker last read marks
 	freeze atomic.Int64 // nanoseconds to stand still
 	left   bool         // belongs to the goroutine of play
 	cancel context.CancelFunc
 	done   chan error
+
+	mu   sync.Mutex
+	mood *rand.Rand // of the store; guarded by mu
 }
 
 var errDead = errors.New("process is dead")
@@ -139,7 +143,9 @@ func (w *worker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 
 // BatchEnd is called by the consumer once a batch is settled.
 func (w *worker) BatchEnd(_ context.Context, b consumer.Batch) {
-	w.reach(afterBatch)
+	if !w.reach(afterBatch) {
+		return
+	}
 	for _, o := range b.Outcomes {
 		w.world.cover("%v", o.Verdict)
 	}

@@ -133,8 +133,8 @@ func (f *fingerprint) guard() (sql string, args []any) {
 	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, f.sql, len(f.args)+1), append(slices.Clone(f.args), f.value)
 }
 
-// unaltered guards what relies on the catalog: rows that are written, and records that
-// can't be.
+// unaltered checks that no table was altered on which the script relies: it writes rows
+// of the table, or makes dead letters of records that the table may accept now.
 func (w *writer) unaltered(c *script) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()

@@ -8,14 +8,14 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Apply decides records in their order and writes the result in one transaction:
+// Apply judges records in their order and writes the result in one transaction:
 // guarded updates, new rows, history, parked records and dead letters. A verdict is
 // true once Apply has returned it.
 //
 // If another writer moves rows between reading and writing, Apply never takes that for
-// a duplicate: it reads and folds the batch again. If PostgreSQL refuses the data of a
-// record, Apply splits the batch to find that record, and rejects it alone. It also
-// splits a batch that takes longer than statement_timeout, lock_timeout,
+// a duplicate: it reads the rows again and judges the batch again. If PostgreSQL refuses
+// the data of a record, Apply splits the batch to find that record, and rejects it alone.
+// It also splits a batch that takes longer than statement_timeout, lock_timeout,
 // transaction_timeout or idle_in_transaction_session_timeout allow.
 //
 // The server is the one that Marks returned for the records' consumer group. If the

@@ -1,11 +1,15 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -430,34 +434,109 @@ func TestDeadlocks(t *testing.T) {
 	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`)
 }
 
-// TestKilledConnection kills the connection at each write, and before the commit.
+// TestKilledConnection kills the connection before the writes are sent, and in the COMMIT
+// that follows them.
 func TestKilledConnection(t *testing.T) {
 	t.Parallel()
+	for _, c := range []struct {
+		name string
+		kill func(*testing.T, *pgxpool.Pool, *tracer)
+		stop string
+	}{
+		{"before the writes", func(t *testing.T, pool *pgxpool.Pool, tr *tracer) {
+			t.Helper()
+			tr.before(func(_ context.Context, conn *pgx.Conn) {
+				mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
+			})
+		}, ``},
+		{"after the writes", func(t *testing.T, pool *pgxpool.Pool, _ *tracer) {
+			t.Helper()
+			// A deferred trigger runs in the COMMIT.
+			mustExec(t, pool, `CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS
+				'BEGIN PERFORM pg_terminate_backend(pg_backend_pid(), 5000); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER t AFTER INSERT ON pawl.dead_letters DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION kill()`)
+		}, `DROP TRIGGER t ON pawl.dead_letters`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			pool, store := openOrders(t)
+			hooked, tr := traced(t, pool)
+			var l log
+			apply(t, store, l.say("a", "captured"))
+			records := []*versioning.Record{l.say("a", "placed"), l.say("b", "shipped"), l.say("b", "nosuch"), l.say("b", "placed")}
+			prepare(store, records)
+			c.kill(t, pool, tr)
+			result, err := hooked.Apply(t.Context(), "", records)
+			if versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
+				t.Fatalf("Apply = %v, %v; want an error of infrastructure", verdicts(result.Outcomes), err)
+			}
+			wantRows(t, pool, `SELECT t::text FROM orders AS t`)
+			wantRows(t, pool, `SELECT entity FROM pawl.dead_letters`)
+			tr.before(nil)
+			mustExec(t, pool, c.stop)
+			wantVerdicts(t, apply(t, hooked, records...), "applied", "early not_yet", "rejected unknown_event", "applied")
+			wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`, "(a,paid,2,,,)", "(b,pending,1,,,)")
+		})
+	}
+}
+
+// TestLostAnswer loses the answer to a COMMIT that has succeeded: the next attempt finds
+// what was written.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	pool, store := openOrders(t)
-	hooked, tr := traced(t, pool)
+	var lost atomic.Int64
+	var armed atomic.Bool
+	hooked, tr := traced(t, pool, func(c *pgxpool.Config) {
+		c.ConnConfig.TLSConfig = nil // deafConn reads the protocol
+		dial := c.ConnConfig.DialFunc
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &deafConn{conn, &armed, &lost}, err
+		}
+	})
 	var l log
 	apply(t, store, l.say("a", "captured"))
 	records := []*versioning.Record{l.say("a", "placed"), l.say("b", "shipped"), l.say("b", "nosuch"), l.say("b", "placed")}
 	prepare(store, records)
-	tr.before(func(ctx context.Context, conn *pgx.Conn) {
-		mustExec(t, pool, `SELECT pg_terminate_backend($1, 5000)`, conn.PgConn().PID())
-	})
+	tr.before(first(1, func() { armed.Store(true) }))
 	result, err := hooked.Apply(t.Context(), "", records)
 	if versioning.CauseOf(err) != versioning.Infrastructure || len(result.Outcomes) > 0 {
-		t.Fatalf("Apply = %v, %v; want an error of infrastructure", verdicts(result.Outcomes), err)
+		t.Errorf("Apply = %v, %v; want an error of infrastructure", verdicts(result.Outcomes), err)
 	}
-	wantRows(t, pool, `SELECT t::text FROM orders AS t`)
-	tr.before(nil)
-	wantVerdicts(t, apply(t, hooked, records...), "applied", "early not_yet", "rejected unknown_event", "applied")
-	wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`, "(a,paid,2,,,)", "(b,pending,1,,,)")
-
-	// The answer to COMMIT is lost: the next attempt finds what was written.
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := hooked.Apply(ctx, "", records); versioning.CauseOf(err) != versioning.Infrastructure {
-		t.Errorf("with a canceled context: %v", err)
+	if n := lost.Load(); n != 1 {
+		t.Errorf("%d answers were lost, want 1", n)
 	}
+	wantStored := func() {
+		t.Helper()
+		wantRows(t, pool, `SELECT t::text FROM orders AS t ORDER BY id`, "(a,paid,2,,,)", "(b,pending,1,,,)")
+		wantRows(t, pool, `SELECT entity || ' ' || version FROM pawl.transitions ORDER BY 1`, "a 1", "a 2", "b 1")
+		wantRows(t, pool, `SELECT entity FROM pawl.parked`, "b")
+		wantRows(t, pool, `SELECT entity FROM pawl.dead_letters`, "b")
+	}
+	wantStored()
 	wantVerdicts(t, apply(t, hooked, records...), "duplicate", "early not_yet", "rejected unknown_event", "duplicate")
+	wantStored()
+}
+
+// A deafConn is a connection to PostgreSQL. Once it is armed, it loses the first answer
+// that ends a transaction, and closes.
+type deafConn struct {
+	net.Conn
+
+	armed *atomic.Bool
+	lost  *atomic.Int64
+}
+
+// Read loses an answer that ends with ReadyForQuery, if the session is not in a transaction.
+func (c *deafConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if bytes.HasSuffix(b[:n], []byte("Z\x00\x00\x00\x05I")) && c.armed.Swap(false) {
+		c.lost.Add(1)
+		return 0, errors.Join(io.ErrUnexpectedEOF, c.Close())
+	}
+	return n, err
 }
 
 // TestLockOrder lets workers move the same entities in batches of different orders:

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -40,31 +40,28 @@ CROSS JOIN LATERAL (
 ) AS d`
 
 func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
-	type place struct {
-		topicID   [16]byte
-		partition int32
-		offset    int64
-	}
 	type letter struct {
 		scope   string
 		outcome versioning.Outcome
 	}
-	var at place
-	var scope, verdict, reason, detail, machine, entity, event string
-	dead := make(map[place][]letter) // several at one place are of several machines, or of several versions of Pawl
-	into := []any{&at.topicID, &at.partition, &at.offset, &scope, &verdict, &reason, &detail, &machine, &entity, &event}
+	dead := make(map[versioning.Origin][]letter) // several at one place are of several machines, or of several versions of Pawl
+	var at versioning.Origin                     // without the topic's name
+	var l letter
+	var verdict string
+	o := &l.outcome
+	into := []any{&at.TopicID, &at.Partition, &at.Offset, &l.scope, &verdict, &o.Reason, &o.Detail, &o.Entity.Machine, &o.Entity.Key, &o.Event}
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		dead[at] = append(dead[at], letter{scope, versioning.Outcome{
-			Verdict: versioning.ParseVerdict(verdict), Reason: versioning.Reason(reason), Detail: detail,
-			Entity: versioning.Entity{Machine: machine, Key: entity}, Event: statemachine.Event(event),
-		}})
+		o.Verdict = versioning.ParseVerdict(verdict)
+		dead[at] = append(dead[at], l)
 		return nil
 	})
 	if err != nil || len(dead) == 0 {
 		return err
 	}
 	for _, rec := range records {
-		for _, l := range dead[place{rec.Origin.TopicID, rec.Origin.Partition, rec.Origin.Offset}] {
+		at := rec.Origin
+		at.Topic = ""
+		for _, l := range dead[at] {
 			if r.store.isDeadLetterOf(rec, l.scope) && (!isDead(rec) || l.scope == r.store.scope(rec)) {
 				r.view.Dead[rec.Origin], own(rec).dead = l.outcome, &l.scope
 			}
@@ -74,32 +71,35 @@ func (r *reader) scanDead(rows pgx.Rows, records []*versioning.Record) error {
 }
 
 // deadLetter stores records as dead letters, and removes them from the parked records
-// if they were parked.
+// if they were parked. Those that were dead letters before, and were judged again
+// without success, get the new outcome.
 func (w *writer) deadLetter(dead []versioning.Settled) {
 	var at origins
+	var added fullRecords
+	var again keptAt
+	var first, second outcomes
 	for _, d := range dead {
 		at.add(d.Record.Origin)
+		if isDead(d.Record) {
+			again.add(d.Record, w.store.deadScope(d.Record))
+			second.add(d.Outcome)
+		} else {
+			added.add(w.store, d.Record)
+			first.add(d.Outcome)
+		}
 	}
 	if len(dead) > 0 {
 		w.batch.Queue(w.store.schema.sql(unparkSQL), at.ids, at.partitions, at.offsets, w.store.machines())
 	}
-	isOld := func(s versioning.Settled) bool { return isDead(s.Record) }
-	isNew := func(s versioning.Settled) bool { return !isOld(s) }
-	w.insertDead(slices.DeleteFunc(slices.Clone(dead), isOld))
-	w.updateDead(slices.DeleteFunc(slices.Clone(dead), isNew))
-}
-
-func (w *writer) insertDead(dead []versioning.Settled) {
-	var whole fullRecords
-	var o outcomes
-	for _, d := range dead {
-		whole.add(w.store, d.Record)
-		o.add(d.Outcome)
+	if o := first; len(added.ids) > 0 {
+		w.batch.Queue(w.store.schema.sql(insertDeadSQL), added.ids, added.partitions, added.offsets, added.scopes, added.topics,
+			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events, added.keys, added.values, added.headers, added.timestamps)
 	}
-	if len(dead) > 0 {
-		w.batch.Queue(w.store.schema.sql(insertDeadSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
+	if o := second; len(again.ids) > 0 {
+		w.guarded(len(again.ids), w.store.schema.sql(updateDeadSQL), []any{
+			again.ids, again.partitions, again.offsets, again.scopes,
 			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
-			whole.keys, whole.values, whole.headers, whole.timestamps)
+		})
 	}
 }
 
@@ -111,25 +111,8 @@ SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::te
                      $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[])
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
-// updateDead stores the new outcomes of dead letters that were judged again without
-// success. If one is gone, another worker has redriven it, and it must not come back.
-func (w *writer) updateDead(dead []versioning.Settled) {
-	var at keptAt
-	var o outcomes
-	for _, d := range dead {
-		at.add(d.Record, w.store.deadScope(d.Record))
-		o.add(d.Outcome)
-	}
-	if len(dead) > 0 {
-		w.guarded(len(dead), w.store.schema.sql(updateDeadSQL), []any{
-			at.ids, at.partitions, at.offsets, at.scopes,
-			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
-		})
-	}
-}
-
-// updateDeadSQL stores the new outcome of a dead letter that was judged again without
-// success.
+// updateDeadSQL is guarded: if a dead letter is gone, another worker has redriven it, and
+// it must not come back.
 const updateDeadSQL pawlSQL = `
 UPDATE pawl.dead_letters AS d
 SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machine, entity = u.entity, event = u.event,
@@ -174,7 +157,7 @@ func textFor(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
-// notDead guards records to be parked: none is a dead letter.
+// notDead checks that none of the records to be parked is a dead letter.
 func (w *writer) notDead(parked []versioning.Parked) {
 	var at keptAt
 	for _, p := range parked {
@@ -193,9 +176,9 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
        WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope IN (u.scope, $5)
        LIMIT 1) IS NULL`
 
-// stepsNotDead guards the records of the batch that made steps: none is a dead letter.
-// If another worker makes a record a dead letter, the row that this worker would move
-// for it stays as it was.
+// stepsNotDead checks that none of the batch's records that made steps is a dead letter.
+// The guarded writes of the rows do not notice if another worker has made a record a
+// dead letter, because that moves no row.
 func (w *writer) stepsNotDead(moves []*versioning.Move) {
 	alive := w.made(moves)
 	if len(alive) == 0 {
@@ -235,13 +218,63 @@ func (w *writer) made(moves []*versioning.Move) []*versioning.Record {
 		}
 	}
 	slices.SortFunc(records, func(a, b *versioning.Record) int {
-		if c := cmp.Compare(a.Origin.Partition, b.Origin.Partition); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(a.Origin.Offset, b.Origin.Offset); c != 0 {
-			return c
-		}
-		return bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:])
+		return cmp.Or(cmp.Compare(a.Origin.Partition, b.Origin.Partition), cmp.Compare(a.Origin.Offset, b.Origin.Offset),
+			bytes.Compare(a.Origin.TopicID[:], b.Origin.TopicID[:]))
 	})
 	return slices.Compact(records)
+}
+
+// ranges are columns of offset ranges in partitions whose records have one scope.
+type ranges struct {
+	ids           []pgtype.UUID
+	partitions    integers
+	scopes        texts
+	firsts, lasts bigints
+	of            integers // for each record, the number of its range, counted from 1
+}
+
+// maxGap is the largest gap, in offsets without a record of the batch, that a range may
+// contain. It limits how many dead letters of other records are read.
+const maxGap = 256
+
+// ranges returns the ranges that contain the records. A statement then takes a few
+// ranges instead of many offsets.
+func (s *snapshot) ranges(records []*versioning.Record) *ranges {
+	type logOf struct {
+		topicID   [16]byte
+		partition int32
+		scope     string
+	}
+	st := &ranges{of: make(integers, 0, len(records))}
+	open := make(map[logOf]int)
+	var last logOf // the key of range i
+	i, ok := 0, false
+	var machine, scope string // of the previous record
+	for _, r := range records {
+		switch {
+		case preparedOf(r).kept != nil || len(r.Changes) == 0:
+			machine, scope = "", s.deadScope(r)
+		case machine != r.Changes[0].Machine || machine == "":
+			machine, scope = r.Changes[0].Machine, s.scope(r)
+		}
+		at := &r.Origin
+		name := logOf{at.TopicID, at.Partition, scope}
+		if !ok || name != last {
+			last = name
+			i, ok = open[name]
+		}
+		if ok && st.firsts[i] <= at.Offset && at.Offset <= st.lasts[i]+maxGap {
+			st.lasts[i] = max(st.lasts[i], at.Offset)
+			st.of = append(st.of, int32(i)+1)
+			continue
+		}
+		i, ok = len(st.ids), true
+		st.of = append(st.of, int32(i)+1)
+		open[name] = i
+		st.ids = append(st.ids, pgtype.UUID{Bytes: at.TopicID, Valid: true})
+		st.partitions = append(st.partitions, at.Partition)
+		st.scopes = append(st.scopes, name.scope)
+		st.firsts, st.lasts = append(st.firsts, at.Offset), append(st.lasts, at.Offset)
+	}
+	return st
 }

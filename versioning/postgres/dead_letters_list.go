@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,8 @@ type DeadLetterFilter struct {
 
 // DeadLetters returns the dead letters that match, in ascending order of ID.
 func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listDeadSQL), oneMessage, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), f.After, limitOr(f.Limit))
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
-	}
-	deadLetters, err := collectDeadLetters(rows)
+	deadLetters, err := s.readDeadLetters(ctx, listDeadSQL, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
+		orNil(f.From), orNil(f.To), f.After, cmp.Or(max(f.Limit, 0), defaultLimit))
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
 	}
@@ -54,7 +51,12 @@ WHERE ($1::bigint[] IS NULL OR d.id = ANY ($1)) AND ($2 = '' OR d.reason = $2) A
   AND ($6::timestamptz IS NULL OR d.died_at >= $6) AND ($7::timestamptz IS NULL OR d.died_at < $7) AND d.id > $8
 ORDER BY d.id LIMIT $9`
 
-func collectDeadLetters(rows pgx.Rows) ([]versioning.DeadLetter, error) {
+// readDeadLetters runs a query for deadColumns.
+func (s *Store) readDeadLetters(ctx context.Context, sql pawlSQL, args ...any) ([]versioning.DeadLetter, error) {
+	rows, err := s.pool.Query(ctx, s.schema.sql(sql), append([]any{oneMessage}, args...)...)
+	if err != nil {
+		return nil, err
+	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.DeadLetter, error) {
 		l := versioning.DeadLetter{Record: &versioning.Record{}}
 		r := l.Record
@@ -95,11 +97,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 			topics, partitions = append(topics, topic), append(partitions, id)
 		}
 	}
-	rows, err := s.pool.Query(ctx, s.schema.sql(readUncopiedSQL), oneMessage, topics, partitions, limit)
-	if err != nil {
-		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
-	}
-	deadLetters, err := collectDeadLetters(rows)
+	deadLetters, err := s.readDeadLetters(ctx, readUncopiedSQL, topics, partitions, limit)
 	if err != nil {
 		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
 	}

@@ -1,26 +1,28 @@
-// Package postgres keeps the entities of state machines in PostgreSQL tables and applies
-// records to them, once, whatever is delivered again, out of order or by two workers at
-// a time.
+// Package postgres keeps the entities of state machines in PostgreSQL tables. It applies
+// each record to them exactly once, even if the record is delivered again, out of order,
+// or to two workers at the same time.
 //
 // [Open] checks a database and returns a [Store]. [Store.Prepare] makes a record ready,
-// [Store.Apply] settles a batch of them: it reads the rows of their entities, has
-// [versioning.Fold] decide, and writes the plan in one transaction. When it returns,
+// and [Store.Apply] settles a batch: it reads the rows of the entities, [versioning.Fold]
+// judges the records, and Apply writes the plan in one transaction. When Apply returns,
 // every record has a verdict that is true, and its offset may be committed. A batch
-// usually takes two round trips: a guarded statement that takes fewer rows than it has
-// to fails in the server, so the COMMIT goes out together with the writes.
+// usually takes two round trips, because the COMMIT goes out together with the writes:
+// if a guarded write finds fewer rows than it needs, it fails on the server, and the
+// COMMIT after it does not run.
 //
 // If another writer moves rows between reading and writing, that is neither an error nor
-// a duplicate: Apply reads the rows again and folds the batch again. If PostgreSQL
+// a duplicate: Apply reads the rows again and judges the batch again. If PostgreSQL
 // refuses a record (a constraint, a trigger, a value out of range), Apply writes the
 // rows record by record, in their order, each behind a savepoint, and rejects that
 // record alone.
 //
-// Several steps of one entity reach its row in one write, unless the table could tell:
-// if it has triggers or row security, or if several of the steps set columns that a
-// CHECK, a unique index or a foreign key covers, the steps are written one after the
-// other, those of different entities together. [Store.Stepwise] says which tables have
-// such things. So constraints and triggers see what they would see of one record a
-// transaction; only a trigger that looks at other rows can tell that there are batches.
+// Several steps of one entity reach its row in one write, unless the table could tell
+// the difference. If the table has triggers or row security, or if several of the steps
+// set columns that a CHECK, a unique index or a foreign key covers, Apply writes the
+// steps one at a time; it still writes the steps of different entities together.
+// [Store.Stepwise] lists the tables that have such rules. So constraints and triggers
+// see what they would see if each record had a separate transaction. Only a trigger that
+// looks at other rows can notice the batches.
 //
 // A verdict is as durable as the user asked for: on a server with synchronous standbys,
 // the transaction of every batch waits for them, even if it writes nothing, because the
@@ -50,15 +52,16 @@
 // too: migrate.UpIn creates it and [OpenIn] uses it, with the same rights. Such
 // schemas share nothing.
 //
-// Parked records and dead letters are known by their origin and the machine of
+// Parked records and dead letters are identified by their origin and the machine of
 // their first change, so workers may consume the same topic for different
 // machines of one database without taking each other's verdicts for their own. A record
-// that can't be decoded belongs to all machines of the store. When it is delivered again
-// and can be decoded, that redrives it.
+// that can't be decoded belongs to all machines of the store. If it is delivered again
+// and can be decoded by then, it is judged again.
 //
-// One record has one fate, even if two workers settle it at the same moment: a worker
-// that makes a dead letter of it holds an advisory lock of its partition exclusively,
-// which all others share, until the end of the transaction.
+// One record has one fate, even if two workers settle it at the same moment. A
+// transaction that makes a record a dead letter holds an advisory lock of the record's
+// partition exclusively until it ends. Others that settle records of the partition share
+// that lock.
 //
 // # Statements
 //

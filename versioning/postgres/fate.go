@@ -70,10 +70,8 @@ func fatesOf(plan *versioning.Plan) fateLocks {
 	for _, p := range plan.Park {
 		locks.share(&p.Record.Origin)
 	}
-	for _, settled := range [][]versioning.Settled{plan.Release, plan.Revive} {
-		for _, s := range settled {
-			locks.share(&s.Record.Origin)
-		}
+	for _, s := range slices.Concat(plan.Release, plan.Revive) {
+		locks.share(&s.Record.Origin)
 	}
 	for _, d := range plan.Dead {
 		if isDead(d.Record) {

@@ -7,10 +7,10 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// firstSteps is how many first steps of an entity have all their messages read, by the
-// primary key, usually in the same query as its row. (The statements contain the number
-// as a literal.) Messages of later steps are looked up one by one. The index for that
-// covers only later steps, so the planner uses it only if the condition says so.
+// firstSteps is the number of an entity's first steps whose messages are all read, by
+// the primary key, usually in the query that reads its row. (The statements contain the
+// number as a literal.) Messages of later steps are looked up one by one. The index for
+// that covers only later steps, so the planner uses it only if the condition says so.
 const firstSteps = 16
 
 // readFirstSQL reads the messages of the first steps of the entities $2.
@@ -45,7 +45,12 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	}
 	if len(p.moved) > 0 {
 		batch.Queue(r.store.schema.sql(readStepsSQL), machine, p.moved, p.versions).Query(func(rows pgx.Rows) error {
-			return r.scanSteps(rows, machine)
+			return r.scanSteps(rows, machine, func(k *versioning.Known, version int64, s versioning.PastStep) {
+				if k.Steps == nil {
+					k.Steps = make(map[int64]versioning.PastStep)
+				}
+				k.Steps[version] = s
+			})
 		})
 	}
 }
@@ -60,30 +65,22 @@ func (r *reader) scanMessages(rows pgx.Rows, machine string) error {
 	return err
 }
 
-func (r *reader) scanSteps(rows pgx.Rows, machine string) error {
+// scanSteps passes the steps of entities to add.
+func (r *reader) scanSteps(rows pgx.Rows, machine string, add func(k *versioning.Known, version int64, s versioning.PastStep)) error {
 	var key string
 	var version int64
-	var step versioning.PastStep
-	into := append([]any{&key, &version, &step.Event, &step.MessageID}, senderOf(&step)...)
+	var s versioning.PastStep
+	into := []any{&key, &version, &s.Event, &s.MessageID, &s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
-		if k.Steps == nil {
-			k.Steps = make(map[int64]versioning.PastStep)
-		}
-		k.Steps[version] = step
+		add(r.view.Entities[versioning.Entity{Machine: machine, Key: key}], version, s)
 		return nil
 	})
 	return err
 }
 
-// senderOf returns the scan targets for the origin and digest of a step.
-func senderOf(s *versioning.PastStep) []any {
-	return []any{&s.Origin.Topic, &s.Origin.TopicID, &s.Origin.Partition, &s.Origin.Offset, (*int64)(&s.Digest)}
-}
-
 // readSendersSQL reads all steps that the messages $3 of the entities $2 made.
 const readSendersSQL pawlSQL = `
-SELECT u.entity, u.message_id, h.event, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
+SELECT u.entity, h.version, h.event, u.message_id, h.topic, h.topic_id, h.partition, h."offset", coalesce(h.digest, 0)
 FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::text[]) AS message_id OFFSET 0) AS u
 CROSS JOIN LATERAL (
 	SELECT * FROM pawl.transitions
@@ -96,20 +93,10 @@ CROSS JOIN LATERAL (
 
 func (r *reader) queueSenders(batch *pgx.Batch, machine string, p *questions) {
 	batch.Queue(r.store.schema.sql(readSendersSQL), machine, p.keys, p.messages).Query(func(rows pgx.Rows) error {
-		return r.scanSenders(rows, machine)
+		return r.scanSteps(rows, machine, func(k *versioning.Known, _ int64, s versioning.PastStep) {
+			k.ByMessage[s.MessageID] = append(k.ByMessage[s.MessageID], s)
+		})
 	})
-}
-
-func (r *reader) scanSenders(rows pgx.Rows, machine string) error {
-	var key string
-	var step versioning.PastStep
-	into := append([]any{&key, &step.MessageID, &step.Event}, senderOf(&step)...)
-	_, err := pgx.ForEachRow(rows, into, func() error {
-		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
-		k.ByMessage[step.MessageID] = append(k.ByMessage[step.MessageID], step)
-		return nil
-	})
-	return err
 }
 
 // steps are columns of the history, for steps that share all other columns.
@@ -184,11 +171,13 @@ func newSteps(moves []*versioning.Move) *steps {
 	}
 }
 
-// notApplied guards records to be parked or made dead letters: none has made a step.
-func (w *writer) notApplied(records []*versioning.Record) {
+// notApplied checks that none of n records, to be parked or made dead letters, has made a
+// step.
+func (w *writer) notApplied(n int, record func(i int) *versioning.Record) {
 	var machines, keys, messages []string
 	var at origins
-	for _, r := range records {
+	for i := range n {
+		r := record(i)
 		if r.Redrive || r.Err != nil {
 			continue
 		}

@@ -232,14 +232,6 @@ func (t *trial) write(ctx context.Context, tries []try) ([]error, error) {
 	return results, err
 }
 
-// oneByOne queues the writes of rows, record by record.
-func (w *writer) oneByOne(moves []*versioning.Move) {
-	w.batch.Queue(checkNowSQL)
-	for _, try := range w.store.tries(moves) {
-		w.one(try)
-	}
-}
-
 // one queues the writes of one record. Constraints are checked at its end.
 func (w *writer) one(try try) {
 	var deferred []string

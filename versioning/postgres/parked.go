@@ -124,8 +124,8 @@ USING unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[]) AS u(topic_id,
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope
 RETURNING true`
 
-// unparkSQL deletes the parked records of some origins for any of the machines $4: a
-// record that can no longer be decoded has no scope, but may have had one.
+// unparkSQL deletes the parked records of some origins for any of the machines $4: if a
+// record can't be decoded, it is unknown for which of them it was parked.
 const unparkSQL pawlSQL = `
 DELETE FROM pawl.parked AS p
 USING unnest($1::uuid[], $2::integer[], $3::bigint[]) AS u(topic_id, partition, "offset")
@@ -172,12 +172,9 @@ func (s *snapshot) expire(ctx context.Context, t *table) (expired int, err error
 	}
 	for {
 		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), oneMessage, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
-		if err != nil {
-			return expired, err
-		}
 		expired += int(tag.RowsAffected())
-		if tag.RowsAffected() < sweepLimit {
-			return expired, nil
+		if err != nil || tag.RowsAffected() < sweepLimit {
+			return expired, err
 		}
 	}
 }

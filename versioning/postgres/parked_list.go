@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -27,15 +28,15 @@ type ParkedFilter struct {
 // Parked returns the parked records that match, in the order in which they were parked.
 func (s *Store) Parked(ctx context.Context, f ParkedFilter) ([]versioning.ParkedRecord, error) {
 	rows, err := s.pool.Query(ctx, s.schema.sql(listParkedSQL), oneMessage, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), limitOr(f.Limit))
-	if err != nil {
-		return nil, withCause(fmt.Errorf("list parked records: %w", err))
+		orNil(f.From), orNil(f.To), cmp.Or(max(f.Limit, 0), defaultLimit))
+	var parked []versioning.ParkedRecord
+	if err == nil {
+		parked, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.ParkedRecord, error) {
+			var at time.Time
+			p, err := s.snapshot.Load().scanParked(row, &at)
+			return versioning.ParkedRecord{Parked: p.Parked, ParkedAt: at}, err
+		})
 	}
-	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (versioning.ParkedRecord, error) {
-		var at time.Time
-		p, err := s.snapshot.Load().scanParked(row, &at)
-		return versioning.ParkedRecord{Parked: p.Parked, ParkedAt: at}, err
-	})
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list parked records: %w", err))
 	}

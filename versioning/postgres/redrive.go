@@ -64,32 +64,31 @@ func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLet
 // not list: only the database knows their scope. If a dead letter no longer exists, its
 // record is empty.
 func (s *Store) deadRecords(ctx context.Context, deadLetters []versioning.DeadLetter) ([]*versioning.Record, error) {
-	records := make([]*versioning.Record, len(deadLetters))
 	var unlisted []int64
-	for i, l := range deadLetters {
-		records[i] = l.Record
+	for _, l := range deadLetters {
 		if !isListed(l.Record) {
 			unlisted = append(unlisted, l.ID)
 		}
 	}
-	if len(unlisted) == 0 {
-		return records, nil
-	}
-	read, err := s.DeadLetters(ctx, DeadLetterFilter{IDs: unlisted, Limit: len(unlisted)})
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[int64]*versioning.Record, len(read))
-	for _, l := range read {
-		byID[l.ID] = l.Record
-	}
-	for i, given := range records {
-		if isListed(given) {
-			continue
+	read := make(map[int64]*versioning.Record, len(unlisted))
+	if len(unlisted) > 0 {
+		found, err := s.DeadLetters(ctx, DeadLetterFilter{IDs: unlisted, Limit: len(unlisted)})
+		if err != nil {
+			return nil, err
 		}
-		records[i] = byID[deadLetters[i].ID]
-		if r := records[i]; r == nil || given != nil && given.Origin != r.Origin { // a restored database may give an ID again
+		for _, l := range found {
+			read[l.ID] = l.Record
+		}
+	}
+	records := make([]*versioning.Record, len(deadLetters))
+	for i, l := range deadLetters {
+		switch r := read[l.ID]; {
+		case isListed(l.Record):
+			records[i] = l.Record
+		case r == nil, l.Record != nil && l.Record.Origin != r.Origin: // a restored database may give an ID again
 			records[i] = &versioning.Record{}
+		default:
+			records[i] = r
 		}
 	}
 	return records, nil

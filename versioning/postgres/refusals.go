@@ -168,8 +168,8 @@ func (t *trial) anyOf(reason string) error {
 	return nil
 }
 
-// noteRefused counts the refused records, once that is settled: what is tried again
-// after an error must not count twice.
+// noteRefused counts the refused records. It is called after the COMMIT: what is tried
+// again after an error must not count twice.
 func (t *trial) noteRefused() {
 	if t == nil {
 		return // nothing was tried

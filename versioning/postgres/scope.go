@@ -27,9 +27,9 @@ func (s *snapshot) allMachines() string {
 }
 
 // isDeadLetterOf reports whether a dead letter with the record's origin and the given
-// scope is the record's own. It is if it has the record's scope, or was stored when the
-// record could not be decoded. If the record can't be decoded now, any dead letter is
-// that may come from the store's machines.
+// scope is the record's own: their scopes are equal, or the dead letter was stored when
+// the record could not be decoded. If the record can't be decoded now, every dead letter
+// counts that may come from the store's machines.
 //
 // Earlier versions gave undecodable records no scope. Such a dead letter may belong to
 // a worker for other machines, which can't decode the record yet. So it prevents a

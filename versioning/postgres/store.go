@@ -56,10 +56,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, tables ...Table) (*Store, err
 // this schema ([MachineError]). It reports all problems at once. The pool belongs to
 // the caller: the store does not close it.
 //
-// The role needs SELECT, INSERT and UPDATE on the tables, USAGE on the schema, SELECT
-// on its goose_db_version, SELECT and INSERT on its transitions, SELECT, INSERT, UPDATE
-// and DELETE on its parked and dead_letters, and SELECT, INSERT and UPDATE on its
-// marks, caught_up and tables.
+// The package documentation lists the rights that the role needs.
 //
 // The tables may be altered while the store is open: the store reads the catalog again,
 // and judges the current batch again. While a table does not fit its machine, the store

@@ -104,8 +104,8 @@ func decodeHeaders(data []byte) ([]versioning.Header, error) {
 	return headers, nil
 }
 
-// remove deletes stored records that are settled, from the scopes that scope returns.
-// All of them must exist.
+// remove deletes the stored records, with the scopes that scope returns, of records that
+// got a verdict. It fails with errMoved unless all of them exist.
 func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*versioning.Record) string) {
 	var at keptAt
 	for _, s := range settled {
@@ -116,15 +116,7 @@ func (w *writer) remove(sql pawlSQL, settled []versioning.Settled, scope func(*v
 	}
 }
 
-const defaultLimit = 100
-
-// limitOr returns the limit of a filter, or the default.
-func limitOr(limit int) int {
-	if limit <= 0 {
-		return defaultLimit
-	}
-	return limit
-}
+const defaultLimit = 100 // of a filter without one
 
 func orNil(t time.Time) *time.Time {
 	if t.IsZero() {

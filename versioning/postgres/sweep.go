@@ -44,23 +44,18 @@ func (s *snapshot) sweep(ctx context.Context, read versioning.Reading) (swept ve
 	var problems []error
 	for _, t := range s.tables {
 		now, late := s.advance(ctx, t, read)
-		if late != nil {
-			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), late))
-		} else if swept.At.IsZero() {
+		if late == nil && swept.At.IsZero() {
 			swept.At = now
 		}
-		released, err := s.wakeMoved(ctx, t)
+		released, stuck := s.wakeMoved(ctx, t)
 		swept.Released = append(swept.Released, released...)
-		if err != nil {
+		var unexpired error
+		if late == nil { // without an up-to-date clock, nothing may expire
+			expired, err := s.expire(ctx, t)
+			swept.Expired, unexpired = swept.Expired+expired, err
+		}
+		if err := errors.Join(late, stuck, unexpired); err != nil {
 			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err))
-		}
-		if late != nil {
-			continue // without an up-to-date clock, nothing may expire
-		}
-		expired, err := s.expire(ctx, t)
-		swept.Expired += expired
-		if err != nil {
-			problems = append(problems, fmt.Errorf("expire records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
 	return swept, errors.Join(problems...)

@@ -4,10 +4,94 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pawl-go/pawl/versioning"
 )
+
+// A script is everything that a transaction writes for a plan.
+type script struct {
+	store *snapshot
+	plan  *versioning.Plan
+	moves []*versioning.Move // the plan's, sorted by key
+	rows  writing            // how to write them; nothing, if the rows are already written
+	locks fateLocks          // those that the transaction does not hold yet
+	again bool               // the plan was made again because an earlier attempt failed
+}
+
+// compose returns the script of a plan.
+func (s *snapshot) compose(plan *versioning.Plan) *script {
+	c := s.withoutRows(plan)
+	c.rows = s.arrange(c.moves)
+	return c
+}
+
+// withoutRows returns the script of a plan whose rows are written separately. Its moves
+// are sorted like the history's primary key, so pages are visited one after another.
+func (s *snapshot) withoutRows(plan *versioning.Plan) *script {
+	c := &script{store: s, plan: plan, moves: make([]*versioning.Move, len(plan.Moves))}
+	for i := range plan.Moves {
+		c.moves[i] = &plan.Moves[i]
+	}
+	slices.SortFunc(c.moves, func(a, b *versioning.Move) int { return strings.Compare(a.Entity.Key, b.Entity.Key) })
+	return c
+}
+
+// statements returns the statements of a script, for one round trip. They fail with
+// errMoved if a guarded statement returns another number of rows than it must.
+//
+// Some guards are about the fate of the records. Two workers may process the same record
+// at once if one of them has lost its partition and does not know it. What one of them
+// decides while the other is between reading and writing must remain the record's only
+// verdict, whether rows have moved or not. The guards of parked records come after the
+// statement that parks them, because that statement has waited for any transaction that
+// was removing the same record from pawl.parked.
+//
+// Only the first attempt checks whether a record has made a step. A later attempt has
+// seen the step; if it still parks or rejects the record, that is because the machine
+// or the decoder has changed.
+func (c *script) statements() *pgx.Batch {
+	w := &writer{store: c.store, batch: &pgx.Batch{}}
+	c.locks.queue(w.batch, c.store.schema)
+	w.stepsNotDead(c.moves)
+	if !c.again {
+		w.notApplied(len(c.plan.Dead), func(i int) *versioning.Record { return c.plan.Dead[i].Record })
+	}
+	if c.rows.serial { // only in a dry run
+		w.batch.Queue(checkNowSQL)
+		for _, try := range c.store.tries(c.moves) {
+			w.one(try)
+		}
+	} else {
+		w.levels(c.rows)
+	}
+	w.history(c.moves)
+	w.park(c.plan.Park)
+	w.notDead(c.plan.Park)
+	if !c.again {
+		w.notApplied(len(c.plan.Park), func(i int) *versioning.Record { return c.plan.Park[i].Record })
+	}
+	w.repark(c.plan.Repark)
+	w.remove(deleteParkedSQL, c.plan.Release, w.store.scope)
+	w.deadLetter(c.plan.Dead)
+	w.remove(deleteDeadSQL, c.plan.Revive, w.store.deadScope)
+	w.unaltered(c)
+	if len(c.moves) == 0 {
+		w.batch.Queue(waitForStandbySQL)
+	}
+	return w.batch
+}
+
+// waitForStandbySQL makes the COMMIT of a transaction that may have written nothing
+// wait for a synchronous standby, if there is one. A verdict such as Duplicate relies
+// on rows that others have written. If the wait of their COMMIT was canceled, these
+// rows are visible before the standby has them. PostgreSQL waits only for transactions
+// that have written to the WAL; this message is the smallest write that counts.
+const waitForStandbySQL = `
+SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchronous_standby_names') <> ''`
 
 // A writer queues the statements of one plan. Their number depends on the number of
 // levels (see unit), not on the number of records.
@@ -20,16 +104,11 @@ type writer struct {
 // guarded queues a statement that must return exactly the given number of rows. If it
 // does not, it fails, and the statements after it, including a COMMIT, do not run.
 func (w *writer) guarded(rows int, sql string, args []any) {
-	w.batch.Queue(w.store.schema.guardedSQL(sql, len(args)+1), append(args, rows)...)
+	guarded := fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::%s.guarded FROM taken", sql, len(args)+1, w.store.schema.quoted)
+	w.batch.Queue(guarded, append(args, rows)...)
 }
 
-// guardedSQL makes a statement fail unless it returns $n rows. ($n is its last
-// parameter.)
-func (s *schema) guardedSQL(sql string, n int) string {
-	return fmt.Sprintf("WITH taken AS (%s)\nSELECT (count(*) = $%d)::%s.guarded FROM taken", sql, n, s.quoted)
-}
-
-// errMoved says that a guarded write found fewer rows than it needs.
+// errMoved says that a guarded statement did not return the rows that it must.
 var errMoved = errors.New("another writer moved a row")
 
 // levels queues the writes of the rows. All transactions lock the rows in the same
@@ -37,20 +116,17 @@ var errMoved = errors.New("another writer moved a row")
 // each other without a deadlock. (Only new rows with different shapes or levels can
 // still cause one. PostgreSQL resolves it, and the batch is applied again.)
 func (w *writer) levels(rows writing) {
-	if rows.levels == 1 && !slices.ContainsFunc(rows.units, func(u unit) bool { return u.inOrder }) {
-		level := make([]*unit, len(rows.units))
-		for i := range rows.units {
-			level[i] = &rows.units[i]
-		}
-		w.level(level)
-		return
-	}
-	levels := make([][]*unit, rows.levels)
+	levels := make([][]*unit, max(rows.levels, 1))
+	levels[0] = make([]*unit, 0, len(rows.units))
+	inOrder := false
 	for i := range rows.units {
 		u := &rows.units[i]
 		levels[u.level] = append(levels[u.level], u)
+		inOrder = inOrder || u.inOrder
 	}
-	w.lock(rows)
+	if len(levels) > 1 || inOrder {
+		w.lock(rows)
+	}
 	for _, units := range levels {
 		w.level(units)
 	}

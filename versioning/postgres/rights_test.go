@@ -1,0 +1,152 @@
+package postgres_test
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+var (
+	grantLine = regexp.MustCompile(`(?m)^\t?GRANT ([A-Z, ]+) ON ((?:SCHEMA )?[a-z_., ]+) TO worker;$`)
+	separator = regexp.MustCompile(`, | and `)
+	needs     = regexp.MustCompile(`([A-Z]+(?:(?:, | and )[A-Z]+)*) on (its|the) ([a-z_]+(?:(?:, | and )[a-z_]+)*)`)
+	lacks     = regexp.MustCompile(`^role .* lacks ([A-Z, ]+); GRANT it$`)
+)
+
+// rights are the privileges on tables and schemas, sorted, by what they are on.
+type rights map[string][]string
+
+func (r rights) add(on, privileges string) {
+	r[on] = append(r[on], separator.Split(privileges, -1)...)
+	slices.Sort(r[on])
+}
+
+// granted returns the rights that the GRANT statements of a text give to a worker.
+func granted(text string) rights {
+	all := make(rights)
+	for _, g := range grantLine.FindAllStringSubmatch(text, -1) {
+		for _, on := range separator.Split(g[2], -1) {
+			all.add(on, g[1])
+		}
+	}
+	return all
+}
+
+// security returns the text of SECURITY.md.
+func security(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// docs returns the comment of the package and the one of OpenIn.
+func docs(t *testing.T) (pkg, openIn string) {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkg += file.Doc.Text()
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "OpenIn" {
+				openIn = f.Doc.Text()
+			}
+		}
+	}
+	return pkg, openIn
+}
+
+// needed returns the rights that a sentence says the role needs.
+func needed(text string) rights {
+	_, text, _ = strings.Cut(strings.Join(strings.Fields(text), " "), "The role needs ")
+	text, _, _ = strings.Cut(text+" ", ". ")
+	text = strings.ReplaceAll(text, ", and ", "; ") // begins the last part of the sentence
+	all := make(rights)
+	for _, n := range needs.FindAllStringSubmatch(text, -1) {
+		for _, name := range separator.Split(n[3], -1) {
+			switch {
+			case n[2] == "its":
+				name = "pawl." + name
+			case name == "tables":
+				name = "orders"
+			case name == "schema":
+				name = "SCHEMA pawl"
+			}
+			all.add(name, n[1])
+		}
+	}
+	return all
+}
+
+// missing returns the rights that an error of Open says are missing.
+func missing(err error) rights {
+	all := make(rights)
+	var walk func(error)
+	walk = func(err error) {
+		switch e := err.(type) { //nolint:errorlint // the tree is walked by hand
+		case *postgres.TableError:
+			if m := lacks.FindStringSubmatch(e.Problem); m != nil {
+				all.add(e.Table, m[1])
+			}
+		case interface{ Unwrap() []error }:
+			for _, one := range e.Unwrap() {
+				walk(one)
+			}
+		default:
+			if inner := errors.Unwrap(err); inner != nil {
+				walk(inner)
+			}
+		}
+	}
+	walk(err)
+	return all
+}
+
+// TestDocumentedRights checks that the pages and the comments that list the rights of a
+// worker agree with each other and with what Open checks. TestRights checks that a worker
+// works with them.
+func TestDocumentedRights(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	restricted, role := asRole(t, pool)
+	// Open needs these to check the others.
+	const first = "\tGRANT USAGE ON SCHEMA pawl TO worker;\n\tGRANT SELECT ON pawl.goose_db_version TO worker;"
+	mustExec(t, pool, strings.ReplaceAll(first, " worker;", " "+role+";"))
+	_, err := postgres.Open(t.Context(), restricted, postgres.Table{Machine: order, Name: "orders"})
+	want := missing(err)
+	maps.Copy(want, granted(first))
+	if len(want) < 8 {
+		t.Fatalf("Open names few rights: %v", err)
+	}
+	pkg, openIn := docs(t)
+	for where, got := range map[string]rights{
+		"SECURITY.md": granted(security(t)), "the comment of the package": granted(pkg), "the comment of OpenIn": needed(openIn),
+	} {
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s lists other rights than Open checks (-want, +got):\n%s", where, diff)
+		}
+	}
+}
