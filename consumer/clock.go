@@ -74,11 +74,12 @@ func (c *clock) update(ctx context.Context) error {
 // look asks for the ends of the partitions after a sweep. at is the database's time of the
 // sweep. A partition gets a new end only if it has reached its last one.
 func (c *clock) look(ctx context.Context, at time.Time) error {
-	found, err := c.broker().ends(ctx, c.partitions.tenures())
+	owned := c.partitions.tenures()
+	found, err := c.broker().ends(ctx, owned)
 	if err != nil {
 		return err
 	}
-	c.partitions.survey(found)
+	c.partitions.survey(owned, found)
 	for p, s := range c.seen {
 		if e, ok := found[p]; ok && s.at.IsZero() {
 			s.at, s.end = at, e.high

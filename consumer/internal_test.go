@@ -188,7 +188,7 @@ func TestSettle(t *testing.T) {
 			}
 			p := newVitals(Config{}).partitions
 			p.assign("", map[string][]int32{"t": {0}})
-			p.settle(b)
+			p.advance(b)
 			got := p.pending()[at]
 			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
 				t.Errorf("pending is %+v, want offset %d", got, tt.want)
@@ -211,7 +211,7 @@ func TestTenure(t *testing.T) {
 		kafka: []*kgo.Record{{Topic: "t", Offset: 9}}, outcomes: []versioning.Outcome{{Verdict: versioning.Applied}},
 		spans: []span{{partition: partition{"t", 0}, tenure: first, end: 1}},
 	}
-	p.settle(stale)
+	p.advance(stale)
 	if len(p.pending()) != 1 {
 		t.Error("what is settled is not pending")
 	}
@@ -223,7 +223,7 @@ func TestTenure(t *testing.T) {
 	if got := p.tenureOf(partition{"t", 0}); got == 0 || got == first {
 		t.Errorf("tenure %d after %d", got, first)
 	}
-	p.settle(stale)
+	p.advance(stale)
 	if n := len(p.pending()); n != 0 {
 		t.Errorf("%d offsets of an earlier tenure are to be committed", n)
 	}
@@ -379,7 +379,7 @@ func BenchmarkBatch(b *testing.B) {
 				if err := r.applier.apply(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
-				r.partitions.settle(batch)
+				r.partitions.advance(batch)
 				if err := r.report(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}

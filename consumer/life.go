@@ -30,6 +30,23 @@ type life struct {
 	marks    map[[16]byte]int64 // as last read or written, by topic ID
 }
 
+// settled records that a span of this tenure is settled up to and including the record last.
+func (l *life) settled(s span, last *kgo.Record) {
+	next := last.Offset + 1
+	l.reach.settled(next)
+	if l.tenure != 0 {
+		l.pending = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: next}, s.topicID, l.tenure}
+	}
+}
+
+// A milestone is how far a partition is settled, for a commit.
+type milestone struct {
+	// next is the offset of the next record to consume.
+	next    kgo.EpochOffset
+	topicID [16]byte
+	tenure  tenure
+}
+
 // A position is the offset at which the next fetch of a partition should begin. It is how
 // the worker notices records that were deleted before it consumed them: if the broker no
 // longer has an offset, the client resets it without an error.

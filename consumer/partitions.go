@@ -120,6 +120,47 @@ func (p *partitions) arrive(at partition, fetched kgo.FetchPartition) (t tenure,
 	return t, expected, ok
 }
 
+// advance records what a batch has settled, and which offsets to commit. It skips spans of an
+// earlier tenure: another worker has owned the partition since, and may have settled more.
+func (p *partitions) advance(b *batch) {
+	p.vitals.change(func() {
+		stuck := make(map[partition]bool)
+		for _, s := range b.spans {
+			if stuck[s.partition] {
+				continue
+			}
+			settled := b.settled(s)
+			stuck[s.partition] = settled < s.end
+			if l := p.during(s.partition, s.tenure); l != nil && settled > s.first {
+				l.settled(s, b.kafka[settled-1])
+			}
+		}
+	})
+}
+
+// pending returns, for the worker's partitions, what is settled and not known to be committed.
+func (p *partitions) pending() progress {
+	p.vitals.mu.Lock()
+	defer p.vitals.mu.Unlock()
+	pending := make(progress)
+	for at, l := range p.lives {
+		if l.pending.tenure != 0 {
+			pending[at] = l.pending
+		}
+	}
+	return pending
+}
+
+// committed records that the broker has committed m. If more was settled meanwhile, the
+// partition stays pending.
+func (p *partitions) committed(at partition, m milestone) {
+	p.look(at, func(l *life) {
+		if l.pending == m {
+			l.pending = milestone{}
+		}
+	})
+}
+
 // setMark records the mark of a partition of the topic with the given ID.
 func (p *partitions) setMark(at partition, topicID [16]byte, offset int64) {
 	p.look(at, func(l *life) {
@@ -136,11 +177,12 @@ func (p *partitions) mark(at partition, topicID [16]byte) (offset int64) {
 	return offset
 }
 
-// survey records the bounds of the partitions' logs.
-func (p *partitions) survey(found map[partition]ends) {
+// survey records the bounds of the partitions' logs. It leaves out partitions whose tenure is
+// no longer the one in which the broker was asked: the topic may have been re-created.
+func (p *partitions) survey(asked map[partition]tenure, found map[partition]ends) {
 	p.vitals.change(func() {
 		for at, e := range found {
-			if l := p.lives[at]; l != nil {
+			if l := p.during(at, asked[at]); l != nil {
 				l.reach.surveyed(e)
 			}
 		}
@@ -165,6 +207,15 @@ func (p *partitions) isHeldUp() bool {
 	defer p.vitals.mu.Unlock()
 	_, ok := p.heldUp(0)
 	return ok
+}
+
+// during returns the life of a partition if its tenure is still the given one, or nil. The
+// caller must hold the lock.
+func (p *partitions) during(at partition, t tenure) *life {
+	if l := p.lives[at]; l != nil && l.tenure == t {
+		return l
+	}
+	return nil
 }
 
 // change runs change on the life of a partition if the worker owns it, and updates what the
