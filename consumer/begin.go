@@ -61,6 +61,7 @@ func (b *beginnings) beginAt(ctx context.Context, at map[string]map[int32]kgo.Of
 	if err != nil {
 		return nil, err
 	}
+	begins := make(map[partition]int64)
 	for topic, partitions := range at {
 		for id, offset := range partitions {
 			p := partition{topic, id}
@@ -82,9 +83,10 @@ func (b *beginnings) beginAt(ctx context.Context, at map[string]map[int32]kgo.Of
 				begin, known = mark, true
 			}
 			if known {
-				b.partitions.begin(p, begin)
+				begins[p] = begin
 			}
 		}
 	}
+	b.partitions.begin(begins)
 	return at, nil
 }

@@ -152,7 +152,7 @@ func (c *committer) take(due progress, a answer) (all bool) {
 				continue
 			}
 			at := partition{topic, p.Partition}
-			c.partitions.committed(at, due[at])
+			c.partitions.accepted(at, due[at])
 			delete(due, at)
 		}
 	}

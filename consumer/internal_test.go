@@ -52,7 +52,7 @@ func TestLimiter(t *testing.T) {
 func newTestRun(client *kgo.Client) *run {
 	cfg := Config{Logger: slog.New(slog.DiscardHandler)}
 	v := newVitals(cfg)
-	r, _ := assemble(&shared{cfg: cfg, vitals: v, partitions: v.partitions, log: newLogger(cfg, nil), client: client}, nil)
+	r, _ := assemble(&shared{cfg: cfg, vitals: v, partitions: newPartitions(v), log: newLogger(cfg, nil), client: client}, nil)
 	return r
 }
 
@@ -127,8 +127,9 @@ func TestPositions(t *testing.T) {
 		}
 		return p
 	}
-	p := newVitals(Config{}).partitions
+	p := newPartitions(newVitals(Config{}))
 	p.assign("", map[string][]int32{"t": {1}})
+	arrive := func(f kgo.FetchPartition) []jump { return p.arrive([]span{{partition: at}}, []kgo.FetchPartition{f}) }
 	steps := []struct {
 		name string
 		p    kgo.FetchPartition
@@ -144,15 +145,15 @@ func TestPositions(t *testing.T) {
 	}
 	for i, s := range steps {
 		if i == 1 {
-			p.begin(at, 5)
+			p.begin(map[partition]int64{at: 5})
 		}
-		if _, expected, ok := p.arrive(at, s.p); ok != s.ok {
-			t.Errorf("%s: ok is %v (expected offset %d)", s.name, ok, expected)
+		if jumps := arrive(s.p); (len(jumps) == 0) != s.ok {
+			t.Errorf("%s: jumps %v", s.name, jumps)
 		}
 	}
 	p.release(map[string][]int32{"t": {1}})
 	p.assign("", map[string][]int32{"t": {1}})
-	if _, _, ok := p.arrive(at, fetched(100, 100)); !ok {
+	if len(arrive(fetched(100, 100))) > 0 {
 		t.Error("a forgotten partition still has a position")
 	}
 }
@@ -186,7 +187,7 @@ func TestSettle(t *testing.T) {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
-			p := newVitals(Config{}).partitions
+			p := newPartitions(newVitals(Config{}))
 			p.assign("", map[string][]int32{"t": {0}})
 			p.advance(b)
 			got := p.pending()[at]
@@ -200,7 +201,7 @@ func TestSettle(t *testing.T) {
 // Only what is still owned, in the same tenure, is committed.
 func TestTenure(t *testing.T) {
 	t.Parallel()
-	p := newVitals(Config{}).partitions
+	p := newPartitions(newVitals(Config{}))
 	both := map[string][]int32{"t": {0, 1}}
 	p.assign("", both)
 	first := p.tenureOf(partition{"t", 0})
@@ -244,7 +245,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	defer client.Close()
 	r := newTestRun(client)
 	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
-	r.partitions.begin(partition{"t", 0}, 5)
+	r.partitions.begin(map[partition]int64{{"t", 0}: 5})
 	r.poller.readRecreated("t")
 	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")

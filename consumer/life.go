@@ -126,8 +126,13 @@ func (r *reach) lag() int64 {
 	return max(0, r.end-r.next, r.high-r.next)
 }
 
-// isHeldUp reports whether an open transaction hides everything that is left to consume,
-// and has done so for at least the given time.
-func (r *reach) isHeldUp(after time.Duration) bool {
-	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high && time.Since(r.hidden) >= after
+// due returns how many offsets can be consumed and are not settled.
+func (r *reach) due() int64 { return max(0, r.end-r.next) }
+
+// isSettled reports whether the partition is settled up to an offset.
+func (r *reach) isSettled(end int64) bool { return r.known && r.next >= end }
+
+// isHeldUp reports whether an open transaction hides everything that is left to consume.
+func (r *reach) isHeldUp() bool {
+	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high
 }

@@ -61,9 +61,9 @@ func (l *logger) cantUnpack(topic string, partition int32, err error) {
 	l.limited(slog.LevelError, reasonTooLarge, topic, "topic", topic, "partition", partition, "error", err)
 }
 
-func (l *logger) jump(at partition, expected, found int64) {
-	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", at.topic,
-		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)
+func (l *logger) jump(j jump) {
+	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", j.topic,
+		"topic", j.topic, "partition", j.id, "expected", j.expected, "offset", j.found)
 }
 
 func (l *logger) trouble(err error, wait time.Duration, h Health) {

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,7 +14,7 @@ import (
 func TestLateBatch(t *testing.T) {
 	t.Parallel()
 	v := newVitals(Config{})
-	p := v.partitions
+	p := newPartitions(v)
 	at, zero := partition{"t", 0}, map[string][]int32{"t": {0}}
 	p.assign("", zero)
 	late := &batch{
@@ -23,7 +24,7 @@ func TestLateBatch(t *testing.T) {
 	p.release(zero)
 	p.advance(late)
 	p.assign("", zero)
-	p.begin(at, 300)
+	p.begin(map[partition]int64{at: 300})
 	p.advance(late)
 	if h := v.health(); h.Lag != 0 || !p.isSettled(at, 300) {
 		t.Errorf("the lag is %d, and the partition is settled up to 300: %v", h.Lag, p.isSettled(at, 300))
@@ -40,13 +41,13 @@ func TestLateBatch(t *testing.T) {
 // come back: those of a deleted topic would settle the new one.
 func TestLateEnds(t *testing.T) {
 	t.Parallel()
-	p := newVitals(Config{}).partitions
+	p := newPartitions(newVitals(Config{}))
 	at, zero := partition{"t", 0}, map[string][]int32{"t": {0}}
 	p.assign("", zero)
 	asked := p.tenures()
 	p.forgetTopic("t")
 	p.assign("", zero)
-	p.begin(at, 5)
+	p.begin(map[partition]int64{at: 5})
 	p.survey(asked, map[partition]ends{at: {start: 500, stable: 500, high: 500}})
 	if p.isSettled(at, 6) {
 		t.Error("the ends of the old topic settled records of the new one")
@@ -54,5 +55,37 @@ func TestLateEnds(t *testing.T) {
 	p.survey(p.tenures(), map[partition]ends{at: {start: 7, stable: 9, high: 9}})
 	if !p.isSettled(at, 7) || p.isSettled(at, 8) {
 		t.Error("the current ends do not count")
+	}
+}
+
+// BenchmarkPartitions measures the bookkeeping of a batch that has a record of each partition.
+// The time per partition must not grow with their number.
+func BenchmarkPartitions(b *testing.B) {
+	for _, n := range []int32{10, 100, 1000} {
+		b.Run(fmt.Sprintf("partitions=%d", n), func(b *testing.B) {
+			r := newTestRun(nil)
+			fetched := kgo.FetchTopic{Topic: "t", TopicID: [16]byte{1}}
+			var ids []int32
+			begins := make(map[partition]int64)
+			for id := range n {
+				ids = append(ids, id)
+				begins[partition{"t", id}] = 0
+				fetched.Partitions = append(fetched.Partitions, kgo.FetchPartition{
+					Partition: id, HighWatermark: 9, LastStableOffset: 9, Records: []*kgo.Record{{Topic: "t", Partition: id}},
+				})
+			}
+			fetches := kgo.Fetches{{Topics: []kgo.FetchTopic{fetched}}}
+			for b.Loop() {
+				r.partitions.assign("", map[string][]int32{"t": ids})
+				r.partitions.begin(begins)
+				batch := r.poller.gather(fetches)
+				batch.outcomes = make([]versioning.Outcome, n)
+				for i := range batch.outcomes {
+					batch.outcomes[i].Verdict = versioning.Applied
+				}
+				r.partitions.advance(batch)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/partition")
+		})
 	}
 }

@@ -28,7 +28,7 @@ type run struct {
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	opts := cfg.clientOptions()
 	unpacker := &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
-	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end}, unpacker)
+	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: newPartitions(vitals), log: newLogger(cfg, end), end: end}, unpacker)
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),

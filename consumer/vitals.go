@@ -28,12 +28,12 @@ const (
 )
 
 // vitals hold the data that a worker's health is computed from: the current conditions and
-// the partitions. They outlive a run, and are safe for concurrent use.
+// a summary of the partitions. They outlive a run, and are safe for concurrent use.
 type vitals struct {
 	stalledAfter time.Duration
 	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
-	mu         sync.Mutex  // also guards the partitions
+	mu         sync.Mutex
 	began      time.Time   // when Run was called; zero before
 	left       condition   // why the worker is not a member of its group; does not hold if it is
 	ended      condition   // Run has returned
@@ -47,7 +47,7 @@ type vitals struct {
 	progress   time.Time   // when records were last settled
 	calm       time.Time   // when the last trouble ended
 	behind     time.Time   // since when there are records to settle; zero if there are none
-	partitions *partitions // of the current run
+	seen       summary     // of the current run's partitions
 }
 
 // A condition is something that keeps a worker from consuming, since some time and for a
@@ -69,7 +69,6 @@ func (c *condition) begin(reason, at string, err error) {
 
 func newVitals(cfg Config) *vitals {
 	v := &vitals{stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax)}
-	v.partitions = newPartitions(v)
 	v.left.begin(reasonNotRun, "", nil)
 	return v
 }
@@ -98,6 +97,11 @@ func (v *vitals) started() {
 
 func (v *vitals) stopped(err error) {
 	v.change(func() { v.ended.begin(reasonStopped, "", err) })
+}
+
+// joined records that the worker is a member of its group.
+func (v *vitals) joined() {
+	v.change(func() { v.left, v.fetch = condition{}, condition{} })
 }
 
 // lost records that the group has given up the worker.
@@ -132,7 +136,7 @@ func (v *vitals) marked() {
 func (v *vitals) startsOver() {
 	v.change(func() {
 		v.left.begin(reasonStartsOver, "", nil)
-		v.partitions = newPartitions(v)
+		v.seen = summary{}
 	})
 }
 
@@ -179,11 +183,20 @@ func (v *vitals) failedToFetch(at string, err error) {
 	})
 }
 
+// fetched records that records arrived.
+func (v *vitals) fetched() {
+	v.change(func() { v.fetch = condition{} })
+}
+
+// recount records what has changed about the partitions.
+func (v *vitals) recount(now summary) {
+	v.change(func() { v.seen = now })
+}
+
 // measure records since when there are records that the worker could settle.
 func (v *vitals) measure() {
-	due := v.partitions.due()
 	switch {
-	case due == 0:
+	case v.seen.due == 0:
 		v.behind = time.Time{}
 	case v.behind.IsZero():
 		v.behind = time.Now()
@@ -206,26 +219,22 @@ func (v *vitals) trouble() condition {
 		return v.broker
 	case !v.noTopic.since.IsZero():
 		return v.noTopic
-	case !v.partitions.tooLarge().since.IsZero():
-		return v.partitions.tooLarge()
+	case !v.seen.tooLarge.since.IsZero():
+		return v.seen.tooLarge
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
-		return condition{since: idle, reason: reasonStalled, partition: v.partitions.furthest()}
+		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
+	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
+		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
-	if held, ok := v.partitions.heldUp(v.stalledAfter); ok {
-		return held
-	}
-	if !v.copying.since.IsZero() {
-		return v.copying
-	}
-	return condition{}
+	return v.copying
 }
 
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.partitions.lag(), Partitions: len(v.partitions.lives)}
+	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions}
 	trouble := v.trouble()
 	switch {
 	case !v.ended.since.IsZero():
