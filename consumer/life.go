@@ -23,11 +23,13 @@ type tenure uint64
 // A life is what the worker knows about a partition, from its assignment until the worker
 // gives it up.
 type life struct {
-	tenure   tenure // 0: the topic was re-created, and the partition not assigned again yet
-	position position
-	reach    reach
-	pending  milestone          // settled, and not known to be committed; its tenure is 0 if there is none
-	marks    map[[16]byte]int64 // as last read or written, by topic ID
+	tenure    tenure    // 0: the topic was re-created, and the partition not assigned again yet
+	committed committed // by the group, when it assigned the partition
+	position  position
+	reach     reach
+	pending   milestone          // settled, and not known to be committed; its tenure is 0 if there is none
+	marks     map[[16]byte]int64 // as last read or written, by topic ID
+	sight     sight
 }
 
 // settled records that a span of this tenure is settled up to and including the record last.

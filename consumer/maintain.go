@@ -76,7 +76,7 @@ const (
 type maintainer struct {
 	*shared
 
-	clock   clock         // belongs to the goroutine that sweeps
+	clock   clock
 	parked  chan struct{} // holds one if there may be new parked records
 	letters chan struct{} // holds one if there may be dead letters to copy
 	cancel  context.CancelFunc

@@ -60,11 +60,11 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 
 // read returns the marks of partitions. It retries for as long as the database or the
 // broker is in trouble.
-func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	defer m.vitals.marked()
 	retry := m.backOff()
 	for {
-		marks, err := m.ask(ctx, from, of)
+		marks, err := m.ask(ctx, of)
 		if err == nil || ctx.Err() != nil {
 			return marks, err
 		}
@@ -81,10 +81,10 @@ func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]k
 	}
 }
 
-func (m *marks) ask(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+func (m *marks) ask(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	names, err := from.topicIDs(ctx)
+	names, err := m.broker().topicIDs(ctx)
 	if err != nil {
 		return nil, err
 	}

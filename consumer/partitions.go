@@ -102,6 +102,23 @@ func (p *partitions) checkMember(commit *kmsg.OffsetCommitRequest) error {
 	return nil
 }
 
+// setCommitted records what the group had committed when it assigned partitions.
+func (p *partitions) setCommitted(found map[partition]committed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, c := range found {
+		if l := p.lives[at]; l != nil {
+			l.committed = c
+		}
+	}
+}
+
+// committed returns what the group had committed when it assigned a partition.
+func (p *partitions) committed(at partition) (c committed) {
+	p.look(at, func(l *life) { c = l.committed })
+	return c
+}
+
 // begin records at which offsets consumption of partitions begins.
 func (p *partitions) begin(offsets map[partition]int64) {
 	p.change(func() {
@@ -209,12 +226,6 @@ func (p *partitions) survey(asked map[partition]tenure, found map[partition]ends
 			}
 		}
 	})
-}
-
-// isSettled reports whether a partition is settled up to an offset.
-func (p *partitions) isSettled(at partition, end int64) (is bool) {
-	p.look(at, func(l *life) { is = l.reach.isSettled(end) })
-	return is
 }
 
 // cantUnpack records that a partition stops at a batch that is too large.

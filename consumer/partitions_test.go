@@ -26,13 +26,13 @@ func TestLateBatch(t *testing.T) {
 	p.assign("", zero)
 	p.begin(map[partition]int64{at: 300})
 	p.advance(late)
-	if h := v.health(); h.Lag != 0 || !p.isSettled(at, 300) {
-		t.Errorf("the lag is %d, and the partition is settled up to 300: %v", h.Lag, p.isSettled(at, 300))
+	if h := v.health(); h.Lag != 0 || !p.lives[at].reach.isSettled(300) {
+		t.Errorf("the lag is %d, and the partition is %+v, want it settled up to 300", h.Lag, p.lives[at].reach)
 	}
 	p.forgetTopic("t") // and a batch of the old topic is settled
 	late.spans[0].tenure = p.last
 	p.advance(late)
-	if p.isSettled(at, 1) {
+	if p.lives[at].reach.isSettled(1) {
 		t.Error("a batch of the old topic settled the new one")
 	}
 }
@@ -49,11 +49,11 @@ func TestLateEnds(t *testing.T) {
 	p.assign("", zero)
 	p.begin(map[partition]int64{at: 5})
 	p.survey(asked, map[partition]ends{at: {start: 500, stable: 500, high: 500}})
-	if p.isSettled(at, 6) {
+	if p.lives[at].reach.isSettled(6) {
 		t.Error("the ends of the old topic settled records of the new one")
 	}
 	p.survey(p.tenures(), map[partition]ends{at: {start: 7, stable: 9, high: 9}})
-	if !p.isSettled(at, 7) || p.isSettled(at, 8) {
+	if !p.lives[at].reach.isSettled(7) || p.lives[at].reach.isSettled(8) {
 		t.Error("the current ends do not count")
 	}
 }

@@ -31,20 +31,21 @@ func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*
 	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: newPartitions(vitals), log: newLogger(cfg, end), end: end}, unpacker)
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
+	// The client calls the callbacks from goroutines that it starts before NewClient returns.
+	setClient := clientHook(func(client *kgo.Client) { r.client = client })
+	opts = append(opts, kgo.WithHooks(setClient), kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(begin.onOffsetsFetched),
 		kgo.AdjustFetchOffsetsFn(begin.beginAt))
-	client, err := kgo.NewClient(opts...)
+	_, err := kgo.NewClient(opts...)
 	if err != nil {
 		r.stop()
 		return nil, fmt.Errorf("create the Kafka client: %w", err)
 	}
-	r.client = client
 	return r, nil
 }
 
-// assemble connects the parts of a run. The client comes later, because it calls some of them.
+// assemble connects the parts of a run. Its client is set later, because it calls some of them.
 func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
 	gates, base := newGates(), &base{shared: s}
 	marks := &marks{shared: s, base: base}
@@ -55,7 +56,7 @@ func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
 		committer: &committer{shared: s, marks: marks, gates: gates, due: make(chan struct{}, 1)},
 		maintainer: &maintainer{
 			shared: s, parked: make(chan struct{}, 1), letters: make(chan struct{}, 1),
-			clock: clock{shared: s, seen: make(map[partition]sight)},
+			clock: clock{s},
 		},
 		watcher: &watcher{shared: s},
 	}, &beginnings{shared: s, marks: marks}

@@ -33,21 +33,21 @@ type vitals struct {
 	stalledAfter time.Duration
 	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
-	mu         sync.Mutex
-	began      time.Time   // when Run was called; zero before
-	left       condition   // why the worker is not a member of its group; does not hold if it is
-	ended      condition   // Run has returned
-	database   condition   // the current batch can't be written
-	marks      condition   // the marks can't be read or written
-	broker     condition   // no broker answers
-	noTopic    condition   // a topic is missing; its partition is the name of the first one
-	copying    condition   // dead letters can't be copied
-	fetch      condition   // fetches return only errors
-	fetchLast  time.Time   // when a fetch last failed
-	progress   time.Time   // when records were last settled
-	calm       time.Time   // when the last trouble ended
-	behind     time.Time   // since when there are records to settle; zero if there are none
-	seen       summary     // of the current run's partitions
+	mu        sync.Mutex
+	began     time.Time // when Run was called; zero before
+	left      condition // why the worker is not a member of its group; does not hold if it is
+	ended     condition // Run has returned
+	database  condition // the current batch can't be written
+	marks     condition // the marks can't be read or written
+	broker    condition // no broker answers
+	noTopic   condition // a topic is missing; its partition is the name of the first one
+	copying   condition // dead letters can't be copied
+	fetch     condition // fetches return only errors
+	fetchLast time.Time // when a fetch last failed
+	progress  time.Time // when records were last settled
+	calm      time.Time // when the last trouble ended
+	behind    time.Time // since when there are records to settle; zero if there are none
+	seen      summary   // of the current run's partitions
 }
 
 // A condition is something that keeps a worker from consuming, since some time and for a

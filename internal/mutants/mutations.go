@@ -118,7 +118,7 @@ var mutations = []mutation{
 
 	// Marks.
 	{
-		file: "consumer/begin.go", text: `case isCommitted && begin > mark,`, mutated: `case isCommitted && begin < mark,`,
+		file: "consumer/begin.go", text: `case group.known && begin > mark,`, mutated: `case group.known && begin < mark,`,
 		why: "a worker continues at the committed offset after the database has lost records",
 		pkg: "./consumer", tests: "^TestBackToMark$",
 	},
