@@ -346,6 +346,41 @@ func (*nothing) Apply(_ context.Context, _ versioning.Server, records []*version
 	return versioning.Result{Outcomes: outcomes}, nil
 }
 
+// noMarks is a store that can't store marks.
+type noMarks struct{ nothing }
+
+func (*noMarks) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+	return errors.New("no space left on device")
+}
+
+// If marks can't be written, a read that succeeds or is given up does not end the trouble: no
+// offset is committed.
+func TestMarksCantBeWritten(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := newTestRun(client)
+	r.cfg.Store = &noMarks{}
+	marks := r.committer.marks
+	marks.base.check(FakeServer)
+	due := progress{{"t", 0}: {tenure: 1}}
+	if marks.write(t.Context(), due) || r.vitals.trouble().since.IsZero() {
+		t.Error("marks that can't be written are no trouble")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := marks.read(ctx, nil); err == nil || r.vitals.trouble().since.IsZero() {
+		t.Errorf("read = %v, and the trouble with writing is over", err)
+	}
+	r.cfg.Store = &nothing{}
+	if !marks.write(t.Context(), due) || !r.vitals.trouble().since.IsZero() {
+		t.Error("the trouble does not end once the marks are written")
+	}
+}
+
 // BenchmarkBatch measures the cost of a batch without Kafka and PostgreSQL, per record:
 // gather, decode, split and the bookkeeping of offsets.
 func BenchmarkBatch(b *testing.B) {

@@ -46,12 +46,12 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 		for _, mark := range marks {
 			m.partitions.setMark(partition{mark.Topic, mark.Partition}, mark.TopicID, mark.Offset)
 		}
-		m.vitals.marked()
+		m.vitals.wroteMarks()
 		return true
 	case errors.Is(err, versioning.ErrServerChanged):
 		m.base.startOver()
 	case len(marks) > 0:
-		m.vitals.failedToMark(err)
+		m.vitals.failedToWriteMarks(err)
 		m.log.mark(err)
 		m.endFatal(err)
 	}
@@ -61,7 +61,7 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 // read returns the marks of partitions. It retries for as long as the database or the
 // broker is in trouble.
 func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
-	defer m.vitals.marked()
+	defer m.vitals.readMarks()
 	retry := m.backOff()
 	for {
 		marks, err := m.ask(ctx, of)
@@ -72,7 +72,7 @@ func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (m
 			<-ctx.Done()
 			return nil, err
 		}
-		m.vitals.failedToMark(err)
+		m.vitals.failedToReadMarks(err)
 		m.log.mark(err)
 		m.endFatal(err)
 		if !sleep(ctx, retry.NextBackOff()) {

@@ -33,21 +33,22 @@ type vitals struct {
 	stalledAfter time.Duration
 	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
-	mu        sync.Mutex
-	began     time.Time // when Run was called; zero before
-	left      condition // why the worker is not a member of its group; does not hold if it is
-	ended     condition // Run has returned
-	database  condition // the current batch can't be written
-	marks     condition // the marks can't be read or written
-	broker    condition // no broker answers
-	noTopic   condition // a topic is missing; its partition is the name of the first one
-	copying   condition // dead letters can't be copied
-	fetch     condition // fetches return only errors
-	fetchLast time.Time // when a fetch last failed
-	progress  time.Time // when records were last settled
-	calm      time.Time // when the last trouble ended
-	behind    time.Time // since when there are records to settle; zero if there are none
-	seen      summary   // of the current run's partitions
+	mu         sync.Mutex
+	began      time.Time // when Run was called; zero before
+	left       condition // why the worker is not a member of its group; does not hold if it is
+	ended      condition // Run has returned
+	database   condition // the current batch can't be written
+	marksRead  condition // marks can't be read
+	marksWrite condition // marks can't be written
+	broker     condition // no broker answers
+	noTopic    condition // a topic is missing; its partition is the name of the first one
+	copying    condition // dead letters can't be copied
+	fetch      condition // fetches return only errors
+	fetchLast  time.Time // when a fetch last failed
+	progress   time.Time // when records were last settled
+	calm       time.Time // when the last trouble ended
+	behind     time.Time // since when there are records to settle; zero if there are none
+	seen       summary   // of the current run's partitions
 }
 
 // A condition is something that keeps a worker from consuming, since some time and for a
@@ -123,13 +124,23 @@ func (v *vitals) finished() {
 	v.change(func() { v.database = condition{} })
 }
 
-// failedToMark records that the marks can't be read or written. marked ends that.
-func (v *vitals) failedToMark(err error) {
-	v.change(func() { v.marks.begin(reasonDatabase, "", err) })
+// failedToReadMarks records that the marks can't be read. readMarks ends that: they were read,
+// or the worker has given up the partitions that need them.
+func (v *vitals) failedToReadMarks(err error) {
+	v.change(func() { v.marksRead.begin(reasonDatabase, "", err) })
 }
 
-func (v *vitals) marked() {
-	v.change(func() { v.marks = condition{} })
+func (v *vitals) readMarks() {
+	v.change(func() { v.marksRead = condition{} })
+}
+
+// failedToWriteMarks records that the marks can't be written. wroteMarks ends that.
+func (v *vitals) failedToWriteMarks(err error) {
+	v.change(func() { v.marksWrite.begin(reasonDatabase, "", err) })
+}
+
+func (v *vitals) wroteMarks() {
+	v.change(func() { v.marksWrite = condition{} })
 }
 
 // startsOver records that the worker is about to join its group again.
@@ -213,8 +224,10 @@ func (v *vitals) trouble() condition {
 	switch {
 	case !v.database.since.IsZero():
 		return v.database
-	case !v.marks.since.IsZero():
-		return v.marks
+	case !v.marksWrite.since.IsZero():
+		return v.marksWrite
+	case !v.marksRead.since.IsZero():
+		return v.marksRead
 	case !v.broker.since.IsZero():
 		return v.broker
 	case !v.noTopic.since.IsZero():
