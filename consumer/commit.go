@@ -137,7 +137,7 @@ func (c *committer) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
 // take removes from due what the broker has committed. It reports whether nothing is left.
 func (c *committer) take(due progress, a answer) (all bool) {
 	if a.err != nil {
-		c.log.commit("", -1, a.err)
+		c.log.commit(a.err)
 		return false
 	}
 	names := make(map[[16]byte]string, len(a.request.Topics)) // newer brokers answer by topic ID
@@ -148,7 +148,7 @@ func (c *committer) take(due progress, a answer) (all bool) {
 		topic := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				c.log.commit(topic, p.Partition, err)
+				c.log.commitOf(partition{topic, p.Partition}, err)
 				continue
 			}
 			at := partition{topic, p.Partition}

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -142,8 +143,14 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		release()
 		b.produce("orders", 0, "c")
 		b.awaitCommitted("orders", 0, 3)
-		if len(w.logs.matching("commit of offsets failed")) == 0 {
+		lines := w.logs.matching("commit of offsets failed")
+		if len(lines) == 0 {
 			t.Error("nothing was logged")
+		}
+		for _, line := range lines {
+			if strings.Contains(line, "partition=-1") {
+				t.Errorf("logged: %s", line)
+			}
 		}
 		w.stop()
 	})

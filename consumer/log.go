@@ -100,9 +100,15 @@ func (l *logger) moved(at partition, committed int64) {
 		"topic", at.topic, "partition", at.id, "offset", committed)
 }
 
-func (l *logger) commit(topic string, partition int32, err error) {
-	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", topic,
-		"topic", topic, "partition", partition, "error", err)
+// commit logs that a commit failed as a whole.
+func (l *logger) commit(err error) {
+	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", "", "error", err)
+}
+
+// commitOf logs that the broker has refused a partition's part of a commit.
+func (l *logger) commitOf(at partition, err error) {
+	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", at.topic,
+		"topic", at.topic, "partition", at.id, "error", err)
 }
 
 func (l *logger) noBroker(client *kgo.Client, err error, h Health) {

@@ -24,7 +24,7 @@ type shared struct {
 
 // endFatal ends the run if retrying cannot fix the store's error.
 func (s *shared) endFatal(err error) {
-	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
+	if errors.Is(err, versioning.ErrFatal) || errors.Is(err, errStore) {
 		s.end(s.cantContinue(err))
 	}
 }
