@@ -112,7 +112,7 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 // taken away before it began or while it waited to retry: the new owner settles them. It
 // returns the records that must be split again.
 func (a *applier) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
-	retry := a.backOff()
+	retry := a.cfg.backOff()
 	todo = a.stillOwned(b, todo)
 	most := len(todo.records) // passed to one call of the store
 	for len(todo.records) > 0 {

@@ -62,7 +62,7 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 // broker is in trouble.
 func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	defer m.vitals.readMarks()
-	retry := m.backOff()
+	retry := m.cfg.backOff()
 	for {
 		marks, err := m.ask(ctx, of)
 		if err == nil || ctx.Err() != nil {

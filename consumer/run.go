@@ -51,7 +51,7 @@ func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
 	marks := &marks{shared: s, base: base}
 	return &run{
 		shared: s, gates: gates,
-		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.backOff()}},
+		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.cfg.backOff()}},
 		applier:   &applier{shared: s, base: base},
 		committer: &committer{shared: s, marks: marks, gates: gates, due: make(chan struct{}, 1)},
 		maintainer: &maintainer{

@@ -115,6 +115,13 @@ func (v *vitals) wrote() {
 	v.change(func() { v.progress, v.database = time.Now(), condition{} })
 }
 
+// settledSince reports whether the database has settled records since a time.
+func (v *vitals) settledSince(t time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.progress.After(t)
+}
+
 func (v *vitals) failedToWrite(at string, err error) {
 	v.change(func() { v.database.begin(reasonDatabase, at, err) })
 }
