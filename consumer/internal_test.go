@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -344,6 +346,27 @@ func (*nothing) Apply(_ context.Context, _ versioning.Server, records []*version
 		outcomes[i].Verdict = versioning.Applied
 	}
 	return versioning.Result{Outcomes: outcomes}, nil
+}
+
+// The log says of an unknown event which one was probably meant, however long the event is.
+func TestUnknownEvent(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1000)
+	tests := []struct {
+		reason              versioning.Reason
+		event, detail, want string
+	}{
+		{versioning.ReasonUnknownEvent, "payed", `no event "payed"; did you mean "paid"?`, `no event "payed"; did you mean "paid"?`},
+		{versioning.ReasonUnknownEvent, long, `no event "` + long + `"; did you mean "paid"?`, `no event "` + clip(long) + `"; did you mean "paid"?`},
+		{versioning.ReasonUnknownEvent, "payed", "of another store", ""},
+		{versioning.ReasonIllegal, "paid", `event "paid" is not legal`, ""},
+	}
+	for _, tt := range tests {
+		o := versioning.Outcome{Verdict: versioning.Rejected, Reason: tt.reason, Detail: tt.detail, Event: statemachine.Event(tt.event)}
+		if got := unknownEvent(o); got != tt.want {
+			t.Errorf("%s %q: logged %q, want %q", tt.reason, tt.detail, got, tt.want)
+		}
+	}
 }
 
 // noMarks is a store that can't store marks.

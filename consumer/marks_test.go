@@ -162,7 +162,7 @@ func TestMovedForward(t *testing.T) {
 			worker.stop()
 		}
 		awaitRows(t, store, 4)
-		if got := worker.logs.matching("not committed by a worker"); len(got) > 0 {
+		if got := worker.logs.matching("not committed by a Pawl worker"); len(got) > 0 {
 			t.Errorf("the log of a worker that found all as it was left:\n%s", worker.logs)
 		}
 	})
