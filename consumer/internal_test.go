@@ -356,10 +356,10 @@ func TestUnknownEvent(t *testing.T) {
 		reason              versioning.Reason
 		event, detail, want string
 	}{
-		{versioning.ReasonUnknownEvent, "payed", `no event "payed"; did you mean "paid"?`, `no event "payed"; did you mean "paid"?`},
-		{versioning.ReasonUnknownEvent, long, `no event "` + long + `"; did you mean "paid"?`, `no event "` + clip(long) + `"; did you mean "paid"?`},
-		{versioning.ReasonUnknownEvent, "payed", "of another store", ""},
-		{versioning.ReasonIllegal, "paid", `event "paid" is not legal`, ""},
+		{versioning.ReasonUnknownEvent, "shiped", `no event "shiped"; did you mean "shipped"?`, `no event "shiped"; did you mean "shipped"?`},
+		{versioning.ReasonUnknownEvent, long, `no event "` + long + `"; did you mean "shipped"?`, `no event "` + clip(long) + `"; did you mean "shipped"?`},
+		{versioning.ReasonUnknownEvent, "shiped", "of another store", ""},
+		{versioning.ReasonIllegal, "shipped", `event "shipped" is not legal`, ""},
 	}
 	for _, tt := range tests {
 		o := versioning.Outcome{Verdict: versioning.Rejected, Reason: tt.reason, Detail: tt.detail, Event: statemachine.Event(tt.event)}

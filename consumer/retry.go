@@ -8,7 +8,7 @@ import (
 )
 
 // backOff returns waits that grow from RetryMin to RetryMax.
-func (c *Config) backOff() *backoff.ExponentialBackOff {
+func (c Config) backOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = c.RetryMin, c.RetryMax
 	b.Reset()

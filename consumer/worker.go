@@ -46,15 +46,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	ended := errGoexit // stays if the goroutine ends before w.run returns
 	w.vitals.started()
 	defer func() { w.vitals.stopped(ended) }()
-	ended = w.runs(ctx)
+	ended = w.repeat(ctx)
 	return ended
 }
 
-// runs runs the worker until a run ends for another reason than errStartOver. It waits between
+// repeat runs the worker until a run ends for another reason than errStartOver. It waits between
 // runs, longer and longer, because each makes the worker leave and join its group: a pooler may
 // alternate between two servers. After a run that settled records or lasted for longer than
 // the longest wait, the waits begin again with the shortest.
-func (w *Worker) runs(ctx context.Context) error {
+func (w *Worker) repeat(ctx context.Context) error {
 	between := pause{w.cfg.backOff()}
 	for {
 		began := time.Now()
