@@ -89,7 +89,8 @@ type Config struct {
 	RebalanceHold time.Duration
 
 	// RetryMin and RetryMax are the shortest and the longest wait between attempts while
-	// the database is in trouble. 0 means 100 milliseconds and 10 seconds.
+	// the database is in trouble, and before the worker joins its group again to go back
+	// to its marks. 0 means 100 milliseconds and 10 seconds.
 	RetryMin, RetryMax time.Duration
 
 	// SweepEvery is the time between two sweeps of the parked records. A sweep judges
