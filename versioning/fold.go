@@ -293,6 +293,9 @@ func (f *folder) finish() *Plan {
 		if len(e.steps) > 0 {
 			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps})
 		}
+		if len(e.waiting) > 0 && e.isStale() {
+			f.plan.Again = append(f.plan.Again, e.name)
+		}
 	}
 	f.plan.Moves = moves
 	f.stillWaiting()

@@ -88,7 +88,7 @@ func (f *folder) wake(moved []*entity) {
 // f.trail, because the caller must start over.
 func (f *folder) release(e *entity) (moved bool) {
 	if e.isStale() {
-		return false // the next batch of the entity, or a sweep, judges them
+		return false // they are judged after the entity was read again
 	}
 	list := e.waiting
 	e.waiting = nil

@@ -115,6 +115,10 @@ type Plan struct {
 	// read again first, because the database computes some of its columns.
 	Outcomes []Outcome
 
+	// Again holds entities that have moved and have to be read again before the records
+	// parked for them can be judged again; see [Refold].
+	Again []Entity
+
 	// Moves holds one move for each entity that moves.
 	Moves []Move
 

@@ -119,8 +119,8 @@ func (s scenario) play(ctx context.Context, t *rapid.T, pool *pgxpool.Pool, batc
 		`TRUNCATE `+strings.Join(s.tables, ", ")) // which may reference each other
 	p := player{connections: connections}
 	var tables []postgres.Table
-	for _, name := range s.tables {
-		tables = append(tables, postgres.Table{Machine: machineOf(name), Name: name, Identity: s.identity, MaxParked: s.maxParked})
+	for i, name := range s.tables {
+		tables = append(tables, postgres.Table{Machine: machineOf(name, s.computes[i]), Name: name, Identity: s.identity, MaxParked: s.maxParked})
 	}
 	var err error
 	if p.store, err = postgres.Open(ctx, pool, tables...); err != nil {

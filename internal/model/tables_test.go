@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,6 +108,7 @@ type scenario struct {
 	ddl         string
 	identity    versioning.Identity
 	maxParked   int
+	computes    []bool // by table: its machine computes
 	messages    []message
 	batches     []int // sizes, in messages
 	connections int
@@ -124,6 +126,7 @@ type change struct {
 	event      statemachine.Event
 	expected   versioning.Expected
 	set        versioning.Columns
+	request    *request // the data, if the machine computes
 }
 
 // thing is the definition of both tables' machines.
@@ -142,7 +145,10 @@ var thing = statemachine.Definition{
 
 var events = []statemachine.Event{"set", "make", "open", "close", "back"}
 
-func machineOf(table string) *statemachine.Machine {
+func machineOf(table string, computes bool) *statemachine.Machine {
+	if computes {
+		return computing(table)
+	}
 	d := thing
 	d.Name = table
 	return statemachine.MustCompile(d)
@@ -155,6 +161,9 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 		s := scenario{tables: []string{"thing", "other"}[:rapid.IntRange(1, 2).Draw(t, "tables")]}
 		if rapid.IntRange(0, 7).Draw(t, "identity") == 7 {
 			s.identity = versioning.ByVersion
+		}
+		for range s.tables {
+			s.computes = append(s.computes, rapid.Bool().Draw(t, "computes"))
 		}
 		s.maxParked = rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "max parked")
 		chosen := make([][]kind, len(s.tables))
@@ -174,7 +183,7 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			tables: s.tables, keys: []string{"a", "b", "c", "d", "e", "f"}[:rapid.IntRange(1, 6).Draw(t, "entities")],
 			versioned: s.identity == versioning.ByVersion,
 			badValues: slices.ContainsFunc(slices.Concat(chosen...), func(k kind) bool { return k.badValues }),
-			machine:   machineOf("thing"), states: map[string]statemachine.State{}, versions: map[string]int64{},
+			machine:   machineOf("thing", false), states: map[string]statemachine.State{}, versions: map[string]int64{},
 		}
 		borders := rapid.SampledFrom([]int{1, 3, 6}).Draw(t, "borders")
 		s.batches = []int{0}
@@ -186,8 +195,29 @@ func scenarios(only ...kind) *rapid.Generator[scenario] {
 			s.batches[len(s.batches)-1]++
 			s.messages = append(s.messages, h.message(i, d, s.messages))
 		}
+		s.compute()
 		return s
 	})
+}
+
+// compute turns what changes of machines that compute would set into data. What they do not
+// compute, they still set.
+func (s scenario) compute() {
+	for _, m := range s.messages {
+		for i := range m.changes {
+			c := &m.changes[i]
+			if !s.computes[slices.Index(s.tables, c.table)] || c.request != nil {
+				continue
+			}
+			data := c.data()
+			c.request = &data
+			parent, ok := c.set["parent"]
+			c.set = versioning.Columns{}
+			if ok {
+				c.set["parent"] = parent
+			}
+		}
+	}
 }
 
 func (s scenario) createTables(t *rapid.T, chosen [][]kind) string {
@@ -338,7 +368,7 @@ func (h *hand) columns(d changeDraft) versioning.Columns {
 // GoString is what a failing test prints.
 func (s scenario) GoString() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%sidentity %s, %d may be parked, %d connections\n", s.ddl, s.identity, s.maxParked, s.connections)
+	fmt.Fprintf(&b, "\n%sidentity %s, %d may be parked, %d connections, computes %v\n", s.ddl, s.identity, s.maxParked, s.connections, s.computes)
 	next := 0
 	for _, size := range s.batches {
 		b.WriteString("batch:\n")
@@ -363,6 +393,10 @@ func (m message) String() string {
 				fmt.Fprintf(&b, " %s=%v", column, value)
 			}
 		}
+		if c.request != nil {
+			data, _ := json.Marshal(c.request)
+			fmt.Fprintf(&b, " data=%s", data)
+		}
 	}
 	return b.String()
 }
@@ -371,9 +405,15 @@ func (m message) String() string {
 func (m message) record() *versioning.Record {
 	r := &versioning.Record{Origin: versioning.Origin{Topic: "t", TopicID: [16]byte{1}, Offset: m.offset}}
 	for _, c := range m.changes {
-		r.Changes = append(r.Changes, versioning.Change{
+		change := versioning.Change{
 			Machine: c.table, Key: c.key, Event: c.event, MessageID: m.id, Expected: c.expected, Set: c.set,
-		})
+		}
+		if c.request != nil {
+			data := *c.request
+			data.Path = slices.Clone(data.Path)
+			change.Data = data
+		}
+		r.Changes = append(r.Changes, change)
 	}
 	return r
 }

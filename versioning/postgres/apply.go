@@ -84,13 +84,28 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 	switch {
 	case err == nil:
 		result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
-		done := len(plan.Outcomes) // rows whose columns the database computes have to be read again for the rest
-		part, err := s.apply(ctx, on, records[done:], few)
-		return appendResult(result, part, records[:done]), err
+		done := len(plan.Outcomes)
+		more, err := s.readBack(ctx, on, plan, records[done:], few)
+		return appendResult(result, more, records[:done]), err
 	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err):
 		return versioning.Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
 	return s.applyParts(ctx, on, records, few)
+}
+
+// readBack goes on after a plan that has left something open, because the database
+// computes columns of its rows, which have to be read again: the records parked for its
+// entities, and then the rest of the batch.
+func (s *snapshot) readBack(ctx context.Context, on versioning.Server, plan *versioning.Plan, rest []*versioning.Record, few int) (result versioning.Result, err error) {
+	for _, e := range plan.Again {
+		released, err := s.refold(ctx, on, e)
+		result.Released = append(result.Released, released...)
+		if err != nil {
+			return result, err
+		}
+	}
+	part, err := s.apply(ctx, on, rest, few)
+	return appendResult(result, part, nil), err
 }
 
 // maxBatchBytes limits the records of one transaction. One statement may carry all of

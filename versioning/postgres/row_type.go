@@ -164,8 +164,9 @@ func (t *rowType) ReadsBack(created bool) bool { return t.readsBack || created &
 func (t *rowType) hasFields() bool { return t != nil && len(t.fields) > 0 }
 
 // readSQL returns the columns to read besides those that every row has: which transaction
-// wrote the row, and the fields.
-func (t *rowType) readSQL() string {
+// wrote the row, and the fields. The table's fingerprint makes the text another one after
+// the table was altered: a prepared statement can't return values of another type.
+func (t *rowType) readSQL(of fingerprint) string {
 	if !t.hasFields() {
 		return ""
 	}
@@ -173,7 +174,7 @@ func (t *rowType) readSQL() string {
 	for i := range t.fields {
 		columns = append(columns, "t."+t.fields[i].column.sqlName())
 	}
-	return strings.Join(columns, ", ")
+	return strings.Join(columns, ", ") + " /* " + of.value + " */"
 }
 
 // skip returns destinations that make pgx skip the columns of readSQL.

@@ -52,7 +52,7 @@ LEFT JOIN LATERAL (
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted, t.rows.readSQL())
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted, t.rows.readSQL(t.fingerprint))
 }
 
 // lockRows queues separate statements because PostgreSQL can't lock rows of the

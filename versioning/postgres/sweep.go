@@ -71,7 +71,7 @@ func (s *snapshot) wakeMoved(ctx context.Context, t *table) (released []versioni
 			return released, errors.Join(append(stuck, err)...)
 		}
 		for _, key := range keys {
-			more, err := s.refold(ctx, versioning.Entity{Machine: t.Machine.Name(), Key: key})
+			more, err := s.refold(ctx, "", versioning.Entity{Machine: t.Machine.Name(), Key: key})
 			released = append(released, more...)
 			switch {
 			case errors.Is(err, versioning.ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
@@ -87,13 +87,17 @@ func (s *snapshot) wakeMoved(ctx context.Context, t *table) (released []versioni
 	}
 }
 
-// refold judges the records parked for an entity again, in one transaction.
-func (s *snapshot) refold(ctx context.Context, e versioning.Entity) ([]versioning.Settled, error) {
-	probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: e.Machine, Key: e.Key}}}}
+// refold judges the records parked for an entity again: in one transaction, unless the
+// entity has to be read again in between.
+func (s *snapshot) refold(ctx context.Context, on versioning.Server, e versioning.Entity) (released []versioning.Settled, err error) {
 	refold := func(view *versioning.View) *versioning.Plan { return versioning.Refold(s.rules, view) }
-	plan, err := s.settle(ctx, "", decision{probe, refold}, true)
-	if err != nil {
-		return nil, fmt.Errorf("judge the records parked for %s again: %w", e, err)
+	for again := []versioning.Entity{e}; len(again) > 0; again = again[1:] {
+		probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: again[0].Machine, Key: again[0].Key}}}}
+		plan, err := s.settle(ctx, on, decision{probe, refold}, true)
+		if err != nil {
+			return released, fmt.Errorf("judge the records parked for %s again: %w", again[0], err)
+		}
+		released, again = append(released, plan.Release...), append(again, plan.Again...)
 	}
-	return plan.Release, nil
+	return released, nil
 }
