@@ -2,7 +2,6 @@ package statemachine_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/looplab/fsm"
@@ -76,35 +75,6 @@ func ExampleMachine_OnceOnly() {
 	// Output:
 	// payment.captured: true
 	// note.added: false
-}
-
-// Fire does not call guards. A store calls them, for each record.
-func ExampleMachine_Guard() {
-	errNoAddress := errors.New("the parcel has no address")
-	parcel := statemachine.MustCompile(statemachine.Definition{
-		Name: "parcel", Version: 1,
-		Transitions: []statemachine.Transition{
-			{Event: "packed", To: "ready"},
-			{Event: "sent", From: statemachine.In("ready"), To: "sent", Guard: func(a statemachine.Attempt) error {
-				if len(a.Payload) == 0 {
-					return errNoAddress
-				}
-				return nil
-			}},
-		},
-		Terminal: statemachine.In("sent"),
-	})
-
-	attempt := statemachine.Attempt{Key: "42", Event: "sent", From: "ready", To: "sent", Version: 1}
-	guard := parcel.Guard(attempt.From, attempt.Event)
-	fmt.Println(guard(attempt))
-	attempt.Payload = []byte("1 Main Street")
-	fmt.Println(guard(attempt))
-	fmt.Println("packed has a guard:", parcel.Guard(statemachine.None, "packed") != nil)
-	// Output:
-	// the parcel has no address
-	// <nil>
-	// packed has a guard: false
 }
 
 func ExampleMachine_Graphviz() {

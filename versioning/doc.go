@@ -32,8 +32,8 @@
 // By message ID: the history of the entity knows the message. The ID comes from
 // the change, or is the record's origin: the topic's UUID, the partition and the
 // offset, which survive everything except a copy of the topic. An ID alone proves
-// nothing: the history also keeps a [Digest] of what the message asked for, its event
-// and columns. A record with a known ID is a duplicate if it is the record that made the
+// nothing: the history also keeps a [Digest] of what the message asked for, its event,
+// columns and data. A record with a known ID is a duplicate if it is the record that made the
 // step, or if its message asked for the same; or for the same event, if the step is
 // older than digests. Otherwise two messages share one ID, and the record has diverged.
 //
@@ -44,6 +44,13 @@
 // machine has lost the event, or the table has lost a column. A row that is gone is not a
 // new entity: a record that is not a duplicate is rejected, so a replay does not raise
 // the dead.
+//
+// # Transitions that compute
+//
+// A transition may have functions over the entity's row and the event's data
+// ([Change.Data]). The fold calls them on the row as the records before left it, and keeps
+// what they compute in the store's form ([RowCodec]), so that a refused record leaves
+// nothing behind.
 //
 // # Parked records
 //

@@ -24,6 +24,12 @@
 // see what they would see if each record had a separate transaction. Only a trigger that
 // looks at other rows can notice the batches.
 //
+// If the machine has functions, Apply reads the columns that they take with the rows, and
+// writes those that they change. Such a write also fails if anybody has written the row
+// since it was read, even without raising the version: the functions have computed with
+// what was in it. If the database computes one of the columns, such as a generated one,
+// Apply makes one step of the entity at a time, and reads the row again in between.
+//
 // A verdict is as durable as the user asked for: on a server with synchronous standbys,
 // the transaction of every batch waits for them, even if it writes nothing, because the
 // rows that prove a duplicate may not have reached them yet.

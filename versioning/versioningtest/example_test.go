@@ -88,6 +88,16 @@ func ExampleMemory() {
 
 // A test can make batches fail: before anything is written, or after the COMMIT. Either
 // way the worker applies the batch again.
+// The rules of a store are those that the fold takes.
+func ExampleMemory_Rules() {
+	store := versioningtest.NewMemory(payment)
+	r := asked(0, "p1", "authorized")
+	store.Prepare(r)
+	plan := versioning.Fold(store.Rules(), versioning.NewView(0), []*versioning.Record{r})
+	fmt.Println(plan.Outcomes[0].Verdict)
+	// Output: applied
+}
+
 func ExampleMemory_Before() {
 	store := versioningtest.NewMemory(payment)
 	store.Before(func(context.Context, []*versioning.Record) error {
