@@ -1,11 +1,14 @@
 package traffic
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const (
 	accountsOfBook = 10  // accounts whose records are in one order
 	recordsOfEach  = 12  // records about an account, on average
-	houseDeposit   = 1e9 // more than the transfers of a book can take out
+	houseDeposit   = 1e7 // more than the transfers of a book can take out
 )
 
 // A book is a group of accounts of one currency. All their records have the book as their
@@ -18,7 +21,7 @@ type book struct {
 
 // House reports whether an account is the house account of its book, the first one. It is
 // so rich that the interest that colleagues add to it decides about no transfer.
-func House(account string) bool { return account[len(account)-3:] == "-00" }
+func House(account string) bool { return strings.HasSuffix(account, "-00") }
 
 func (b *book) open(accounts int) {
 	for n := range accounts {

@@ -48,9 +48,9 @@ func (s *script) live() {
 		s.restart(step{Captured, s.amount}, step{Refunded, s.part()})
 	case p < 0.65:
 		first := s.part()
-		s.restart(step{Captured, s.amount}, step{Refunded, first}, step{Refunded, s.amount-first})
+		s.restart(step{Captured, s.amount}, step{Refunded, first}, step{Refunded, s.amount - first})
 	case p < 0.70:
-		s.restart(step{Captured, s.amount}, step{Refunded, 1}, step{ChargedBack, s.part()-1})
+		s.restart(step{Captured, s.amount}, step{Refunded, 1}, step{ChargedBack, s.part() - 1})
 	default:
 		s.restart(step{Captured, s.amount})
 	}
