@@ -112,7 +112,7 @@ func (s share) from(n int) share { return share{s.records[n:], s.index[n:]} }
 // taken away before it began or while it waited to retry: the new owner settles them. It
 // returns the records that must be split again.
 func (a *applier) settle(work context.Context, b *batch, todo share) (released []versioning.Settled, again share, err error) {
-	retry := a.backOff()
+	retry := a.cfg.backOff()
 	todo = a.stillOwned(b, todo)
 	most := len(todo.records) // passed to one call of the store
 	for len(todo.records) > 0 {
@@ -141,7 +141,7 @@ func (a *applier) settle(work context.Context, b *batch, todo share) (released [
 			return released, share{}, nil // the next run reads the records again
 		case errors.Is(err, versioning.ErrSplitAgain):
 			return released, todo, nil
-		case versioning.CauseOf(err) == versioning.Fatal:
+		case errors.Is(err, versioning.ErrFatal):
 			return released, share{}, err
 		}
 		a.vitals.failedToWrite(todo.where(), err)
@@ -167,10 +167,7 @@ const maxApplyBytes = 16 << 20
 func fitting(records []*versioning.Record) int {
 	size := 0
 	for i, r := range records {
-		size += len(r.Key) + len(r.Value)
-		for _, h := range r.Headers {
-			size += len(h.Key) + len(h.Value)
-		}
+		size += r.Size()
 		if size > maxApplyBytes && i > 0 {
 			return i
 		}

@@ -30,6 +30,14 @@ type span struct {
 	first, end int
 }
 
+// add appends a span with the records that were fetched from a partition.
+func (b *batch) add(at partition, topicID [16]byte, fetched kgo.FetchPartition) {
+	first, last := len(b.kafka), fetched.Records[len(fetched.Records)-1]
+	b.kafka = append(b.kafka, fetched.Records...)
+	b.ahead += max(0, fetched.LastStableOffset-1-last.Offset)
+	b.spans = append(b.spans, span{partition: at, topicID: topicID, first: first, end: len(b.kafka)})
+}
+
 // settled returns the index of the span's first record without a verdict, or the span's end.
 func (b *batch) settled(s span) int {
 	i := s.first

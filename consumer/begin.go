@@ -8,17 +8,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// beginnings decide where the run begins to read partitions. They belong to the client's
-// callbacks.
+// beginnings decide where the run begins to read partitions. The client calls their methods.
 type beginnings struct {
 	*shared
 
-	marks     *marks
-	broker    broker // with the callback's client: newRun may not have its own yet
-	committed map[partition]committed
+	marks *marks
 }
 
+// A committed is the offset that a group has committed for a partition.
 type committed struct {
+	known  bool // false: there is none
 	offset int64
 	marked bool // a worker committed it, after it had written the mark
 }
@@ -29,18 +28,21 @@ func markMetadata(offset int64) string { return "pawl marked " + strconv.FormatI
 
 // onOffsetsFetched is called by the client between the assignment of partitions and
 // beginAt, with what the group has committed.
-func (b *beginnings) onOffsetsFetched(_ context.Context, client *kgo.Client, response *kmsg.OffsetFetchResponse) error {
-	b.broker, b.committed = broker{client, b.cfg.Topics}, make(map[partition]committed)
+func (b *beginnings) onOffsetsFetched(_ context.Context, _ *kgo.Client, response *kmsg.OffsetFetchResponse) error {
+	found := make(map[partition]committed)
 	for _, group := range response.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
+				var c committed
 				if p.ErrorCode == 0 && p.Offset >= 0 {
 					marked := p.Metadata != nil && *p.Metadata == markMetadata(p.Offset)
-					b.committed[partition{t.Topic, p.Partition}] = committed{p.Offset, marked}
+					c = committed{true, p.Offset, marked}
 				}
+				found[partition{t.Topic, p.Partition}] = c
 			}
 		}
 	}
+	b.partitions.setCommitted(found)
 	return nil
 }
 
@@ -57,34 +59,36 @@ const startOfLog = -2
 // If the database or the broker is in trouble, it retries for as long as the worker owns the
 // partitions.
 func (b *beginnings) beginAt(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	marks, err := b.marks.read(ctx, b.broker, at)
+	marks, err := b.marks.read(ctx, at)
 	if err != nil {
 		return nil, err
 	}
+	begins := make(map[partition]int64)
 	for topic, partitions := range at {
 		for id, offset := range partitions {
 			p := partition{topic, id}
-			group, isCommitted := b.committed[p]
+			group := b.partitions.committed(p)
 			mark, isMarked := marks[p]
-			begin, known := group.offset, isCommitted
+			begin, known := group.offset, group.known
 			switch {
-			case isCommitted && !group.marked:
+			case group.known && !group.marked:
 				if !isMarked || mark != begin {
 					b.log.moved(p, begin)
 				}
-			case isCommitted && !isMarked:
+			case group.known && !isMarked:
 				b.log.back(p, begin, startOfLog)
 				partitions[id] = kgo.NewOffset().AtStart()
 				known = false
-			case isCommitted && begin > mark, !isCommitted && isMarked && offset.EpochOffset().Offset != startOfLog:
+			case group.known && begin > mark, !group.known && isMarked && offset.EpochOffset().Offset != startOfLog:
 				b.log.back(p, begin, mark)
 				partitions[id] = kgo.NewOffset().At(mark)
 				begin, known = mark, true
 			}
 			if known {
-				b.partitions.begin(p, begin)
+				begins[p] = begin
 			}
 		}
 	}
+	b.partitions.begin(begins)
 	return at, nil
 }

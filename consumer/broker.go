@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -137,4 +138,28 @@ func (b broker) metadata(ctx context.Context) (*kmsg.MetadataResponse, error) {
 		return nil, fmt.Errorf("ask for the topics: %w", err)
 	}
 	return response, nil
+}
+
+// notRetryable are the broker's errors that retrying cannot fix.
+var notRetryable = []error{
+	kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+	kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
+	kerr.InvalidGroupID, kerr.InvalidTopicException, kerr.InconsistentGroupProtocol, kerr.InvalidSessionTimeout,
+	kerr.FencedInstanceID, // another worker runs with this instance ID
+	kerr.OffsetOutOfRange, // returned only if Config.Client turns resetting offsets off
+	kerr.UnsupportedVersion,
+}
+
+// fatal returns the error with which the run ends, or nil if a retry may succeed.
+func (s *shared) fatal(err error, topic string) error {
+	for _, end := range notRetryable {
+		switch {
+		case !errors.Is(err, end):
+		case topic == "":
+			return fmt.Errorf("consume as group %q: %w", s.cfg.Group, err)
+		default:
+			return fmt.Errorf("consume topic %q as group %q: %w", topic, s.cfg.Group, err)
+		}
+	}
+	return nil
 }

@@ -9,6 +9,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// Protocol is a protocol of consumer groups.
+type Protocol uint8
+
+const (
+	// Classic is the zero value: the clients assign the partitions
+	// (cooperative-sticky unless Config.Client says otherwise).
+	Classic Protocol = iota
+
+	// Consumer is the protocol of KIP-848: the broker assigns the partitions,
+	// with its uniform assignor. It needs Kafka 4.0 or later; with older brokers
+	// the client falls back to the classic protocol with the sticky assignor,
+	// which stops the whole group during each rebalance.
+	Consumer
+)
+
 // fetchMaxBytes limits the size of one fetch, as it is sent: usually compressed. It holds
 // several batches of typical records, so the next batch has arrived when it is needed.
 const fetchMaxBytes = 4 << 20

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -16,74 +15,88 @@ const pauseFactor = 3
 // A clock finds out until when the worker's partitions are read, for the age of parked
 // records. A sweep returns the database's time; after it, the clock asks for the ends of
 // the partitions. Once a partition is settled up to its end, everything that it held at
-// that time is read. A clock belongs to the goroutine that sweeps.
-type clock struct {
-	*shared
-
-	seen map[partition]sight
-}
+// that time is read.
+type clock struct{ *shared }
 
 // A sight is the end of a partition, as the clock saw it after a sweep.
 type sight struct {
-	tenure  tenure
-	topicID [16]byte
+	topicID [16]byte  // zero: not known yet
 	at      time.Time // the database's time before the clock asked for the end; zero: it has to ask
 	end     int64
 	until   time.Time // the time of the last sight that was reached; zero if none was
 }
 
+// reached updates the sight of a partition that is settled up to its end.
+func (s *sight) reached(r *reach) {
+	if !s.at.IsZero() && r.isSettled(s.end) {
+		s.until, s.at = s.at, time.Time{}
+	}
+}
+
 // reading returns how far the worker's partitions are read. It leaves out partitions whose
 // topic ID is not known yet.
 func (c *clock) reading() versioning.Reading {
-	read := versioning.Reading{Pause: pauseFactor * c.cfg.SweepEvery}
-	for at, s := range c.seen {
-		if c.partitions.tenureOf(at) != s.tenure {
-			continue // the partition's new owner reports it
-		}
-		if !s.at.IsZero() && c.partitions.isSettled(at, s.end) {
-			s.until, s.at = s.at, time.Time{}
-			c.seen[at] = s
-		}
-		read.Partitions = append(read.Partitions, versioning.ReadPartition{
-			TopicID: s.topicID, Partition: at.id, Until: s.until,
-		})
-	}
-	return read
+	return versioning.Reading{Pause: pauseFactor * c.cfg.SweepEvery, Partitions: c.partitions.read()}
 }
 
-// update adds partitions that are new to the worker and removes those that it no longer owns.
+// update finds out the topic IDs of partitions that are new to the worker.
 func (c *clock) update(ctx context.Context) error {
-	owned := c.partitions.tenures()
-	maps.DeleteFunc(c.seen, func(at partition, s sight) bool { return owned[at] != s.tenure })
-	if len(c.seen) == len(owned) {
+	unnamed := c.partitions.tenuresIf(func(l *life) bool { return l.sight.topicID == [16]byte{} })
+	if len(unnamed) == 0 {
 		return nil
 	}
 	ids, err := c.broker().topicIDs(ctx)
 	if err != nil {
 		return err
 	}
-	for at, tenure := range owned {
-		id, ok := ids[at.topic]
-		if _, known := c.seen[at]; ok && !known {
-			c.seen[at] = sight{tenure: tenure, topicID: id}
-		}
-	}
+	c.partitions.name(unnamed, ids)
 	return nil
 }
 
 // look asks for the ends of the partitions after a sweep. at is the database's time of the
 // sweep. A partition gets a new end only if it has reached its last one.
 func (c *clock) look(ctx context.Context, at time.Time) error {
-	found, err := c.broker().ends(ctx, c.partitions.tenures())
+	owned := c.partitions.tenures()
+	found, err := c.broker().ends(ctx, owned)
 	if err != nil {
 		return err
 	}
-	c.partitions.survey(found)
-	for p, s := range c.seen {
-		if e, ok := found[p]; ok && s.at.IsZero() {
-			s.at, s.end = at, e.high
-			c.seen[p] = s
+	c.partitions.survey(owned, found)
+	c.partitions.sight(owned, found, at)
+	return nil
+}
+
+// name records the topic IDs of partitions, for which the broker was asked in the given tenures.
+func (p *partitions) name(asked map[partition]tenure, topicIDs map[string][16]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, t := range asked {
+		if l := p.during(at, t); l != nil {
+			l.sight.topicID = topicIDs[at.topic]
 		}
 	}
-	return nil
+}
+
+// sight records the ends that the clock saw after a sweep, whose time was at.
+func (p *partitions) sight(asked map[partition]tenure, found map[partition]ends, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for of, e := range found {
+		if l := p.during(of, asked[of]); l != nil && l.sight.at.IsZero() {
+			l.sight.at, l.sight.end = at, e.high
+		}
+	}
+}
+
+// read returns until when the partitions are read whose topic IDs are known.
+func (p *partitions) read() (read []versioning.ReadPartition) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, l := range p.lives {
+		if l.tenure != 0 && l.sight.topicID != [16]byte{} {
+			l.sight.reached(&l.reach)
+			read = append(read, versioning.ReadPartition{TopicID: l.sight.topicID, Partition: at.id, Until: l.sight.until})
+		}
+	}
+	return read
 }

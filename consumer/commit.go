@@ -14,13 +14,6 @@ import (
 // progress is how far partitions are settled.
 type progress map[partition]milestone
 
-type milestone struct {
-	// next is the offset of the next record to consume.
-	next    kgo.EpochOffset
-	topicID [16]byte
-	tenure  tenure
-}
-
 // commitTimeout limits one attempt to write marks and commit offsets, because a rebalance
 // waits for it.
 const commitTimeout = 5 * time.Second
@@ -75,34 +68,8 @@ func (c *committer) stop() {
 // to the first record without a verdict, never past it. The committer sends it in the
 // background, and covers several batches with one commit if they are faster than the broker.
 func (c *committer) add(b *batch) {
-	c.partitions.settle(b)
+	c.partitions.advance(b)
 	signal(c.due)
-}
-
-// settle records what a batch has settled, and which offsets to commit.
-func (p *partitions) settle(b *batch) {
-	p.vitals.change(func() {
-		stuck := make(map[partition]bool)
-		for _, s := range b.spans {
-			if stuck[s.partition] {
-				continue
-			}
-			settled := b.settled(s)
-			stuck[s.partition] = settled < s.end
-			if l := p.lives[s.partition]; l != nil && settled > s.first {
-				l.settled(s, b.kafka[settled-1])
-			}
-		}
-	})
-}
-
-// settled records that a span is settled up to and including the record last.
-func (l *life) settled(s span, last *kgo.Record) {
-	next := last.Offset + 1
-	l.reach.settled(next)
-	if s.tenure != 0 && s.tenure == l.tenure {
-		l.pending = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: next}, s.topicID, s.tenure}
-	}
 }
 
 // commitPending writes marks and commits offsets for everything that is settled and not known
@@ -128,19 +95,6 @@ func (c *committer) checkServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	c.marks.write(ctx, nil)
-}
-
-// pending returns, for the worker's partitions, what is settled and not known to be committed.
-func (p *partitions) pending() progress {
-	p.vitals.mu.Lock()
-	defer p.vitals.mu.Unlock()
-	pending := make(progress)
-	for at, l := range p.lives {
-		if l.pending.tenure != 0 {
-			pending[at] = l.pending
-		}
-	}
-	return pending
 }
 
 // An answer is the result of an attempt to commit.
@@ -183,7 +137,7 @@ func (c *committer) beforeCommit(commit *kmsg.OffsetCommitRequest) error {
 // take removes from due what the broker has committed. It reports whether nothing is left.
 func (c *committer) take(due progress, a answer) (all bool) {
 	if a.err != nil {
-		c.log.commit("", -1, a.err)
+		c.log.commit(a.err)
 		return false
 	}
 	names := make(map[[16]byte]string, len(a.request.Topics)) // newer brokers answer by topic ID
@@ -194,25 +148,15 @@ func (c *committer) take(due progress, a answer) (all bool) {
 		topic := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				c.log.commit(topic, p.Partition, err)
+				c.log.commitOf(partition{topic, p.Partition}, err)
 				continue
 			}
 			at := partition{topic, p.Partition}
-			c.partitions.committed(at, due[at])
+			c.partitions.accepted(at, due[at])
 			delete(due, at)
 		}
 	}
 	return len(due) == 0
-}
-
-// committed records that the broker has committed m. If more was settled meanwhile, the
-// partition stays pending.
-func (p *partitions) committed(at partition, m milestone) {
-	p.look(at, func(l *life) {
-		if l.pending == m {
-			l.pending = milestone{}
-		}
-	})
 }
 
 func (p progress) byTopic() map[string]map[int32]kgo.EpochOffset {

@@ -2,15 +2,12 @@ package consumer
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/pawl-go/pawl/versioning"
 )
 
 // Config configures a worker. Client, Group, Topics, Store and Decode are required; the
@@ -43,6 +40,8 @@ type Config struct {
 	// Store holds the entities; usually a *postgres.Store. A Store that wraps another
 	// one must also pass on the methods beyond the interface: New requires a [Sweeper],
 	// unless SweepEvery is negative, and a [DeadLetterCopier] if DeadLetterTopic is set.
+	// Without those of a [StepwiseReporter], the worker does not log which tables are
+	// written more slowly.
 	Store Store
 
 	// Decode returns the changes that a record asks for. See [DecodeFunc].
@@ -90,7 +89,8 @@ type Config struct {
 	RebalanceHold time.Duration
 
 	// RetryMin and RetryMax are the shortest and the longest wait between attempts while
-	// the database is in trouble. 0 means 100 milliseconds and 10 seconds.
+	// the database is in trouble, and before the worker joins its group again to go back
+	// to its marks. 0 means 100 milliseconds and 10 seconds.
 	RetryMin, RetryMax time.Duration
 
 	// SweepEvery is the time between two sweeps of the parked records. A sweep judges
@@ -122,54 +122,6 @@ type Config struct {
 	// Hooks observe what the worker does: see [Hook].
 	Hooks []Hook
 }
-
-// Store holds the entities and gives records their verdicts. *postgres.Store is one, and
-// versioningtest has one in memory. It must be safe for concurrent use.
-type Store interface {
-	// Prepare completes and checks a record before Apply. If the record is wrong, it
-	// sets the record's Err.
-	Prepare(*versioning.Record)
-
-	// Split distributes the records of a batch to at most n lists that can be applied
-	// concurrently. It keeps their order and returns where they come from: element i of
-	// list s is records[index[s][i]]. If it returns an error, the worker applies the
-	// batch as one list. [versioning.Split] is enough for a store that parks no records
-	// with several changes.
-	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
-
-	// Apply settles records, in their order, and returns their verdicts once its
-	// transaction has committed. If it returns an error, the first len(Result.Outcomes)
-	// records are settled, and the worker may pass the rest to Apply again. If the
-	// database is no longer on the server that Marks returned, Apply writes nothing and
-	// returns [versioning.ErrServerChanged]. After [versioning.ErrSplitAgain] the worker
-	// splits the rest again first.
-	Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error)
-
-	// Marks returns how far the group has settled the partitions of the topics with the
-	// given IDs. It also returns the server it read that from; its name must not be empty.
-	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
-
-	// SetMarks stores how far the group has settled partitions. If the database is no
-	// longer on the given server, or one of the stored marks is behind the mark's Last,
-	// it returns [versioning.ErrServerChanged]. The worker commits offsets after
-	// SetMarks has succeeded.
-	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
-}
-
-// Protocol is a protocol of consumer groups.
-type Protocol uint8
-
-const (
-	// Classic is the zero value: the clients assign the partitions
-	// (cooperative-sticky unless Config.Client says otherwise).
-	Classic Protocol = iota
-
-	// Consumer is the protocol of KIP-848: the broker assigns the partitions,
-	// with its uniform assignor. It needs Kafka 4.0 or later; with older brokers
-	// the client falls back to the classic protocol with the sticky assignor,
-	// which stops the whole group during each rebalance.
-	Consumer
-)
 
 // ErrConfig matches every error that New returns for an unusable Config.
 var ErrConfig = errors.New("worker configuration")

@@ -1,11 +1,8 @@
 package consumer
 
 import (
-	"context"
 	"sync"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 )
 
 // A hold prevents partitions from being taken away while a batch is applied. It ends only
@@ -36,27 +33,5 @@ func (h *hold) end() {
 		h.timer.Stop()
 		h.timer = nil
 		<-h.gates.batch
-	}
-}
-
-// A pause is a wait that grows with each call of wait until over is called.
-type pause struct {
-	retry *backoff.ExponentialBackOff
-}
-
-func (p *pause) over() { p.retry.Reset() }
-
-// wait returns false if ctx ended first.
-func (p *pause) wait(ctx context.Context) bool { return sleep(ctx, p.retry.NextBackOff()) }
-
-// sleep returns false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -52,7 +54,7 @@ func TestLimiter(t *testing.T) {
 func newTestRun(client *kgo.Client) *run {
 	cfg := Config{Logger: slog.New(slog.DiscardHandler)}
 	v := newVitals(cfg)
-	r, _ := assemble(&shared{cfg: cfg, vitals: v, partitions: v.partitions, log: newLogger(cfg, nil), client: client}, nil)
+	r, _ := assemble(&shared{cfg: cfg, vitals: v, partitions: newPartitions(v), log: newLogger(cfg, nil), client: client}, nil)
 	return r
 }
 
@@ -127,8 +129,9 @@ func TestPositions(t *testing.T) {
 		}
 		return p
 	}
-	p := newVitals(Config{}).partitions
+	p := newPartitions(newVitals(Config{}))
 	p.assign("", map[string][]int32{"t": {1}})
+	arrive := func(f kgo.FetchPartition) []jump { return p.arrive([]span{{partition: at}}, []kgo.FetchPartition{f}) }
 	steps := []struct {
 		name string
 		p    kgo.FetchPartition
@@ -144,15 +147,15 @@ func TestPositions(t *testing.T) {
 	}
 	for i, s := range steps {
 		if i == 1 {
-			p.begin(at, 5)
+			p.begin(map[partition]int64{at: 5})
 		}
-		if _, expected, ok := p.arrive(at, s.p); ok != s.ok {
-			t.Errorf("%s: ok is %v (expected offset %d)", s.name, ok, expected)
+		if jumps := arrive(s.p); (len(jumps) == 0) != s.ok {
+			t.Errorf("%s: jumps %v", s.name, jumps)
 		}
 	}
 	p.release(map[string][]int32{"t": {1}})
 	p.assign("", map[string][]int32{"t": {1}})
-	if _, _, ok := p.arrive(at, fetched(100, 100)); !ok {
+	if len(arrive(fetched(100, 100))) > 0 {
 		t.Error("a forgotten partition still has a position")
 	}
 }
@@ -186,9 +189,9 @@ func TestSettle(t *testing.T) {
 				b.kafka = append(b.kafka, &kgo.Record{Topic: "t", Offset: int64(10 + i), LeaderEpoch: 5})
 				b.outcomes = append(b.outcomes, versioning.Outcome{Verdict: v})
 			}
-			p := newVitals(Config{}).partitions
+			p := newPartitions(newVitals(Config{}))
 			p.assign("", map[string][]int32{"t": {0}})
-			p.settle(b)
+			p.advance(b)
 			got := p.pending()[at]
 			if got.next.Offset != tt.want || got.next.Offset > 0 && (got.next.Epoch != 5 || got.topicID != [16]byte{7}) {
 				t.Errorf("pending is %+v, want offset %d", got, tt.want)
@@ -200,7 +203,7 @@ func TestSettle(t *testing.T) {
 // Only what is still owned, in the same tenure, is committed.
 func TestTenure(t *testing.T) {
 	t.Parallel()
-	p := newVitals(Config{}).partitions
+	p := newPartitions(newVitals(Config{}))
 	both := map[string][]int32{"t": {0, 1}}
 	p.assign("", both)
 	first := p.tenureOf(partition{"t", 0})
@@ -211,7 +214,7 @@ func TestTenure(t *testing.T) {
 		kafka: []*kgo.Record{{Topic: "t", Offset: 9}}, outcomes: []versioning.Outcome{{Verdict: versioning.Applied}},
 		spans: []span{{partition: partition{"t", 0}, tenure: first, end: 1}},
 	}
-	p.settle(stale)
+	p.advance(stale)
 	if len(p.pending()) != 1 {
 		t.Error("what is settled is not pending")
 	}
@@ -223,7 +226,7 @@ func TestTenure(t *testing.T) {
 	if got := p.tenureOf(partition{"t", 0}); got == 0 || got == first {
 		t.Errorf("tenure %d after %d", got, first)
 	}
-	p.settle(stale)
+	p.advance(stale)
 	if n := len(p.pending()); n != 0 {
 		t.Errorf("%d offsets of an earlier tenure are to be committed", n)
 	}
@@ -244,7 +247,7 @@ func TestReadAnewEndsTenures(t *testing.T) {
 	defer client.Close()
 	r := newTestRun(client)
 	r.partitions.assign("", map[string][]int32{"t": {0}, "u": {0}})
-	r.partitions.begin(partition{"t", 0}, 5)
+	r.partitions.begin(map[partition]int64{{"t", 0}: 5})
 	r.poller.readRecreated("t")
 	if r.partitions.tenureOf(partition{"t", 0}) != 0 || r.partitions.tenureOf(partition{"u", 0}) == 0 || r.partitions.lives[partition{"t", 0}].position.known {
 		t.Error("the old topic's partition is still owned, or the other one's is not")
@@ -345,6 +348,62 @@ func (*nothing) Apply(_ context.Context, _ versioning.Server, records []*version
 	return versioning.Result{Outcomes: outcomes}, nil
 }
 
+// The log says of an unknown event which one was probably meant, however long the event is.
+func TestUnknownEvent(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1000)
+	tests := []struct {
+		reason              versioning.Reason
+		event, detail, want string
+	}{
+		{versioning.ReasonUnknownEvent, "shiped", `no event "shiped"; did you mean "shipped"?`, `no event "shiped"; did you mean "shipped"?`},
+		{versioning.ReasonUnknownEvent, long, `no event "` + long + `"; did you mean "shipped"?`, `no event "` + clip(long) + `"; did you mean "shipped"?`},
+		{versioning.ReasonUnknownEvent, "shiped", "of another store", ""},
+		{versioning.ReasonIllegal, "shipped", `event "shipped" is not legal`, ""},
+	}
+	for _, tt := range tests {
+		o := versioning.Outcome{Verdict: versioning.Rejected, Reason: tt.reason, Detail: tt.detail, Event: statemachine.Event(tt.event)}
+		if got := unknownEvent(o); got != tt.want {
+			t.Errorf("%s %q: logged %q, want %q", tt.reason, tt.detail, got, tt.want)
+		}
+	}
+}
+
+// noMarks is a store that can't store marks.
+type noMarks struct{ nothing }
+
+func (*noMarks) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+	return errors.New("no space left on device")
+}
+
+// If marks can't be written, a read that succeeds or is given up does not end the trouble: no
+// offset is committed.
+func TestMarksCantBeWritten(t *testing.T) {
+	t.Parallel()
+	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r := newTestRun(client)
+	r.cfg.Store = &noMarks{}
+	marks := r.committer.marks
+	marks.base.check(FakeServer)
+	due := progress{{"t", 0}: {tenure: 1}}
+	if marks.write(t.Context(), due) || r.vitals.trouble().since.IsZero() {
+		t.Error("marks that can't be written are no trouble")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := marks.read(ctx, nil); err == nil || r.vitals.trouble().since.IsZero() {
+		t.Errorf("read = %v, and the trouble with writing is over", err)
+	}
+	r.cfg.Store = &nothing{}
+	if !marks.write(t.Context(), due) || !r.vitals.trouble().since.IsZero() {
+		t.Error("the trouble does not end once the marks are written")
+	}
+}
+
 // BenchmarkBatch measures the cost of a batch without Kafka and PostgreSQL, per record:
 // gather, decode, split and the bookkeeping of offsets.
 func BenchmarkBatch(b *testing.B) {
@@ -379,7 +438,7 @@ func BenchmarkBatch(b *testing.B) {
 				if err := r.applier.apply(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
-				r.partitions.settle(batch)
+				r.partitions.advance(batch)
 				if err := r.report(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}

@@ -23,11 +23,30 @@ type tenure uint64
 // A life is what the worker knows about a partition, from its assignment until the worker
 // gives it up.
 type life struct {
-	tenure   tenure // 0: the topic was re-created, and the partition not assigned again yet
-	position position
-	reach    reach
-	pending  milestone          // settled, and not known to be committed; its tenure is 0 if there is none
-	marks    map[[16]byte]int64 // as last read or written, by topic ID
+	tenure    tenure    // 0: the topic was re-created, and the partition not assigned again yet
+	committed committed // by the group, when it assigned the partition
+	position  position
+	reach     reach
+	pending   milestone          // settled, and not known to be committed; its tenure is 0 if there is none
+	marks     map[[16]byte]int64 // as last read or written, by topic ID
+	sight     sight
+}
+
+// settled records that a span of this tenure is settled up to and including the record last.
+func (l *life) settled(s span, last *kgo.Record) {
+	next := last.Offset + 1
+	l.reach.settled(next)
+	if l.tenure != 0 {
+		l.pending = milestone{kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: next}, s.topicID, l.tenure}
+	}
+}
+
+// A milestone is how far a partition is settled, for a commit.
+type milestone struct {
+	// next is the offset of the next record to consume.
+	next    kgo.EpochOffset
+	topicID [16]byte
+	tenure  tenure
 }
 
 // A position is the offset at which the next fetch of a partition should begin. It is how
@@ -109,8 +128,13 @@ func (r *reach) lag() int64 {
 	return max(0, r.end-r.next, r.high-r.next)
 }
 
-// isHeldUp reports whether an open transaction hides everything that is left to consume,
-// and has done so for at least the given time.
-func (r *reach) isHeldUp(after time.Duration) bool {
-	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high && time.Since(r.hidden) >= after
+// due returns how many offsets can be consumed and are not settled.
+func (r *reach) due() int64 { return max(0, r.end-r.next) }
+
+// isSettled reports whether the partition is settled up to an offset.
+func (r *reach) isSettled(end int64) bool { return r.known && r.next >= end }
+
+// isHeldUp reports whether an open transaction hides everything that is left to consume.
+func (r *reach) isHeldUp() bool {
+	return r.known && !r.hidden.IsZero() && r.next >= r.stable && r.next < r.high
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +63,9 @@ func (l *logger) cantUnpack(topic string, partition int32, err error) {
 	l.limited(slog.LevelError, reasonTooLarge, topic, "topic", topic, "partition", partition, "error", err)
 }
 
-func (l *logger) jump(at partition, expected, found int64) {
-	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", at.topic,
-		"topic", at.topic, "partition", at.id, "expected", expected, "offset", found)
+func (l *logger) jump(j jump) {
+	l.limited(slog.LevelError, "records were deleted before they were consumed, or the log was cut short", j.topic,
+		"topic", j.topic, "partition", j.id, "expected", j.expected, "offset", j.found)
 }
 
 func (l *logger) trouble(err error, wait time.Duration, h Health) {
@@ -96,13 +98,19 @@ func (l *logger) back(at partition, committed, mark int64) {
 
 // moved logs that a partition begins at an offset that no worker has committed.
 func (l *logger) moved(at partition, committed int64) {
-	l.limited(slog.LevelWarn, "the group's offset was not committed by a worker of this kind; beginning there", at.String(),
+	l.limited(slog.LevelWarn, "the group's offset was not committed by a Pawl worker; the partition begins there", at.String(),
 		"topic", at.topic, "partition", at.id, "offset", committed)
 }
 
-func (l *logger) commit(topic string, partition int32, err error) {
-	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", topic,
-		"topic", topic, "partition", partition, "error", err)
+// commit logs that a commit failed as a whole.
+func (l *logger) commit(err error) {
+	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", "", "error", err)
+}
+
+// commitOf logs that the broker has refused a partition's part of a commit.
+func (l *logger) commitOf(at partition, err error) {
+	l.limited(slog.LevelWarn, "commit of offsets failed; the next one covers it", at.topic,
+		"topic", at.topic, "partition", at.id, "error", err)
 }
 
 func (l *logger) noBroker(client *kgo.Client, err error, h Health) {
@@ -130,18 +138,18 @@ func (l *logger) heldUp(h Health) {
 
 // stepwise logs which tables the store writes one step at a time, if the store reports it.
 func (l *logger) stepwise(store Store) {
-	s, ok := store.(interface{ Stepwise() []versioning.Stepwise })
+	s, ok := store.(StepwiseReporter)
 	if !ok {
 		return
 	}
 	for _, t := range s.Stepwise() {
-		l.log.Info("steps reach the table one by one: its constraints or triggers could tell (see postgres.Table.FoldSteps)",
+		l.log.Info("the store writes the steps of this table one at a time, because its triggers or constraints could notice the difference (see postgres.Table.FoldSteps)",
 			"machine", t.Machine, "table", t.Table, "always", t.Always, "sometimes", t.Sometimes)
 	}
 }
 
 func (l *logger) noTopic(topic string) {
-	l.limited(slog.LevelWarn, "topic does not exist; create it, and its consumption starts, or correct Config.Topics", topic, "topic", topic)
+	l.limited(slog.LevelWarn, "topic does not exist; create it or correct Config.Topics; the worker reads it once it exists", topic, "topic", topic)
 }
 
 func (l *logger) sweep(err error) {
@@ -192,7 +200,22 @@ func (l *logger) batch(b *batch) {
 }
 
 func (l *logger) deadLettered(r *versioning.Record, o versioning.Outcome) {
-	l.record("record dead-lettered; table dead_letters says why, and Store.Redrive judges it again once that is fixed", r, o)
+	var detail []any
+	if text := unknownEvent(o); text != "" {
+		detail = []any{"detail", text}
+	}
+	l.record("record dead-lettered; table dead_letters says why, and Store.Redrive judges it again once that is fixed", r, o, detail...)
+}
+
+// unknownEvent returns the detail of an outcome if its reason is an unknown event. The detail
+// may name the nearest known event. It contains nothing of the record but the event's name,
+// which unknownEvent clips; what comes after the name stays.
+func unknownEvent(o versioning.Outcome) string {
+	before, after, ok := strings.Cut(o.Detail, strconv.Quote(string(o.Event)))
+	if o.Reason != versioning.ReasonUnknownEvent || !ok {
+		return ""
+	}
+	return before + strconv.Quote(clip(string(o.Event))) + after
 }
 
 // record logs the verdict on a record. If the record names no entity, the line has the

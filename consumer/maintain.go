@@ -15,23 +15,6 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// A Sweeper is a Store that can sweep its parked records; *postgres.Store is one. The worker
-// calls Sweep at least every Config.SweepEvery, from one goroutine, and passes how far its
-// partitions are read.
-type Sweeper interface {
-	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
-}
-
-// A DeadLetterCopier is a Store whose dead letters can be copied to topics; *postgres.Store
-// is one. Config.DeadLetterTopic needs it.
-type DeadLetterCopier interface {
-	// CopyDeadLetters passes up to limit dead letters of the given partitions that are
-	// not copied yet to copyTo, and marks those as copied whose IDs copyTo returns. It
-	// should hold no connection while copyTo runs, because brokers may not answer.
-	CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
-		copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error)) (int, error)
-}
-
 // The headers that a copy of a dead letter has in addition to the record's own.
 const (
 	HeaderVerdict   = "pawl_verdict"
@@ -76,7 +59,7 @@ const (
 type maintainer struct {
 	*shared
 
-	clock   clock         // belongs to the goroutine that sweeps
+	clock   clock
 	parked  chan struct{} // holds one if there may be new parked records
 	letters chan struct{} // holds one if there may be dead letters to copy
 	cancel  context.CancelFunc

@@ -46,12 +46,12 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 		for _, mark := range marks {
 			m.partitions.setMark(partition{mark.Topic, mark.Partition}, mark.TopicID, mark.Offset)
 		}
-		m.vitals.marked()
+		m.vitals.wroteMarks()
 		return true
 	case errors.Is(err, versioning.ErrServerChanged):
 		m.base.startOver()
 	case len(marks) > 0:
-		m.vitals.failedToMark(err)
+		m.vitals.failedToWriteMarks(err)
 		m.log.mark(err)
 		m.endFatal(err)
 	}
@@ -60,11 +60,11 @@ func (m *marks) write(ctx context.Context, due progress) (ok bool) {
 
 // read returns the marks of partitions. It retries for as long as the database or the
 // broker is in trouble.
-func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
-	defer m.vitals.marked()
-	retry := m.backOff()
+func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+	defer m.vitals.readMarks()
+	retry := m.cfg.backOff()
 	for {
-		marks, err := m.ask(ctx, from, of)
+		marks, err := m.ask(ctx, of)
 		if err == nil || ctx.Err() != nil {
 			return marks, err
 		}
@@ -72,7 +72,7 @@ func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]k
 			<-ctx.Done()
 			return nil, err
 		}
-		m.vitals.failedToMark(err)
+		m.vitals.failedToReadMarks(err)
 		m.log.mark(err)
 		m.endFatal(err)
 		if !sleep(ctx, retry.NextBackOff()) {
@@ -81,10 +81,10 @@ func (m *marks) read(ctx context.Context, from broker, of map[string]map[int32]k
 	}
 }
 
-func (m *marks) ask(ctx context.Context, from broker, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
+func (m *marks) ask(ctx context.Context, of map[string]map[int32]kgo.Offset) (map[partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	names, err := from.topicIDs(ctx)
+	names, err := m.broker().topicIDs(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package consumer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,7 +162,7 @@ func TestMovedForward(t *testing.T) {
 			worker.stop()
 		}
 		awaitRows(t, store, 4)
-		if got := worker.logs.matching("not committed by a worker"); len(got) > 0 {
+		if got := worker.logs.matching("not committed by a Pawl worker"); len(got) > 0 {
 			t.Errorf("the log of a worker that found all as it was left:\n%s", worker.logs)
 		}
 	})
@@ -276,6 +278,43 @@ func TestTopicIDComesLate(t *testing.T) {
 		mu.Unlock()
 		if got := worker.logs.matching(goesBack); len(got) > 0 {
 			t.Errorf("the worker takes a mark for lost:\n%s", worker.logs)
+		}
+	})
+}
+
+// A flapping store is behind a pooler that alternates between two servers.
+type flapping struct {
+	*fake
+
+	asked atomic.Int64 // how often marks were read
+}
+
+func (f *flapping) Marks(ctx context.Context, group string, ids [][16]byte) ([]versioning.Mark, versioning.Server, error) {
+	marks, _, err := f.fake.Marks(ctx, group, ids)
+	return marks, versioning.Server(fmt.Sprint("server ", f.asked.Add(1)%2)), err
+}
+
+func (*flapping) SetMarks(context.Context, string, versioning.Server, []versioning.Mark) error {
+	return versioning.ErrServerChanged
+}
+
+// A worker that finds another server whenever it has gone back to its marks waits longer and
+// longer before it joins its group again, and it stops at once.
+func TestServersAlternate(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("t", 1)
+		b.produce("t", 0, "k")
+		store := &flapping{fake: newFake()}
+		store.on(func(context.Context, []*versioning.Record) (int, error) { return 0, versioning.ErrServerChanged })
+		w := start(t, b.config(protocol, store, "t"))
+		pass(10 * time.Minute)
+		if n := store.asked.Load(); n < 30 || n > 120 {
+			t.Errorf("the worker went back to its marks %d times in ten minutes, want about one in ten seconds", n)
+		}
+		if took := w.stop(); took > time.Second {
+			t.Errorf("the worker took %v to stop", took)
 		}
 	})
 }

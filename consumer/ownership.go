@@ -33,6 +33,7 @@ func (g gates) whileOwned(commit func()) {
 func (r *run) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 	member, _ := client.GroupMetadata()
 	r.partitions.assign(member, assigned)
+	r.vitals.joined()
 	r.log.assignment("partitions assigned", assigned)
 	r.maintainer.assigned()
 }

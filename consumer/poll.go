@@ -43,32 +43,26 @@ func (p *poller) poll(ctx context.Context) (*batch, error) {
 // topic may appear twice, from two brokers, and with two UUIDs if it was just re-created.
 func (p *poller) gather(fetches kgo.Fetches) *batch {
 	b := &batch{kafka: make([]*kgo.Record, 0, fetches.NumRecords())}
+	var fetched []kgo.FetchPartition // one for each span
 	for _, fetch := range fetches {
 		for _, t := range fetch.Topics {
 			id := topicID(t.Topic, t.TopicID)
-			for _, fetched := range t.Partitions {
-				if len(fetched.Records) > 0 {
-					p.gatherPartition(b, t.Topic, id, fetched)
+			for _, p := range t.Partitions {
+				if len(p.Records) > 0 {
+					b.add(partition{t.Topic, p.Partition}, id, p)
+					fetched = append(fetched, p)
 				}
 			}
 		}
 	}
-	return b
-}
-
-func (p *poller) gatherPartition(b *batch, topic string, id [16]byte, fetched kgo.FetchPartition) {
-	at := partition{topic, fetched.Partition}
-	tenure, expected, ok := p.partitions.arrive(at, fetched)
-	if !ok {
-		p.log.jump(at, expected, fetched.Records[0].Offset)
+	if len(fetched) == 0 {
+		return b
 	}
-	b.ahead += max(0, fetched.LastStableOffset-1-fetched.Records[len(fetched.Records)-1].Offset)
-	first := len(b.kafka)
-	b.kafka = append(b.kafka, fetched.Records...)
-	b.spans = append(b.spans, span{
-		partition: at, tenure: tenure, topicID: id,
-		first: first, end: len(b.kafka),
-	})
+	for _, jump := range p.partitions.arrive(b.spans, fetched) {
+		p.log.jump(jump)
+	}
+	p.vitals.fetched()
+	return b
 }
 
 // fetchErrors handles the errors of a fetch. failed reports whether there were any; err is

@@ -28,34 +28,35 @@ type run struct {
 func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*run, error) {
 	opts := cfg.clientOptions()
 	unpacker := &unpacker{Decompressor: decompressorOf(opts), most: cfg.MaxUnpacked}
-	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: vitals.partitions, log: newLogger(cfg, end), end: end}, unpacker)
+	r, begin := assemble(&shared{cfg: cfg, vitals: vitals, partitions: newPartitions(vitals), log: newLogger(cfg, end), end: end}, unpacker)
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	opts = append(opts, kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
+	// The client calls the callbacks from goroutines that it starts before NewClient returns.
+	setClient := clientHook(func(client *kgo.Client) { r.client = client })
+	opts = append(opts, kgo.WithHooks(setClient), kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(begin.onOffsetsFetched),
 		kgo.AdjustFetchOffsetsFn(begin.beginAt))
-	client, err := kgo.NewClient(opts...)
+	_, err := kgo.NewClient(opts...)
 	if err != nil {
 		r.stop()
 		return nil, fmt.Errorf("create the Kafka client: %w", err)
 	}
-	r.client = client
 	return r, nil
 }
 
-// assemble connects the parts of a run. The client comes later, because it calls some of them.
+// assemble connects the parts of a run. Its client is set later, because it calls some of them.
 func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
 	gates, base := newGates(), &base{shared: s}
 	marks := &marks{shared: s, base: base}
 	return &run{
 		shared: s, gates: gates,
-		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.backOff()}},
+		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.cfg.backOff()}},
 		applier:   &applier{shared: s, base: base},
 		committer: &committer{shared: s, marks: marks, gates: gates, due: make(chan struct{}, 1)},
 		maintainer: &maintainer{
 			shared: s, parked: make(chan struct{}, 1), letters: make(chan struct{}, 1),
-			clock: clock{shared: s, seen: make(map[partition]sight)},
+			clock: clock{s},
 		},
 		watcher: &watcher{shared: s},
 	}, &beginnings{shared: s, marks: marks}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cenkalti/backoff/v5"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -24,7 +22,7 @@ type shared struct {
 
 // endFatal ends the run if retrying cannot fix the store's error.
 func (s *shared) endFatal(err error) {
-	if versioning.CauseOf(err) == versioning.Fatal || errors.Is(err, errStore) {
+	if errors.Is(err, versioning.ErrFatal) || errors.Is(err, errStore) {
 		s.end(s.cantContinue(err))
 	}
 }
@@ -35,35 +33,4 @@ func (s *shared) cantContinue(err error) error {
 		err = fmt.Errorf("worker of group %q can't continue: %w", s.cfg.Group, err)
 	}
 	return err
-}
-
-func (s *shared) backOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = s.cfg.RetryMin, s.cfg.RetryMax
-	b.Reset()
-	return b
-}
-
-// notRetryable are the broker's errors that retrying cannot fix.
-var notRetryable = []error{
-	kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
-	kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
-	kerr.InvalidGroupID, kerr.InvalidTopicException, kerr.InconsistentGroupProtocol, kerr.InvalidSessionTimeout,
-	kerr.FencedInstanceID, // another worker runs with this instance ID
-	kerr.OffsetOutOfRange, // returned only if Config.Client turns resetting offsets off
-	kerr.UnsupportedVersion,
-}
-
-// fatal returns the error with which the run ends, or nil if a retry may succeed.
-func (s *shared) fatal(err error, topic string) error {
-	for _, end := range notRetryable {
-		switch {
-		case !errors.Is(err, end):
-		case topic == "":
-			return fmt.Errorf("consume as group %q: %w", s.cfg.Group, err)
-		default:
-			return fmt.Errorf("consume topic %q as group %q: %w", topic, s.cfg.Group, err)
-		}
-	}
-	return nil
 }

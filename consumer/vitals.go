@@ -28,26 +28,27 @@ const (
 )
 
 // vitals hold the data that a worker's health is computed from: the current conditions and
-// the partitions. They outlive a run, and are safe for concurrent use.
+// a summary of the partitions. They outlive a run, and are safe for concurrent use.
 type vitals struct {
 	stalledAfter time.Duration
 	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
-	mu         sync.Mutex  // also guards the partitions
-	began      time.Time   // when Run was called; zero before
-	left       condition   // why the worker is not a member of its group; does not hold if it is
-	ended      condition   // Run has returned
-	database   condition   // the current batch can't be written
-	marks      condition   // the marks can't be read or written
-	broker     condition   // no broker answers
-	noTopic    condition   // a topic is missing; its partition is the name of the first one
-	copying    condition   // dead letters can't be copied
-	fetch      condition   // fetches return only errors
-	fetchLast  time.Time   // when a fetch last failed
-	progress   time.Time   // when records were last settled
-	calm       time.Time   // when the last trouble ended
-	behind     time.Time   // since when there are records to settle; zero if there are none
-	partitions *partitions // of the current run
+	mu         sync.Mutex
+	began      time.Time // when Run was called; zero before
+	left       condition // why the worker is not a member of its group; does not hold if it is
+	ended      condition // Run has returned
+	database   condition // the current batch can't be written
+	marksRead  condition // marks can't be read
+	marksWrite condition // marks can't be written
+	broker     condition // no broker answers
+	noTopic    condition // a topic is missing; its partition is the name of the first one
+	copying    condition // dead letters can't be copied
+	fetch      condition // fetches return only errors
+	fetchLast  time.Time // when a fetch last failed
+	progress   time.Time // when records were last settled
+	calm       time.Time // when the last trouble ended
+	behind     time.Time // since when there are records to settle; zero if there are none
+	seen       summary   // of the current run's partitions
 }
 
 // A condition is something that keeps a worker from consuming, since some time and for a
@@ -69,7 +70,6 @@ func (c *condition) begin(reason, at string, err error) {
 
 func newVitals(cfg Config) *vitals {
 	v := &vitals{stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax)}
-	v.partitions = newPartitions(v)
 	v.left.begin(reasonNotRun, "", nil)
 	return v
 }
@@ -100,6 +100,11 @@ func (v *vitals) stopped(err error) {
 	v.change(func() { v.ended.begin(reasonStopped, "", err) })
 }
 
+// joined records that the worker is a member of its group.
+func (v *vitals) joined() {
+	v.change(func() { v.left, v.fetch = condition{}, condition{} })
+}
+
 // lost records that the group has given up the worker.
 func (v *vitals) lost() {
 	v.change(func() { v.left.begin(reasonLost, "", nil) })
@@ -108,6 +113,13 @@ func (v *vitals) lost() {
 // wrote records that the database has settled some records.
 func (v *vitals) wrote() {
 	v.change(func() { v.progress, v.database = time.Now(), condition{} })
+}
+
+// settledSince reports whether the database has settled records since a time.
+func (v *vitals) settledSince(t time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.progress.After(t)
 }
 
 func (v *vitals) failedToWrite(at string, err error) {
@@ -119,20 +131,30 @@ func (v *vitals) finished() {
 	v.change(func() { v.database = condition{} })
 }
 
-// failedToMark records that the marks can't be read or written. marked ends that.
-func (v *vitals) failedToMark(err error) {
-	v.change(func() { v.marks.begin(reasonDatabase, "", err) })
+// failedToReadMarks records that the marks can't be read. readMarks ends that: they were read,
+// or the worker has given up the partitions that need them.
+func (v *vitals) failedToReadMarks(err error) {
+	v.change(func() { v.marksRead.begin(reasonDatabase, "", err) })
 }
 
-func (v *vitals) marked() {
-	v.change(func() { v.marks = condition{} })
+func (v *vitals) readMarks() {
+	v.change(func() { v.marksRead = condition{} })
+}
+
+// failedToWriteMarks records that the marks can't be written. wroteMarks ends that.
+func (v *vitals) failedToWriteMarks(err error) {
+	v.change(func() { v.marksWrite.begin(reasonDatabase, "", err) })
+}
+
+func (v *vitals) wroteMarks() {
+	v.change(func() { v.marksWrite = condition{} })
 }
 
 // startsOver records that the worker is about to join its group again.
 func (v *vitals) startsOver() {
 	v.change(func() {
 		v.left.begin(reasonStartsOver, "", nil)
-		v.partitions = newPartitions(v)
+		v.seen = summary{}
 	})
 }
 
@@ -179,11 +201,20 @@ func (v *vitals) failedToFetch(at string, err error) {
 	})
 }
 
+// fetched records that records arrived.
+func (v *vitals) fetched() {
+	v.change(func() { v.fetch = condition{} })
+}
+
+// recount records what has changed about the partitions.
+func (v *vitals) recount(now summary) {
+	v.change(func() { v.seen = now })
+}
+
 // measure records since when there are records that the worker could settle.
 func (v *vitals) measure() {
-	due := v.partitions.due()
 	switch {
-	case due == 0:
+	case v.seen.due == 0:
 		v.behind = time.Time{}
 	case v.behind.IsZero():
 		v.behind = time.Now()
@@ -200,32 +231,30 @@ func (v *vitals) trouble() condition {
 	switch {
 	case !v.database.since.IsZero():
 		return v.database
-	case !v.marks.since.IsZero():
-		return v.marks
+	case !v.marksWrite.since.IsZero():
+		return v.marksWrite
+	case !v.marksRead.since.IsZero():
+		return v.marksRead
 	case !v.broker.since.IsZero():
 		return v.broker
 	case !v.noTopic.since.IsZero():
 		return v.noTopic
-	case !v.partitions.tooLarge().since.IsZero():
-		return v.partitions.tooLarge()
+	case !v.seen.tooLarge.since.IsZero():
+		return v.seen.tooLarge
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
-		return condition{since: idle, reason: reasonStalled, partition: v.partitions.furthest()}
+		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
+	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
+		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
-	if held, ok := v.partitions.heldUp(v.stalledAfter); ok {
-		return held
-	}
-	if !v.copying.since.IsZero() {
-		return v.copying
-	}
-	return condition{}
+	return v.copying
 }
 
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.partitions.lag(), Partitions: len(v.partitions.lives)}
+	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions}
 	trouble := v.trouble()
 	switch {
 	case !v.ended.since.IsZero():

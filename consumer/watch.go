@@ -107,11 +107,12 @@ func (w *watcher) check(run context.Context) (ok bool, err error) {
 
 // checkEnds checks whether open transactions hide the ends of partitions.
 func (w *watcher) checkEnds(ctx context.Context) (ok bool) {
-	found, err := w.broker().ends(ctx, w.partitions.tenures())
+	owned := w.partitions.tenures()
+	found, err := w.broker().ends(ctx, owned)
 	if err != nil {
 		return false
 	}
-	w.partitions.survey(found)
+	w.partitions.survey(owned, found)
 	return !w.partitions.isHeldUp()
 }
 

@@ -46,10 +46,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	ended := errGoexit // stays if the goroutine ends before w.run returns
 	w.vitals.started()
 	defer func() { w.vitals.stopped(ended) }()
-	for ended = w.run(ctx); errors.Is(ended, errStartOver); ended = w.run(ctx) {
-		w.vitals.startsOver()
-	}
+	ended = w.repeat(ctx)
 	return ended
+}
+
+// repeat runs the worker until a run ends for another reason than errStartOver. It waits between
+// runs, longer and longer, because each makes the worker leave and join its group: a pooler may
+// alternate between two servers. After a run that settled records or lasted for longer than
+// the longest wait, the waits begin again with the shortest.
+func (w *Worker) repeat(ctx context.Context) error {
+	between := pause{w.cfg.backOff()}
+	for {
+		began := time.Now()
+		if err := w.run(ctx); !errors.Is(err, errStartOver) {
+			return err
+		}
+		w.vitals.startsOver()
+		if time.Since(began) > w.cfg.RetryMax || w.vitals.settledSince(began) {
+			between.over()
+		}
+		if !between.wait(ctx) {
+			return nil
+		}
+	}
 }
 
 // errGoexit is the error of a worker whose goroutine has ended without returning.

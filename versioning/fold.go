@@ -1,6 +1,7 @@
 package versioning
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -16,7 +17,8 @@ import (
 // before the next record of the batch, so the verdicts do not depend on where batches
 // begin and end.
 //
-// Each Change must have its machine and message ID, as [Prepare] sets them.
+// Each Change must have its machine and message ID, as [Prepare] sets them. Fold panics if
+// the rules of a machine with functions have no [Functions].
 func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 	f := newFolder(rules, view, len(records))
 	for i, r := range records {
@@ -102,7 +104,10 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		spareSteps: newSlab[Step](records),
 		spareIDs:   newSlab[Message](records),
 	}
-	for _, r := range rules {
+	for name, r := range rules {
+		if r.Functions == nil && r.Machine.RowType() != nil {
+			panic(fmt.Sprintf("versioning: the rules of machine %q have no Functions; see NewFunctions", name))
+		}
 		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack(true)
 	}
 	if len(view.Refused) > 0 {

@@ -28,7 +28,11 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	if !legal {
 		return e.notNow(c, o), computed{}
 	}
-	if branches := e.rules.Machine.Branches(e.state, c.Event); call && branches != nil {
+	if e.rules.Functions == nil || !call {
+		o.Verdict = Applied
+		return o, computed{to, e.data}
+	}
+	if branches := e.rules.Machine.Branches(e.state, c.Event); branches != nil {
 		if e.isStale() { // only steps of this record can have made it so
 			return o.is(Rejected, ReasonInvalidData,
 				"the record changes the entity twice, but the database computes columns of its row, which are not known in between; send two records"), computed{}

@@ -26,11 +26,12 @@ var ErrText = errors.New("not valid UTF-8, or contains a NUL byte, which Postgre
 
 // Prepare makes a record ready for [Fold]. It fills in the machine and the message ID
 // of each change if they are empty, checks that PostgreSQL can store both and the key,
-// and checks the record's size. If a check fails, Prepare sets the record's Err, which
+// encodes the data of events, and checks the record's size. If a check fails, Prepare sets the record's Err, which
 // rejects the record. It does no I/O. Preparing a record again changes nothing.
 //
 // A store's Prepare calls it, then checks what depends on the tables.
 func Prepare(rules map[string]Rules, r *Record) {
+	r.Encoded = nil
 	if r.Err == nil {
 		r.Err = checkBounds(r)
 	}
@@ -38,23 +39,7 @@ func Prepare(rules map[string]Rules, r *Record) {
 		if r.Err != nil {
 			return
 		}
-		r.Err = prepareChange(rules, r, &r.Changes[i])
-	}
-	if r.Err == nil {
-		prepareData(rules, r)
-	}
-}
-
-// prepareData encodes the data of the changes, and sets the digests of those that have
-// some. Data that functions can't take makes the record Unfit: if the record was applied
-// before, it is still a duplicate.
-func prepareData(rules map[string]Rules, r *Record) {
-	r.Encoded = nil
-	for i := range r.Changes {
-		c := &r.Changes[i]
-		if err := rules[c.Machine].Functions.prepare(r, i); err != nil && r.Unfit == nil {
-			r.Unfit = err
-		}
+		r.Err = prepareChange(rules, r, i)
 	}
 }
 
@@ -68,13 +53,15 @@ func checkBounds(r *Record) error {
 	return nil
 }
 
-func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
+func prepareChange(rules map[string]Rules, r *Record, i int) error {
+	c := &r.Changes[i]
 	if c.Machine == "" && len(rules) == 1 {
 		for only := range rules {
 			c.Machine = only
 		}
 	}
-	if _, ok := rules[c.Machine]; !ok {
+	rule, ok := rules[c.Machine]
+	if !ok {
 		return unknownMachine(rules, c.Machine)
 	}
 	switch {
@@ -95,6 +82,11 @@ func prepareChange(rules map[string]Rules, r *Record, c *Change) error {
 		case !StorableText(id):
 			return Refuse(ReasonInvalidMessage, "the message ID is %w", ErrText)
 		}
+	}
+	// Data that functions can't take makes the record Unfit only: if it was applied before,
+	// it is still a duplicate.
+	if err := rule.Functions.prepare(r, i); err != nil && r.Unfit == nil {
+		r.Unfit = err
 	}
 	return nil
 }

@@ -405,7 +405,7 @@ poll:
 	 * still has the ownership in which it polled the batch.
 	 *
 	 * code: consumer/commit.go add
-	 * code: consumer/commit.go settle
+	 * code: consumer/partitions.go advance
 	 */
 	atomic {
 		i = first;

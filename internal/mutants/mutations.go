@@ -91,7 +91,7 @@ var mutations = []mutation{
 
 	// Commits.
 	{
-		file: "consumer/commit.go", text: `last.Offset + 1`, mutated: `last.Offset + 2`,
+		file: "consumer/life.go", text: `last.Offset + 1`, mutated: `last.Offset + 2`,
 		why: "the offset of a record that nobody has read is committed, so it is lost",
 		pkg: "./consumer", tests: "^TestSettle$",
 	},
@@ -101,7 +101,7 @@ var mutations = []mutation{
 		pkg: "./consumer", tests: "^TestSettle$",
 	},
 	{
-		file: "consumer/commit.go", text: `if stuck[s.partition] {`, mutated: `if false {`,
+		file: "consumer/partitions.go", text: `if stuck[s.partition] {`, mutated: `if false {`,
 		why: "a later part of the batch is committed past a record without a verdict",
 		pkg: "./consumer", tests: "^TestSettle$",
 	},
@@ -118,7 +118,7 @@ var mutations = []mutation{
 
 	// Marks.
 	{
-		file: "consumer/begin.go", text: `case isCommitted && begin > mark,`, mutated: `case isCommitted && begin < mark,`,
+		file: "consumer/begin.go", text: `case group.known && begin > mark,`, mutated: `case group.known && begin < mark,`,
 		why: "a worker continues at the committed offset after the database has lost records",
 		pkg: "./consumer", tests: "^TestBackToMark$",
 	},

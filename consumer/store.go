@@ -1,0 +1,63 @@
+package consumer
+
+import (
+	"context"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Store holds the entities and gives records their verdicts. *postgres.Store is one, and
+// versioningtest has one in memory. It must be safe for concurrent use.
+type Store interface {
+	// Prepare completes and checks a record before Apply. If the record is wrong, it
+	// sets the record's Err.
+	Prepare(*versioning.Record)
+
+	// Split distributes the records of a batch to at most n lists that can be applied
+	// concurrently. It keeps their order and returns where they come from: element i of
+	// list s is records[index[s][i]]. If it returns an error, the worker applies the
+	// batch as one list. [versioning.Split] is enough for a store that parks no records
+	// with several changes.
+	Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error)
+
+	// Apply settles records, in their order, and returns their verdicts once its
+	// transaction has committed. If it returns an error, the first len(Result.Outcomes)
+	// records are settled, and the worker may pass the rest to Apply again. If the
+	// database is no longer on the server that Marks returned, Apply writes nothing and
+	// returns [versioning.ErrServerChanged]. After [versioning.ErrSplitAgain] the worker
+	// splits the rest again first.
+	Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error)
+
+	// Marks returns how far the group has settled the partitions of the topics with the
+	// given IDs. It also returns the server it read that from; its name must not be empty.
+	Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error)
+
+	// SetMarks stores how far the group has settled partitions. If the database is no
+	// longer on the given server, or one of the stored marks is behind the mark's Last,
+	// it returns [versioning.ErrServerChanged]. The worker commits offsets after
+	// SetMarks has succeeded.
+	SetMarks(ctx context.Context, group string, server versioning.Server, marks []versioning.Mark) error
+}
+
+// A Sweeper is a Store that can sweep its parked records; *postgres.Store is one. The worker
+// calls Sweep at least every Config.SweepEvery, from one goroutine, and passes how far its
+// partitions are read.
+type Sweeper interface {
+	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
+}
+
+// A DeadLetterCopier is a Store whose dead letters can be copied to topics; *postgres.Store
+// is one. Config.DeadLetterTopic needs it.
+type DeadLetterCopier interface {
+	// CopyDeadLetters passes up to limit dead letters of the given partitions that are
+	// not copied yet to copyTo, and marks those as copied whose IDs copyTo returns. It
+	// should hold no connection while copyTo runs, because brokers may not answer.
+	CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
+		copyTo func(context.Context, []versioning.DeadLetter) ([]int64, error)) (int, error)
+}
+
+// A StepwiseReporter is a Store that knows which tables it writes one step at a time;
+// *postgres.Store is one. The worker logs them when it starts.
+type StepwiseReporter interface {
+	Stepwise() []versioning.Stepwise
+}
