@@ -65,7 +65,8 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if err := report.print(cfg.Stdout, time.Since(started)); err != nil {
 		return nil, err
 	}
-	return report, report.verdict()
+	err = report.verdict()
+	return report, err
 }
 
 // run runs the demo, act by act.

@@ -69,17 +69,17 @@ func (m *model) try(w waiter) (moved []string) {
 		}
 	}
 	m.Fates[w.Place] = worst
-	switch worst.Kind {
-	case Applied:
-		for _, move := range moves {
-			move()
-		}
-		return moved
-	case Parked:
+	if worst.Kind == Parked {
 		m.waiting[at] = append(m.waiting[at], w)
 		slices.SortFunc(m.waiting[at], func(a, b waiter) int { return cmp.Compare(a.rank, b.rank) })
 	}
-	return nil
+	if worst.Kind != Applied {
+		return nil
+	}
+	for _, move := range moves {
+		move()
+	}
+	return moved
 }
 
 // severity orders fates: if a record changes two accounts, the worse fate counts.

@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,19 +49,10 @@ func (p Payment) authorize(m traffic.Message) (Fate, Payment) {
 		return illegal, p
 	case m.Amount <= 0:
 		return refused, p
-	case !known(m.Currency):
+	case !slices.Contains(traffic.Currencies, m.Currency):
 		return Fate{DeadLettered, "constraint"}, p
 	}
 	return applied, Payment{Currency: m.Currency, Authorized: m.Amount, rate: hundredThousandths(m.FeeRate)}.in("authorized")
-}
-
-func known(currency string) bool {
-	for _, c := range traffic.Currencies {
-		if c == currency {
-			return true
-		}
-	}
-	return false
 }
 
 func (p Payment) capture(m traffic.Message) (Fate, Payment) {
