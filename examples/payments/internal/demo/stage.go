@@ -48,7 +48,8 @@ type stage struct {
 
 // open starts the servers, creates the tables and the topic, and generates the traffic.
 func open(ctx context.Context, cfg Config) (*stage, error) {
-	s := &stage{cfg: cfg, out: &screen{out: cfg.Stdout}, stderr: &screen{out: cfg.Stderr}}
+	writing := new(sync.Mutex)
+	s := &stage{cfg: cfg, out: &screen{writing, cfg.Stdout}, stderr: &screen{writing, cfg.Stderr}}
 	for _, step := range []func(context.Context) error{s.openKafka, s.openPostgres, s.createTopic} {
 		if err := step(ctx); err != nil {
 			return nil, s.close(err)
@@ -125,9 +126,10 @@ func (s *stage) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: s.cfg.LogLevel}))
 }
 
-// A screen is a writer for several goroutines.
+// A screen is a writer for several goroutines. Both screens share a mutex, because they may
+// be one terminal.
 type screen struct {
-	mu  sync.Mutex
+	mu  *sync.Mutex
 	out io.Writer
 }
 
