@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -171,12 +172,12 @@ func (c Config) validate() error {
 	require(c.Store != nil, "Store is nil; open one with postgres.Open")
 	require(c.Decode != nil, "Decode is nil; write one, or use consumer.JSON")
 	require(c.Protocol <= Consumer, "Protocol %d is unknown; use consumer.Classic or consumer.Consumer", c.Protocol)
-	require(c.Connections > 0, "Connections is %d; it must be positive", c.Connections)
-	require(c.MaxBatch > 0, "MaxBatch is %d; it must be positive", c.MaxBatch)
-	require(c.MaxUnpacked > 0, "MaxUnpacked is %d; it must be positive", c.MaxUnpacked)
-	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must be positive", c.RebalanceHold)
-	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin %v and RetryMax %v must be positive and in order", c.RetryMin, c.RetryMax)
-	require(c.StalledAfter > 0, "StalledAfter is %v; it must be positive", c.StalledAfter)
+	require(c.Connections > 0, "Connections is %d; it must not be negative", c.Connections)
+	require(c.MaxBatch > 0, "MaxBatch is %d; it must not be negative", c.MaxBatch)
+	require(c.MaxUnpacked > 0, "MaxUnpacked is %d; it must not be negative", c.MaxUnpacked)
+	require(c.RebalanceHold > 0, "RebalanceHold is %v; it must not be negative", c.RebalanceHold)
+	require(c.RetryMin > 0 && c.RetryMin <= c.RetryMax, "RetryMin is %v and RetryMax %v; they must not be negative, and RetryMin not above RetryMax", c.RetryMin, c.RetryMax)
+	require(c.StalledAfter > 0, "StalledAfter is %v; it must not be negative", c.StalledAfter)
 	if _, ok := c.Store.(Sweeper); c.SweepEvery > 0 && c.Store != nil {
 		require(ok, "Store is a %T, which does not implement Sweeper, so records could stay parked forever; "+
 			"add the method Sweep, or set SweepEvery to a negative value if something else sweeps", c.Store)
@@ -187,7 +188,10 @@ func (c Config) validate() error {
 	for i, hook := range c.Hooks {
 		require(isHook(hook), "Hooks[%d] is a %T, which implements none of BatchStartHook, BatchEndHook and TroubleHook", i, hook)
 	}
-	for _, err := range c.validateClient() {
+	valid := c
+	valid.Group = cmp.Or(c.Group, "group") // what is wrong with these two was reported above
+	valid.Topics = slices.DeleteFunc(slices.Clone(c.Topics), func(topic string) bool { return topic == "" })
+	for _, err := range valid.validateClient() {
 		problems = append(problems, fmt.Errorf("%w: Client: %w", ErrConfig, err))
 	}
 	return errors.Join(problems...)

@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -31,8 +32,8 @@ func TestConfig(t *testing.T) {
 		"empty topic": {func(c *consumer.Config) { c.Topics = []string{"a", ""} }, []string{"Topics[1] is empty"}},
 		"protocol":    {func(c *consumer.Config) { c.Protocol = 7 }, []string{"Protocol 7 is unknown"}},
 		"negatives":   {func(c *consumer.Config) { c.Connections, c.MaxBatch, c.RebalanceHold = -1, -2, -3 }, []string{"Connections is -1", "MaxBatch is -2", "RebalanceHold is -3ns"}},
-		"retry order": {func(c *consumer.Config) { c.RetryMin, c.RetryMax = 2, 1 }, []string{"RetryMin 2ns and RetryMax 1ns"}},
-		"retry min":   {func(c *consumer.Config) { c.RetryMin = -1 }, []string{"must be positive"}},
+		"retry order": {func(c *consumer.Config) { c.RetryMin, c.RetryMax = 2, 1 }, []string{"RetryMin is 2ns and RetryMax 1ns"}},
+		"retry min":   {func(c *consumer.Config) { c.RetryMin = -1 }, []string{"must not be negative"}},
 		"retry only":  {func(c *consumer.Config) { c.RetryMin = time.Hour }, nil},
 		"no grace":    {func(c *consumer.Config) { c.ShutdownGrace, c.ApplyTimeout = -1, -1 }, nil},
 		"half a store": {func(c *consumer.Config) {
@@ -125,3 +126,14 @@ type noClient struct{ t *testing.T }
 
 func (h noClient) OnNewClient(*kgo.Client)    { h.t.Error("New makes a client") }
 func (h noClient) OnClientClosed(*kgo.Client) { h.t.Error("New closes a client") }
+
+// TestConfigReportsOnce checks that no mistake is reported a second time by the client.
+func TestConfigReportsOnce(t *testing.T) {
+	t.Parallel()
+	cfg := valid()
+	cfg.Group, cfg.Topics = "", []string{"a", ""}
+	_, err := consumer.New(cfg)
+	if n := strings.Count(fmt.Sprint(err), "worker configuration"); n != 2 {
+		t.Errorf("%d problems, want 2:\n%v", n, err)
+	}
+}

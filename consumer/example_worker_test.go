@@ -64,7 +64,7 @@ func ExampleNew_problems() {
 	fmt.Println(errors.Is(err, consumer.ErrConfig))
 	// Output:
 	// worker configuration: Decode is nil; write one, or use consumer.JSON
-	// worker configuration: RetryMin 1m0s and RetryMax 1s must be positive and in order
+	// worker configuration: RetryMin is 1m0s and RetryMax 1s; they must not be negative, and RetryMin not above RetryMax
 	// true
 }
 

@@ -57,6 +57,7 @@ func (t *table) checkField(m *pgtype.Map, f *rowField) error {
 		return t.problem(f.Column, `is generated, but field %s would be written; tag it db:"%s,readonly"`, t.fieldName(f), f.Column)
 	}
 	f.common, f.plainText = isCommon(f.Type, c), f.Type.Kind() == reflect.String && !convertsItself(f.Type)
+	f.comparable = f.common || f.Type == reflect.TypeFor[time.Time]() || f.Type == reflect.TypeFor[[16]byte]()
 	if want := f.misfit(m); want != "" {
 		return t.problem(f.Column, "has type %s, which field %s of type %v does not fit; use %s", c.typeName, t.fieldName(f), f.Type, want)
 	}

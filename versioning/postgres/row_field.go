@@ -104,7 +104,7 @@ func encodeWith(m *pgtype.Map, oid uint32, value any) (buf []byte, err error) {
 }
 
 // isSame reports whether two values of a field are certain to be the same.
-func (f *rowField) isSame(a, b reflect.Value) bool { return f.common && a.Equal(b) }
+func (f *rowField) isSame(a, b reflect.Value) bool { return f.comparable && a.Equal(b) }
 
 // hasText reports whether a value of a field has a given text.
 func (f *rowField) hasText(m *pgtype.Map, value reflect.Value, text string, null bool) bool {

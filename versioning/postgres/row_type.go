@@ -31,7 +31,8 @@ type rowField struct {
 	at     int  // index in table.columns
 	common bool // an integer, a boolean or a text, for which no codec of pgx is needed
 
-	plainText bool // a string, which is sent as it is
+	comparable bool // values that are equal in Go have the same text
+	plainText  bool // a string, which is sent as it is
 }
 
 // A rowData is a row in the store's form. It is never changed, except that row is set
