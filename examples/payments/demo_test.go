@@ -16,7 +16,8 @@ import (
 
 // TestDemo runs the demo as a new user does, with nothing set up.
 func TestDemo(t *testing.T) {
-	stdout, stderr, err := execute(t, "--payments=200", "--accounts=20", "--seed=7", "--session-timeout=500ms")
+	t.Parallel()
+	stdout, stderr, err := execute(t, "--payments=150", "--accounts=20", "--seed=7", "--session-timeout=500ms")
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, stdout, stderr)
 	}
@@ -29,6 +30,7 @@ func TestDemo(t *testing.T) {
 
 // TestDemoNotices tampers with the database before the demo checks it.
 func TestDemoNotices(t *testing.T) {
+	t.Parallel()
 	const tamper = `
 UPDATE payments.payments SET captured = captured + 1 WHERE id = (SELECT min(id) FROM payments.payments WHERE captured < authorized);
 UPDATE payments.payments SET risk_reviews = risk_reviews - 1 WHERE id = (SELECT min(id) FROM payments.payments WHERE risk_reviews > 0);
