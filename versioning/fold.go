@@ -28,6 +28,10 @@ func Fold(rules map[string]Rules, view *View, records []*Record) *Plan {
 			break
 		}
 		f.plan.Outcomes[i] = outcome
+		if len(f.plan.Again) > 0 { // they come before the next record
+			f.plan.Outcomes = f.plan.Outcomes[:i+1]
+			break
+		}
 	}
 	f.revive(records[:len(f.plan.Outcomes)])
 	return f.finish()
@@ -164,6 +168,9 @@ func (f *folder) record(index int, r *Record) (o Outcome, ok bool) {
 		return Outcome{Verdict: Ignored}, true
 	}
 	f.wakeAll(r)
+	if len(f.plan.Again) > 0 {
+		return Outcome{}, false
+	}
 	if dead, ok := f.dead[r.Origin]; ok {
 		return dead, true // delivered twice in this batch
 	}
@@ -293,9 +300,7 @@ func (f *folder) finish() *Plan {
 		if len(e.steps) > 0 {
 			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps})
 		}
-		if len(e.waiting) > 0 && e.isStale() {
-			f.plan.Again = append(f.plan.Again, e.name)
-		}
+
 	}
 	f.plan.Moves = moves
 	f.stillWaiting()

@@ -88,14 +88,20 @@ func (f *folder) wake(moved []*entity) {
 // f.trail, because the caller must start over.
 func (f *folder) release(e *entity) (moved bool) {
 	if e.isStale() {
-		return false // they are judged after the entity was read again
+		f.readBack(e)
+		return false
 	}
 	list := e.waiting
 	e.waiting = nil
 	for i, w := range list {
-		if w.upToDate(e) || f.touchesStale(w.Record) {
+		if w.upToDate(e) {
 			e.waiting = append(e.waiting, w)
 			continue
+		}
+		if f.touchesStale(w.Record) {
+			e.waiting = append(e.waiting, list[i:]...)
+			f.readBack(e)
+			return false
 		}
 		w.outcome = f.try(w.Record)
 		if w.outcome.Verdict == Early {
@@ -110,6 +116,14 @@ func (f *folder) release(e *entity) (moved bool) {
 		}
 	}
 	return false
+}
+
+// readBack leaves the records that wait for an entity to the next fold, which gets the
+// rows as the database has them then.
+func (f *folder) readBack(e *entity) {
+	if len(e.waiting) > 0 && !slices.Contains(f.plan.Again, e.name) {
+		f.plan.Again = append(f.plan.Again, e.name)
+	}
 }
 
 // upToDate reports whether a record that waits for e need not be judged before e moves.

@@ -115,8 +115,9 @@ type Plan struct {
 	// read again first, because the database computes some of its columns.
 	Outcomes []Outcome
 
-	// Again holds entities that have moved and have to be read again before the records
-	// parked for them can be judged again; see [Refold].
+	// Again holds the entities whose parked records must be judged next, with [Refold],
+	// after the rows have been read again: the database computes some of their columns.
+	// Then come the records of the batch that have no outcome.
 	Again []Entity
 
 	// Moves holds one move for each entity that moves.
