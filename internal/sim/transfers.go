@@ -99,12 +99,8 @@ func (s *script) drawTransfers(r *rand.Rand) {
 	for i := range s.accounts {
 		m := message{isMoney: true, movement: movement{Amount: int64(r.IntN(20))}}
 		m.ID, m.Parts = fmt.Sprint("opening-", i), []model.Part{{Key: accountKey(i), Event: opened, Expected: -1}}
-		switch r.IntN(8) {
-		case 0: // it is never opened
-		case 1, 2:
-			s.insert(r, m, 1)
-		default: // before most transfers
-			s.insert(r, m, 0)
+		if n := r.IntN(8); n > 0 { // 0: it is never opened
+			s.insert(r, m, n > 2)
 		}
 	}
 	for i := range 8 + r.IntN(16) {
@@ -117,22 +113,24 @@ func (s *script) drawTransfers(r *rand.Rand) {
 		if r.IntN(2) == 0 {
 			slices.Reverse(m.Parts) // a refusal must undo the credit
 		}
-		s.insert(r, m, 1)
+		s.insert(r, m, false)
 		if r.IntN(4) == 0 {
-			s.insert(r, m, 1) // again
+			s.insert(r, m, false) // again
 		}
 		if r.IntN(10) == 0 {
 			m.Amount++
-			s.insert(r, m, 1) // another message with the same ID
+			s.insert(r, m, false) // another message with the same ID
 		}
 	}
 }
 
-// insert adds a message to some partition: to its first messages if late is 0, otherwise
+// insert adds a message to some partition: as its first message if early, otherwise
 // anywhere.
-func (s *script) insert(r *rand.Rand, m message, late int) {
-	p := r.IntN(len(s.messages))
-	at := r.IntN(1 + late*len(s.messages[p]))
+func (s *script) insert(r *rand.Rand, m message, early bool) {
+	p, at := r.IntN(len(s.messages)), 0
+	if !early {
+		at = r.IntN(1 + len(s.messages[p]))
+	}
 	if at > 0 {
 		m.at = s.messages[p][at-1].at
 	}
