@@ -5,6 +5,9 @@
 // Then the faults end, and a checker, which knows the rules but not the
 // history, checks the content of the store.
 //
+// Half of the histories also have transfers between accounts, whose transitions compute.
+// Another application writes the same rows meanwhile, and counts its writes.
+//
 // [draw] draws the script of a history from a seed, [play] runs it and [check]
 // checks the result. The machine, the traffic and all faults depend only on the
 // seed. The order of goroutines that are ready at the same virtual time does

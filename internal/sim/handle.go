@@ -158,6 +158,13 @@ func (w *worker) standStill() {
 	}
 }
 
+// chance draws from the worker's mood: true once in n times.
+func (w *worker) chance(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mood.IntN(n) == 0
+}
+
 func (c *call) pause(ctx context.Context) error {
 	timer := time.NewTimer(c.wait)
 	defer timer.Stop()
@@ -188,6 +195,7 @@ func (w *world) between(ctx context.Context, plan *versioning.Plan) error {
 	if c.worker.dead.Load() {
 		return errDead
 	}
+	w.interfere(c, plan)
 	if len(w.moved(plan)) > 0 {
 		w.cover("decided again")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
 
 // A knockout disables a mechanism that a promise depends on.
@@ -24,6 +25,8 @@ var knockouts = []knockout{
 	{"the explanation of zero rows", withoutExplanation, 1500},
 	{"commit after the transaction", commitFirst, 10},
 	{"the check of the server", withoutServer, 100},
+	{"the guard against other writers", withoutWritten, 100},
+	{"the undoing of data", withoutUndo, 100},
 }
 
 // withoutGuard always writes the plan: it updates the guards to the current
@@ -33,7 +36,7 @@ func withoutGuard(w *world) {
 		for i := range plan.Moves {
 			m := &plan.Moves[i]
 			row, exists := w.store.Row(m.Entity)
-			m.Create, m.From = !exists, versioning.Row{State: row.State, Version: row.Version}
+			m.Create, m.From.State, m.From.Version = !exists, row.State, row.Version
 		}
 	}
 }
@@ -67,6 +70,30 @@ func commitFirst(w *world) {
 
 // withoutServer makes all servers look the same.
 func withoutServer(w *world) { w.server = "the one" }
+
+// withoutWritten forgets which write of a row the plan was computed from, so that only the
+// version guards the row.
+func withoutWritten(w *world) {
+	w.tamper = func(_ *world, plan *versioning.Plan) {
+		for i := range plan.Moves {
+			plan.Moves[i].From.Data = nil
+		}
+	}
+}
+
+// withoutUndo leaves in the row what a refused transfer has already credited.
+func withoutUndo(w *world) {
+	w.tamper = func(w *world, plan *versioning.Plan) {
+		for _, s := range plan.Dead {
+			if s.Outcome.Reason != versioning.ReasonRefused || s.Record.Changes[0].Event != credited {
+				continue
+			}
+			w.store.Update(s.Record.Entity(0), func(row *versioningtest.Row) {
+				row.Columns["balance"] = row.Columns["balance"].(int64) + s.Record.Changes[0].Data.(movement).Amount
+			})
+		}
+	}
+}
 
 // TestKnockouts checks that the histories detect each disabled mechanism.
 func TestKnockouts(t *testing.T) {

@@ -28,6 +28,7 @@ type script struct {
 	shared bool
 
 	messages  [][]message // by partition and offset
+	accounts  int         // 0: the history has no transfers
 	lives     []life
 	incidents []incident
 }
@@ -35,7 +36,9 @@ type script struct {
 // A message is one record and the time at which it is produced.
 type message struct {
 	model.Message
+	movement // if isMoney
 
+	isMoney bool // it is about accounts, not about the drawn machine
 	at      time.Duration
 	garbage garbage
 }
@@ -133,6 +136,9 @@ func draw(seed uint64) *script {
 		s.protocol = consumer.Consumer
 	}
 	s.drawTraffic(r)
+	if money := rand.New(rand.NewPCG(seed, 2)); money.IntN(2) == 0 {
+		s.drawTransfers(money)
+	}
 	for i := range 2 + r.IntN(3) {
 		s.lives = append(s.lives, drawLife(r, i))
 	}

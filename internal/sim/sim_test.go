@@ -137,7 +137,10 @@ func TestDraw(t *testing.T) {
 // between reading and writing.
 func TestHistoriesCover(t *testing.T) {
 	t.Parallel()
-	want := []string{"duplicate", "applied", "early", "rejected", "diverged", "decided again", "freeze", "restore"}
+	want := []string{
+		"duplicate", "applied", "early", "rejected", "diverged", "decided again", "freeze", "restore",
+		"transfer accepted", "transfer refused", "transfer waits", "foreign write in between",
+	}
 	for b := range boundaries {
 		want = append(want, fmt.Sprintf("crash at boundary %d", b))
 	}

@@ -119,7 +119,10 @@ func (w *worker) decode(r *versioning.Record) ([]versioning.Change, error) {
 	}
 	changes := make([]versioning.Change, len(m.Parts))
 	for i, part := range m.Parts {
-		changes[i] = versioning.Change{Key: part.Key, Event: part.Event, MessageID: m.ID}
+		changes[i] = versioning.Change{Machine: w.world.script.machineOf(m), Key: part.Key, Event: part.Event, MessageID: m.ID}
+		if m.isMoney {
+			changes[i].Data = m.movement
+		}
 		if part.Expected >= 0 {
 			changes[i].Expected = versioning.At(part.Expected)
 		}

@@ -37,6 +37,7 @@ type world struct {
 	net     *kfake.VirtualNetwork
 	cluster *kfake.Cluster
 	store   *versioningtest.Memory // safe for concurrent use
+	foreign *foreign               // safe for concurrent use
 	workers []*worker
 	faults  []*kfake.FaultHandle
 	calm    atomic.Bool  // the faults are over
@@ -69,20 +70,25 @@ func play(s *script, handler slog.Handler, tweaks ...tweak) (wrong []string, cov
 		tweak(w)
 	}
 	defer w.cluster.Close()
-	producer := w.produce()
+	producer, stopForeign := w.produce(), w.writeForeign()
 	w.runIncidents()
 	w.endIncidents()
 	producer.Wait()
 	w.settle()
 	w.stop()
+	stopForeign()
 	w.check()
 	return w.wrong, w.covered
 }
 
 func newWorld(s *script, handler slog.Handler) *world {
-	rules := versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked}
+	store := versioningtest.NewMemory(
+		versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked},
+		versioning.Rules{Machine: account, MaxParked: s.maxParked},
+	)
 	w := &world{
-		script: s, net: new(kfake.VirtualNetwork), store: versioningtest.NewMemory(rules), log: slog.New(handler),
+		script: s, net: new(kfake.VirtualNetwork), store: store, log: slog.New(handler),
+		foreign: &foreign{store: store, writes: make(map[string]int64)},
 		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), covered: make(map[string]int), heard: make(map[string]time.Time),
 	}
 	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
@@ -208,8 +214,8 @@ func (w *world) incidentEvents(t incident, worker **worker) []event {
 			w.faults = append(w.faults, w.cluster.Fault(fault))
 		}}}
 	case restore:
-		var backup versioningtest.Backup
-		return []event{{t.at, func() { backup = w.store.Backup() }}, {t.at + t.lasts, func() { w.restore(backup) }}}
+		var backup saved
+		return []event{{t.at, func() { backup = w.foreign.backup() }}, {t.at + t.lasts, func() { w.restore(backup) }}}
 	case kinds:
 	}
 	return nil

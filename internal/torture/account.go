@@ -53,6 +53,9 @@ const schema = `
 CREATE SCHEMA torture;
 CREATE TABLE torture.accounts (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
 CREATE TABLE torture.transfers (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
+CREATE TABLE torture.wallets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
+	balance bigint NOT NULL, seen bigint NOT NULL, visits bigint NOT NULL DEFAULT 0);
+CREATE TABLE torture.foreign_writes (id text NOT NULL);
 CREATE TABLE torture.seen (machine text NOT NULL, id text NOT NULL, state text NOT NULL, version bigint NOT NULL);
 CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	IF new.amount < 0 THEN
@@ -70,6 +73,7 @@ func tablesIn(schema string) []postgres.Table {
 	return []postgres.Table{
 		{Machine: account, Name: schema + ".accounts", MaxParked: maxParked},
 		{Machine: transfers, Name: schema + ".transfers", MaxParked: maxParked},
+		{Machine: wallets, Name: schema + ".wallets", MaxParked: maxParked},
 	}
 }
 
@@ -77,10 +81,14 @@ func tablesIn(schema string) []postgres.Table {
 type message struct {
 	Event    statemachine.Event `json:"event"`
 	Account  string             `json:"account"`
-	To       string             `json:"to,omitempty"`       // only for transfers
+	To       string             `json:"to,omitempty"`       // only for transfers and wallets
 	Transfer string             `json:"transfer,omitempty"` // only for transfers
 	Expected string             `json:"expected,omitempty"` // the account's version, if the message has one
 	Amount   int64              `json:"amount"`
+
+	// Only for transfers between wallets.
+	Waits       bool `json:"waits,omitempty"`
+	CreditFirst bool `json:"credit_first,omitempty"`
 }
 
 func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
@@ -90,6 +98,9 @@ func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 			{Machine: account.Name(), Key: m.Account, Event: withdrawn},
 			{Machine: account.Name(), Key: m.To, Event: deposited},
 		}, nil
+	}
+	if m.Event == founded || m.Event == moved {
+		return walletChanges(m), nil
 	}
 	change := versioning.Change{Machine: account.Name(), Key: m.Account, Event: m.Event, Set: versioning.Columns{"amount": m.Amount}}
 	if m.Expected != "" {

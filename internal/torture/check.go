@@ -43,6 +43,8 @@ type evidence struct {
 	rows   []row
 	parked []place
 	dead   []place
+
+	wallets walletEvidence
 }
 
 func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
@@ -58,7 +60,8 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 	}
 	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], t.sql(`
 		SELECT 'account', id, state, version FROM torture.accounts
-		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers`)); err != nil {
+		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers
+		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets`)); err != nil {
 		return e, err
 	}
 	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], t.sql(`SELECT machine, id, state, version FROM torture.seen`)); err != nil {
@@ -67,7 +70,10 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 	if e.parked, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.parked`)); err != nil {
 		return e, err
 	}
-	e.dead, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.dead_letters`))
+	if e.dead, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.dead_letters`)); err != nil {
+		return e, err
+	}
+	e.wallets, err = t.gatherWallets(ctx, conn)
 	return e, err
 }
 
@@ -87,6 +93,7 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sq
 // A judgement counts violations and describes some of them.
 type judgement struct {
 	lost, twice, wrong int
+	tally              tally
 	messages           []string
 }
 
@@ -104,6 +111,7 @@ func judge(l *ledger, e evidence) *judgement {
 	j.sights(e)
 	j.ends(l, e)
 	j.fates(l, e)
+	j.wallets(l, e)
 	return j
 }
 
@@ -140,13 +148,17 @@ func (j *judgement) paths(e evidence) {
 	}
 }
 
-// sights checks that the tables' trigger saw exactly the steps in the history.
+// sights checks that the tables' trigger saw exactly the steps in the history. Wallets have
+// no trigger.
 func (j *judgement) sights(e evidence) {
 	seen := make(map[sight]int, len(e.seen))
 	for _, s := range e.seen {
 		seen[s]++
 	}
 	for i := range e.steps {
+		if e.steps[i].Machine == wallets.Name() {
+			continue
+		}
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
 		if seen[s]--; seen[s] < 0 {
 			j.report(&j.wrong, "the trigger did not see step %+v", e.steps[i])
@@ -161,8 +173,11 @@ func (j *judgement) sights(e evidence) {
 
 func legal(s step) bool {
 	machine := account
-	if s.Machine == transfers.Name() {
+	switch s.Machine {
+	case transfers.Name():
 		machine = transfers
+	case wallets.Name():
+		return slices.ContainsFunc(wallets.Branches(s.FromState, s.Event), func(b statemachine.Branch) bool { return b.To == s.ToState })
 	}
 	to, ok := machine.Fire(s.FromState, s.Event)
 	return ok && to == s.ToState
@@ -172,11 +187,12 @@ func legal(s step) bool {
 func (j *judgement) ends(l *ledger, e evidence) {
 	accounts, made := make(map[string]row), 0
 	for _, r := range e.rows {
-		if r.Machine == transfers.Name() {
+		switch r.Machine {
+		case transfers.Name():
 			made++
-			continue
+		case account.Name():
+			accounts[r.Entity] = r
 		}
-		accounts[r.Entity] = r
 	}
 	for key, want := range l.accounts {
 		switch got := accounts[key]; {
@@ -224,6 +240,7 @@ func (j *judgement) fates(l *ledger, e evidence) {
 			}
 		case parked:
 			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
+		case decided: // see audit
 		case dead:
 			j.kept(buried[r.at], waiting[r.at]+moved[r.at], "must be a dead letter", got)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
@@ -24,13 +26,14 @@ type played struct {
 	ledger *ledger
 	lanes  [][]*versioning.Record
 	store  *versioningtest.Memory
+	writes map[string]int64 // of others, by wallet
 }
 
 // play produces messages and applies them in batches of random sizes from
 // random partitions.
 func play(t testing.TB, seed uint64, messages int) *played {
 	t.Helper()
-	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions)}
+	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions), writes: make(map[string]int64)}
 	var rules []versioning.Rules
 	for _, table := range tablesIn("torture") {
 		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked})
@@ -45,6 +48,10 @@ func play(t testing.TB, seed uint64, messages int) *played {
 	p.produce(t, traffic.rest())
 
 	random := rand.New(rand.NewPCG(seed, 2))
+	p.store.Between(func(context.Context, *versioning.Plan) error {
+		p.foreignWrite(wallet(random.IntN(testPartitions), random.IntN(walletsEach)))
+		return nil
+	})
 	for left := slices.Clone(p.lanes); ; {
 		lane := random.IntN(testPartitions)
 		n := min(len(left[lane]), 1+random.IntN(50))
@@ -55,6 +62,18 @@ func play(t testing.TB, seed uint64, messages int) *played {
 		if !slices.ContainsFunc(left, func(l []*versioning.Record) bool { return len(l) > 0 }) {
 			return p
 		}
+	}
+}
+
+func (p *played) foreignWrite(key string) {
+	see := func(row *versioningtest.Row) {
+		for _, column := range []string{"seen", "visits"} {
+			n, _ := row.Columns[column].(int64)
+			row.Columns[column] = n + 1
+		}
+	}
+	if p.store.Update(versioning.Entity{Machine: "wallet", Key: key}, see) {
+		p.writes[key]++
 	}
 }
 
@@ -84,9 +103,18 @@ func (p *played) produce(t testing.TB, all []sending) {
 func (p *played) evidence() (e evidence) {
 	for entity, r := range p.store.Rows() {
 		e.rows = append(e.rows, row{entity.Machine, entity.Key, r.State, r.Version})
+		if entity.Machine == "wallet" {
+			purse := purseRow{ID: entity.Key, State: r.State, Writes: p.writes[entity.Key]}
+			purse.Balance, _ = r.Columns["balance"].(int64)
+			purse.Seen, _ = r.Columns["seen"].(int64)
+			purse.Visits, _ = r.Columns["visits"].(int64)
+			e.wallets.purses = append(e.wallets.purses, purse)
+		}
 		for _, s := range p.store.History(entity) {
 			e.steps = append(e.steps, step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset})
-			e.seen = append(e.seen, sight{entity.Machine, entity.Key, s.To, s.Version})
+			if entity.Machine != "wallet" {
+				e.seen = append(e.seen, sight{entity.Machine, entity.Key, s.To, s.Version})
+			}
 		}
 	}
 	slices.SortFunc(e.steps, func(a, b step) int {
@@ -94,9 +122,15 @@ func (p *played) evidence() (e evidence) {
 	})
 	for _, r := range p.store.Parked() {
 		e.parked = append(e.parked, place{r.Origin.Partition, r.Origin.Offset})
+		if r.Entity.Machine == "wallet" {
+			e.wallets.waits = append(e.wallets.waits, keptRecord{r.Origin.Partition, r.Origin.Offset, r.Entity.Key, r.Reason, ""})
+		}
 	}
 	for _, r := range p.store.DeadLetters() {
 		e.dead = append(e.dead, place{r.Origin.Partition, r.Origin.Offset})
+		if o := r.Outcome; o.Entity.Machine == "wallet" {
+			e.wallets.dead = append(e.wallets.dead, keptRecord{r.Origin.Partition, r.Origin.Offset, o.Entity.Key, o.Reason, o.Detail})
+		}
 	}
 	return e
 }
@@ -107,8 +141,8 @@ func TestFates(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		p := play(t, rapid.Uint64().Draw(r, "seed"), rapid.IntRange(0, 2000).Draw(r, "messages"))
 		j := judge(p.ledger, p.evidence())
-		if j.lost+j.twice+j.wrong > 0 {
-			r.Fatalf("lost %d, applied twice %d, wrong %d: %q", j.lost, j.twice, j.wrong, j.messages)
+		if len(j.messages) > 0 {
+			r.Fatalf("lost %d, applied twice %d, wrong %d, wallets %+v: %q", j.lost, j.twice, j.wrong, j.tally, j.messages)
 		}
 	})
 }
@@ -136,7 +170,10 @@ func TestTrafficIsRich(t *testing.T) {
 			closings++
 		}
 	}
+	tally := judge(p.ledger, p.evidence()).tally
 	for what, n := range map[string]int{
+		"accepted between wallets": tally.Accepted, "refused between wallets": tally.Refused,
+		"waiting between wallets": tally.Waiting, "writes of others": tally.ForeignWrites,
 		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "refused": refused, "sent again": again,
 		"transfers": whole, "closed": closings,
 	} {
@@ -152,13 +189,16 @@ func TestJudge(t *testing.T) {
 	first := func(f fate) place {
 		return p.ledger.entries[slices.IndexFunc(p.ledger.entries, func(r entry) bool { return r.fate == f })].at
 	}
-	last := func(e *evidence) step { return e.steps[len(e.steps)-1] }
+	end := func(e *evidence) int { // of the steps of transfers
+		return slices.IndexFunc(e.steps, func(s step) bool { return s.Machine == "wallet" })
+	}
+	last := func(e *evidence) step { return e.steps[end(e)-1] }
 	tests := []struct {
 		name string
 		do   func(*evidence)
 		want func(*judgement) int
 	}{
-		{"a step is missing", func(e *evidence) { e.steps = e.steps[:len(e.steps)-1] }, lost},
+		{"a step is missing", func(e *evidence) { e.steps = slices.Delete(e.steps, end(e)-1, end(e)) }, lost},
 		{"a row is behind", func(e *evidence) {
 			i := slices.IndexFunc(e.rows, func(r row) bool { return r.Machine == "account" && r.Version > 1 })
 			e.rows[i].Version--
@@ -210,6 +250,59 @@ func TestJudge(t *testing.T) {
 func lost(j *judgement) int  { return j.lost }
 func twice(j *judgement) int { return j.twice }
 func wrong(j *judgement) int { return j.wrong }
+
+// TestAudit checks that judge detects each kind of violation of wallets.
+func TestAudit(t *testing.T) {
+	p := play(t, 7, 3000)
+	// of returns a step of a transfer.
+	of := func(e *evidence, event statemachine.Event) *step {
+		return &e.steps[slices.IndexFunc(e.steps, func(s step) bool { return s.Event == event && s.Version > 2 })]
+	}
+	at := func(s *step) keptRecord {
+		return keptRecord{s.Partition, s.Offset, s.Entity, versioning.ReasonRefused, fmt.Sprintf(tooLittle, 0, 0, 1)}
+	}
+	wrong := func(t tally) int { return t.Wrong }
+	tests := []struct {
+		name string
+		do   func(*evidence)
+		want func(tally) int
+	}{
+		{"money is made", func(e *evidence) { e.wallets.purses[0].Balance++ }, wrong},
+		{"money is moved", func(e *evidence) { e.wallets.purses[0].Balance--; e.wallets.purses[1].Balance++ }, wrong},
+		{"a state is not that of the balance", func(e *evidence) { e.wallets.purses[0].State = empty; e.wallets.purses[0].Balance = 1 }, wrong},
+		{"a row has no history", func(e *evidence) { e.wallets.purses[0].ID = "ghost" }, wrong},
+		{"a write of others is lost", func(e *evidence) { e.wallets.purses[0].Seen-- }, func(t tally) int { return t.ForeignWritesLost }},
+		{"a write of others is lost in another column", func(e *evidence) { e.wallets.purses[0].Visits-- }, func(t tally) int { return t.ForeignWritesLost }},
+		{"a write of others is there twice", func(e *evidence) { e.wallets.purses[0].Seen++ }, wrong},
+		{"a debit is missing", func(e *evidence) {
+			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Event == debited })
+			e.steps = slices.Delete(e.steps, i, i+1)
+		}, func(t tally) int { return t.Lost }},
+		{"a credit is there twice", func(e *evidence) { e.steps = append(e.steps, *of(e, credited)) }, func(t tally) int { return t.AppliedTwice }},
+		{"a step is of another record", func(e *evidence) { of(e, credited).Offset = 1 << 40 }, wrong},
+		{"a step is of another wallet", func(e *evidence) { of(e, credited).Entity = "another" }, wrong},
+		{"an accepted transfer was refused", func(e *evidence) { e.wallets.dead = append(e.wallets.dead, at(of(e, debited))) }, wrong},
+		{"an accepted transfer waits", func(e *evidence) { e.wallets.waits = append(e.wallets.waits, at(of(e, debited))) }, wrong},
+		{"a transfer was refused twice", func(e *evidence) { e.wallets.dead = append(e.wallets.dead, e.wallets.dead[0]) }, wrong},
+		{"a transfer was refused without reason", func(e *evidence) { e.wallets.dead[0].Detail = fmt.Sprintf(tooLittle, 0, 5, 9) }, wrong},
+		{"a transfer was refused by a panic", func(e *evidence) { e.wallets.dead[0].Detail = "panic" }, wrong},
+		{"a transfer waits although it could be made", func(e *evidence) {
+			i := slices.IndexFunc(e.wallets.purses, func(p purseRow) bool { return p.ID == e.wallets.waits[0].Entity })
+			e.wallets.purses[i].Balance = 1 << 40
+		}, wrong},
+		{"refused transfers are gone", func(e *evidence) { e.wallets.dead = nil }, func(t tally) int { return t.Lost }},
+		{"waiting transfers are gone", func(e *evidence) { e.wallets.waits = nil }, func(t tally) int { return t.Lost }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := p.evidence()
+			tt.do(&e)
+			if j := judge(p.ledger, e); tt.want(j.tally) == 0 {
+				t.Errorf("judge did not detect it: %q", j.messages)
+			}
+		})
+	}
+}
 
 // TestGaps checks that gaps detects an acknowledged record that is not in the
 // topic.

@@ -66,7 +66,11 @@ func (t *torture) fillServer(ctx context.Context) error {
 }
 
 func (t *torture) lockRows(ctx context.Context) error {
-	return t.lock(ctx, `SELECT FROM torture.accounts WHERE id LIKE 'bank-%' OR state = 'active' ORDER BY random() LIMIT 50 FOR UPDATE`, seconds(0.5, 8))
+	rows := `SELECT FROM torture.accounts WHERE id LIKE 'bank-%' OR state = 'active' ORDER BY random() LIMIT 50 FOR UPDATE`
+	if rand.IntN(3) == 0 {
+		rows = `SELECT FROM torture.wallets ORDER BY random() LIMIT 5 FOR UPDATE`
+	}
+	return t.lock(ctx, rows, seconds(0.5, 8))
 }
 
 func (t *torture) lockHistory(ctx context.Context) error {

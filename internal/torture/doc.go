@@ -19,13 +19,18 @@
 //   - It cuts, slows, fragments and drops the workers' network traffic.
 //   - It takes all connections of a worker's pool, or all of the server's.
 //   - It holds locks on rows that the workers want, and on the whole history.
+//   - It writes other columns of rows that the workers compute, and counts that.
 //
-// A trigger on the tables rejects some of the records and records each step it
-// sees.
+// A trigger on some of the tables rejects records, and records each step it sees.
 //
 // At the end torture waits until everything is settled and compares the ledger
 // with the rows, the history, the steps that the trigger saw, the parked
 // records and the dead letters.
+//
+// Some records are transfers between wallets, whose transitions compute balances.
+// Whether a wallet has enough depends on the order in which the partitions are
+// read, so the ledger does not know their fates. But the history must explain
+// each verdict and each balance, and there must be as much money as at first.
 //
 //	make torture DURATION=60s
 //

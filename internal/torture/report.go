@@ -19,6 +19,7 @@ type summary struct {
 	Stuck          int     `json:"stuck"`                 // records without a verdict, or wrongly still parked, after the time to settle
 	WorkerFailures int     `json:"worker_failures"`       // workers that exited unexpectedly, or did not stop when told to
 	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were up
+	Transfers      tally   `json:"transfers"`             // between wallets
 	WorkerKills    int     `json:"worker_kills"`
 	Freezes        int     `json:"freezes"`
 	PostgresKills  int     `json:"postgres_kills"`
@@ -67,6 +68,9 @@ func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	line("applied twice", s.AppliedTwice)
 	line("otherwise wrong", s.Wrong)
 	line("stuck", s.Stuck)
+	line("transfers between wallets", fmt.Sprintf("%d accepted, %d refused, %d waiting", s.Transfers.Accepted, s.Transfers.Refused, s.Transfers.Waiting))
+	line("  lost, applied twice, otherwise wrong", fmt.Sprintf("%d, %d, %d", s.Transfers.Lost, s.Transfers.AppliedTwice, s.Transfers.Wrong))
+	line("  writes of others, lost of them", fmt.Sprintf("%d, %d", s.Transfers.ForeignWrites, s.Transfers.ForeignWritesLost))
 	line("workers that failed", s.WorkerFailures)
 	_ = table.Flush() // the write of the last line reports errors of w
 	for _, violation := range violations {

@@ -111,6 +111,8 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, tenancy := range t.tenancies {
 		go tenancy.progress.watch(watching)
 	}
+	stopForeign := t.startForeign(ctx)
+	defer stopForeign()
 	if err := t.produceUnderFaults(ctx, faults); err != nil {
 		return false, err
 	}
@@ -124,6 +126,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	}
 	s := summary{Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
 	t.stopWorkers()
+	stopForeign()
 	var violations []string
 	for _, tenancy := range t.tenancies {
 		more, err := tenancy.judge(ctx, t.database.url(""), &s)
@@ -161,6 +164,7 @@ func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations
 	s.Records += len(t.book.entries)
 	s.Redelivered += max(0, p.records-len(t.book.entries))
 	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
+	s.Transfers.add(&j.tally)
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
 	return violations, nil
 }
@@ -229,7 +233,8 @@ func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	}
 	defer func() { _ = conn.Close(ctx) }() // closing releases everything it holds
 	var waiting, marked int
-	const query = `SELECT (SELECT count(*) FROM pawl.parked), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
+	const query = `SELECT (SELECT count(*) FROM pawl.parked AS p
+		WHERE p.machine <> 'wallet' OR p.seen_version <> (SELECT w.version FROM torture.wallets AS w WHERE w.id = p.entity)), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
 	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked); err != nil {
 		return 0, fmt.Errorf("read the parked records and the marks: %w", err)
 	}

@@ -15,9 +15,10 @@ const (
 	applied fate = iota
 	parked       // forever: what it waits for never comes
 	dead         // a dead letter
+	decided      // one of these: it depends on the order
 )
 
-func (f fate) String() string { return [...]string{"applied", "parked", "dead letter"}[f] }
+func (f fate) String() string { return [...]string{"applied", "parked", "dead letter", "decided"}[f] }
 
 // A sending is a message for a partition, and its expected fate. Of several
 // with the same ID, one is applied and the others do nothing.
@@ -37,6 +38,8 @@ type sending struct {
 //     no earlier message is held back.
 //   - Transfers are between accounts of banks, which are open from the start and
 //     stay open.
+//
+// Only the fate of transfers between wallets depends on the order: see [audit].
 type traffic struct {
 	random     *rand.Rand
 	partitions int
@@ -44,6 +47,8 @@ type traffic struct {
 	customers  []*customer
 	born       int
 	serial     int
+	wallets    int       // that are founded
+	payments   []sending // transfers between wallets
 	ledger     *ledger
 }
 
@@ -91,6 +96,10 @@ func (t *traffic) open() (all []sending) {
 			all = append(all, t.sending(p, message{Event: opened, Account: key}, applied))
 		}
 	}
+	for range t.partitions * walletsEach / 2 {
+		s, _ := t.found()
+		all = append(all, s)
+	}
 	return all
 }
 
@@ -112,6 +121,12 @@ func (t *traffic) next() []sending {
 		return t.release(t.orphan())
 	case t.chance(0.1):
 		return t.release(t.transfer())
+	case t.chance(0.11):
+		return t.release(t.payment())
+	case t.chance(0.01):
+		if s, ok := t.found(); ok {
+			return t.release(s)
+		}
 	}
 	c := t.customer()
 	if s, ok := t.wrong(c); ok {
@@ -141,6 +156,9 @@ func (t *traffic) rest() (all []sending) {
 		if c.state == frozen {
 			all = append(all, t.step(c))
 		}
+	}
+	for s, ok := t.found(); ok; s, ok = t.found() {
+		all = append(all, s)
 	}
 	return all
 }

@@ -153,6 +153,24 @@ func ExampleMemory_Put() {
 	// entity_gone
 }
 
+// Another application adds a note to a payment between reading and writing.
+func ExampleMemory_Update() {
+	store := versioningtest.NewMemory(payment)
+	p1 := versioning.Entity{Machine: "payment", Key: "p1"}
+	apply(store, asked(0, "p1", "authorized"))
+	store.Between(func(context.Context, *versioning.Plan) error {
+		store.Update(p1, func(row *versioningtest.Row) { row.Columns["note"] = "seen" })
+		return nil
+	})
+	apply(store, asked(1, "p1", "captured"))
+	row, _ := store.Row(p1)
+	fmt.Println(row.State, row.Version, row.Columns["note"])
+	// Output:
+	// payments/0@0 authorized applied
+	// payments/0@1 captured applied
+	// captured 2 seen
+}
+
 // A store splits a batch into lists that can be applied concurrently. All records of a
 // payment are in one list.
 func ExampleMemory_Split() {

@@ -120,6 +120,36 @@ func TestBetween(t *testing.T) {
 	}
 }
 
+// TestUpdate updates a row that does not exist, and then one that does: another writer's
+// column and the step that was decided before it are both there.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	m := versioningtest.NewMemory(versioning.Rules{Machine: machine})
+	see := func(row *versioningtest.Row) {
+		n, _ := row.Columns["seen"].(int)
+		row.Columns["seen"] = n + 1
+	}
+	if m.Update(thing, see) {
+		t.Error("Update of a missing row reports success")
+	}
+	m.Between(func(_ context.Context, plan *versioning.Plan) error {
+		if !m.Update(thing, see) && !plan.Moves[0].Create {
+			t.Error("Update of a row reports that there is none")
+		}
+		return nil
+	})
+	for i, event := range []statemachine.Event{"made", "used", "used"} {
+		r := record(int64(i), event)
+		m.Prepare(r)
+		if _, err := m.Apply(t.Context(), "", []*versioning.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if row, _ := m.Row(thing); row.Version != 3 || row.Columns["seen"] != 2 {
+		t.Errorf("%+v; want version 3, seen twice", row)
+	}
+}
+
 // TestDecidedInBetween settles the same record between the reading and the writing of
 // its batch, without a row that conflicts. The record must end up with one verdict.
 func TestDecidedInBetween(t *testing.T) {

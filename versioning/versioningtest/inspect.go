@@ -62,6 +62,25 @@ func (m *Memory) Put(e versioning.Entity, row Row) {
 	m.write(e, row)
 }
 
+// Update changes an entity's row in place, like an UPDATE of another writer of the table:
+// it writes no history. It reports whether there is a row. change is called with the store
+// locked, so it must not call the store.
+func (m *Memory) Update(e versioning.Entity, change func(*Row)) (ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row, ok := m.rows[e]
+	if !ok {
+		return false
+	}
+	row.Columns = maps.Clone(row.Columns) // a fold may be reading the old ones
+	if row.Columns == nil {
+		row.Columns = make(versioning.Columns)
+	}
+	change(&row)
+	m.write(e, row)
+	return true
+}
+
 // Delete deletes an entity's row. Its history remains.
 func (m *Memory) Delete(e versioning.Entity) {
 	m.mu.Lock()
