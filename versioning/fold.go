@@ -45,20 +45,6 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 	return f.finish()
 }
 
-// touchesStale reports whether a record is about an entity that is stale.
-func (f *folder) touchesStale(r *Record) bool {
-	return f.readsBack && slices.ContainsFunc(r.Changes, func(c Change) bool {
-		e := f.entity(Entity{c.Machine, c.Key})
-		return e != nil && e.isStale()
-	})
-}
-
-// isStale reports whether the entity has moved in this fold, and its row has values that
-// only the database knows now.
-func (e *entity) isStale() bool {
-	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack(!e.Exists)
-}
-
 // A folder holds the state of one Fold.
 type folder struct {
 	rules    map[string]Rules
@@ -300,7 +286,6 @@ func (f *folder) finish() *Plan {
 		if len(e.steps) > 0 {
 			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps})
 		}
-
 	}
 	f.plan.Moves = moves
 	f.stillWaiting()

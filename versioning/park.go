@@ -118,14 +118,6 @@ func (f *folder) release(e *entity) (moved bool) {
 	return false
 }
 
-// readBack leaves the records that wait for an entity to the next fold, which gets the
-// rows as the database has them then.
-func (f *folder) readBack(e *entity) {
-	if len(e.waiting) > 0 && !slices.Contains(f.plan.Again, e.name) {
-		f.plan.Again = append(f.plan.Again, e.name)
-	}
-}
-
 // upToDate reports whether a record that waits for e need not be judged before e moves.
 // A record with several entities must not be judged: its verdict would depend on what
 // another entity has become meanwhile, and so on where the batch begins. A state that
