@@ -72,7 +72,7 @@ var mutations = []mutation{
 		pkg: "./versioning/versioningtest", tests: ".",
 	},
 	{
-		file: "versioning/digest.go", text: `d.byte(endOfText)`, mutated: ``,
+		file: "versioning/digest.go", text: "d.byte(s[i])\n\t}\n\td.byte(endOfText)", mutated: "d.byte(s[i])\n\t}",
 		why: "changes whose columns differ have the same digest",
 		pkg: "./versioning/postgres", tests: "^TestDigest$",
 	},
