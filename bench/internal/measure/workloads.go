@@ -43,6 +43,15 @@ func Names() []string {
 	return names
 }
 
+// About returns a line about each workload.
+func About() string {
+	var lines strings.Builder
+	for _, w := range workloads {
+		fmt.Fprintf(&lines, "\n  %s: %s", w.name, w.about)
+	}
+	return lines.String()
+}
+
 func choose(names []string) (chosen []workload, err error) {
 	if len(names) == 0 {
 		return workloads, nil
