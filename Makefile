@@ -23,7 +23,8 @@ DURATION ?= 60s
 # `make mutants` plants only the mutations whose file or reason matches.
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
-# set. Only a full run updates the chart in docs.
+# set. WORKLOAD is a list, with commas, of: new-orders, bank-log, hot-key, payments,
+# hot-account, replay, latency, growth, memory. Only a full run updates the chart in docs.
 WORKLOAD ?=
 QUICK ?=
 BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)
@@ -80,7 +81,7 @@ cover: ## Run the tests and show the coverage in a browser
 	go tool cover -html=cover.out
 
 .PHONY: bench
-bench: ## Compare a worker with alternatives (WORKLOAD=new-orders for one workload, QUICK=1 for little data)
+bench: ## Compare a worker with alternatives (WORKLOAD=new-orders,payments for some workloads, QUICK=1 for little data)
 	bench/run $(BENCH_FLAGS)
 
 .PHONY: microbench

@@ -63,8 +63,8 @@ func run(args []string) error {
 
 func options(args []string) (o measure.Options, svg string, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	workload := flags.String("workload", "", "comma-separated workloads: "+strings.Join(measure.Names(), ", ")+" (all)")
-	contenders := flags.String("contenders", "", "comma-separated contenders: "+strings.Join(contend.All, ", ")+" (all)")
+	workload := flags.String("workload", "", "comma-separated workloads (all):"+measure.About())
+	contenders := flags.String("contenders", "", "comma-separated contenders: "+strings.Join(contend.All, ", ")+" (all that a workload has)")
 	flags.BoolVar(&o.Quick, "quick", false, "little data and three rounds")
 	flags.IntVar(&o.Rounds, "rounds", 0, "rounds of each workload (5, with -quick 3)")
 	flags.StringVar(&svg, "svg", "", "write a chart to this file")

@@ -62,6 +62,7 @@ type folder struct {
 	seq int // the number of steps, including undone ones
 
 	spareSteps slab[Step]
+	spareData  slab[StepData]
 	spareIDs   slab[Message]
 }
 
@@ -258,7 +259,8 @@ func (f *folder) step(e *entity, r *Record, change int, made computed) {
 		Event: r.Changes[change].Event, From: e.state, To: made.to, Version: e.version, Record: r, Change: change, Seq: f.seq,
 	}
 	if e.rules.Functions != nil {
-		step.Data = &StepData{e.data, made.data}
+		step.Data = f.spareData.next()
+		*step.Data = StepData{e.data, made.data}
 	}
 	e.steps = append(e.steps, step)
 	e.state, e.data = made.to, made.data

@@ -197,11 +197,7 @@ func (f *rowField) roundTrips(m *pgtype.Map, value reflect.Value) bool {
 	if err != nil {
 		return false
 	}
-	c := cell{format: pgtype.TextFormatCode}
-	if !null {
-		c.bytes = []byte(text)
-	}
-	return f.decode(m, c, reflect.New(f.Type).Elem()) == nil
+	return f.decode(m, cell{value: text, isSet: !null, format: pgtype.TextFormatCode}, reflect.New(f.Type).Elem()) == nil
 }
 
 // sampleOf returns a value of a type that is not NULL, if the type has one that is easy to

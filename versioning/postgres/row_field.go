@@ -14,11 +14,15 @@ import (
 // decode sets a field to the value of a cell. It has faster ways for the most common
 // types.
 func (f *rowField) decode(m *pgtype.Map, c cell, into reflect.Value) error {
-	if c.bytes != nil && f.decodeCommon(c, into) {
+	if c.isSet && f.decodeCommon(c, into) {
 		return nil
 	}
 	into.SetZero()
-	if err := m.Scan(f.column.base, c.format, c.bytes, into.Addr().Interface()); err != nil {
+	var raw []byte
+	if c.isSet {
+		raw = []byte(c.value)
+	}
+	if err := m.Scan(f.column.base, c.format, raw, into.Addr().Interface()); err != nil {
 		return fmt.Errorf("column %q: %w", f.Column, err)
 	}
 	return nil
@@ -32,38 +36,38 @@ func (f *rowField) decodeCommon(c cell, into reflect.Value) bool {
 		if !f.common || !into.CanInt() {
 			return false
 		}
-		n, ok := integerOf(c.bytes, isText)
+		n, ok := integerOf(c.value, isText)
 		if ok {
 			into.SetInt(n)
 		}
 		return ok
 	case pgtype.BoolOID:
-		if !f.common || into.Kind() != reflect.Bool || len(c.bytes) != 1 {
+		if !f.common || into.Kind() != reflect.Bool || len(c.value) != 1 {
 			return false
 		}
-		into.SetBool(c.bytes[0] == 't' || c.bytes[0] == 1)
+		into.SetBool(c.value[0] == 't' || c.value[0] == 1)
 		return true
 	case pgtype.TextOID, pgtype.VarcharOID:
 		if !f.common || into.Kind() != reflect.String {
 			return false
 		}
-		into.SetString(string(c.bytes))
+		into.SetString(c.value)
 		return true
 	}
 	return false
 }
 
-func integerOf(b []byte, isText bool) (n int64, ok bool) {
+func integerOf(value string, isText bool) (n int64, ok bool) {
 	switch {
 	case isText:
-		n, err := strconv.ParseInt(string(b), 10, 64)
+		n, err := strconv.ParseInt(value, 10, 64)
 		return n, err == nil
-	case len(b) == 8:
-		return int64(binary.BigEndian.Uint64(b)), true
-	case len(b) == 4:
-		return int64(int32(binary.BigEndian.Uint32(b))), true
-	case len(b) == 2:
-		return int64(int16(binary.BigEndian.Uint16(b))), true
+	case len(value) == 8:
+		return int64(binary.BigEndian.Uint64([]byte(value))), true
+	case len(value) == 4:
+		return int64(int32(binary.BigEndian.Uint32([]byte(value)))), true
+	case len(value) == 2:
+		return int64(int16(binary.BigEndian.Uint16([]byte(value)))), true
 	}
 	return 0, false
 }
@@ -101,6 +105,16 @@ func encodeWith(m *pgtype.Map, oid uint32, value any) (buf []byte, err error) {
 		}
 	}()
 	return m.Encode(oid, pgtype.TextFormatCode, value, nil)
+}
+
+// isExact reports whether every value of the field is stored as it is.
+func (f *rowField) isExact() bool {
+	switch f.Type.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Int32, reflect.Int16:
+		return f.common
+	default:
+		return false
+	}
 }
 
 // isSame reports whether two values of a field are certain to be the same.

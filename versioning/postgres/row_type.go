@@ -38,16 +38,18 @@ type rowField struct {
 // A rowData is a row in the store's form. It is never changed, except that row is set
 // when the data is first needed as a Go value.
 type rowData struct {
-	cells   []cell   // by field
-	xmin    string   // the transaction that wrote the row, when it was read
-	changed []column // what the step has changed, sorted by column
+	cells   []cell    // by field, unless row is set
+	xmin    string    // the transaction that wrote the row, when it was read
+	changed []column  // what the step has changed, sorted by column
+	one     [1]column // where changed is, if the step has changed one column
 
-	row reflect.Value // the row as a Go value, if its type is flat and it was loaded; nobody changes it
+	row reflect.Value // the row as a Go value, if its type is flat and it was loaded or stored; nobody changes it
 }
 
 // A cell is a value of a column, as PostgreSQL has sent it or as it will be written.
 type cell struct {
-	bytes  []byte // nil is NULL
+	value  string
+	isSet  bool // false is NULL
 	format int16
 }
 
@@ -84,11 +86,7 @@ func (t *rowType) Store(before, row any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := &rowData{cells: make([]cell, len(t.fields))}
-	if from != nil {
-		after.xmin = from.xmin
-		copy(after.cells, from.cells)
-	}
+	after := t.from(from)
 	is := reflect.ValueOf(row).Elem()
 	m := t.maps.Get().(*pgtype.Map)
 	defer t.maps.Put(m)
@@ -105,9 +103,13 @@ func (t *rowType) Store(before, row any) (any, error) {
 		if from != nil && f.hasText(m, was.FieldByIndex(f.Index), text, null) {
 			continue
 		}
-		after.set(i, f.at, text, null)
-		if t.flat { // the text may be rounded, for example
-			if err := f.decode(m, after.cells[i], value); err != nil {
+		after.changed = append(after.changed, column{at: f.at, text: text, null: null})
+		c := cell{value: text, isSet: !null, format: pgtype.TextFormatCode}
+		switch {
+		case !t.flat:
+			after.cells[i] = c
+		case !f.isExact(): // the text may be rounded, for example
+			if err := f.decode(m, c, value); err != nil {
 				return nil, err
 			}
 		}
@@ -119,6 +121,22 @@ func (t *rowType) Store(before, row any) (any, error) {
 		t.restore(after.row, was)
 	}
 	return after, nil
+}
+
+// from returns the data of a row to which no change has been made yet.
+func (t *rowType) from(before *rowData) *rowData {
+	after := &rowData{}
+	after.changed = after.one[:0]
+	if !t.flat {
+		after.cells = make([]cell, len(t.fields))
+	}
+	if before == nil {
+		after.changed = make([]column, 0, len(t.fields))
+		return after
+	}
+	after.xmin = before.xmin
+	copy(after.cells, before.cells)
+	return after
 }
 
 // restore sets the read-only fields of a row to what they were.
@@ -144,14 +162,6 @@ func (t *rowType) valueOf(data *rowData) (reflect.Value, error) {
 		return reflect.Value{}, err
 	}
 	return reflect.ValueOf(row).Elem(), nil
-}
-
-func (d *rowData) set(field, at int, text string, null bool) {
-	d.cells[field] = cell{format: pgtype.TextFormatCode}
-	if !null {
-		d.cells[field].bytes = []byte(text)
-	}
-	d.changed = append(d.changed, column{at: at, text: text, null: null})
 }
 
 // IsFlat implements [versioning.RowCodec].
@@ -191,19 +201,19 @@ func (t *rowType) read(raw [][]byte, described []pgconn.FieldDescription) *rowDa
 	for _, value := range raw {
 		size += len(value)
 	}
-	copied := make([]byte, 0, size)
-	data := &rowData{cells: make([]cell, len(t.fields))}
-	for i, value := range raw {
-		if value == nil {
-			continue
+	var all strings.Builder // one allocation for all values
+	all.Grow(size)
+	for _, value := range raw {
+		all.Write(value)
+	}
+	rest := all.String()
+	data := &rowData{xmin: rest[:len(raw[0])], cells: make([]cell, len(t.fields))}
+	rest = rest[len(raw[0]):]
+	for i, value := range raw[1:] {
+		if value != nil {
+			data.cells[i] = cell{value: rest[:len(value)], isSet: true, format: described[1+i].Format}
+			rest = rest[len(value):]
 		}
-		copied = append(copied, value...)
-		mine := copied[len(copied)-len(value) : len(copied) : len(copied)]
-		if i == 0 {
-			data.xmin = string(mine)
-			continue
-		}
-		data.cells[i-1] = cell{mine, described[i].Format}
 	}
 	return data
 }

@@ -52,10 +52,12 @@ func (r Result) Rate() float64 {
 // Names of the contenders.
 const (
 	Pawl         = "pawl"
+	PawlSet      = "pawl-set"
 	Limit        = "limit"
 	LimitMinimal = "limit-minimal"
 	HandWritten  = "hand-written-1"
 	HandSharded  = "hand-written-16"
+	HandBatch    = "hand-written-batch"
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
@@ -63,7 +65,7 @@ const (
 )
 
 // All lists the contenders in display order.
-var All = []string{Limit, LimitMinimal, Pawl, HandWritten, HandSharded, Watermill, ConsumeOnly}
+var All = []string{Limit, LimitMinimal, Pawl, PawlSet, HandBatch, HandWritten, HandSharded, Watermill, ConsumeOnly}
 
 // Record returns the job that records a worker's statements for Limit.
 func (j Job) Record() Job {
@@ -76,7 +78,7 @@ const shards = 16
 
 // Run runs a job in this process. It calls ready when the clock starts.
 func Run(ctx context.Context, job Job, ready func()) (Result, error) {
-	machine, err := traffic.Machine(job.Machine, job.BankLog)
+	machine, err := job.machine()
 	if err != nil {
 		return Result{}, err
 	}
@@ -89,9 +91,16 @@ func Run(ctx context.Context, job Job, ready func()) (Result, error) {
 	return m.result()
 }
 
+func (j Job) machine() (*statemachine.Machine, error) {
+	if j.Contender == PawlSet {
+		return traffic.WithoutFunctions(j.Machine)
+	}
+	return traffic.Machine(j.Machine, j.BankLog)
+}
+
 func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
 	switch job.Contender {
-	case Pawl:
+	case Pawl, PawlSet:
 		return runPawl(ctx, job, machine, m)
 	case record:
 		return recordPawl(ctx, job, machine, m)
@@ -103,6 +112,8 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runHandWritten(ctx, job, machine, m, 1)
 	case HandSharded:
 		return runHandWritten(ctx, job, machine, m, shards)
+	case HandBatch:
+		return runHandWrittenBatch(ctx, job, machine, m)
 	case Watermill:
 		return runWatermill(ctx, job, machine, m)
 	case ConsumeOnly:

@@ -44,9 +44,41 @@ func workerConfig(job Job, store consumer.Store, m *meter) consumer.Config {
 		Group:  job.Group,
 		Topics: []string{job.Topic},
 		Store:  store,
-		Decode: consumer.JSON(changes),
+		Decode: consumer.JSON(changesOf(job)),
 		Hooks:  []consumer.Hook{batches{m}},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+// changesOf returns how a worker turns messages into changes.
+func changesOf(job Job) func(message traffic.Message, r *versioning.Record) ([]versioning.Change, error) {
+	columns := traffic.Columns(job.Machine)
+	switch {
+	case columns == nil:
+		return changes
+	case job.Contender == PawlSet:
+		return constants(columns)
+	}
+	return entries
+}
+
+// entries says what happened; the machine's functions compute the columns.
+func entries(message traffic.Message, _ *versioning.Record) ([]versioning.Change, error) {
+	change := versioning.Change{Key: message.Key, Event: message.Event, Data: traffic.Entry{Amount: message.Amount}}
+	return []versioning.Change{change}, message.Check()
+}
+
+// constants sets the columns to values from the message: those that functions would change.
+func constants(columns []string) func(message traffic.Message, _ *versioning.Record) ([]versioning.Change, error) {
+	return func(message traffic.Message, _ *versioning.Record) ([]versioning.Change, error) {
+		set := make(versioning.Columns, len(columns))
+		if creates(message.Event) {
+			for _, column := range columns {
+				set[column] = int64(0)
+			}
+		}
+		set[columns[traffic.ColumnOf(message.Event)]] = message.After
+		return []versioning.Change{{Key: message.Key, Event: message.Event, Set: set}}, message.Check()
 	}
 }
 
@@ -58,8 +90,14 @@ func changes(message traffic.Message, _ *versioning.Record) ([]versioning.Change
 	return []versioning.Change{change}, message.Check()
 }
 
-// creates reports whether the event sets an entity's other columns.
-func creates(e statemachine.Event) bool { return e == "order.placed" || e == "account.opened" }
+// creates reports whether the event sets all of an entity's columns.
+func creates(e statemachine.Event) bool {
+	switch e {
+	case "order.placed", "account.opened", traffic.PaymentAuthorized, traffic.WalletOpened:
+		return true
+	}
+	return false
+}
 
 // batches reports settled batches to the meter.
 type batches struct{ meter *meter }

@@ -49,11 +49,16 @@ var errIllegal = errors.New("message is not legal")
 // A transactor applies one message per transaction, as people do by hand: read
 // the row, decide, update it if it has not changed, insert a row of history.
 type transactor struct {
-	pool    *pgxpool.Pool
-	machine *statemachine.Machine
+	pool       *pgxpool.Pool
+	decide     decider
+	statements statements
 }
 
-func (t transactor) apply(ctx context.Context, id string, message traffic.Message) error {
+func newTransactor(pool *pgxpool.Pool, machine *statemachine.Machine) transactor {
+	return transactor{pool, decide(machine), statementsFor(machine.Name())}
+}
+
+func (t *transactor) apply(ctx context.Context, id string, message *traffic.Message) error {
 	tx, err := t.pool.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -70,48 +75,32 @@ func (t transactor) apply(ctx context.Context, id string, message traffic.Messag
 }
 
 // write returns false if the message is a duplicate.
-func (t transactor) write(ctx context.Context, tx pgx.Tx, id string, message traffic.Message) (bool, error) {
-	var from string
-	var version int64
-	err := tx.QueryRow(ctx, `SELECT state, version FROM orders WHERE id = $1`, message.Key).Scan(&from, &version)
+func (t *transactor) write(ctx context.Context, tx pgx.Tx, id string, message *traffic.Message) (bool, error) {
+	var from row
+	err := tx.QueryRow(ctx, t.statements.read, message.Key).Scan(t.statements.destinations(&from)...)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return false, fmt.Errorf("read the row: %w", err)
 	}
-	to, legal := t.machine.Fire(statemachine.State(from), message.Event)
+	to, legal := t.decide(from, message)
 	if !legal {
 		return false, t.explain(ctx, tx, id, message)
 	}
-	if err := t.move(ctx, tx, message, from, string(to), version); err != nil {
-		return false, err
-	}
-	tag, err := tx.Exec(ctx, `
-INSERT INTO order_history (order_id, version, event, from_state, to_state, message_id) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (order_id, message_id) DO NOTHING`, message.Key, version+1, message.Event, from, to, id)
+	query, args := t.statements.write(message, &from, &to)
+	tag, err := tx.Exec(ctx, query, args...)
 	if err != nil {
+		return false, fmt.Errorf("write the row: %w", err)
+	}
+	if tag.RowsAffected() != 1 {
+		return false, fmt.Errorf("another writer changed the row of %s", message.Key)
+	}
+	if tag, err = tx.Exec(ctx, t.statements.noted, t.statements.note(id, message, &from, &to)...); err != nil {
 		return false, fmt.Errorf("insert history: %w", err)
 	}
 	return tag.RowsAffected() == 1, nil
 }
 
-func (t transactor) move(ctx context.Context, tx pgx.Tx, message traffic.Message, from, to string, version int64) error {
-	query := `UPDATE orders SET state = $4, version = $3 + 1 WHERE id = $1 AND state = $2 AND version = $3`
-	args := []any{message.Key, from, version, to}
-	if version == 0 {
-		query = `INSERT INTO orders (id, state, version, customer, total) VALUES ($1, $2, 1, $3, $4) ON CONFLICT (id) DO NOTHING`
-		args = []any{message.Key, to, message.Customer, message.Total}
-	}
-	tag, err := tx.Exec(ctx, query, args...)
-	if err != nil {
-		return fmt.Errorf("write the row: %w", err)
-	}
-	if tag.RowsAffected() != 1 {
-		return fmt.Errorf("another writer changed the row of %s", message.Key)
-	}
-	return nil
-}
-
 // explain returns an error unless the message was already applied.
-func (t transactor) explain(ctx context.Context, tx pgx.Tx, id string, message traffic.Message) error {
+func (t *transactor) explain(ctx context.Context, tx pgx.Tx, id string, message *traffic.Message) error {
 	var known bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM order_history WHERE order_id = $1 AND message_id = $2)`,
 		message.Key, id).Scan(&known)

@@ -39,13 +39,13 @@ func runWatermill(ctx context.Context, job Job, machine *statemachine.Machine, m
 	if err != nil {
 		return fmt.Errorf("create the router: %w", err)
 	}
-	transactor := transactor{pool, machine}
+	transactor := newTransactor(pool, machine)
 	router.AddConsumerHandler("orders", job.Topic, subscriber, func(msg *message.Message) error {
 		decoded, err := traffic.Decode(msg.Payload)
 		if err != nil {
 			return err
 		}
-		if err := transactor.apply(msg.Context(), msg.Metadata.Get(traffic.IDHeader), decoded); err != nil {
+		if err := transactor.apply(msg.Context(), msg.Metadata.Get(traffic.IDHeader), &decoded); err != nil {
 			return err
 		}
 		m.settle(1)

@@ -59,6 +59,14 @@ func TestTapSplitsRoundTrips(t *testing.T) {
 	}
 }
 
+func TestGuardsAreInverted(t *testing.T) {
+	got := []byte("AND t.xmin = u.writer::xid OR t.xmin = u.writer::xid; WHERE fingerprint = $4")
+	invertGuards(got)
+	if want := "AND t.xmin <>u.writer::xid OR t.xmin <>u.writer::xid; WHERE fingerprint <>$4"; string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestTruncatedRecording(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "recording")
 	if err := os.WriteFile(path, []byte{0, 0, 0, 9, 1}, 0o600); err != nil {

@@ -88,8 +88,8 @@ func (b *bench) job(workload, contender string, in input, databaseURL string) co
 	if slices.Contains([]string{contend.HandWritten, contend.HandSharded, contend.Watermill}, contender) {
 		job.Box = b.box
 	}
-	if b.Profiles != "" && contender == contend.Pawl {
-		job.Profile = filepath.Join(b.Profiles, fmt.Sprintf("%s-%d.pprof", workload, b.children))
+	if b.Profiles != "" && (contender == contend.Pawl || contender == contend.PawlSet) {
+		job.Profile = filepath.Join(b.Profiles, fmt.Sprintf("%s-%s-%d.pprof", workload, contender, b.children))
 	}
 	return job
 }

@@ -5,26 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
-// tables are the application's tables. All contenders write orders. Those
-// without the framework use order_history as the framework uses
+// tablesWith returns SQL that creates the application's tables. All contenders write
+// orders, which gets these columns of sums too. Those without the framework use order_history as the framework uses
 // pawl.transitions. fillfactor leaves room on the pages of orders for HOT
 // updates, which do not touch the index. Keys are compared as bytes, as in
 // pawl.transitions.
-const tables = `
+func tablesWith(sums []string) string {
+	var columns strings.Builder
+	for _, column := range sums {
+		columns.WriteString(", " + column + " bigint NOT NULL")
+	}
+	return `
 CREATE TABLE orders (
-	id text COLLATE "C" PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric
+	id text COLLATE "C" PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, customer text, total numeric` + columns.String() + `
 ) WITH (fillfactor = 80);
 CREATE TABLE order_history (
 	order_id text COLLATE "C" NOT NULL, version bigint NOT NULL, event text NOT NULL, from_state text NOT NULL, to_state text NOT NULL,
 	message_id text NOT NULL, at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (order_id, version), UNIQUE (order_id, message_id)
 )`
+}
 
 // A server is the PostgreSQL server and the databases created on it.
 type server struct {
@@ -72,19 +79,19 @@ func (s *server) exec(ctx context.Context, statement string) error {
 	return nil
 }
 
-// create creates a database with empty tables.
-func (s *server) create(ctx context.Context, name string) error {
+// create creates a database with empty tables, which have these columns of sums.
+func (s *server) create(ctx context.Context, name string, sums []string) error {
 	s.made = append(s.made, name)
 	if err := s.exec(ctx, "CREATE DATABASE "+name); err != nil {
 		return err
 	}
-	return s.empty(ctx, name)
+	return s.empty(ctx, name, sums)
 }
 
 // empty re-creates all tables of a database, so that neither rows nor planner
 // statistics remain.
-func (s *server) empty(ctx context.Context, name string) error {
-	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tables)
+func (s *server) empty(ctx context.Context, name string, sums []string) error {
+	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tablesWith(sums))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (b *bench) grow(ctx context.Context, database string, old, round int) error
 // framework's store, so that the tables contain what a worker leaves behind,
 // whatever the schema.
 func (b *bench) preload(ctx context.Context, database string, accounts int) error {
-	if err := b.server.create(ctx, database); err != nil {
+	if err := b.server.create(ctx, database, nil); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -17,10 +17,10 @@ const steadyRate = 2000
 // record, the time from when it was due until its transaction committed. If the
 // producer falls behind, that counts: due times do not move.
 func latency(ctx context.Context, b *bench) error {
-	contenders := []string{contend.Pawl, contend.HandWritten, contend.HandSharded}
-	return b.inDatabase(ctx, "latency", func(url, database string) error {
+	contenders := []string{contend.Pawl, contend.HandBatch, contend.HandWritten, contend.HandSharded}
+	return b.inDatabase(ctx, "latency", nil, func(url, database string) error {
 		return b.byTurns(contenders, func(round int, contender string) error {
-			if err := b.server.empty(ctx, database); err != nil {
+			if err := b.server.empty(ctx, database, nil); err != nil {
 				return err
 			}
 			rate := steadyRate

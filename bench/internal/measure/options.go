@@ -23,8 +23,9 @@ type Options struct {
 // sizes are the sizes of the workloads.
 type sizes struct {
 	orders     int // for new-orders and replay
+	payments   int
 	bankCases  int
-	accounts   int // for hot-key
+	accounts   int // for hot-key and hot-account
 	hotRecords int
 	box        time.Duration // time limit of the contenders that write message by message
 	warmup     time.Duration // for latency
@@ -35,13 +36,13 @@ type sizes struct {
 }
 
 var full = sizes{
-	orders: 100_000, bankCases: 1 << 30, accounts: 20_000, hotRecords: 400_000, box: 8 * time.Second,
+	orders: 100_000, payments: 80_000, bankCases: 1 << 30, accounts: 20_000, hotRecords: 400_000, box: 8 * time.Second,
 	warmup: 2 * time.Second, steady: 30 * time.Second,
 	growth: []int{100_000, 1_000_000, 5_000_000}, growing: 200_000, bigOrders: 50_000,
 }
 
 var quick = sizes{
-	orders: 20_000, bankCases: 3000, accounts: 5000, hotRecords: 100_000, box: time.Second,
+	orders: 20_000, payments: 16_000, bankCases: 3000, accounts: 5000, hotRecords: 100_000, box: time.Second,
 	warmup: time.Second, steady: 5 * time.Second,
 	growth: []int{10_000, 50_000, 100_000}, growing: 60_000, bigOrders: 10_000,
 }

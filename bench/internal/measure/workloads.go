@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pawl-go/pawl/bench/internal/contend"
@@ -25,6 +26,8 @@ var workloads = []workload{
 	{"new-orders", "new orders with four transitions each", newOrders},
 	{"bank-log", "a bank's event log, BPI Challenge 2012", bankLog},
 	{"hot-key", "half of all records for 1 % of the entities", hotKey},
+	{"payments", "payments whose columns are computed, with five transitions each", payments},
+	{"hot-account", "a tenth of all records for one account, whose balance is computed", hotAccount},
 	{"replay", "a topic that was already applied: only duplicates", replay},
 	{"latency", "time from due to committed, at a fixed rate", latency},
 	{"growth", "throughput by number of existing entities", growth},
@@ -38,6 +41,15 @@ func Names() []string {
 		names = append(names, w.name)
 	}
 	return names
+}
+
+// About returns a line about each workload.
+func About() string {
+	var lines strings.Builder
+	for _, w := range workloads {
+		fmt.Fprintf(&lines, "\n  %s: %s", w.name, w.about)
+	}
+	return lines.String()
 }
 
 func choose(names []string) (chosen []workload, err error) {
@@ -62,13 +74,14 @@ func choose(names []string) (chosen []workload, err error) {
 type input struct {
 	topic     string
 	machine   string
+	events    iter.Seq[traffic.Event]
 	records   int
 	recording string
 }
 
 // produce creates and fills a topic.
 func (b *bench) produce(ctx context.Context, name, machine string, events iter.Seq[traffic.Event], noteSize int) (input, error) {
-	in := input{topic: "bench-" + b.run + "-" + name, machine: machine}
+	in := input{topic: "bench-" + b.run + "-" + name, machine: machine, events: events}
 	var err error
 	if in.records, err = b.broker.fill(ctx, in.topic, events, noteSize); err != nil {
 		return in, err
@@ -100,7 +113,7 @@ func newOrders(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.throughput(ctx, "new-orders", in)
+	return b.throughput(ctx, "new-orders", in, ordinary)
 }
 
 func hotKey(ctx context.Context, b *bench) error {
@@ -108,7 +121,23 @@ func hotKey(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.throughput(ctx, "hot-key", in)
+	return b.throughput(ctx, "hot-key", in, ordinary)
+}
+
+func payments(ctx context.Context, b *bench) error {
+	in, err := b.produce(ctx, "payments", traffic.Payment.Name(), traffic.Payments(b.run, b.payments), 0)
+	if err != nil {
+		return err
+	}
+	return b.throughput(ctx, "payments", in, computing)
+}
+
+func hotAccount(ctx context.Context, b *bench) error {
+	in, err := b.produce(ctx, "hot-account", traffic.Wallet.Name(), traffic.HotAccount(b.run, b.accounts, b.hotRecords), 0)
+	if err != nil {
+		return err
+	}
+	return b.throughput(ctx, "hot-account", in, computing)
 }
 
 func bankLog(ctx context.Context, b *bench) error {
@@ -125,35 +154,47 @@ func bankLog(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.throughput(ctx, "bank-log", in)
+	return b.throughput(ctx, "bank-log", in, ordinary)
 }
 
-// throughput measures all contenders on a topic and empty tables.
-func (b *bench) throughput(ctx context.Context, name string, in input) error {
-	return b.inDatabase(ctx, name, func(url, database string) error {
+// Contenders of workloads whose columns the messages set, and of those whose columns are
+// computed.
+var (
+	ordinary  = slices.DeleteFunc(slices.Clone(contend.All), func(c string) bool { return c == contend.PawlSet })
+	computing = []string{contend.Limit, contend.Pawl, contend.PawlSet, contend.HandBatch, contend.HandSharded, contend.Watermill}
+)
+
+// throughput measures contenders on a topic and empty tables.
+func (b *bench) throughput(ctx context.Context, name string, in input, contenders []string) error {
+	sums := traffic.Columns(in.machine)
+	return b.inDatabase(ctx, name, sums, func(url, database string) error {
 		if err := b.record(ctx, &in, url); err != nil {
 			return err
 		}
 		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a temporary directory
-		return b.byTurns(contend.All, func(_ int, contender string) error {
+		return b.byTurns(contenders, func(_ int, contender string) error {
 			if contender != contend.ConsumeOnly {
-				if err := b.server.empty(ctx, database); err != nil {
+				if err := b.server.empty(ctx, database, sums); err != nil {
 					return err
 				}
 			}
 			result, err := b.measured(ctx, name, b.job(name, contender, in, url), database, true)
-			if err == nil {
-				b.results.AddRate(name, contender, result.Rate())
+			if err != nil {
+				return err
 			}
-			return err
+			if err := b.server.verifySums(ctx, database, sums, in.events); err != nil {
+				return fmt.Errorf("%s: %w", contender, err)
+			}
+			b.results.AddRate(name, contender, result.Rate())
+			return nil
 		})
 	})
 }
 
 // inDatabase creates a database, calls use and drops it.
-func (b *bench) inDatabase(ctx context.Context, name string, use func(url, database string) error) error {
+func (b *bench) inDatabase(ctx context.Context, name string, sums []string, use func(url, database string) error) error {
 	database := b.database(name)
-	if err := b.server.create(ctx, database); err != nil {
+	if err := b.server.create(ctx, database, sums); err != nil {
 		return err
 	}
 	return errors.Join(use(b.server.urlOf(database), database), b.server.drop(context.WithoutCancel(ctx), database))
@@ -165,7 +206,7 @@ func replay(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.inDatabase(ctx, "replay", func(url, database string) error {
+	return b.inDatabase(ctx, "replay", nil, func(url, database string) error {
 		if _, err := runChild(ctx, b.job("replay-seed", contend.Pawl, in, url), nil); err != nil {
 			return err
 		}
@@ -179,7 +220,7 @@ SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transi
 			return err
 		}
 		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a temporary directory
-		contenders := []string{contend.Limit, contend.Pawl, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
+		contenders := []string{contend.Limit, contend.Pawl, contend.HandBatch, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
 		return b.byTurns(contenders, func(_ int, contender string) error {
 			result, err := b.measured(ctx, "replay", b.job("replay", contender, in, url), database, false)
 			if err == nil {
@@ -197,9 +238,9 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.inDatabase(ctx, "memory", func(url, database string) error {
+	return b.inDatabase(ctx, "memory", nil, func(url, database string) error {
 		return b.byTurns([]string{contend.Pawl}, func(_ int, contender string) error {
-			if err := b.server.empty(ctx, database); err != nil {
+			if err := b.server.empty(ctx, database, nil); err != nil {
 				return err
 			}
 			_, err := b.measured(ctx, "memory", b.job("memory", contender, in, url), database, true)

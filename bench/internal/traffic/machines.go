@@ -47,6 +47,10 @@ func Machine(name, bankLog string) (*statemachine.Machine, error) {
 		return Order, nil
 	case Account.Name():
 		return Account, nil
+	case Payment.Name():
+		return Payment, nil
+	case Wallet.Name():
+		return Wallet, nil
 	case BankName:
 		log, err := banklog.Read(BankName, bankLog)
 		if err != nil {

@@ -22,6 +22,8 @@ type Message struct {
 	Total    string             `json:"total"`
 	Currency string             `json:"currency"`
 	Channel  string             `json:"channel"`
+	Amount   int64              `json:"amount,omitempty"` // as in Event
+	After    int64              `json:"after,omitempty"`
 	Note     string             `json:"note,omitempty"` // makes records large
 }
 
@@ -35,7 +37,8 @@ const (
 func Record(topic string, e Event, note string) *kgo.Record {
 	value, err := json.Marshal(Message{
 		Key: e.Key, Event: e.Name, At: "2026-11-24T09:30:00.123456Z",
-		Customer: "customer-" + e.ID[:min(8, len(e.ID))], Total: "129.90", Currency: "EUR", Channel: "web", Note: note,
+		Customer: "customer-" + e.ID[:min(8, len(e.ID))], Total: "129.90", Currency: "EUR", Channel: "web",
+		Amount: e.Amount, After: e.After, Note: note,
 	})
 	if err != nil {
 		panic(err) // cannot fail: it has only strings

@@ -14,6 +14,10 @@ type Event struct {
 	Key  string
 	Name statemachine.Event
 	ID   string // unique message ID
+
+	// For machines with columns: what the event adds to its column, and the sum in the
+	// column after it.
+	Amount, After int64
 }
 
 // BankName is the name of the machine derived from the bank's log.
@@ -35,13 +39,19 @@ func NewOrders(run string, orders int) iter.Seq[Event] {
 
 // An entity is a key and its future events.
 type entity struct {
-	key    string
-	events []statemachine.Event
-	next   int
+	key     string
+	events  []statemachine.Event
+	amounts []int64 // of the events, or nil
+	next    int
+	sums    Sums
 }
 
 func (e *entity) step() Event {
 	event := Event{Key: e.key, Name: e.events[e.next], ID: messageID(e.key, e.next)}
+	if e.amounts != nil {
+		event.Amount = e.amounts[e.next]
+		event.After = e.sums.Add(event.Name, event.Amount)
+	}
 	e.next++
 	return event
 }
