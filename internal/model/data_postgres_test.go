@@ -35,7 +35,10 @@ var dataSchema = testenv.Template("model data", func(ctx context.Context, url st
 CREATE TABLE free (
 	id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, balance bigint NOT NULL DEFAULT 0, credit bigint,
 	notes text[], price numeric(12, 2), doc jsonb, memo text NOT NULL DEFAULT '', seen bigint NOT NULL DEFAULT 0);
-CREATE TABLE limited (LIKE free INCLUDING ALL, CHECK (balance <= %d))`, maxBalance))
+CREATE TABLE limited (LIKE free INCLUDING ALL, CHECK (balance <= %d));
+CREATE TABLE deep (
+	id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
+	notes text[], numbers bigint[], credit bigint, price numeric, doc jsonb, tree jsonb, seen bigint NOT NULL DEFAULT 0)`, maxBalance))
 	return errors.Join(err, conn.Close(ctx))
 })
 

@@ -197,20 +197,28 @@ func (m dataMemory) look(t *rapid.T) found {
 
 // columnsOf converts the columns of a row in memory.
 func columnsOf(columns versioning.Columns) (c model.Columns) {
-	row := reflect.ValueOf(&c.Row).Elem()
-	for i := range row.NumField() {
-		value, ok := columns[row.Type().Field(i).Tag.Get("db")]
-		switch field := row.Field(i); {
-		case !ok:
-		case field.Type() == reflect.TypeFor[*int64]():
-			field.Set(reflect.ValueOf(new(value.(int64))))
-		default:
-			field.Set(reflect.ValueOf(value))
-		}
-	}
+	c.Row = rowOf[model.Row](columns)
 	c.Memo, _ = columns["memo"].(string)
 	c.Seen, _ = columns["seen"].(int64)
 	return c
+}
+
+// rowOf converts columns to a row type.
+func rowOf[R any](columns versioning.Columns) (r R) {
+	row := reflect.ValueOf(&r).Elem()
+	for i := range row.NumField() {
+		column, ok := columns[row.Type().Field(i).Tag.Get("db")]
+		field, value := row.Field(i), reflect.ValueOf(column)
+		switch {
+		case !ok:
+		case value.Type() != field.Type(): // a pointer
+			field.Set(reflect.New(value.Type()))
+			field.Elem().Set(value)
+		default:
+			field.Set(value)
+		}
+	}
+	return r
 }
 
 func (m dataMemory) write(_ *rapid.T, writes []model.Write) {

@@ -137,10 +137,16 @@ func (m *Model) waiting(key string) (n int) {
 func (m *Model) try(msg Message) (worst Fate, moved []string) {
 	before := m.Clone()
 	known, unfit, refused := m.known(msg), slices.ContainsFunc(msg.Parts, m.lacksData), false
+	guessed := map[string]bool{} // the entities that have taken nobody knows which branch
 	for i, part := range msg.Parts {
 		fate := m.judge(part, msg, known[i])
+		if guessed[part.Key] && fate.Verdict != versioning.Diverged {
+			continue
+		}
 		if fate.Verdict == versioning.Applied {
-			fate.Verdict, fate.Reason = m.step(msg, part, worst.Verdict <= versioning.Applied && !unfit)
+			call := worst.Verdict <= versioning.Applied && !unfit
+			guessed[part.Key] = !call && len(m.machine.branches(m.State(part.Key), part.Event)) > 1
+			fate.Verdict, fate.Reason = m.step(msg, part, call)
 		}
 		if fate.Verdict == versioning.Applied {
 			moved = append(moved, part.Key)

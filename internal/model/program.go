@@ -40,6 +40,12 @@ var conditions = map[string]func(Row, Data) int64{
 	"amount":  func(_ Row, e Data) int64 { return e.Amount },
 	"notes":   func(row Row, _ Data) int64 { return int64(len(row.Notes)) % 3 },
 	"doc":     func(row Row, _ Data) int64 { return row.Doc["sum"] },
+	"price": func(row Row, _ Data) int64 {
+		if !row.Price.Valid {
+			return 0
+		}
+		return thousandths(row.Price).Int64() / 10 % 4
+	},
 	"credit": func(row Row, _ Data) int64 {
 		if row.Credit == nil {
 			return 0
@@ -84,7 +90,7 @@ var ops = map[Op]func(*statemachine.Firing, *Row, Data) error{
 		return nil
 	},
 	"note": func(f *statemachine.Firing, row *Row, e Data) error {
-		note := fmt.Sprintf("%s/%s %s %s->%s %d at %d", f.Machine, f.Key, f.Event, f.From, f.To, f.Version, f.Time.UnixMilli())
+		note := fmt.Sprintf("%s/%s %s %s->%s %d at %d: %v", f.Machine, f.Key, f.Event, f.From, f.To, f.Version, f.Time.UnixMilli(), e)
 		row.Notes = append(append(row.Notes, e.Notes...), note)
 		return nil
 	},
@@ -104,7 +110,7 @@ var ops = map[Op]func(*statemachine.Firing, *Row, Data) error{
 		return nil
 	},
 	"price": func(_ *statemachine.Firing, row *Row, e Data) error {
-		n := big.NewInt(e.Amount%100 + 5)
+		n := big.NewInt(e.Amount % 100 * 5)
 		if row.Price.Valid {
 			n.Add(n, thousandths(row.Price))
 		}
