@@ -79,6 +79,7 @@ type entity struct {
 	taken   MessageIDs // the messages of the steps, except those of the current record
 	waiting []*waiting // in the order in which they were parked
 	woken   bool
+	guessed bool // the current record has made a step whose branch is unknown, which will be undone
 }
 
 func newFolder(rules map[string]Rules, view *View, records int) *folder {
@@ -276,6 +277,7 @@ func (f *folder) undo() {
 			e.data = data.Before
 		}
 		e.version--
+		e.guessed = false
 		e.steps = e.steps[:last]
 	}
 	f.trail = f.trail[:0]

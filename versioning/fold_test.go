@@ -150,6 +150,47 @@ func TestActionsSeeRealRows(t *testing.T) {
 	}
 }
 
+// TestNoGuess checks that a record that waits for one entity is not rejected because of
+// the branch that another one would take: which one it takes is known only later.
+func TestNoGuess(t *testing.T) {
+	t.Parallel()
+	large := statemachine.When("large", func(_ struct{}, n int) bool { return n > 10 })
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "order", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "placed", To: "pending"},
+			{Event: "paid", From: statemachine.In("pending"), To: "checked", When: large},
+			{Event: "paid", From: statemachine.In("pending"), To: "open"},
+			{Event: "shipped", From: statemachine.In("open"), To: "ended"},
+			{Event: "refused", From: statemachine.In("checked"), To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	store := versioningtest.NewMemory(versioning.Rules{Machine: m})
+	var l log
+	records := []*versioning.Record{
+		l.say("b", "placed"),
+		l.record(
+			versioning.Change{Machine: "order", Key: "a", Event: "paid", Data: 1},
+			versioning.Change{Machine: "order", Key: "b", Event: "paid", Data: 1},
+			versioning.Change{Machine: "order", Key: "b", Event: "shipped"},
+		),
+		l.say("a", "placed"),
+	}
+	for _, r := range records {
+		store.Prepare(r)
+	}
+	result, err := store.Apply(t.Context(), "", records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range verdicts(result.Outcomes) {
+		if v != "applied" {
+			t.Errorf("record %d: %s, %s", i, v, result.Outcomes[i].Detail)
+		}
+	}
+}
+
 // TestFoldIgnoresUnknownMachines checks that a parked record with a machine that the
 // store does not have is neither judged nor written.
 func TestFoldIgnoresUnknownMachines(t *testing.T) {

@@ -11,7 +11,9 @@ import (
 // judge decides one change of a record against the current state of its entity, which
 // is nil if the machine is unknown. If the verdict is Applied, judge returns what the step
 // makes of the entity. It calls the transition's functions only if all previous changes of
-// the record could be made, so they see only rows that the entity really has.
+// the record could be made, so they see only rows that the entity really has. If one of
+// several branches would be taken without that, the state after it is unknown; then only
+// the past decides the record's later changes of the entity.
 func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	c := &r.Changes[change]
 	o := Outcome{Entity: Entity{c.Machine, c.Key}, Event: c.Event}
@@ -21,6 +23,10 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	if proof := e.past(r, change, o); proof.Verdict != Undecided {
 		return proof, computed{}
 	}
+	if e.guessed {
+		o.Verdict = Ignored // judged when the changes before it can be made
+		return o, computed{}
+	}
 	if bar := e.barred(c, o); bar.Verdict != Undecided {
 		return bar, computed{}
 	}
@@ -28,17 +34,18 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	if !legal {
 		return e.notNow(c, o), computed{}
 	}
-	if e.rules.Functions == nil || !call {
-		o.Verdict = Applied
-		return o, computed{to, e.data}
+	var branches []statemachine.Branch
+	if e.rules.Functions != nil { // other machines need no second lookup
+		branches = e.rules.Machine.Branches(e.state, c.Event)
 	}
-	if branches := e.rules.Machine.Branches(e.state, c.Event); branches != nil {
+	if call && branches != nil {
 		if e.isStale() { // only steps of this record can have made it so
 			return o.is(Rejected, ReasonInvalidData,
 				"the record changes the entity twice, but the database computes columns of its row, which are not known in between; send two records"), computed{}
 		}
 		return e.compute(r, change, branches, o)
 	}
+	e.guessed = len(branches) > 1
 	o.Verdict = Applied
 	return o, computed{to, e.data}
 }

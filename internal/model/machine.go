@@ -11,7 +11,8 @@ import (
 type machine struct {
 	statemachine.Definition
 
-	answers map[question]bool
+	programs []Program // of the transitions, if they compute
+	answers  map[question]bool
 }
 
 type question struct {
@@ -20,7 +21,9 @@ type question struct {
 	event statemachine.Event
 }
 
-func newMachine(d statemachine.Definition) machine { return machine{d, make(map[question]bool)} }
+func newMachine(d Definition) machine {
+	return machine{d.Definition, d.Programs, make(map[question]bool)}
+}
 
 func (m machine) remember(q question, search func() bool) bool {
 	answer, ok := m.answers[q]
@@ -31,14 +34,27 @@ func (m machine) remember(q question, search func() bool) bool {
 	return answer
 }
 
-func (m machine) fire(from statemachine.State, event statemachine.Event) (to statemachine.State, ok bool) {
-	for _, t := range m.Transitions {
+// branches returns the indexes of the transitions that event can take, in their order.
+func (m machine) branches(from statemachine.State, event statemachine.Event) (branches []int) {
+	for i, t := range m.Transitions {
 		creates := len(t.From) == 0
 		if t.Event == event && (creates && from == statemachine.None || slices.Contains(t.From, from)) {
-			return t.To, true
+			branches = append(branches, i)
 		}
 	}
-	return "", false
+	return branches
+}
+
+func (m machine) legal(from statemachine.State, event statemachine.Event) bool {
+	return len(m.branches(from, event)) > 0
+}
+
+// targets returns the states that event can lead to.
+func (m machine) targets(from statemachine.State, event statemachine.Event) (targets []statemachine.State) {
+	for _, i := range m.branches(from, event) {
+		targets = append(targets, m.Transitions[i].To)
+	}
+	return targets
 }
 
 func (m machine) knows(event statemachine.Event) bool {
@@ -48,7 +64,7 @@ func (m machine) knows(event statemachine.Event) bool {
 // events returns the events that are legal in state from.
 func (m machine) events(from statemachine.State) (events []statemachine.Event) {
 	for _, t := range m.Transitions {
-		if _, ok := m.fire(from, t.Event); ok && !slices.Contains(events, t.Event) {
+		if m.legal(from, t.Event) && !slices.Contains(events, t.Event) {
 			events = append(events, t.Event)
 		}
 	}
@@ -68,13 +84,14 @@ func (m machine) searchLater(from statemachine.State, event statemachine.Event) 
 		state := queue[0]
 		queue = queue[1:]
 		for _, e := range m.events(state) {
-			to, _ := m.fire(state, e)
-			if _, legal := m.fire(to, event); legal {
-				return true
-			}
-			if !seen[to] {
-				seen[to] = true
-				queue = append(queue, to)
+			for _, to := range m.targets(state, e) {
+				if m.legal(to, event) {
+					return true
+				}
+				if !seen[to] {
+					seen[to] = true
+					queue = append(queue, to)
+				}
 			}
 		}
 	}
@@ -100,10 +117,11 @@ func (m machine) searchBehind(at statemachine.State, event statemachine.Event) b
 			return true
 		}
 		for _, e := range m.events(p.state) {
-			to, _ := m.fire(p.state, e)
-			if next := (place{to, p.taken || e == event}); !seen[next] {
-				seen[next] = true
-				queue = append(queue, next)
+			for _, to := range m.targets(p.state, e) {
+				if next := (place{to, p.taken || e == event}); !seen[next] {
+					seen[next] = true
+					queue = append(queue, next)
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -19,6 +20,9 @@ type Part struct {
 	Key      string
 	Event    statemachine.Event
 	Expected int64 // -1: the message has no expected version
+
+	Data *Data  // for the programs of the event's transitions; nil if the machine has none
+	Memo string // a column that the message sets; "" if it sets none
 }
 
 // A Step is one step of an entity.
@@ -27,6 +31,8 @@ type Step struct {
 	To     statemachine.State
 	ID     string
 	Origin versioning.Origin
+
+	asked Part
 }
 
 // A Fate is the model's verdict on a message.
@@ -40,7 +46,14 @@ type Fate struct {
 type Waiting struct {
 	Message
 
-	For string // the entity's key
+	For  string // the entity's key
+	Seen int    // its version when the message was tried last
+}
+
+// isUpToDate reports whether a message need not be tried again: it depends on other
+// entities than the one it waits for, which has not moved.
+func (w Waiting) isUpToDate(version int) bool {
+	return w.Seen == version && slices.ContainsFunc(w.Parts, func(p Part) bool { return p.Key != w.For })
 }
 
 // A Model is the state of the model after some messages.
@@ -51,15 +64,27 @@ type Model struct {
 	History map[string][]Step // by key
 	Parked  []Waiting         // oldest first
 	Dead    map[versioning.Origin]Fate
+	Rows    map[string]Columns // by key; never changed in place
+
+	Stored  func(*Row)     // makes of a row what the database stores; nil: the row itself
+	Accepts func(Row) bool // whether the database accepts a row; nil: always
 
 	machine machine
 }
 
 // New returns a model without entities.
-func New(d statemachine.Definition, identity versioning.Identity) *Model {
+func New(d Definition, identity versioning.Identity) *Model {
 	return &Model{
-		Identity: identity, History: map[string][]Step{}, Dead: map[versioning.Origin]Fate{}, machine: newMachine(d),
+		Identity: identity, History: map[string][]Step{}, Dead: map[versioning.Origin]Fate{}, Rows: map[string]Columns{},
+		machine: newMachine(d),
 	}
+}
+
+// Clone returns a copy.
+func (m *Model) Clone() *Model {
+	c := *m
+	c.History, c.Parked, c.Dead, c.Rows = maps.Clone(m.History), slices.Clone(m.Parked), maps.Clone(m.Dead), maps.Clone(m.Rows)
+	return &c
 }
 
 // State returns the state of an entity.
@@ -71,14 +96,23 @@ func (m *Model) State(key string) statemachine.State {
 	return steps[len(steps)-1].To
 }
 
-// Deliver applies a message. Deliver each message once.
+// Deliver applies a message. Messages may be redelivered.
 func (m *Model) Deliver(msg Message) {
+	if _, isDead := m.Dead[msg.Origin]; isDead {
+		return
+	}
+	for _, part := range msg.Parts { // another writer may have changed the row that a message waits for
+		m.wake([]string{part.Key})
+	}
+	if slices.ContainsFunc(m.Parked, func(w Waiting) bool { return w.Origin == msg.Origin }) {
+		return
+	}
 	fate, moved := m.try(msg)
 	switch {
 	case fate.Verdict == versioning.Early && m.MaxParked > 0 && m.waiting(fate.Key) >= m.MaxParked:
 		m.Dead[msg.Origin] = Fate{versioning.Rejected, versioning.ReasonTooManyParked, fate.Key}
 	case fate.Verdict == versioning.Early:
-		m.Parked = append(m.Parked, Waiting{msg, fate.Key})
+		m.Parked = append(m.Parked, Waiting{msg, fate.Key, len(m.History[fate.Key])})
 	case dead(fate):
 		m.Dead[msg.Origin] = fate
 	}
@@ -101,37 +135,37 @@ func (m *Model) waiting(key string) (n int) {
 // try makes all steps of a message, or none. It returns the keys of the
 // entities that moved.
 func (m *Model) try(msg Message) (worst Fate, moved []string) {
-	before := m.remember(msg)
-	known := m.known(msg)
+	before := m.Clone()
+	known, unfit, refused := m.known(msg), slices.ContainsFunc(msg.Parts, m.lacksData), false
+	guessed := map[string]bool{} // the entities that have taken nobody knows which branch
 	for i, part := range msg.Parts {
 		fate := m.judge(part, msg, known[i])
+		if guessed[part.Key] && fate.Verdict != versioning.Diverged {
+			continue
+		}
 		if fate.Verdict == versioning.Applied {
-			to, _ := m.machine.fire(m.State(part.Key), part.Event)
-			m.History[part.Key] = append(m.History[part.Key], Step{part.Event, to, msg.ID, msg.Origin})
+			call := worst.Verdict <= versioning.Applied && !unfit
+			guessed[part.Key] = !call && len(m.machine.branches(m.State(part.Key), part.Event)) > 1
+			fate.Verdict, fate.Reason = m.step(msg, part, call)
+		}
+		if fate.Verdict == versioning.Applied {
 			moved = append(moved, part.Key)
+			refused = refused || m.Accepts != nil && !m.Accepts(m.Rows[part.Key].Row)
 		}
 		if fate.Verdict > worst.Verdict {
 			worst = fate
 		}
 	}
+	switch {
+	case unfit && (worst.Verdict == versioning.Applied || worst.Verdict == versioning.Early):
+		worst = Fate{versioning.Rejected, versioning.ReasonInvalidData, msg.Parts[0].Key}
+	case refused && worst.Verdict == versioning.Applied:
+		worst = Fate{versioning.Rejected, versioning.ReasonConstraint, msg.Parts[0].Key}
+	}
 	if worst.Verdict > versioning.Applied {
-		for key, steps := range before {
-			m.History[key] = steps
-			if len(steps) == 0 {
-				delete(m.History, key)
-			}
-		}
-		moved = nil
+		m.History, m.Rows, moved = before.History, before.Rows, nil
 	}
 	return worst, moved
-}
-
-func (m *Model) remember(msg Message) map[string][]Step {
-	before := map[string][]Step{}
-	for _, part := range msg.Parts {
-		before[part.Key] = slices.Clone(m.History[part.Key])
-	}
-	return before
 }
 
 // known returns, for each part, the steps that its entity made earlier by
@@ -164,12 +198,12 @@ func (m *Model) wake(keys []string) {
 // that moves something.
 func (m *Model) release(key string) (moved []string) {
 	for i := 0; i < len(m.Parked); i++ {
-		if m.Parked[i].For != key {
+		if m.Parked[i].For != key || m.Parked[i].isUpToDate(len(m.History[key])) {
 			continue
 		}
 		fate, moved := m.try(m.Parked[i].Message)
 		if fate.Verdict == versioning.Early {
-			m.Parked[i].For = fate.Key
+			m.Parked[i].For, m.Parked[i].Seen = fate.Key, len(m.History[fate.Key])
 			continue
 		}
 		if dead(fate) {
@@ -191,10 +225,10 @@ func (m *Model) judge(part Part, msg Message, known []Step) Fate {
 
 func (m *Model) verdict(part Part, msg Message, known []Step) (versioning.Verdict, versioning.Reason) {
 	if part.Expected >= 0 {
-		return m.byVersion(part, msg.ID)
+		return m.byVersion(part, msg)
 	}
 	state := m.State(part.Key)
-	same := func(s Step) bool { return s.Event == part.Event || s.Origin == msg.Origin }
+	same := func(s Step) bool { return m.sameRequest(s.asked, part) || s.Origin == msg.Origin }
 	switch {
 	case m.Identity == versioning.ByMessage && slices.ContainsFunc(known, same):
 		return versioning.Duplicate, ""
@@ -205,7 +239,7 @@ func (m *Model) verdict(part Part, msg Message, known []Step) (versioning.Verdic
 	case m.Identity == versioning.ByVersion:
 		return versioning.Rejected, versioning.ReasonNoVersion
 	}
-	if _, legal := m.machine.fire(state, part.Event); legal {
+	if m.machine.legal(state, part.Event) {
 		return versioning.Applied, ""
 	}
 	switch {
@@ -219,11 +253,11 @@ func (m *Model) verdict(part Part, msg Message, known []Step) (versioning.Verdic
 	return versioning.Rejected, versioning.ReasonIllegal
 }
 
-func (m *Model) byVersion(part Part, id string) (versioning.Verdict, versioning.Reason) {
+func (m *Model) byVersion(part Part, msg Message) (versioning.Verdict, versioning.Reason) {
 	steps := m.History[part.Key]
 	switch at := int64(len(steps)); {
 	case part.Expected < at && steps[part.Expected].Event == part.Event &&
-		(m.Identity == versioning.ByVersion || steps[part.Expected].ID == id):
+		(m.Identity == versioning.ByVersion || m.isOf(steps[part.Expected], part, msg)):
 		return versioning.Duplicate, ""
 	case part.Expected < at:
 		return versioning.Diverged, versioning.ReasonVersionTaken
@@ -232,7 +266,7 @@ func (m *Model) byVersion(part Part, id string) (versioning.Verdict, versioning.
 	case part.Expected > at:
 		return versioning.Early, versioning.ReasonVersionAhead
 	}
-	if _, legal := m.machine.fire(m.State(part.Key), part.Event); legal {
+	if m.machine.legal(m.State(part.Key), part.Event) {
 		return versioning.Applied, ""
 	}
 	return versioning.Rejected, versioning.ReasonIllegal

@@ -68,7 +68,8 @@ func fewer(t *testing.T, by uint64) {
 type inPostgres struct {
 	*postgres.Store
 
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	table string
 }
 
 func openPostgres(t *rapid.T, pool *pgxpool.Pool, rules versioning.Rules) store {
@@ -81,7 +82,7 @@ func openPostgres(t *rapid.T, pool *pgxpool.Pool, rules versioning.Rules) store 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inPostgres{s, pool}
+	return inPostgres{s, pool, "things"}
 }
 
 func (p inPostgres) look(t *rapid.T) found {
@@ -89,8 +90,8 @@ func (p inPostgres) look(t *rapid.T) found {
 	var key, state, event, id, verdict, reason string
 	var at place
 	var version int64
-	p.each(t, `SELECT id, state, version FROM things`, []any{&key, &state, &version}, func() {
-		f.Rows[key] = row{statemachine.State(state), version}
+	p.each(t, `SELECT id, state, version FROM `+p.table, []any{&key, &state, &version}, func() {
+		f.Rows[key] = row{State: statemachine.State(state), Version: version}
 	})
 	p.each(t, `SELECT entity, event, to_state, message_id, partition, "offset" FROM pawl.transitions ORDER BY version`,
 		[]any{&key, &event, &state, &id, &at.Partition, &at.Offset}, func() {

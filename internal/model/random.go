@@ -12,8 +12,8 @@ import (
 
 // Machines draws definitions that compile: a few states and events, including
 // cycles and self-transitions.
-func Machines() *rapid.Generator[statemachine.Definition] {
-	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
+func Machines() *rapid.Generator[Definition] {
+	return rapid.Custom(func(t *rapid.T) Definition {
 		states := rapid.IntRange(1, 5).Draw(t, "states")
 		events := rapid.IntRange(1, 5).Draw(t, "events")
 		d := draft{legal: map[string]bool{}}
@@ -28,16 +28,16 @@ func Machines() *rapid.Generator[statemachine.Definition] {
 		for range rapid.IntRange(0, 6).Draw(t, "more") {
 			d.add(t, rapid.IntRange(0, states-1).Draw(t, "from"), rapid.IntRange(1, states).Draw(t, "to"), events)
 		}
-		return statemachine.Definition{
+		return Definition{Definition: statemachine.Definition{
 			Name: "random", Version: 1, Transitions: d.transitions, Terminal: statemachine.In(state(states)),
-		}
+		}}
 	})
 }
 
 // Trees draws definitions in which each state has one transition into it and
 // each event has one place. They can detect duplicates by state.
-func Trees() *rapid.Generator[statemachine.Definition] {
-	return rapid.Custom(func(t *rapid.T) statemachine.Definition {
+func Trees() *rapid.Generator[Definition] {
+	return rapid.Custom(func(t *rapid.T) Definition {
 		d := statemachine.Definition{Name: "tree", Version: 1}
 		states := rapid.IntRange(1, 7).Draw(t, "states")
 		leaves := map[int]bool{}
@@ -52,7 +52,7 @@ func Trees() *rapid.Generator[statemachine.Definition] {
 				d.Terminal = append(d.Terminal, state(s))
 			}
 		}
-		return d
+		return Definition{Definition: d}
 	})
 }
 
@@ -90,7 +90,7 @@ func (d *draft) add(t *rapid.T, from, to, events int) {
 // Traffic draws the messages of a few entities in one partition: walks through
 // the machine, with duplicates, swaps, gaps and unrelated messages. If
 // versioned is true, they have expected versions, some of them wrong.
-func Traffic(d statemachine.Definition, partition int32, versioned bool) *rapid.Generator[[]Message] {
+func Traffic(d Definition, partition int32, versioned bool) *rapid.Generator[[]Message] {
 	return rapid.Custom(func(t *rapid.T) []Message {
 		var all []Message
 		for k := range rapid.IntRange(1, 3).Draw(t, "entities") {
@@ -115,7 +115,8 @@ func walk(t *rapid.T, m machine, key string, versioned bool) (messages []Message
 		if versioned {
 			part.Expected = int64(i)
 		}
-		state, _ = m.fire(state, part.Event)
+		state = rapid.SampledFrom(m.targets(state, part.Event)).Draw(t, "target")
+		m.request(t, &part)
 		messages = append(messages, Message{ID: fmt.Sprintf("%s-%d", key, i), Parts: []Part{part}})
 	}
 	return messages
@@ -129,7 +130,7 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 		}
 		at := rapid.IntRange(0, len(all)-1).Draw(t, "at")
 		to := rapid.IntRange(0, len(all)-1).Draw(t, "to")
-		switch rapid.IntRange(0, 5).Draw(t, "fault") {
+		switch rapid.IntRange(0, m.lastFault()).Draw(t, "fault") {
 		case 0: // the producer sends it twice
 			all = slices.Insert(all, to, all[at])
 		case 1: // it arrives earlier or later
@@ -145,6 +146,7 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 			if versioned && rapid.IntRange(0, 9).Draw(t, "unversioned") > 0 {
 				stranger.Expected = int64(rapid.IntRange(0, 9).Draw(t, "expected"))
 			}
+			m.request(t, &stranger)
 			all = slices.Insert(all, to, Message{ID: fmt.Sprint("stranger-", n), Parts: []Part{stranger}})
 		case 4: // merge two messages: both of their changes, or none
 			if at != to {
@@ -154,6 +156,10 @@ func disturb(t *rapid.T, m machine, all []Message, versioned bool) []Message {
 		case 5: // another message with the same ID
 			other := all[rapid.IntRange(0, len(all)-1).Draw(t, "other")]
 			all = slices.Insert(all, to, Message{ID: all[at].ID, Parts: other.Parts})
+		case 6: // another message with the same ID that differs only in its data
+			parts := slices.Clone(all[at].Parts)
+			m.request(t, &parts[0])
+			all = slices.Insert(all, to, Message{ID: all[at].ID, Parts: parts})
 		}
 	}
 	return all
