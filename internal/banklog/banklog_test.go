@@ -256,7 +256,7 @@ func (b *bank) checkCases(t *testing.T, log *banklog.Log) {
 // moved its case, was parked or became a dead letter.
 func (b *bank) checkModel(t *testing.T, machine *statemachine.Machine, lanes [][]banklog.Message) {
 	t.Helper()
-	world := model.New(machine.Definition(), versioning.ByMessage)
+	world := model.New(model.Definition{Definition: machine.Definition()}, versioning.ByMessage)
 	world.MaxParked = 100 // the default of postgres.Table
 	undecodable := 0
 	for p, lane := range lanes {

@@ -223,7 +223,7 @@ func (s *script) versioned(o versioning.Origin) bool {
 // by one and in order. Each entity belongs to one partition, so the order of
 // the partitions does not matter.
 func (w *world) compare(l *ledger) {
-	m := model.New(w.script.definition, w.script.identity)
+	m := model.New(model.Definition{Definition: w.script.definition}, w.script.identity)
 	m.MaxParked = w.script.maxParked
 	for p, messages := range w.script.messages {
 		for i, msg := range messages {
