@@ -183,7 +183,7 @@ func (w *world) checkWhole(l *ledger, at place) {
 // message occurs twice, and that the row is where the path ends.
 func (w *world) checkPath(l *ledger, entity versioning.Entity, row versioningtest.Row) {
 	state, by := statemachine.None, make(map[string]place)
-	definition, identity := w.script.definition, w.script.identity
+	definition, identity := w.script.definition.Definition, w.script.identity
 	if entity.Machine == accountDefinition.Name {
 		definition, identity = accountDefinition, versioning.ByMessage
 	}
@@ -223,7 +223,7 @@ func (s *script) versioned(o versioning.Origin) bool {
 // by one and in order. Each entity belongs to one partition, so the order of
 // the partitions does not matter.
 func (w *world) compare(l *ledger) {
-	m := model.New(model.Definition{Definition: w.script.definition}, w.script.identity)
+	m := model.New(w.script.definition, w.script.identity)
 	m.MaxParked = w.script.maxParked
 	for p, messages := range w.script.messages {
 		for i, msg := range messages {

@@ -17,7 +17,7 @@ import (
 // A script is everything decided before a history runs.
 type script struct {
 	seed       uint64
-	definition statemachine.Definition
+	definition model.Definition
 	identity   versioning.Identity
 	maxParked  int
 	protocol   consumer.Protocol

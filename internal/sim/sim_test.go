@@ -167,13 +167,13 @@ func TestHistoriesCover(t *testing.T) {
 func TestCrashBetweenLists(t *testing.T) {
 	t.Parallel()
 	const entities = 200
-	s := &script{maxParked: 1, messages: make([][]message, 1), definition: statemachine.Definition{
+	s := &script{maxParked: 1, messages: make([][]message, 1), definition: model.Definition{Definition: statemachine.Definition{
 		Name: "m", Version: 1, Terminal: statemachine.In("closed"),
 		Transitions: []statemachine.Transition{
 			{Event: "open", To: "opened"},
 			{Event: "close", From: statemachine.In("opened"), To: "closed"},
 		},
-	}}
+	}}}
 	for i := range 2 * entities {
 		event := []statemachine.Event{"open", "close"}[i/entities]
 		m := model.Message{ID: fmt.Sprint("m", i), Parts: []model.Part{{Key: fmt.Sprint("k", i%entities), Event: event, Expected: -1}}}

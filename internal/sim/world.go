@@ -83,7 +83,7 @@ func play(s *script, handler slog.Handler, tweaks ...tweak) (wrong []string, cov
 
 func newWorld(s *script, handler slog.Handler) *world {
 	store := versioningtest.NewMemory(
-		versioning.Rules{Machine: statemachine.MustCompile(s.definition), Identity: s.identity, MaxParked: s.maxParked},
+		versioning.Rules{Machine: statemachine.MustCompile(s.definition.Definition), Identity: s.identity, MaxParked: s.maxParked},
 		versioning.Rules{Machine: account, MaxParked: s.maxParked},
 	)
 	w := &world{
