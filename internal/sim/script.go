@@ -10,7 +10,6 @@ import (
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/internal/model"
-	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
