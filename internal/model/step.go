@@ -2,6 +2,7 @@ package model
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -97,4 +98,9 @@ func (m *Model) sameRequest(a, b Part) bool {
 // isOf reports whether a message has made a step.
 func (m *Model) isOf(s Step, part Part, msg Message) bool {
 	return s.ID == msg.ID && (m.sameRequest(s.asked, part) || s.Origin == msg.Origin)
+}
+
+// String returns the step as the history shows it.
+func (s Step) String() string {
+	return fmt.Sprintf("%s to %s by %s from %s", s.Event, s.To, s.ID, s.Origin)
 }
