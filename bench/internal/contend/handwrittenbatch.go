@@ -22,7 +22,9 @@ const batchPoll = 5000
 // transaction, which reads all its rows, decides everything in Go, and writes all its rows
 // with one batch of statements.
 func runHandWrittenBatch(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
-	pool, err := connect(ctx, job.DatabaseURL, connections)
+	// A plan for the arrays at hand would read a whole table as long as that is small or has
+	// no statistics. The generic plans use the indexes.
+	pool, err := connectWith(ctx, job.DatabaseURL, connections, map[string]string{"plan_cache_mode": "force_generic_plan"})
 	if err != nil {
 		return err
 	}

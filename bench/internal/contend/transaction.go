@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,10 +16,16 @@ import (
 // connect opens a pool and all of its connections, so that none connects while
 // the clock runs.
 func connect(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
+	return connectWith(ctx, url, connections, nil)
+}
+
+// connectWith is connect with settings for the sessions.
+func connectWith(ctx context.Context, url string, connections int, settings map[string]string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
+	maps.Copy(config.ConnConfig.RuntimeParams, settings)
 	config.MaxConns = int32(connections)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
