@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,7 +88,8 @@ func grow(row *deep, w wish) {
 	*row.Credit++
 	row.Price.Int.Add(row.Price.Int, big.NewInt(1))
 	row.Notes = append(row.Notes, w.Notes...)
-	row.Numbers = append(append(row.Numbers, 0)[:len(row.Numbers)], *row.Credit)
+	row.Numbers = slices.Grow(row.Numbers, 3) // spare capacity
+	row.Numbers = append(row.Numbers, *row.Credit)
 	if row.Tree == nil || w.Tree == nil {
 		row.Tree = w.Tree
 	} else {
@@ -103,14 +105,14 @@ func grow(row *deep, w wish) {
 func spoil(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if n, ok := v.Interface().(*big.Int); ok && n != nil {
+		if n, ok := reflect.TypeAssert[*big.Int](v); ok && n != nil {
 			n.SetInt64(-1)
 		} else if !v.IsNil() {
 			spoil(v.Elem())
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			spoil(v.Field(i))
+		for _, field := range v.Fields() {
+			spoil(field)
 		}
 	case reflect.Slice:
 		for i := range v.Cap() {

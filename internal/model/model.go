@@ -156,16 +156,24 @@ func (m *Model) try(msg Message) (worst Fate, moved []string) {
 			worst = fate
 		}
 	}
-	switch {
-	case unfit && (worst.Verdict == versioning.Applied || worst.Verdict == versioning.Early):
-		worst = Fate{versioning.Rejected, versioning.ReasonInvalidData, msg.Parts[0].Key}
-	case refused && worst.Verdict == versioning.Applied:
-		worst = Fate{versioning.Rejected, versioning.ReasonConstraint, msg.Parts[0].Key}
+	if reason := whole(worst.Verdict, unfit, refused); reason != "" {
+		worst = Fate{versioning.Rejected, reason, msg.Parts[0].Key}
 	}
 	if worst.Verdict > versioning.Applied {
 		m.History, m.Rows, moved = before.History, before.Rows, nil
 	}
 	return worst, moved
+}
+
+// whole returns why a message is rejected that its parts alone would not reject.
+func whole(worst versioning.Verdict, unfit, refused bool) versioning.Reason {
+	switch {
+	case unfit && (worst == versioning.Applied || worst == versioning.Early):
+		return versioning.ReasonInvalidData
+	case refused && worst == versioning.Applied:
+		return versioning.ReasonConstraint
+	}
+	return ""
 }
 
 // known returns, for each part, the steps that its entity made earlier by
