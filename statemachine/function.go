@@ -22,7 +22,7 @@ type Firing struct {
 	// has version 1.
 	Version int64
 
-	// Time is the record's timestamp, which the producer or the broker has set.
+	// Time is the record's timestamp in UTC, which the producer or the broker has set.
 	Time time.Time
 }
 

@@ -12,6 +12,9 @@ type computed struct {
 	data any // the row's data after the step
 }
 
+// unloadable is the detail of a record whose entity has a row that functions can't get.
+const unloadable = "the entity's row has a value that the row type can't hold; correct the row: %w"
+
 // compute calls the functions of an event's branches: it takes the first branch whose
 // condition holds, and calls its action.
 func (e *entity) compute(r *Record, change int, branches []statemachine.Branch, o Outcome) (outcome Outcome, made computed) {
@@ -27,7 +30,7 @@ func (e *entity) compute(r *Record, change int, branches []statemachine.Branch, 
 		b := &branches[i]
 		if b.IsConditional() {
 			if err := in.load(); err != nil {
-				return o.is(Rejected, ReasonInvalidData, "%w", err), computed{}
+				return o.is(Rejected, ReasonInvalidData, unloadable, err), computed{}
 			}
 			if !b.Holds(in.arguments()) {
 				continue
@@ -45,11 +48,11 @@ func (e *entity) act(r *Record, c *Change, b *statemachine.Branch, in *input, o 
 		return o, computed{b.To, e.data}
 	}
 	if err := in.load(); err != nil {
-		return o.is(Rejected, ReasonInvalidData, "%w", err), computed{}
+		return o.is(Rejected, ReasonInvalidData, unloadable, err), computed{}
 	}
 	row, data := in.arguments()
 	firing := statemachine.Firing{
-		Machine: c.Machine, Key: c.Key, Event: c.Event, From: e.state, To: b.To, Version: e.version + 1, Time: r.Timestamp,
+		Machine: c.Machine, Key: c.Key, Event: c.Event, From: e.state, To: b.To, Version: e.version + 1, Time: r.Timestamp.UTC(),
 	}
 	switch err := b.Act(&firing, row, data); {
 	case err == nil:

@@ -100,7 +100,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		if r.Functions == nil && r.Machine.RowType() != nil {
 			panic(fmt.Sprintf("versioning: the rules of machine %q have no Functions; see NewFunctions", name))
 		}
-		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack(true)
+		f.readsBack = f.readsBack || r.Functions != nil && r.Functions.rows.ReadsBack(true, nil)
 	}
 	if len(view.Refused) > 0 {
 		f.plan.Refused = make(map[*Record]int, len(view.Refused))

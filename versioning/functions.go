@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -32,9 +33,9 @@ type RowCodec interface {
 
 	// ReadsBack reports whether a row has values that only the database knows after a
 	// step, because it computes them when it writes the row. created says whether the row
-	// is a new one. Then the fold makes no second step of the entity: see
-	// [Plan.Outcomes].
-	ReadsBack(created bool) bool
+	// is a new one; after is its data, nil if no action has computed it. Then the fold
+	// makes no second step of the entity: see [Plan.Outcomes].
+	ReadsBack(created bool, after any) bool
 }
 
 // Functions is what a fold needs to call the functions of a machine. It is safe for
@@ -71,6 +72,9 @@ func NewFunctions(m *statemachine.Machine, rows RowCodec) (*Functions, error) {
 	return f, errors.Join(problems...)
 }
 
+// nothing is the type of data that says nothing.
+var nothing = reflect.TypeFor[struct{}]()
+
 // dataOf returns the type of an event's data, or nil if its functions take none.
 func (f *Functions) dataOf(e statemachine.Event) *DataType {
 	if f == nil {
@@ -79,17 +83,28 @@ func (f *Functions) dataOf(e statemachine.Event) *DataType {
 	return f.data[e]
 }
 
-// prepare checks a change of a machine with functions, and encodes its data.
-func (f *Functions) prepare(r *Record, change int) error {
+// prepare checks a change of a machine with functions, and encodes its data. That calls
+// methods of the data, which may panic.
+func (f *Functions) prepare(r *Record, change int) (err error) {
 	if f == nil {
 		return nil
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = unmarshalable(r.Changes[change].Event, p)
+		}
+	}()
 	for name := range r.Changes[change].Set {
 		if f.columns[name] {
 			return Refuse(ReasonInvalidColumn, "column %q is in the machine's row type, so its functions compute it; remove it from Set", name)
 		}
 	}
 	return f.prepareData(r, change)
+}
+
+// unmarshalable returns the refusal of data whose methods panic.
+func unmarshalable(e statemachine.Event, panicked any) error {
+	return Refuse(ReasonInvalidData, "the data of event %q: %w", e, &PanicError{Callback: "a method of the data", Value: panicked, Stack: debug.Stack()})
 }
 
 // prepareData checks the data of a change against the type that the functions of its event
@@ -108,8 +123,8 @@ func (f *Functions) prepareData(r *Record, change int) error {
 		c.Data = value.Elem().Interface()
 	}
 	switch {
-	case c.Data == nil && d.Type() == reflect.TypeFor[struct{}]():
-		return nil
+	case d.Type() == nothing && (c.Data == nil || reflect.TypeOf(c.Data) == nothing):
+		return nil // nothing to encode, whichever way it is written
 	case c.Data == nil:
 		return Refuse(ReasonInvalidData, "event %q takes a %v, but the change has no data; set Change.Data", c.Event, d.Type())
 	case reflect.TypeOf(c.Data) != d.Type():
@@ -127,19 +142,22 @@ func (f *Functions) prepareData(r *Record, change int) error {
 }
 
 // DecodeData restores the data of a change, and Record.Encoded, from what Record.Encoded
-// had for it. If the event takes no data any more, the change gets none.
-func (rules *Rules) DecodeData(r *Record, change int, encoded []byte) error {
+// had for it. If the event takes no data any more, the change gets none. It returns a
+// [*Refusal] if the change can't be made any more: the data does not fit its type, or the
+// change sets a column that functions compute now.
+func (rules *Rules) DecodeData(r *Record, change int, encoded []byte) (err error) {
 	c := &r.Changes[change]
-	d := rules.Functions.dataOf(c.Event)
-	if d == nil {
-		return nil
-	}
-	if encoded != nil {
+	defer func() {
+		if p := recover(); p != nil {
+			err = unmarshalable(c.Event, p)
+		}
+	}()
+	if d := rules.Functions.dataOf(c.Event); d != nil && encoded != nil {
 		data, err := d.Decode(encoded)
 		if err != nil {
 			return Refuse(ReasonInvalidData, "the stored data of event %q: %w", c.Event, err)
 		}
 		c.Data = data
 	}
-	return rules.Functions.prepareData(r, change)
+	return rules.Functions.prepare(r, change)
 }

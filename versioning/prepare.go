@@ -26,12 +26,13 @@ var ErrText = errors.New("not valid UTF-8, or contains a NUL byte, which Postgre
 
 // Prepare makes a record ready for [Fold]. It fills in the machine and the message ID
 // of each change if they are empty, checks that PostgreSQL can store both and the key,
-// encodes the data of events, and checks the record's size. If a check fails, Prepare sets the record's Err, which
-// rejects the record. It does no I/O. Preparing a record again changes nothing.
+// encodes the data of events, and checks the record's size. If a check fails, Prepare
+// sets the record's Err, which rejects the record, or its Unfit if functions can't take
+// what the record says. It does no I/O. Preparing a record again changes nothing.
 //
 // A store's Prepare calls it, then checks what depends on the tables.
 func Prepare(rules map[string]Rules, r *Record) {
-	r.Encoded = nil
+	r.Unfit, r.Encoded = nil, nil
 	if r.Err == nil {
 		r.Err = checkBounds(r)
 	}

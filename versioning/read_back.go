@@ -16,7 +16,7 @@ func (f *folder) touchesStale(r *Record) bool {
 // isStale reports whether the entity has moved in this fold, and its row has values that
 // only the database knows now.
 func (e *entity) isStale() bool {
-	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack(!e.Exists)
+	return len(e.steps) > 0 && e.rules.Functions != nil && e.rules.Functions.rows.ReadsBack(!e.Exists, e.data)
 }
 
 // readBack leaves the records that wait for an entity to the next fold, which gets the

@@ -31,10 +31,10 @@ type Record struct {
 	// [ReasonUndecodable].
 	Err error
 
-	// Unfit says why columns can't be written, or is nil if they can. A record that
-	// would be applied or parked is rejected with it. A record that was applied before,
-	// when the table was different, is still a duplicate. Unfit is a [*Refusal]; a
-	// store's Prepare sets it.
+	// Unfit says why columns can't be written, or functions can't take the data, or is nil.
+	// A record that would be applied or parked is rejected with it. A record that was
+	// applied before, when the table or the machine was different, is still a duplicate.
+	// Unfit is a [*Refusal]; [Prepare] and a store's Prepare set it.
 	Unfit error
 
 	// Encoded holds the encoded data of the changes that have some; see

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -87,7 +88,7 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 		done := len(plan.Outcomes)
 		more, err := s.readBack(ctx, on, plan, records[done:], few)
 		return appendResult(result, more, records[:done]), err
-	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err):
+	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err) && !s.isSelfContended(err):
 		return versioning.Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
 	return s.applyParts(ctx, on, records, few)
@@ -148,6 +149,14 @@ func (s *snapshot) applyParts(ctx context.Context, on versioning.Server, records
 func splitMayHelp(err error) bool {
 	return isRefusal(err) || errors.Is(err, errSerial) || errors.Is(err, errTooMuchParked) ||
 		isCode(err, queryCanceled, lockNotAvailable, idleInTransaction, transactionTimeout)
+}
+
+// isSelfContended reports whether rows may have been moved by the transaction itself: by a
+// trigger of one entity's row that writes another one's, with which functions have computed.
+func (s *snapshot) isSelfContended(err error) bool {
+	return errors.Is(err, versioning.ErrContended) &&
+		slices.ContainsFunc(s.tables, func(t *table) bool { return len(t.rules.triggers) > 0 }) &&
+		slices.ContainsFunc(s.tables, func(t *table) bool { return t.rows.hasFields() })
 }
 
 // appendResult appends the result of a later part of a batch to that of the earlier

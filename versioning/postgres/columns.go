@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,6 +29,14 @@ type column struct {
 type types struct {
 	mu  sync.Mutex // pgtype.Map caches plans and is not safe for concurrent use
 	typ *pgtype.Map
+}
+
+// newTypes returns the types that pgx knows. Times are in UTC, whatever the location of the
+// process is: functions that see them must be pure.
+func newTypes() *types {
+	m := pgtype.NewMap()
+	m.RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}})
+	return &types{typ: m}
 }
 
 // copy returns a copy of the types that one goroutine may use.

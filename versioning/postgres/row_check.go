@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"reflect"
 	"slices"
@@ -33,9 +34,9 @@ func (t *table) newRowType(types *types) (*rowType, error) {
 			problems = append(problems, err)
 			continue
 		}
-		isDerived := t.rules.derived[field.at] || field.column.identity != ""
-		r.readsBack = r.readsBack || isDerived || !field.isPredictable()
+		r.readsBack = r.readsBack || t.rules.derived[field.at] || !field.isPredictable()
 		r.readsNew = r.readsNew || f.ReadOnly
+		r.hasDefaults = r.hasDefaults || field.column.hasDefault
 		r.fields = append(r.fields, field)
 	}
 	return r, errors.Join(problems...)
@@ -237,11 +238,37 @@ func (f *rowField) isPredictable() bool {
 	case pgtype.NumericOID:
 		return !isText && (c.modifier < 0 || numericScale(c.modifier) >= 0)
 	case pgtype.JSONBOID:
-		return !isText
+		return isPlain(f.Type, 0)
 	case pgtype.IntervalOID:
 		return c.modifier < 0
 	case pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.Int2ArrayOID, pgtype.BoolArrayOID, pgtype.UUIDArrayOID:
 		return true
 	}
 	return len(c.labels) > 0
+}
+
+// isPlain reports whether jsonb keeps every value of a type as encoding/json writes it, as
+// far as encoding/json can tell: the type contains no JSON text and has no marshalers.
+func isPlain(t reflect.Type, depth int) bool {
+	const deepest = 20 // also ends recursive types
+	if t == reflect.TypeFor[time.Time]() {
+		return true
+	}
+	marshals := t.Implements(reflect.TypeFor[json.Marshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Marshaler]())
+	if marshals || t == reflect.TypeFor[json.Number]() || depth > deepest {
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if !isPlain(f.Type, depth+1) {
+				return false
+			}
+		}
+		return true
+	case reflect.Pointer, reflect.Array, reflect.Map, reflect.Slice:
+		return isPlain(t.Elem(), depth+1)
+	default:
+		return t.Kind() != reflect.Interface
+	}
 }

@@ -20,7 +20,10 @@ type rowType struct {
 	flat      bool
 	readsBack bool // the database may compute columns of a field whenever it writes the row
 	readsNew  bool // it may do so when it inserts the row
-	maps      sync.Pool
+
+	hasDefaults bool // it does so if the transition that creates the row has no action
+
+	maps sync.Pool
 }
 
 // A rowField is a field of the row type and its column.
@@ -168,7 +171,9 @@ func (t *rowType) valueOf(data *rowData) (reflect.Value, error) {
 func (t *rowType) IsFlat() bool { return t.flat }
 
 // ReadsBack implements [versioning.RowCodec].
-func (t *rowType) ReadsBack(created bool) bool { return t.readsBack || created && t.readsNew }
+func (t *rowType) ReadsBack(created bool, after any) bool {
+	return t.readsBack || created && (t.readsNew || t.hasDefaults && after == nil)
+}
 
 // hasFields reports whether functions see columns of the row at all.
 func (t *rowType) hasFields() bool { return t != nil && len(t.fields) > 0 }

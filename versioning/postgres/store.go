@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/migrations"
@@ -107,7 +106,7 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 		schema:    s.schema,
 		byMachine: make(map[string]*table, len(s.configs)),
 		rules:     make(map[string]versioning.Rules, len(s.configs)),
-		types:     &types{typ: pgtype.NewMap()},
+		types:     newTypes(),
 	}
 	e.plain, e.plainSplit = &prepared{by: e}, &prepared{by: e, split: true}
 	var problems []error
@@ -169,12 +168,15 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) er
 	}
 	s.types.learn(ctx, conn, t)
 	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked}
-	if t.rows, err = t.newRowType(s.types); err != nil {
+	t.rows, err = t.newRowType(s.types)
+	functions, problem := versioning.NewFunctions(t.Machine, t.rows)
+	if problem != nil && (err == nil || t.rows != nil) { // otherwise newRowType has found the same problems
+		err = errors.Join(err, t.problem("", "its machine's functions can't be used: %v", problem))
+	}
+	if err != nil {
 		return err
 	}
-	if rules.Functions, err = versioning.NewFunctions(t.Machine, t.rows); err != nil {
-		return t.problem("", "its machine's functions can't be used: %v", err)
-	}
+	rules.Functions = functions
 	s.tables = append(s.tables, t)
 	s.byMachine[config.Machine.Name()] = t
 	s.rules[config.Machine.Name()] = rules

@@ -183,7 +183,18 @@ func (s *snapshot) written(err error) error {
 		return fmt.Errorf("%w: %w", errOwnTables, err)
 	}
 	if ok && pgErr.Code == notNull {
-		return fmt.Errorf("write: %w: set column %s in Change.Set, or give it a DEFAULT", err, pgErr.ColumnName)
+		todo := "set column " + pgErr.ColumnName + " in Change.Set, or give it a DEFAULT"
+		if s.isComputed(pgErr.ColumnName) {
+			todo = "the action has left the field of column " + pgErr.ColumnName + " nil; set it"
+		}
+		return fmt.Errorf("write: %w: %s", err, todo)
 	}
 	return fmt.Errorf("write: %w", err)
+}
+
+// isComputed reports whether functions of one of the tables compute a column of a name.
+func (s *snapshot) isComputed(column string) bool {
+	return slices.ContainsFunc(s.tables, func(t *table) bool {
+		return t.rows != nil && slices.ContainsFunc(t.rows.fields, func(f rowField) bool { return f.Column == column })
+	})
 }

@@ -107,7 +107,7 @@ func (c *rowCodec) Store(before, row any) (any, error) {
 func (c *rowCodec) IsFlat() bool { return versioning.IsFlat(c.row) }
 
 // ReadsBack implements [versioning.RowCodec]. Nothing is computed in memory.
-func (*rowCodec) ReadsBack(bool) bool { return false }
+func (*rowCodec) ReadsBack(bool, any) bool { return false }
 
 // compute writes the columns that a step has computed.
 func (c *rowCodec) compute(into versioning.Columns, step *versioning.Step) {

@@ -1,0 +1,158 @@
+package postgres_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+// spend takes from a limit that the table's default sets.
+func spend(_ *statemachine.Firing, row *struct {
+	Used  int64 `db:"used"`
+	Limit int64 `db:"most"`
+}, n int64,
+) error {
+	if row.Used+n > row.Limit {
+		return errors.New("too much")
+	}
+	row.Used += n
+	return nil
+}
+
+// TestDefaults checks that functions see the defaults of a row that a transition without an
+// action has created, in the same batch too, and do not overwrite them.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "open"},
+			{Event: "did", From: statemachine.In("open"), To: "open", Do: statemachine.Do(spend)},
+			{Event: "ended", From: statemachine.In("open"), To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	pool, store := openThings(t, `, used bigint NOT NULL DEFAULT 0, most bigint NOT NULL DEFAULT 10`, postgres.Table{Machine: m})
+	var l log
+	result := apply(t, store, l.did("a", "did", 1), l.did("a", "made", 0), l.did("a", "did", 4), l.did("a", "did", 5), l.did("a", "did", 1))
+	wantVerdicts(t, result, "applied", "applied", "applied", "applied", "rejected refused")
+	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,4,10,10)")
+}
+
+// TestFromConstantsToFunctions upgrades a machine: records that its older version has parked
+// set a column that functions compute now.
+func TestFromConstantsToFunctions(t *testing.T) {
+	t.Parallel()
+	old := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "open"},
+			{Event: "did", From: statemachine.In("open"), To: "open"},
+			{Event: "ended", From: statemachine.In("open"), To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	pool, store := openThings(t, `, balance bigint NOT NULL DEFAULT 0`, postgres.Table{Machine: old})
+	var l log
+	early := l.record(versioning.Change{Machine: "thing", Key: "a", Event: "did", Set: versioning.Columns{"balance": 500}})
+	wantVerdicts(t, apply(t, store, early), "early no_entity")
+	newer := open(t, pool, postgres.Table{Machine: machineOf(add), Name: "thing"})
+	result := apply(t, newer, l.did("a", "made", 7))
+	wantVerdicts(t, result, "applied")
+	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,1,7)")
+	wantRows(t, pool, `SELECT reason FROM pawl.dead_letters`, "invalid_column")
+}
+
+// TestTriggerOnAnotherEntity checks that a batch is settled although a trigger of one row
+// writes another row with which functions have computed.
+func TestTriggerOnAnotherEntity(t *testing.T) {
+	t.Parallel()
+	pool, store := openThings(t, `, balance bigint NOT NULL, note int NOT NULL DEFAULT 0`, postgres.Table{Machine: machineOf(add)})
+	var l log
+	apply(t, store, l.did("a", "made", 1), l.did("b", "made", 1))
+	mustExec(t, pool, `CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	UPDATE thing SET note = note + 1 WHERE id = 'b' AND new.id = 'a'; RETURN NULL; END $$;
+CREATE TRIGGER touch AFTER UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION touch()`)
+	records := []*versioning.Record{l.did("a", "did", 1), l.did("b", "did", 1), l.did("a", "did", 1), l.did("b", "did", 1)}
+	prepare(store, records)
+	outcomes, err := untilSettled(t.Context(), store, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantVerdicts(t, versioning.Result{Outcomes: outcomes}, "applied", "applied", "applied", "applied")
+	wantRows(t, pool, `SELECT t::text FROM thing AS t ORDER BY id`, "(a,open,3,3,0)", "(b,open,3,3,2)")
+}
+
+// explosive panics when it is decoded.
+type explosive struct{ Amount int64 }
+
+func (*explosive) UnmarshalJSON([]byte) error  { panic(errBug) }
+func (explosive) MarshalJSON() ([]byte, error) { panic(errBug) }
+
+// TestPanicInData checks that methods of the data that panic reject only their record.
+func TestPanicInData(t *testing.T) {
+	t.Parallel()
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "ended", Do: statemachine.Do(func(*statemachine.Firing, *struct{}, explosive) error { return nil })},
+			{Event: "seen", To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	_, store := openThings(t, ``, postgres.Table{Machine: m})
+	var l log
+	made := func(key string, data any) *versioning.Record {
+		return l.record(versioning.Change{Machine: "thing", Key: key, Event: "made", Data: data})
+	}
+	result := apply(t, store, made("a", json.RawMessage(`{}`)), made("b", explosive{}), l.record(versioning.Change{Machine: "thing", Key: "c", Event: "seen"}))
+	wantVerdicts(t, result, "rejected invalid_data", "rejected invalid_data", "applied")
+	if detail := result.Outcomes[0].Detail; !strings.Contains(detail, "panicked: a bug") {
+		t.Errorf("detail %q", detail)
+	}
+}
+
+// TestNoDataAtAll checks that an event without data is the same message however that is said.
+func TestNoDataAtAll(t *testing.T) {
+	t.Parallel()
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "ended", Do: statemachine.Do(func(*statemachine.Firing, *struct{}, struct{}) error { return nil })},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	_, store := openThings(t, ``, postgres.Table{Machine: m})
+	var l log
+	var records []*versioning.Record
+	for _, data := range []any{nil, struct{}{}, json.RawMessage(`{}`)} {
+		records = append(records, l.record(versioning.Change{Machine: "thing", Key: "a", Event: "made", MessageID: "m", Data: data}))
+	}
+	wantVerdicts(t, apply(t, store, records...), "applied", "duplicate", "duplicate")
+}
+
+// TestNilField checks that the message about a field that an action has left nil says so.
+func TestNilField(t *testing.T) {
+	t.Parallel()
+	m := machineOf(func(*statemachine.Firing, *struct {
+		Tags []string `db:"tags"`
+	}, int64,
+	) error {
+		return nil
+	})
+	pool := testenv.Pool(t, migrated)
+	mustExec(t, pool, `CREATE TABLE thing (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, tags text[] NOT NULL DEFAULT '{}')`)
+	store := open(t, pool, postgres.Table{Machine: m, Name: "thing"})
+	var l log
+	result := apply(t, store, l.did("a", "made", 1))
+	wantVerdicts(t, result, "rejected constraint")
+	if detail := result.Outcomes[0].Detail; !strings.Contains(detail, "left the field of column tags nil") {
+		t.Errorf("detail %q", detail)
+	}
+}
