@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"regexp"
 	"slices"
 	"time"
 
@@ -36,7 +37,7 @@ func (t *table) newRowType(types *types) (*rowType, error) {
 		}
 		r.readsBack = r.readsBack || t.rules.derived[field.at] || !field.isPredictable()
 		r.readsNew = r.readsNew || f.ReadOnly
-		r.hasDefaults = r.hasDefaults || field.column.hasDefault
+		r.hasDefaults = r.hasDefaults || field.column.hasDefault && !field.defaultsToZero()
 		r.fields = append(r.fields, field)
 	}
 	return r, errors.Join(problems...)
@@ -67,6 +68,15 @@ func (t *table) checkField(m *pgtype.Map, f *rowField) error {
 			t.fieldName(f), f.Type, f.Type, f.Type)
 	}
 	return nil
+}
+
+// zeroDefault matches the expressions of defaults that are the zero value of an integer, a
+// boolean or a text in Go.
+var zeroDefault = regexp.MustCompile(`^(0|false|'(0|)'::[a-z" ]+)$`)
+
+// defaultsToZero reports whether the default of the column is what the field has anyway.
+func (f *rowField) defaultsToZero() bool {
+	return f.common && zeroDefault.MatchString(f.column.defaultSQL)
 }
 
 func (t *table) fieldName(f *rowField) string {
@@ -238,7 +248,7 @@ func (f *rowField) isPredictable() bool {
 	case pgtype.NumericOID:
 		return !isText && (c.modifier < 0 || numericScale(c.modifier) >= 0)
 	case pgtype.JSONBOID:
-		return isPlain(f.Type, 0)
+		return !isText && isPlain(f.Type, make(map[reflect.Type]bool))
 	case pgtype.IntervalOID:
 		return c.modifier < 0
 	case pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.Int2ArrayOID, pgtype.BoolArrayOID, pgtype.UUIDArrayOID:
@@ -248,26 +258,27 @@ func (f *rowField) isPredictable() bool {
 }
 
 // isPlain reports whether jsonb keeps every value of a type as encoding/json writes it, as
-// far as encoding/json can tell: the type contains no JSON text and has no marshalers.
-func isPlain(t reflect.Type, depth int) bool {
-	const deepest = 20 // also ends recursive types
-	if t == reflect.TypeFor[time.Time]() {
+// far as encoding/json can tell: the type contains no JSON text and has no marshalers. seen
+// has the types that are being looked at, because a type may contain itself.
+func isPlain(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == reflect.TypeFor[time.Time]() || seen[t] {
 		return true
 	}
+	seen[t] = true
 	marshals := t.Implements(reflect.TypeFor[json.Marshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Marshaler]())
-	if marshals || t == reflect.TypeFor[json.Number]() || depth > deepest {
+	if marshals || t == reflect.TypeFor[json.Number]() {
 		return false
 	}
 	switch t.Kind() {
 	case reflect.Struct:
 		for f := range t.Fields() {
-			if !isPlain(f.Type, depth+1) {
+			if !isPlain(f.Type, seen) {
 				return false
 			}
 		}
 		return true
 	case reflect.Pointer, reflect.Array, reflect.Map, reflect.Slice:
-		return isPlain(t.Elem(), depth+1)
+		return isPlain(t.Elem(), seen)
 	default:
 		return t.Kind() != reflect.Interface
 	}
