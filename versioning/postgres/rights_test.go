@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"errors"
-	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
@@ -21,7 +20,6 @@ import (
 var (
 	grantLine = regexp.MustCompile(`(?m)^\t?GRANT ([A-Z, ]+) ON ((?:SCHEMA )?[a-z_., ]+) TO worker;$`)
 	separator = regexp.MustCompile(`, | and `)
-	needs     = regexp.MustCompile(`([A-Z]+(?:(?:, | and )[A-Z]+)*) on (its|the) ([a-z_]+(?:(?:, | and )[a-z_]+)*)`)
 	lacks     = regexp.MustCompile(`^role .* lacks ([A-Z, ]+); GRANT it$`)
 )
 
@@ -54,8 +52,8 @@ func security(t *testing.T) string {
 	return string(text)
 }
 
-// docs returns the comment of the package and the one of OpenIn.
-func docs(t *testing.T) (pkg, openIn string) {
+// docs returns the comment of the package.
+func docs(t *testing.T) (pkg string) {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -70,35 +68,8 @@ func docs(t *testing.T) (pkg, openIn string) {
 			t.Fatal(err)
 		}
 		pkg += file.Doc.Text()
-		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "OpenIn" {
-				openIn = f.Doc.Text()
-			}
-		}
 	}
-	return pkg, openIn
-}
-
-// needed returns the rights that a sentence says the role needs.
-func needed(text string) rights {
-	_, text, _ = strings.Cut(strings.Join(strings.Fields(text), " "), "The role needs ")
-	text, _, _ = strings.Cut(text+" ", ". ")
-	text = strings.ReplaceAll(text, ", and ", "; ") // begins the last part of the sentence
-	all := make(rights)
-	for _, n := range needs.FindAllStringSubmatch(text, -1) {
-		for _, name := range separator.Split(n[3], -1) {
-			switch {
-			case n[2] == "its":
-				name = "pawl." + name
-			case name == "tables":
-				name = "orders"
-			case name == "schema":
-				name = "SCHEMA pawl"
-			}
-			all.add(name, n[1])
-		}
-	}
-	return all
+	return pkg
 }
 
 // missing returns the rights that an error of Open says are missing.
@@ -141,9 +112,8 @@ func TestDocumentedRights(t *testing.T) {
 	if len(want) < 8 {
 		t.Fatalf("Open names few rights: %v", err)
 	}
-	pkg, openIn := docs(t)
 	for where, got := range map[string]rights{
-		"SECURITY.md": granted(security(t)), "the comment of the package": granted(pkg), "the comment of OpenIn": needed(openIn),
+		"SECURITY.md": granted(security(t)), "the comment of the package": granted(docs(t)),
 	} {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s lists other rights than Open checks (-want, +got):\n%s", where, diff)
