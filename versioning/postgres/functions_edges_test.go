@@ -1,10 +1,13 @@
 package postgres_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/statemachine"
@@ -155,4 +158,39 @@ func TestNilField(t *testing.T) {
 	if detail := result.Outcomes[0].Detail; !strings.Contains(detail, "left the field of column tags nil") {
 		t.Errorf("detail %q", detail)
 	}
+}
+
+// TestCrashBeforeReadBack ends a worker after the transaction of a record has committed, and
+// before the one that judges what was parked for its entity, whose row has to be read again.
+// The record counts as settled, and what was parked comes before the next record.
+func TestCrashBeforeReadBack(t *testing.T) {
+	t.Parallel()
+	m := machineOf(add)
+	pool, store := openThings(t, `, balance bigint NOT NULL`, postgres.Table{Machine: m})
+	mustExec(t, pool, `CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.balance := 2 * NEW.balance; RETURN NEW; END $$;
+CREATE TRIGGER twice BEFORE INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION twice()`)
+	hooked, tr := tracedTable(t, pool, postgres.Table{Machine: m, Name: "thing"})
+	var l log
+	wantVerdicts(t, apply(t, store, l.did("a", "did", 5)), "early no_entity")
+
+	ctx, crash := context.WithCancel(t.Context())
+	transactions := 0
+	tr.before(func(context.Context, *pgx.Conn) {
+		if transactions++; transactions == 2 {
+			crash()
+		}
+	})
+	records := []*versioning.Record{l.did("a", "made", 1), l.did("a", "did", 1)}
+	prepare(hooked, records)
+	result, err := hooked.Apply(ctx, "", records)
+	if err == nil || transactions < 2 {
+		t.Fatalf("%d transactions, %v", transactions, err)
+	}
+	wantVerdicts(t, result, "applied")
+	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,1,2)")
+
+	// The record after it is delivered again, with the first one.
+	wantVerdicts(t, apply(t, store, records...), "duplicate", "applied")
+	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,3,30)") // ((1 * 2 + 5) * 2 + 1) * 2
+	wantRows(t, pool, `SELECT "offset"::text FROM pawl.transitions ORDER BY version`, "1", "0", "2")
 }

@@ -42,7 +42,7 @@ type rowField struct {
 // when the data is first needed as a Go value.
 type rowData struct {
 	cells   []cell    // by field, unless row is set
-	xmin    string    // the transaction that wrote the row, when it was read
+	xmin    string    // the transaction that wrote the row; empty after a step
 	changed []column  // what the step has changed, sorted by column
 	one     [1]column // where changed is, if the step has changed one column
 
@@ -137,7 +137,6 @@ func (t *rowType) from(before *rowData) *rowData {
 		after.changed = make([]column, 0, len(t.fields))
 		return after
 	}
-	after.xmin = before.xmin
 	copy(after.cells, before.cells)
 	return after
 }
@@ -156,11 +155,7 @@ func (t *rowType) valueOf(data *rowData) (reflect.Value, error) {
 	if data != nil && data.row.IsValid() {
 		return data.row, nil
 	}
-	var from any
-	if data != nil {
-		from = data
-	}
-	row, err := t.Load(from)
+	row, err := t.Load(data)
 	if err != nil {
 		return reflect.Value{}, err
 	}
