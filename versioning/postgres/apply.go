@@ -85,6 +85,9 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 	switch {
 	case err == nil:
 		result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
+		for _, p := range plan.Park {
+			own(p.Record).parked = true
+		}
 		done := len(plan.Outcomes)
 		more, err := s.readBack(ctx, on, plan, records[done:], few)
 		return appendResult(result, more, records[:done]), err
@@ -167,7 +170,8 @@ func appendResult(r, more versioning.Result, records []*versioning.Record) versi
 		parkedNow := false
 		for i, record := range records[:len(r.Outcomes)] {
 			if record.Origin == s.Record.Origin {
-				r.Outcomes[i], parkedNow = s.Outcome, true
+				r.Outcomes[i] = s.Outcome
+				parkedNow = parkedNow || preparedOf(record).parked // otherwise it was delivered again
 			}
 		}
 		if !parkedNow {
