@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -44,9 +45,10 @@ type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 // escapes of half a surrogate pair such as "\ud800", with U+FFFD, so that two keys could
 // become one. A record with such text anywhere in its value is Rejected.
 func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error)) DecodeFunc {
+	options := optionsFor(reflect.TypeFor[T]())
 	return func(r *versioning.Record) ([]versioning.Change, error) {
 		var message T
-		if err := unmarshal(r, &message); err != nil {
+		if err := unmarshal(r, &message, options); err != nil {
 			return nil, err
 		}
 		return changes(message, r)
@@ -77,11 +79,11 @@ func idFrom(header string, r *versioning.Record) string {
 	return r.Origin.ID()
 }
 
-func unmarshal(r *versioning.Record, into any) error {
+func unmarshal(r *versioning.Record, into any, options jsonv2.Options) error {
 	if r.Value == nil {
 		return errors.New("record has no value (a tombstone)")
 	}
-	if err := jsonv2.Unmarshal(r.Value, into, likeStandard); err != nil {
+	if err := jsonv2.Unmarshal(r.Value, into, options); err != nil {
 		return fmt.Errorf("decode JSON: %w", err)
 	}
 	return nil
@@ -89,12 +91,49 @@ func unmarshal(r *versioning.Record, into any) error {
 
 // likeStandard makes the decoder behave like encoding/json, except for text that
 // encoding/json alters. The decoder is the one that encoding/json is built on since Go 1.27.
-// It has its own Number type, and before Go 1.27 it decodes encoding/json's like any other
-// string.
 var likeStandard = jsonv2.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
 	jsontext.AllowInvalidUTF8(false), // the last option wins; this one covers escapes too
+)
+
+// withNumbers also decodes json.Number: the decoder has its own Number type, and before Go 1.27
+// it decodes encoding/json's like any other string. It asks for each value whether the value is
+// one, which takes time.
+var withNumbers = jsonv2.JoinOptions(likeStandard,
 	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, n *json.Number) error {
 		return (*jsonv1.Number)(n).UnmarshalJSONFrom(d)
 	})),
 )
+
+// optionsFor returns the options for values of a type.
+func optionsFor(t reflect.Type) jsonv2.Options {
+	if mayHaveNumber(t, make(map[reflect.Type]bool)) {
+		return withNumbers
+	}
+	return likeStandard
+}
+
+// mayHaveNumber reports whether a value of a type may contain a json.Number. seen holds the
+// types that were already looked at.
+func mayHaveNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == reflect.TypeFor[json.Number]() {
+		return true
+	}
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Map:
+		return mayHaveNumber(t.Key(), seen) || mayHaveNumber(t.Elem(), seen)
+	case reflect.Array, reflect.Pointer, reflect.Slice:
+		return mayHaveNumber(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if mayHaveNumber(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
