@@ -2,13 +2,16 @@ package postgres
 
 import (
 	"database/sql/driver"
+	"encoding/binary"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Statements take their parameters as columns: arrays. pgx puts each element of a slice
-// into an interface, which allocates. These types return pointers to the elements
-// instead. If pgx does not know a parameter's type, it uses what Value returns.
+// Statements take their parameters as columns: arrays. pgx encodes an array element by
+// element, each through an interface and a buffer. That takes most of the time of sending a
+// batch, so the types of this file append their elements to the message themselves. They
+// can do that only on connections that were prepared with sendColumns. On others, and
+// with statements whose types pgx does not know, it encodes what Value returns.
 
 // texts is a column of text.
 type texts []string
@@ -19,59 +22,13 @@ type bigints []int64
 // integers is a column of integer.
 type integers []int32
 
+// booleans is a column of boolean.
+type booleans []bool
+
 // nullTexts is a column of text that may have NULLs.
 type nullTexts []pgtype.Text
 
-type (
-	textElement    string
-	bigintElement  int64
-	integerElement int32
-)
-
-// TextValue implements [pgtype.TextValuer].
-func (e *textElement) TextValue() (pgtype.Text, error) {
-	return pgtype.Text{String: string(*e), Valid: true}, nil
-}
-
-// Int64Value implements [pgtype.Int64Valuer].
-func (e *bigintElement) Int64Value() (pgtype.Int8, error) {
-	return pgtype.Int8{Int64: int64(*e), Valid: true}, nil
-}
-
-// Int64Value implements [pgtype.Int64Valuer].
-func (e *integerElement) Int64Value() (pgtype.Int8, error) {
-	return pgtype.Int8{Int64: int64(*e), Valid: true}, nil
-}
-
-// The methods of [pgtype.ArrayGetter] and [driver.Valuer].
-
-func (a texts) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
-
-func (a bigints) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
-
-func (a integers) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
-
-func (a nullTexts) Dimensions() []pgtype.ArrayDimension { return oneDimension(len(a)) }
-
-func oneDimension(n int) []pgtype.ArrayDimension {
-	return []pgtype.ArrayDimension{{Length: int32(n), LowerBound: 1}}
-}
-
-func (a texts) Index(i int) any { return (*textElement)(&a[i]) }
-
-func (a bigints) Index(i int) any { return (*bigintElement)(&a[i]) }
-
-func (a integers) Index(i int) any { return (*integerElement)(&a[i]) }
-
-func (a nullTexts) Index(i int) any { return &a[i] }
-
-func (a texts) IndexType() any { return (*textElement)(nil) }
-
-func (a bigints) IndexType() any { return (*bigintElement)(nil) }
-
-func (a integers) IndexType() any { return (*integerElement)(nil) }
-
-func (a nullTexts) IndexType() any { return (*pgtype.Text)(nil) }
+// The methods Value implement [driver.Valuer].
 
 func (a texts) Value() (driver.Value, error) { return []string(a), nil }
 
@@ -79,4 +36,127 @@ func (a bigints) Value() (driver.Value, error) { return []int64(a), nil }
 
 func (a integers) Value() (driver.Value, error) { return []int32(a), nil }
 
+func (a booleans) Value() (driver.Value, error) { return []bool(a), nil }
+
 func (a nullTexts) Value() (driver.Value, error) { return []pgtype.Text(a), nil }
+
+// An array can append itself in the binary format of its PostgreSQL type.
+type array interface {
+	oid() uint32 // of the array type
+	appendTo(buf []byte) []byte
+}
+
+func (a texts) oid() uint32 { return pgtype.TextArrayOID }
+
+func (a bigints) oid() uint32 { return pgtype.Int8ArrayOID }
+
+func (a integers) oid() uint32 { return pgtype.Int4ArrayOID }
+
+func (a booleans) oid() uint32 { return pgtype.BoolArrayOID }
+
+func (a nullTexts) oid() uint32 { return pgtype.TextArrayOID }
+
+func (a texts) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.TextOID, false)
+	for i := range a {
+		buf = append(appendLength(buf, len(a[i])), a[i]...)
+	}
+	return buf
+}
+
+func (a bigints) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.Int8OID, false)
+	for _, v := range a {
+		buf = binary.BigEndian.AppendUint64(appendLength(buf, 8), uint64(v))
+	}
+	return buf
+}
+
+func (a integers) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.Int4OID, false)
+	for _, v := range a {
+		buf = binary.BigEndian.AppendUint32(appendLength(buf, 4), uint32(v))
+	}
+	return buf
+}
+
+func (a booleans) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.BoolOID, false)
+	for _, v := range a {
+		buf = appendLength(buf, 1)
+		if v {
+			buf = append(buf, 1)
+		} else {
+			buf = append(buf, 0)
+		}
+	}
+	return buf
+}
+
+func (a nullTexts) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.TextOID, true)
+	for i := range a {
+		if !a[i].Valid {
+			buf = appendLength(buf, -1)
+			continue
+		}
+		buf = append(appendLength(buf, len(a[i].String)), a[i].String...)
+	}
+	return buf
+}
+
+// appendHeader appends the header of an array with n elements: the number of dimensions,
+// whether it may have NULLs, the type of the elements, and the length and the lower bound
+// of the dimension. An empty array has no dimension. PostgreSQL's array_recv reads it.
+func appendHeader(buf []byte, n int, element uint32, nulls bool) []byte {
+	dimensions := min(n, 1)
+	flags := uint32(0)
+	if nulls {
+		flags = 1
+	}
+	buf = binary.BigEndian.AppendUint32(buf, uint32(dimensions))
+	buf = binary.BigEndian.AppendUint32(buf, flags)
+	buf = binary.BigEndian.AppendUint32(buf, element)
+	if dimensions > 0 {
+		buf = binary.BigEndian.AppendUint32(buf, uint32(n))
+		buf = binary.BigEndian.AppendUint32(buf, 1)
+	}
+	return buf
+}
+
+// appendLength appends the length of an element. -1 is NULL.
+func appendLength(buf []byte, n int) []byte {
+	return binary.BigEndian.AppendUint32(buf, uint32(int32(n)))
+}
+
+// sendColumns makes a connection's types encode columns as their types in this file do.
+// All other values are encoded as before.
+func sendColumns(m *pgtype.Map) {
+	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID} {
+		t, ok := m.TypeForOID(oid)
+		if !ok {
+			continue
+		}
+		if _, done := t.Codec.(arrayCodec); !done {
+			m.RegisterType(&pgtype.Type{Name: t.Name, OID: t.OID, Codec: arrayCodec{t.Codec}})
+		}
+	}
+}
+
+// arrayCodec is the codec of an array type that knows the types of this file too.
+type arrayCodec struct{ pgtype.Codec }
+
+// PlanEncode implements [pgtype.Codec].
+func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if a, ok := value.(array); ok && format == pgtype.BinaryFormatCode && a.oid() == oid {
+		return arrayPlan{}
+	}
+	return c.Codec.PlanEncode(m, oid, format, value)
+}
+
+type arrayPlan struct{}
+
+// Encode implements [pgtype.EncodePlan].
+func (arrayPlan) Encode(value any, buf []byte) ([]byte, error) {
+	return value.(array).appendTo(buf), nil
+}

@@ -130,7 +130,7 @@ func (l fateLocks) queue(batch *pgx.Batch, own *schema) {
 	_, _ = h.Write([]byte("pawl: the fates of schema " + own.String())) // never fails
 	space := int64(h.Sum64() &^ (fateBuckets - 1))
 	buckets := slices.Sorted(maps.Keys(l))
-	keys, exclusive := make(bigints, len(buckets)), make([]bool, len(buckets))
+	keys, exclusive := make(bigints, len(buckets)), make(booleans, len(buckets))
 	for i, bucket := range buckets {
 		keys[i], exclusive[i] = space|bucket, l[bucket]
 	}

@@ -230,8 +230,8 @@ func columnsOf(units []*unit) (columns []int) {
 }
 
 // valuesOf returns the values of one column, and which of the units set it.
-func valuesOf(units []*unit, at int) (nullTexts, []bool) {
-	values, set := make(nullTexts, len(units)), make([]bool, len(units))
+func valuesOf(units []*unit, at int) (nullTexts, booleans) {
+	values, set := make(nullTexts, len(units)), make(booleans, len(units))
 	for i, u := range units {
 		if j, ok := slices.BinarySearchFunc(u.set, at, func(c column, at int) int { return c.at - at }); ok {
 			values[i] = pgtype.Text{String: u.set[j].text, Valid: !u.set[j].null}
