@@ -57,7 +57,7 @@ type Config struct {
 	// connections.
 	Connections int
 
-	// MaxBatch limits the number of records in a batch. 0 means 5,000. A batch is what
+	// MaxBatch limits the number of records in a batch. 0 means 10,000. A batch is what
 	// has arrived: it grows with lag, and nothing waits for it to fill.
 	MaxBatch int
 
@@ -129,7 +129,7 @@ var ErrConfig = errors.New("worker configuration")
 
 const (
 	defaultConnections   = 4
-	defaultMaxBatch      = 5000
+	defaultMaxBatch      = 10_000
 	defaultMaxUnpacked   = 64 << 20
 	defaultApplyTimeout  = time.Minute
 	defaultShutdownGrace = 10 * time.Second
