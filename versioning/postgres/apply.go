@@ -74,10 +74,32 @@ const (
 	manyRecords = 2048
 )
 
-func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (versioning.Result, error) {
-	if len(records) == 0 {
-		return versioning.Result{}, nil
+// apply settles records. Usually one transaction settles all of them. If rows have to be
+// read back in between, a transaction settles only the records before that, and has read
+// the rows of the others in vain. So the next one gets about as many records as this one
+// has settled.
+func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (all versioning.Result, err error) {
+	size := len(records)
+	for done := 0; done < len(records) && err == nil; done = len(all.Outcomes) {
+		some := records[done:min(done+size, len(records))]
+		var part versioning.Result
+		part, err = s.applyFirst(ctx, on, some, few)
+		all = appendResult(all, part, records[:done])
+		size *= 2
+		if settled := len(part.Outcomes); settled < len(some) {
+			size = max(2*settled, minReadBack)
+		}
 	}
+	return all, err
+}
+
+// minReadBack is the smallest number of records that a transaction gets after one that
+// has settled only some of its records.
+const minReadBack = 8
+
+// applyFirst settles records up to the first one whose rows have to be read back before
+// it can be judged: usually all of them.
+func (s *snapshot) applyFirst(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (versioning.Result, error) {
 	if areTooLarge(records) {
 		return s.applyParts(ctx, on, records, few)
 	}
@@ -88,28 +110,24 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 		for _, p := range plan.Park {
 			own(p.Record).parked = true
 		}
-		done := len(plan.Outcomes)
-		more, err := s.readBack(ctx, on, plan, records[done:], few)
-		return appendResult(result, more, records[:done]), err
+		more, err := s.refoldAll(ctx, on, plan.Again)
+		return appendResult(result, more, records[:len(plan.Outcomes)]), err
 	case len(records) == 1 || ctx.Err() != nil || !splitMayHelp(err) && !s.isSelfContended(err):
 		return versioning.Result{}, fmt.Errorf("apply %d records from %s: %w", len(records), records[0].Origin, err)
 	}
 	return s.applyParts(ctx, on, records, few)
 }
 
-// readBack goes on after a plan that has left something open, because the database
-// computes columns of its rows, which have to be read again: the records parked for its
-// entities, and then the rest of the batch.
-func (s *snapshot) readBack(ctx context.Context, on versioning.Server, plan *versioning.Plan, rest []*versioning.Record, few int) (result versioning.Result, err error) {
-	for _, e := range plan.Again {
+// refoldAll judges the records parked for entities whose rows have to be read back first.
+func (s *snapshot) refoldAll(ctx context.Context, on versioning.Server, entities []versioning.Entity) (result versioning.Result, err error) {
+	for _, e := range entities {
 		released, err := s.refold(ctx, on, e)
 		result.Released = append(result.Released, released...)
 		if err != nil {
 			return result, err
 		}
 	}
-	part, err := s.apply(ctx, on, rest, few)
-	return appendResult(result, part, nil), err
+	return result, nil
 }
 
 // maxBatchBytes limits the records of one transaction. One statement may carry all of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -193,4 +194,38 @@ CREATE TRIGGER twice BEFORE INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCT
 	wantVerdicts(t, apply(t, store, records...), "duplicate", "applied")
 	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,3,30)") // ((1 * 2 + 5) * 2 + 1) * 2
 	wantRows(t, pool, `SELECT "offset"::text FROM pawl.transitions ORDER BY version`, "1", "0", "2")
+}
+
+// TestReadBackIsLinear settles batches with an entity whose row has to be read back after
+// every fifth record. What that costs must not grow with the square of the batch.
+func TestReadBackIsLinear(t *testing.T) {
+	t.Parallel()
+	m := machineOf(add)
+	pool, _ := openThings(t, `, balance bigint NOT NULL`, postgres.Table{Machine: m})
+	mustExec(t, pool, `CREATE FUNCTION fee() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.balance := NEW.balance - 1; RETURN NEW; END $$;
+CREATE TRIGGER fee BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION fee()`)
+	store, tr := tracedTable(t, pool, postgres.Table{Machine: m, Name: "thing"})
+	var l log
+	apply(t, store, l.did("hot", "made", 0))
+	perRecord := func(n int) float64 {
+		records := make([]*versioning.Record, n)
+		for i := range records {
+			records[i] = l.did(fmt.Sprintf("%d of %d", i, n), "made", 1)
+			if i%5 == 0 {
+				records[i] = l.did("hot", "did", 2)
+			}
+		}
+		before := tr.elements
+		for i, o := range apply(t, store, records...).Outcomes {
+			if o.Verdict != versioning.Applied {
+				t.Fatalf("record %d of %d is %v", i, n, o)
+			}
+		}
+		return float64(tr.elements-before) / float64(n)
+	}
+	few, many := perRecord(50), perRecord(400)
+	if many > 1.5*few {
+		t.Errorf("%.0f parameters for each of 400 records, %.0f for each of 50", many, few)
+	}
+	wantRows(t, pool, `SELECT balance::text FROM thing WHERE id = 'hot'`, "90")
 }

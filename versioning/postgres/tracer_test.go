@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ type tracer struct {
 
 	mu                sync.Mutex
 	statements, trips int
+	elements          int // of all arrays among the parameters
 	beforeWrite       func(context.Context, *pgx.Conn)
 }
 
@@ -34,6 +36,13 @@ func (tr *tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDat
 func (tr *tracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
 	tr.count(len(data.Batch.QueuedQueries))
 	tr.mu.Lock()
+	for _, q := range data.Batch.QueuedQueries {
+		for _, arg := range q.Arguments {
+			if v := reflect.ValueOf(arg); v.Kind() == reflect.Slice {
+				tr.elements += v.Len()
+			}
+		}
+	}
 	hook := tr.beforeWrite
 	tr.mu.Unlock()
 	if hook != nil && slices.ContainsFunc(data.Batch.QueuedQueries, writes) {
