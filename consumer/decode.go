@@ -129,11 +129,12 @@ func mayHaveNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Array, reflect.Pointer, reflect.Slice:
 		return mayHaveNumber(t.Elem(), seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if mayHaveNumber(t.Field(i).Type, seen) {
+		for f := range t.Fields() {
+			if mayHaveNumber(f.Type, seen) {
 				return true
 			}
 		}
+	default: // an interface too: it gets a json.Number only if the decoder makes one, and it does not
 	}
 	return false
 }
