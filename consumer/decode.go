@@ -113,10 +113,11 @@ func optionsFor(t reflect.Type) jsonv2.Options {
 	return likeStandard
 }
 
-// mayHaveNumber reports whether a value of a type may contain a json.Number. seen holds the
-// types that were already looked at.
+// mayHaveNumber reports whether decoding a value of a type may decode a json.Number: it
+// contains one, or a method decodes it with the options of the whole. seen holds the types
+// that were already looked at.
 func mayHaveNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t == reflect.TypeFor[json.Number]() {
+	if t == reflect.TypeFor[json.Number]() || reflect.PointerTo(t).Implements(reflect.TypeFor[jsonv2.UnmarshalerFrom]()) {
 		return true
 	}
 	if seen[t] {

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -139,6 +141,29 @@ func TestJSON(t *testing.T) {
 				t.Errorf("changes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// amount decodes a json.Number with the options of the whole message.
+type amount struct{ digits string }
+
+func (a *amount) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	var n struct{ Value json.Number }
+	err := jsonv2.UnmarshalDecode(d, &n)
+	a.digits = n.Value.String()
+	return err
+}
+
+// A json.Number in a type's own method is decoded like any other.
+func TestJSONNumberInMethod(t *testing.T) {
+	t.Parallel()
+	type message struct{ Amount amount }
+	decode := consumer.JSON(func(m message, _ *versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Key: m.Amount.digits}}, nil
+	})
+	changes, err := decode(&versioning.Record{Value: []byte(`{"Amount":{"Value":1.50}}`)})
+	if err != nil || changes[0].Key != "1.50" {
+		t.Errorf("%v, %v, want 1.50", changes, err)
 	}
 }
 

@@ -68,16 +68,17 @@ func refusedOf(outcomes []versioning.Outcome) (n int) {
 // fewRecords and manyRecords limit how many records a transaction writes one by one to
 // find those that PostgreSQL refuses. The limit is low if refusals are rare, because
 // then all other records can be written as a set. It is high if several parts of a
-// batch, or the last batch, had such records.
+// batch, or the last batch, had such records: then it is above a connection's share of a
+// full batch.
 const (
 	fewRecords  = 64
-	manyRecords = 2048
+	manyRecords = 4096
 )
 
 // apply settles records. Usually one transaction settles all of them. If rows have to be
 // read back in between, a transaction settles only the records before that, and has read
-// the rows of the others in vain. So the next one gets about as many records as this one
-// has settled.
+// the rows of the others in vain. So the next one gets fewer records, down to twice as many
+// as this one has settled, and more again once one settles all that it got.
 func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, few int) (all versioning.Result, err error) {
 	size := len(records)
 	for done := 0; done < len(records) && err == nil; done = len(all.Outcomes) {
@@ -87,7 +88,7 @@ func (s *snapshot) apply(ctx context.Context, on versioning.Server, records []*v
 		all = appendResult(all, part, records[:done])
 		size *= 2
 		if settled := len(part.Outcomes); settled < len(some) {
-			size = max(2*settled, minReadBack)
+			size = max(2*settled, len(some)/2, minReadBack)
 		}
 	}
 	return all, err

@@ -11,7 +11,7 @@ import (
 // element, each through an interface and a buffer. That takes most of the time of sending a
 // batch, so the types of this file append their elements to the message themselves. They
 // can do that only on connections that were prepared with sendColumns. On others, and
-// with statements whose types pgx does not know, it encodes what Value returns.
+// with statements whose types pgx does not know, pgx encodes what Value returns.
 
 // texts is a column of text.
 type texts []string
@@ -28,7 +28,7 @@ type booleans []bool
 // nullTexts is a column of text that may have NULLs.
 type nullTexts []pgtype.Text
 
-// The methods Value implement [driver.Valuer].
+// Value implements [driver.Valuer].
 
 func (a texts) Value() (driver.Value, error) { return []string(a), nil }
 
@@ -129,21 +129,21 @@ func appendLength(buf []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(buf, uint32(int32(n)))
 }
 
-// sendColumns makes a connection's types encode columns as their types in this file do.
-// All other values are encoded as before.
-func sendColumns(m *pgtype.Map) {
+// sendColumns makes a connection encode columns as their types in this file do, until
+// restore is called. The pool may belong to an application too, which must get the
+// connection as it was: pgx itself treats arrays with a codec of another type differently.
+func sendColumns(m *pgtype.Map) (restore func()) {
+	var types []*pgtype.Type
 	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID} {
-		t, ok := m.TypeForOID(oid)
-		if !ok {
-			continue
-		}
-		if _, done := t.Codec.(arrayCodec); !done {
+		if t, ok := m.TypeForOID(oid); ok {
+			types = append(types, t)
 			m.RegisterType(&pgtype.Type{Name: t.Name, OID: t.OID, Codec: arrayCodec{t.Codec}})
 		}
 	}
+	return func() { m.RegisterTypes(types) }
 }
 
-// arrayCodec is the codec of an array type that knows the types of this file too.
+// arrayCodec is the codec of an array type that also encodes the types of this file.
 type arrayCodec struct{ pgtype.Codec }
 
 // PlanEncode implements [pgtype.Codec].

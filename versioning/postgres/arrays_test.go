@@ -15,7 +15,6 @@ func TestColumnsArriveAsTheyAre(t *testing.T) {
 	t.Parallel()
 	plain, prepared := pgtype.NewMap(), pgtype.NewMap()
 	sendColumns(prepared)
-	sendColumns(prepared) // a connection comes back to the pool
 	maps := map[string]*pgtype.Map{"plain": plain, "prepared": prepared}
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[^\x00]{0,40}`)
@@ -64,6 +63,20 @@ func sameColumn[T any](t *rapid.T, name string, by, reader *pgtype.Map, oid uint
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s: a %T in format %d (-want +got):\n%s", name, column, format, diff)
+	}
+}
+
+// A connection returns to the pool as it was.
+func TestColumnsAreRestored(t *testing.T) {
+	t.Parallel()
+	m := pgtype.NewMap()
+	sendColumns(m)()
+	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID} {
+		if typ, ok := m.TypeForOID(oid); !ok {
+			t.Errorf("type %d is gone", oid)
+		} else if _, ok := typ.Codec.(*pgtype.ArrayCodec); !ok {
+			t.Errorf("%s has a %T", typ.Name, typ.Codec)
+		}
 	}
 }
 

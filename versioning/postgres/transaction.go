@@ -52,7 +52,7 @@ func connected(ctx context.Context, pool *pgxpool.Pool, work func(*pgxpool.Conn)
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release() // closes a connection that is still in a transaction
-	sendColumns(conn.Conn().TypeMap())
+	defer sendColumns(conn.Conn().TypeMap())()
 	if err = work(conn); err != nil {
 		discard(ctx, pool, conn, err)
 	}
