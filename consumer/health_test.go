@@ -77,7 +77,7 @@ func TestHealthOfAHealthyWorker(t *testing.T) {
 		began := time.Now()
 		w := start(t, cfg)
 		w.awaitState(consumer.Consuming, 10*time.Second)
-		pass(time.Hour) // having nothing to do is not trouble
+		pass(10 * time.Minute) // having nothing to do is not trouble
 		if h := w.expect(consumer.Consuming); h.Lag != 0 || h.Partitions != 1 || !h.LastProgress.IsZero() || h.Since.After(began.Add(10*time.Second)) || h.Reason != "" {
 			t.Errorf("idle: %+v", h)
 		}
@@ -86,11 +86,11 @@ func TestHealthOfAHealthyWorker(t *testing.T) {
 		if h := w.expect(consumer.Consuming); h.Lag != 0 || time.Since(h.LastProgress) > time.Minute {
 			t.Errorf("after 100 records: %+v", h)
 		}
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		w.expect(consumer.Consuming)
 		spare := start(t, cfg) // more workers than partitions
 		spare.awaitState(consumer.Consuming, 15*time.Second)
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		if h := spare.expect(consumer.Consuming); h.Partitions+w.expect(consumer.Consuming).Partitions != 1 {
 			t.Errorf("two workers on one partition: the second is %+v", h)
 		}
@@ -228,7 +228,7 @@ func TestHealthWhileATopicIsMissing(t *testing.T) {
 		}
 		b.topic("refunds", 1)
 		w.awaitState(consumer.Consuming, 10*time.Second)
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		if h := w.expect(consumer.Consuming); h.Partition != "" || h.Err != nil || h.Since.Sub(began) < 10*time.Minute {
 			t.Errorf("with all topics: %+v", h)
 		}
@@ -277,7 +277,7 @@ func TestHealthAfterTransactions(t *testing.T) {
 		}
 		w := start(t, b.config(consumer.Classic, newFake(), "orders"))
 		b.awaitCommitted("orders", 0, 4)
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		if h := w.expect(consumer.Consuming); h.Lag != 0 {
 			t.Errorf("the worker is %+v, want no lag", h)
 		}
@@ -319,7 +319,7 @@ func TestHealthDuringATransaction(t *testing.T) {
 		}
 		b.awaitCommitted("orders", 0, 101)
 		w.awaitState(consumer.Consuming, 10*time.Second)
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		if h := w.expect(consumer.Consuming); h.Lag != 0 {
 			t.Errorf("after the transaction: %+v", h)
 		}

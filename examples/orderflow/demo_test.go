@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-go/pawl/examples/orderflow/internal/demo"
 	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/internal/testenv"
 )
 
 // TestDemo runs the demo as a new user does, with nothing set up.
@@ -123,7 +124,7 @@ func parse(t *testing.T, stdout string) (r demo.Report) {
 	return r
 }
 
-// servers starts a broker and a database, as a user would have them.
+// servers starts a broker and creates a database, as a user would have them.
 func servers(t *testing.T) (brokers, url string) {
 	t.Helper()
 	kafka, err := embedded.StartKafka(embedded.KafkaConfig{
@@ -133,16 +134,7 @@ func servers(t *testing.T) (brokers, url string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = kafka.Close() })
-	postgres, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := postgres.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return strings.Join(kafka.Brokers(), ","), postgres.URL()
+	return strings.Join(kafka.Brokers(), ","), testenv.Postgres(t)
 }
 
 func query(t *testing.T, url, sql string, into ...any) {

@@ -45,7 +45,7 @@ CREATE TABLE deep (
 // TestDataInPostgres is TestData with PostgreSQL as the store, and a few of the
 // cases. In some of them, the database refuses rows.
 func TestDataInPostgres(t *testing.T) {
-	fewer(t, 125)
+	fewer(t, 50)
 	pool := testenv.Pool(t, dataSchema)
 	hooked := newHookedPool(t, pool)
 	for _, draw := range drawings {

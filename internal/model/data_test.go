@@ -19,7 +19,7 @@ import (
 // TestData is TestFramework for machines whose transitions compute, while others write
 // the same rows: between batches, and between a batch's reading and writing.
 func TestData(t *testing.T) {
-	fewer(t, 10)
+	fewer(t, 4)
 	for _, draw := range drawings {
 		t.Run(draw.name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { checkData(t, draw, openMemoryData) })

@@ -195,11 +195,11 @@ type leakStore interface {
 // panicking records have done to what they could reach, and however often they ran.
 func TestLeaks(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		fewer(t, 25)
+		fewer(t, 10)
 		rapid.Check(t, func(t *rapid.T) { checkLeaks(t, openDeepMemory(t)) })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		fewer(t, 125)
+		fewer(t, 50)
 		pool := testenv.Pool(t, dataSchema)
 		hooked := newHookedPool(t, pool)
 		rapid.Check(t, func(t *rapid.T) { checkLeaks(t, openDeepPostgres(t, hooked, pool)) })

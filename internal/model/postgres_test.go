@@ -73,7 +73,8 @@ type inPostgres struct {
 }
 
 func openPostgres(t *rapid.T, pool *pgxpool.Pool, rules versioning.Rules) store {
-	if _, err := pool.Exec(t.Context(), `TRUNCATE things, pawl.transitions, pawl.parked, pawl.dead_letters`); err != nil {
+	empty := `DELETE FROM things; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters`
+	if _, err := pool.Exec(t.Context(), empty); err != nil {
 		t.Fatal(err)
 	}
 	s, err := postgres.Open(t.Context(), pool, postgres.Table{

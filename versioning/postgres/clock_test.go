@@ -35,7 +35,7 @@ func newReaders(t *testing.T, n int) (*pgxpool.Pool, *postgres.Store, []reader) 
 // sweep sweeps. Since the last sweep, the reader has read nothing, or everything.
 func (r *reader) sweep(caughtUp bool) versioning.Swept {
 	r.t.Helper()
-	read := versioning.Reading{Pause: 5 * time.Minute}
+	read := versioning.Reading{Pause: 12 * time.Minute}
 	for _, p := range r.reads {
 		partition := versioning.ReadPartition{TopicID: [16]byte{7}, Partition: p}
 		if caughtUp && !r.last.IsZero() {
@@ -71,7 +71,7 @@ func pass(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) 
 // how many records expired.
 func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (expired int) {
 	t.Helper()
-	const every = 4 * time.Minute
+	const every = 10 * time.Minute
 	for range (d + every - 1) / every {
 		pass(t, pool, every, readers...)
 		for i := range readers {

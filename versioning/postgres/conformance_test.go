@@ -48,25 +48,31 @@ var inOddSchema = testenv.Template("odd", func(ctx context.Context, url string) 
 	return migrate.UpIn(ctx, url, oddSchema)
 })
 
-// conform runs the suite on stores of one pool, and inspects the database through
-// another.
+// conform runs the suite on a store of one pool, and inspects the database through
+// another. Opening a store costs more than a case of the suite, and all cases have the same
+// rules, so they share the store.
 func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	t.Helper()
+	var store *postgres.Store
+	var empty string
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
-		mustExec(t, pool, in(schema, `TRUNCATE pawl.transitions, pawl.parked, pawl.dead_letters, pawl.marks RESTART IDENTITY`))
-		var tables []postgres.Table
-		for _, r := range rules {
-			name := pgx.Identifier{r.Machine.Name()}.Sanitize()
-			mustExec(t, pool, `CREATE TABLE IF NOT EXISTS `+name+
-				` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text,
-				debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
-			mustExec(t, pool, `TRUNCATE `+name)
-			tables = append(tables, postgres.Table{
-				Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
-			})
+		if store == nil {
+			empty = `DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks`
+			var tables []postgres.Table
+			for _, r := range rules {
+				name := pgx.Identifier{r.Machine.Name()}.Sanitize()
+				mustExec(t, pool, `CREATE TABLE `+name+
+					` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text,
+					debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
+				empty += `; DELETE FROM ` + name
+				tables = append(tables, postgres.Table{
+					Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
+				})
+			}
+			store = openIn(t, stores, schema, tables...)
 		}
-		store := openIn(t, stores, schema, tables...)
+		mustExec(t, pool, in(schema, empty))
 		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
 	})
 }
