@@ -229,7 +229,7 @@ func undisturbed(t *testing.T, orders int) string {
 // TestSignalUnderLoad stops a busy worker: it finishes the current batch,
 // commits exactly that, and leaves the group. The next worker does the rest.
 func TestSignalUnderLoad(t *testing.T) {
-	const orders = 5000
+	const orders = 10_000 // several batches
 	s := openShop(t, orders)
 	p := s.startProcess()
 	s.await("the worker's first commit", func() bool { return len(s.committed()) > 0 })
