@@ -31,9 +31,9 @@ func TestMissingTopic(t *testing.T) {
 		if n := len(w.logs.matching("WARN", "does not exist; create it", "topic=orders", "group="+group)); n != 1 {
 			t.Errorf("%d lines about the missing topic at the start, want 1", n)
 		}
-		pass(time.Hour)
-		if n := len(w.logs.matching("does not exist")); n > 70 {
-			t.Errorf("%d lines about the missing topic in an hour", n)
+		pass(10 * time.Minute)
+		if n := len(w.logs.matching("does not exist")); n > 12 {
+			t.Errorf("%d lines about the missing topic in ten minutes", n)
 		}
 		b.topic("orders", 1)
 		b.produce("orders", 0, "a")
@@ -44,7 +44,7 @@ func TestMissingTopic(t *testing.T) {
 		}
 		pass(time.Minute)
 		before := len(w.logs.matching("does not exist"))
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		if n := len(w.logs.matching("does not exist")); n > before {
 			t.Errorf("%d lines about a topic that exists", n-before)
 		}
