@@ -48,7 +48,7 @@ var computing = []mutation{
 		file: "versioning/functions.go", text: `data, err := d.Decode(encoded)`,
 		mutated: `var rounded any; _ = json.Unmarshal(encoded, &rounded); encoded, _ = json.Marshal(rounded); data, err := d.Decode(encoded)`,
 		why:     "an amount beyond 2^53 is rounded while its record is parked",
-		pkg:     "./internal/model", tests: "^TestDataInPostgres$",
+		pkg:     "./versioning/postgres", tests: "^TestConformance$/./^data$",
 	},
 	{
 		file: "versioning/digest.go", text: `d.Data(r.Encoded[change])`, mutated: `_ = d.Data`,
