@@ -200,11 +200,8 @@ CREATE TRIGGER twice BEFORE INSERT OR UPDATE ON thing FOR EACH ROW EXECUTE FUNCT
 // every fifth record. What that costs must not grow with the square of the batch.
 func TestReadBackIsLinear(t *testing.T) {
 	t.Parallel()
-	m := machineOf(add)
-	pool, _ := openThings(t, `, balance bigint NOT NULL`, postgres.Table{Machine: m})
-	mustExec(t, pool, `CREATE FUNCTION fee() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.balance := NEW.balance - 1; RETURN NEW; END $$;
-CREATE TRIGGER fee BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION fee()`)
-	store, tr := tracedTable(t, pool, postgres.Table{Machine: m, Name: "thing"})
+	pool, _ := openFees(t)
+	store, tr := tracedTable(t, pool, postgres.Table{Machine: machineOf(add), Name: "thing"})
 	var l log
 	apply(t, store, l.did("hot", "made", 0))
 	perRecord := func(n int) float64 {

@@ -316,13 +316,20 @@ func TestReadOnlyColumns(t *testing.T) {
 	wantVerdicts(t, apply(t, store, twice), "rejected invalid_data")
 }
 
+// openFees opens a store on a table thing with a trigger that takes 1 from the balance at
+// each update, so its rows have to be read back.
+func openFees(t *testing.T) (*pgxpool.Pool, *postgres.Store) {
+	t.Helper()
+	pool, store := openThings(t, `, balance bigint NOT NULL`, postgres.Table{Machine: machineOf(add)})
+	mustExec(t, pool, `CREATE FUNCTION fee() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.balance := NEW.balance - 1; RETURN NEW; END $$;
+CREATE TRIGGER fee BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION fee()`)
+	return pool, store
+}
+
 // TestTriggerOnComputedColumn checks that functions see what a trigger makes of the row.
 func TestTriggerOnComputedColumn(t *testing.T) {
 	t.Parallel()
-	m := machineOf(add)
-	pool, store := openThings(t, `, balance bigint NOT NULL`, postgres.Table{Machine: m})
-	mustExec(t, pool, `CREATE FUNCTION fee() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.balance := NEW.balance - 1; RETURN NEW; END $$;
-CREATE TRIGGER fee BEFORE UPDATE ON thing FOR EACH ROW EXECUTE FUNCTION fee()`)
+	pool, store := openFees(t)
 	var l log
 	records := []*versioning.Record{l.did("a", "made", 10), l.did("a", "did", 5), l.did("a", "did", 5), l.did("a", "did", -18), l.did("a", "did", -1)}
 	prepare(store, records)
