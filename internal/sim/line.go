@@ -87,6 +87,11 @@ func (l *line) repair() {
 // stallTimeout is how long a connection waits for an answer.
 const stallTimeout = 5 * time.Second
 
+// latency is how long a request is under way. Without it a client that asks again and again
+// until something else happens, such as one whose leader epoch is fenced until it has new
+// metadata, would stop the virtual time: that passes only while all goroutines wait.
+const latency = time.Millisecond
+
 // A conn is one connection over a line.
 type conn struct {
 	net.Conn
@@ -124,6 +129,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	if err := c.wait(); err != nil {
 		return 0, err
 	}
+	<-time.After(latency)
 	return c.Conn.Write(b)
 }
 

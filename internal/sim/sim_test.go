@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +46,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// No history takes so long, which is less than a second as a rule.
+const endless = 2 * time.Minute
+
 // A report is the result of all histories.
 type report struct {
 	mu    sync.Mutex
@@ -78,9 +82,14 @@ func (r *report) String() string {
 	return string(line)
 }
 
-// once plays a seed in a new bubble.
+// once plays a seed in a new bubble. A history that does not end fails with the stacks of
+// all goroutines: synctest finds only those whose goroutines all wait forever.
 func once(t *testing.T, seed uint64, handler slog.Handler, tweaks ...tweak) (wrong []string, covered map[string]int) {
 	t.Helper()
+	defer time.AfterFunc(endless, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("seed %d has not ended after %v", seed, endless))
+	}).Stop()
 	synctest.Test(t, func(*testing.T) { wrong, covered = play(draw(seed), handler, tweaks...) })
 	return wrong, covered
 }
