@@ -33,6 +33,11 @@ CREATE TABLE order_history (
 )`
 }
 
+// copyHistorySQL gives the contenders without the framework the history that it has written.
+const copyHistorySQL = `
+INSERT INTO order_history (order_id, version, event, from_state, to_state, message_id)
+SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transitions`
+
 // A server is the PostgreSQL server and the databases created on it.
 type server struct {
 	url   *url.URL

@@ -210,9 +210,7 @@ func replay(ctx context.Context, b *bench) error {
 		if _, err := runChild(ctx, b.job("replay-seed", contend.Pawl, in, url), nil); err != nil {
 			return err
 		}
-		err := b.server.in(ctx, database, `
-INSERT INTO order_history (order_id, version, event, from_state, to_state, message_id)
-SELECT entity, version, event, from_state, to_state, message_id FROM pawl.transitions`, "VACUUM ANALYZE")
+		err := b.server.in(ctx, database, copyHistorySQL, "VACUUM ANALYZE")
 		if err != nil {
 			return err
 		}

@@ -78,9 +78,11 @@ func (r *Results) AddLatency(contender string, rate int, ms []float64) {
 
 // AddGrowth adds one round's records per second on tables with this many
 // entities.
-func (r *Results) AddGrowth(entities int, rate float64) {
-	r.growth[entities] = append(r.growth[entities], rate)
-	r.AddRate(growthPrefix+strconv.Itoa(entities), pawl, rate)
+func (r *Results) AddGrowth(entities int, contender string, rate float64) {
+	if contender == pawl {
+		r.growth[entities] = append(r.growth[entities], rate)
+	}
+	r.AddRate(growthPrefix+strconv.Itoa(entities), contender, rate)
 }
 
 // A Summary is the last line of the output.

@@ -26,8 +26,9 @@ func measured() *Results {
 		r.AddUse("memory", "pawl", 200+x, 40)
 		r.AddLatency("pawl", 2000, []float64{1, 2, 3 + x})
 		r.AddLatency("hand-written-1", 200, []float64{2, 4, 6})
-		r.AddGrowth(100, 5000)
-		r.AddGrowth(2000, 4000+x)
+		r.AddGrowth(100, "pawl", 5000)
+		r.AddGrowth(2000, "pawl", 4000+x)
+		r.AddGrowth(2000, "hand-written-batch", 2000)
 	}
 	return r
 }
@@ -49,15 +50,19 @@ func TestSummary(t *testing.T) {
 			"new-orders":  {"limit": 100_000, "pawl": 80_000, "watermill": 4000},
 			"latency":     {"pawl": 3, "hand-written-1": 6},
 			"growth-100":  {"pawl": 5000},
-			"growth-2000": {"pawl": 4000},
+			"growth-2000": {"pawl": 4000, "hand-written-batch": 2000},
 			"memory":      {"pawl": 201},
 		},
 		Ratios: map[string]map[string]float64{
-			"new-orders": {"limit": 0.8, "watermill": 20},
-			"latency":    {"hand-written-1": 0.5},
-			"growth":     {"largest-to-smallest": 0.8},
+			"new-orders":  {"limit": 0.8, "watermill": 20},
+			"latency":     {"hand-written-1": 0.5},
+			"growth":      {"largest-to-smallest": 0.8},
+			"growth-2000": {"hand-written-batch": 2},
 		},
-		Paired: map[string]map[string]float64{"new-orders": {"limit": 0.8, "watermill": 20}},
+		Paired: map[string]map[string]float64{
+			"new-orders":  {"limit": 0.8, "watermill": 20},
+			"growth-2000": {"hand-written-batch": 2},
+		},
 		Latency: map[string]Latency{
 			"pawl":           {P50: 2, P99: 3, P999: 3, Rate: 2000},
 			"hand-written-1": {P50: 4, P99: 6, P999: 6, Rate: 200},
