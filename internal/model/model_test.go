@@ -16,7 +16,7 @@ import (
 )
 
 // cases is the number of histories to draw for each identity, unless the flag
-// -rapid.checks is set. CI also runs 2,500.
+// -rapid.checks is set. CI also runs 1,500.
 const cases = "1000"
 
 func TestMain(m *testing.M) {
