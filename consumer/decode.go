@@ -94,6 +94,11 @@ func unmarshal(r *versioning.Record, into any, options jsonv2.Options) error {
 var likeStandard = jsonv2.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
 	jsontext.AllowInvalidUTF8(false), // the last option wins; this one covers escapes too
+
+	// encoding/json first reads the whole text to find errors of syntax, and continues after a
+	// value that does not fit, so that the rest of the result is filled in. Nobody sees the
+	// result if there is an error.
+	jsonv1.ReportErrorsWithLegacySemantics(false),
 )
 
 // withNumbers also decodes json.Number: the decoder has its own Number type, and before Go 1.27
