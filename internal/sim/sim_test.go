@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// No history takes so long, which is less than a second as a rule.
+// endless is longer than any history takes: usually less than a second.
 const endless = 2 * time.Minute
 
 // A report is the result of all histories.
