@@ -57,7 +57,7 @@ func main() {
 func parse(args []string) (cfg config, err error) {
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
 	flags.DurationVar(&cfg.duration, "duration", time.Minute, "duration of the faults")
-	flags.IntVar(&cfg.rate, "rate", 1000, "records produced per second")
+	flags.IntVar(&cfg.rate, "rate", 1000, "records produced per second, as long as the workers keep up")
 	flags.IntVar(&cfg.workers, "workers", 2, "worker processes per tenant; there are two tenants")
 	flags.IntVar(&cfg.partitions, "partitions", 8, "partitions per topic")
 	flags.Uint64Var(&cfg.seed, "seed", uint64(time.Now().UnixNano()), "seed of the traffic; the faults are always random")

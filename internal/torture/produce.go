@@ -9,9 +9,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// maxLag is how many seconds of traffic may be unsettled. On a machine that can't keep up
+// with the rate, the workers could not settle a larger backlog within settleWithin.
+const maxLag = 20
+
 // produce sends traffic to a topic at a rate in records per second until ctx is
-// done. Then it sends what is held back, and waits until the broker has
-// acknowledged everything.
+// done, and less if too much is unsettled. Then it sends what is held back, and waits until
+// the broker has acknowledged everything.
 func produce(ctx context.Context, broker, topic string, t *traffic, rate int, p *progress) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(broker),
@@ -55,6 +59,10 @@ func produce(ctx context.Context, broker, topic string, t *traffic, rate int, p 
 				return err
 			}
 			return client.Flush(finish)
+		}
+		if p.lag() > int64(maxLag*rate) {
+			p.pause(tick)
+			continue
 		}
 		for due += perTick; due >= 1; due-- {
 			if err := send(t.next()); err != nil {

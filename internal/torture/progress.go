@@ -20,6 +20,7 @@ type progress struct {
 	longest    time.Duration
 	where      int32
 	records    int // number of settled records, including those settled again
+	paused     time.Duration
 }
 
 // A stretch is the unsettled part of a partition.
@@ -99,6 +100,13 @@ func (p *progress) lag() (n int64) {
 		n += max(0, s.end-s.settled)
 	}
 	return n
+}
+
+// pause records that nothing was produced for some time because too much was unsettled.
+func (p *progress) pause(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused += d
 }
 
 // watch checks all partitions until ctx is done, so that it notices a partition

@@ -29,6 +29,7 @@ type summary struct {
 	OtherFaults    int     `json:"other_faults"`
 	Redelivered    int     `json:"redelivered"`        // settled again; a lower bound, because killed workers do not report their last batch
 	SettledIn      float64 `json:"settled_in_seconds"` // after the last fault
+	Paused         float64 `json:"paused_seconds"`     // without new records for a tenant, because too many were unsettled
 }
 
 func (s *summary) count(all []*fault) {
@@ -63,6 +64,7 @@ func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	line("settled again", s.Redelivered)
 	line("settled after the last fault in", seconds1(s.SettledIn))
 	line("longest stall of a partition", seconds1(s.LongestStall))
+	line("producers paused, because of the lag", seconds1(s.Paused))
 	line("", "")
 	line("lost", s.Lost)
 	line("applied twice", s.AppliedTwice)

@@ -138,6 +138,9 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, failure := range t.failures {
 		violations = append(violations, failure.Error())
 	}
+	if s.Paused > t.cfg.duration.Seconds() { // of two tenants, so half of the time
+		violations = append(violations, fmt.Sprintf("the producers paused for %v, so there was little traffic; use a lower -rate", seconds1(s.Paused)))
+	}
 	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
 	s.count(faults)
 	s.OK = len(violations) == 0 && stuck == 0
@@ -164,6 +167,7 @@ func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations
 	s.Records += len(t.book.entries)
 	s.Redelivered += max(0, p.records-len(t.book.entries))
 	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
+	s.Paused += inSeconds(p.paused)
 	s.Transfers.add(&j.tally)
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
 	return violations, nil
