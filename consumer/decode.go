@@ -47,8 +47,8 @@ type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error)) DecodeFunc {
 	options := optionsFor(reflect.TypeFor[T]())
 	return func(r *versioning.Record) ([]versioning.Change, error) {
-		var message T
-		if err := unmarshal(r, &message, options); err != nil {
+		message, err := unmarshal[T](r, options)
+		if err != nil {
 			return nil, err
 		}
 		return changes(message, r)
@@ -79,14 +79,22 @@ func idFrom(header string, r *versioning.Record) string {
 	return r.Origin.ID()
 }
 
-func unmarshal(r *versioning.Record, into any, options jsonv2.Options) error {
+// unmarshal decodes a record's value. encoding/json validates the whole text before it decodes
+// it. The first try does not, which saves a tenth of the time. It accepts nothing that
+// encoding/json refuses, but it refuses more: some mistakes in the tags of T, for example.
+func unmarshal[T any](r *versioning.Record, options jsonv2.Options) (T, error) {
+	var into T
 	if r.Value == nil {
-		return errors.New("record has no value (a tombstone)")
+		return into, errors.New("record has no value (a tombstone)")
 	}
-	if err := jsonv2.Unmarshal(r.Value, into, options); err != nil {
-		return fmt.Errorf("decode JSON: %w", err)
+	if jsonv2.Unmarshal(r.Value, &into, options, jsonv1.ReportErrorsWithLegacySemantics(false)) == nil {
+		return into, nil
 	}
-	return nil
+	var again T
+	if err := jsonv2.Unmarshal(r.Value, &again, options); err != nil {
+		return again, fmt.Errorf("decode JSON: %w", err)
+	}
+	return again, nil
 }
 
 // likeStandard makes the decoder behave like encoding/json, except for text that
@@ -94,11 +102,6 @@ func unmarshal(r *versioning.Record, into any, options jsonv2.Options) error {
 var likeStandard = jsonv2.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
 	jsontext.AllowInvalidUTF8(false), // the last option wins; this one covers escapes too
-
-	// encoding/json first reads the whole text to find errors of syntax, and continues after a
-	// value that does not fit, so that the rest of the result is filled in. Nobody sees the
-	// result if there is an error.
-	jsonv1.ReportErrorsWithLegacySemantics(false),
 )
 
 // withNumbers also decodes json.Number: the decoder has its own Number type, and before Go 1.27

@@ -404,6 +404,18 @@ func decodesLikeStandard[T any](t *testing.T, value []byte, compare cmp.Option) 
 // surrogates, or that of a lone one.
 var surrogateEscape = regexp.MustCompile(`\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
 
+// encoding/json ignores mistakes in types. (go vet finds most of them.)
+func TestJSONTypes(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"m":1,"ID":2,"id":3}`, `{"M":1}`, `{"m":[1]}`, `{"m":"1"}`, `{"m":null}`, `{`, `{"m":{}}`} {
+		value := []byte(text)
+		decodesLikeStandard[struct {
+			M []int `json:"m,string"`
+		}](t, value, nil)
+		decodesLikeStandard[struct{ ID, Id int }](t, value, nil) //nolint:revive,staticcheck // as users may write it
+	}
+}
+
 // altersText reports whether a JSON document has text that encoding/json replaces with U+FFFD:
 // bytes that are not UTF-8, or the escape of a lone surrogate.
 func altersText(document []byte) bool {

@@ -34,8 +34,8 @@ type Message struct {
 
 // DecodeMessage is a DecodeFunc for records whose values are a [Message].
 func DecodeMessage(r *versioning.Record) ([]versioning.Change, error) {
-	var m Message
-	if err := unmarshal(r, &m, likeStandard); err != nil {
+	m, err := unmarshal[Message](r, likeStandard)
+	if err != nil {
 		return nil, err
 	}
 	change, err := m.change()
