@@ -20,6 +20,7 @@ type Job struct {
 	Machine     string // a machine of package traffic
 	BankLog     string
 	Records     int           // the contender stops after this many records
+	Callers     int           // if not 0, callers make this many changes at a time, without Kafka
 	Box         time.Duration // the contender stops after this time; 0 means no limit
 	Warmup      time.Duration // records due in this time are not counted in Latency
 	Recording   string        // directory of the recorded statements
@@ -99,6 +100,9 @@ func (j Job) machine() (*statemachine.Machine, error) {
 }
 
 func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
+	if job.Callers > 0 {
+		return runCallers(ctx, job, machine, m)
+	}
 	switch job.Contender {
 	case Pawl, PawlSet:
 		return runPawl(ctx, job, machine, m)

@@ -148,6 +148,8 @@ func check(job contend.Job, r contend.Result, steps int, fresh bool) error {
 	switch {
 	case job.Contender == contend.ConsumeOnly || !fresh:
 		least, most = 0, 0
+	case job.Callers > 0:
+		most += job.Callers
 	case job.Box > 0:
 		most += contend.Partitions
 	}

@@ -30,6 +30,7 @@ var workloads = []workload{
 	{"hot-account", "a tenth of all records for one account, whose balance is computed", hotAccount},
 	{"replay", "a topic that was already applied: only duplicates", replay},
 	{"latency", "time from due to committed, at a fixed rate", latency},
+	{"do", "changes of callers that wait for them: of 256 at a time, and of one", do},
 	{"growth", "throughput by number of existing entities", growth},
 	{"memory", "a long lag of large records", memory},
 }
@@ -226,6 +227,32 @@ func replay(ctx context.Context, b *bench) error {
 			}
 			return err
 		})
+	})
+}
+
+// do measures callers that wait for each of their changes: many that share a pool of
+// connections, and one alone.
+func do(ctx context.Context, b *bench) error {
+	const crowd = 256
+	return b.inDatabase(ctx, "do", nil, func(url, database string) error {
+		call := func(workload string, callers int) func(int, string) error {
+			return func(round int, contender string) error {
+				if err := b.server.empty(ctx, database, nil); err != nil {
+					return err
+				}
+				in := input{machine: traffic.Order.Name(), records: b.orders}
+				job := b.job(workload, contender, in, url)
+				job.Callers, job.Box = callers, b.box
+				result, err := b.measured(ctx, workload, job, database, true)
+				if err == nil {
+					b.results.AddRate(workload, contender, result.Rate())
+				}
+				return err
+			}
+		}
+		return errors.Join(
+			b.byTurns([]string{contend.Pawl, contend.HandSharded}, call("do", crowd)),
+			b.byTurns([]string{contend.Pawl, contend.HandWritten}, call("do-alone", 1)))
 	})
 }
 

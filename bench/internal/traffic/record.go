@@ -33,13 +33,18 @@ const (
 	SentHeader = "sent"  // the time at which the record was due, in nanoseconds since 1970
 )
 
-// Record returns the record of an event. note makes it larger.
-func Record(topic string, e Event, note string) *kgo.Record {
-	value, err := json.Marshal(Message{
+// Message returns the message about an event. note makes it larger.
+func (e *Event) Message(note string) Message {
+	return Message{
 		Key: e.Key, Event: e.Name, At: "2026-11-24T09:30:00.123456Z",
 		Customer: "customer-" + e.ID[:min(8, len(e.ID))], Total: "129.90", Currency: "EUR", Channel: "web",
 		Amount: e.Amount, After: e.After, Note: note,
-	})
+	}
+}
+
+// Record returns the record of an event. note makes it larger.
+func Record(topic string, e Event, note string) *kgo.Record {
+	value, err := json.Marshal(e.Message(note))
 	if err != nil {
 		panic(err) // cannot fail: it has only strings
 	}
