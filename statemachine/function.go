@@ -22,7 +22,8 @@ type Firing struct {
 	// has version 1.
 	Version int64
 
-	// Time is the record's timestamp in UTC, which the producer or the broker has set.
+	// Time is the record's timestamp in UTC, which the producer or the broker has set. For
+	// a change that a caller waits for, it is the time of the call.
 	Time time.Time
 }
 

@@ -43,6 +43,11 @@ var (
 	ErrFatal          = errors.New("an error that retrying cannot fix")
 )
 
+// ErrFateUnknown says that changes may or may not have been made, now or a little later: the
+// caller stopped waiting, or the database did not answer. Making them again with the same
+// message ID is safe. The outcome is Duplicate if they were made before.
+var ErrFateUnknown = errors.New("the changes may or may not have been made; make them again with the same message ID to find out")
+
 // An Error is an error of a store and its cause.
 type Error struct {
 	Cause Cause

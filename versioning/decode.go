@@ -27,6 +27,7 @@ const (
 // If decode panics, Err is a [*PanicError].
 func (r *Record) Decode(decode func(*Record) ([]Change, error)) {
 	r.Changes, r.Err = safely(decode, r)
+	r.Direct = false
 	id, former := r.messageID()
 	if id == "" {
 		return

@@ -176,13 +176,13 @@ func (f *folder) record(index int, r *Record) (o Outcome, ok bool) {
 // redriven.
 func (f *folder) decide(index int, r *Record) Outcome {
 	outcome := f.try(r)
-	if outcome.Verdict == Early {
+	if outcome.Verdict == Early && !r.Direct {
 		outcome = f.waitFromBatch(index, r, outcome)
 	}
 	if outcome.Verdict == Applied {
 		f.wake(f.trail)
 	}
-	if outcome.DeadLettered() {
+	if outcome.DeadLettered() && !r.Direct {
 		f.deadLetter(r, outcome)
 	}
 	return outcome

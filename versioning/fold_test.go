@@ -553,3 +553,38 @@ func (s *source) record() *versioning.Record {
 	}
 	return r
 }
+
+// TestDirect folds changes that a caller waits for: nothing is kept of those that can't be
+// made, and those that can be release parked records.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	rules := orderRules(versioning.ByMessage)
+	direct := func(offset int64, changes ...versioning.Change) *versioning.Record {
+		r := &versioning.Record{Direct: true, Origin: versioning.Origin{Offset: offset}, Changes: changes}
+		versioning.Prepare(rules, r)
+		return r
+	}
+	parked := &versioning.Record{Origin: versioning.Origin{Topic: "orders"}, Changes: []versioning.Change{{Key: "b", Event: "captured"}}}
+	versioning.Prepare(rules, parked)
+	view := &versioning.View{Parked: []versioning.Parked{{
+		Record: parked, Entity: versioning.Entity{Machine: "order", Key: "b"}, Reason: versioning.ReasonNoEntity,
+	}}}
+	plan := versioning.Fold(rules, view, []*versioning.Record{
+		direct(1, versioning.Change{Key: "a", Event: "captured"}),
+		direct(2, versioning.Change{Key: "a", Event: "nosuch"}),
+		direct(3, versioning.Change{Key: "", Event: "placed"}),
+		direct(4, versioning.Change{Key: "b", Event: "placed"}),
+		direct(5, versioning.Change{Key: "b", Event: "shipped"}, versioning.Change{Key: "c", Event: "shipped"}),
+	})
+	var got []string
+	for _, o := range plan.Outcomes {
+		got = append(got, fmt.Sprint(o.Verdict, " ", o.Reason))
+	}
+	want := []string{"early no_entity", "rejected unknown_event", "rejected invalid_key", "applied ", "early no_entity"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (-want, +got):\n%s", diff)
+	}
+	if len(plan.Park) > 0 || len(plan.Dead) > 0 || len(plan.Release) != 1 || len(plan.Moves) != 1 || len(plan.Moves[0].Steps) != 2 {
+		t.Errorf("parks %v, dead letters %v, releases %v, moves %v", plan.Park, plan.Dead, plan.Release, plan.Moves)
+	}
+}

@@ -48,6 +48,12 @@ type Record struct {
 	// Redrive marks a dead letter that is being redriven.
 	Redrive bool
 
+	// Direct marks changes that a caller makes and waits for, rather than a record of a
+	// topic. If they can't be made now, nothing is written: they are neither parked nor
+	// stored as a dead letter. The origin of such a record has no topic, and an offset of
+	// its own. A store's Do sets it; a decode function can't.
+	Direct bool
+
 	// Prepared belongs to the store that prepared the record.
 	Prepared any
 }
@@ -100,8 +106,11 @@ func (o Origin) same(p Origin) bool {
 	return o.Offset == p.Offset && o.Partition == p.Partition && o.TopicID == p.TopicID
 }
 
-// String returns "topic/partition@offset".
+// String returns "topic/partition@offset", or "a direct change" if there is no topic.
 func (o Origin) String() string {
+	if o.Topic == "" && o.TopicID == [16]byte{} {
+		return "a direct change"
+	}
 	return o.Topic + "/" + strconv.Itoa(int(o.Partition)) + "@" + strconv.FormatInt(o.Offset, 10)
 }
 

@@ -134,11 +134,11 @@ func (f *fingerprint) guard() (sql string, args []any) {
 }
 
 // unaltered checks that no table was altered on which the script relies: it writes rows
-// of the table, or makes dead letters of records that the table may accept now.
+// of the table, or refuses records that the table may accept now.
 func (w *writer) unaltered(c *script) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
-		if len(c.plan.Dead) > 0 || slices.ContainsFunc(c.moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
+		if len(c.plan.Dead) > 0 || c.tells || slices.ContainsFunc(c.moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
 			sql, args := t.fingerprint.guard()
 			w.guarded(1, sql, args)
 		}

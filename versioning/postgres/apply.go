@@ -31,6 +31,7 @@ import (
 // from len(Result.Outcomes) on are then not settled, and may be passed to Apply again.
 // Records must be prepared.
 func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	direct := len(records) > 0 && records[0].Direct // then they say nothing about the batches of workers
 	var all versioning.Result
 	err := s.retryAltered(ctx, func(e *snapshot) error {
 		done := len(all.Outcomes)
@@ -39,7 +40,7 @@ func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*vers
 		}
 		e.reprepare(records[done:])
 		few := fewRecords
-		if s.refusing.Load() {
+		if s.refusing.Load() && !direct {
 			few = manyRecords
 		}
 		part, err := e.apply(ctx, on, records[done:], few)
@@ -49,7 +50,7 @@ func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*vers
 		all = part
 		return err
 	})
-	if n := len(all.Outcomes); n > 0 {
+	if n := len(all.Outcomes); n > 0 && !direct {
 		s.refusing.Store(refusedOf(all.Outcomes) > n/fewRecords)
 	}
 	return all, withCause(err)

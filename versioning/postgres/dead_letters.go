@@ -15,6 +15,11 @@ import (
 
 // readDead queues the query that finds which records are already dead letters.
 func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
+	if slices.ContainsFunc(records, isDirect) {
+		if records = slices.DeleteFunc(slices.Clone(records), isDirect); len(records) == 0 {
+			return
+		}
+	}
 	for _, rec := range records {
 		if isDead(rec) { // in an earlier attempt
 			own(rec).dead = nil
@@ -26,6 +31,8 @@ func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
 		return r.scanDead(rows, records)
 	})
 }
+
+func isDirect(r *versioning.Record) bool { return r.Direct }
 
 // readDeadSQL reads the dead letters in ranges of partitions whose scope is the given
 // one, or names only machines of $6.
@@ -212,7 +219,7 @@ func (w *writer) made(moves []*versioning.Move) []*versioning.Record {
 	for _, m := range moves {
 		for i := range m.Steps {
 			r := m.Steps[i].Record
-			if preparedOf(r).kept == nil && !isDead(r) {
+			if preparedOf(r).kept == nil && !isDead(r) && !r.Direct {
 				records = append(records, r)
 			}
 		}

@@ -57,6 +57,35 @@ func ExampleStore_DeadLetters() {
 	// 0 left <nil>
 }
 
+// A handler makes a change and tells its client at once what has become of it. The client's
+// key for the request is the message ID, so it may ask again.
+func ExampleStore_Do() {
+	ctx := context.Background()
+	store, closePool := openShop(ctx)
+	defer closePool()
+	for _, request := range []struct {
+		event statemachine.Event
+		id    string
+	}{{"placed", "r1"}, {"placed", "r1"}, {"cancelled", "r2"}, {"captured", "r3"}} {
+		outcome, err := store.Do(ctx, versioning.Change{Key: "42", Event: request.event, MessageID: request.id})
+		switch {
+		case errors.Is(err, versioning.ErrFateUnknown):
+			fmt.Println(503, "ask again with the same key")
+		case err != nil:
+			fmt.Println(503, err)
+		case outcome.Verdict <= versioning.Applied:
+			fmt.Println(200, outcome.Verdict)
+		default:
+			fmt.Println(409, outcome.Verdict, outcome.Detail)
+		}
+	}
+	// Output:
+	// 200 applied
+	// 200 duplicate
+	// 200 applied
+	// 409 rejected "captured" is not legal in state "cancelled", nor in any later state
+}
+
 // A payment that arrives before its order waits. A sweep finds that another program has
 // created the order.
 func ExampleStore_Parked() {

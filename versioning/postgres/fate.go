@@ -60,7 +60,11 @@ func fatesOf(plan *versioning.Plan) fateLocks {
 	var last *versioning.Origin // most records have the same partition as the one before
 	for i := range plan.Moves {
 		for j := range plan.Moves[i].Steps {
-			at := &plan.Moves[i].Steps[j].Record.Origin
+			r := plan.Moves[i].Steps[j].Record
+			if r.Direct {
+				continue // nothing can make it a dead letter
+			}
+			at := &r.Origin
 			if last == nil || at.Partition != last.Partition || at.TopicID != last.TopicID {
 				locks.share(at)
 				last = at

@@ -98,6 +98,9 @@ func (t *trial) unrefuse(try try, err error) {
 }
 
 func (t *trial) count(try try, err error, n int) {
+	if try.record.Direct {
+		return // it becomes no dead letter, and its caller gets the reason
+	}
 	counted := make(map[*table]bool)
 	for _, u := range try.units {
 		if counted[u.table] {

@@ -123,6 +123,10 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	} else {
 		script = s.compose(s.judge(view))
 	}
+	script.tells = refusesDirect(s.records, script.plan)
+	if script.tells && !lock {
+		return nil, errMoved
+	}
 	fates := fatesOf(script.plan)
 	held := s.locks.cover(fates)
 	s.locks.add(fates)
@@ -136,6 +140,18 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	}
 	script.again = s.attempt > 0
 	return script, tx.finish(ctx, script.statements())
+}
+
+// refusesDirect reports whether a plan refuses the changes of a caller who waits for them. Such
+// a verdict must rest on locked rows: the caller may be asking again while an earlier attempt,
+// which it has given up, is about to commit.
+func refusesDirect(records []*versioning.Record, plan *versioning.Plan) bool {
+	for i := range plan.Outcomes {
+		if records[i].Direct && plan.Outcomes[i].Verdict > versioning.Applied {
+			return true
+		}
+	}
+	return false
 }
 
 // A transaction begins with its first statements and ends with its last ones, in the

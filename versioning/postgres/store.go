@@ -25,6 +25,8 @@ type Store struct {
 	snapshot atomic.Pointer[snapshot]
 
 	refusing atomic.Bool // PostgreSQL refused a large part of the last batch
+
+	calls *calls // of Do
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is
@@ -75,6 +77,9 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	}
 	defer conn.Release()
 	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
+	s.calls = newCalls(func(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
+		return s.Apply(ctx, "", records)
+	})
 	unfit := in.check(ctx, conn)
 	e, err := s.read(ctx, conn)
 	if err == nil && !errors.Is(unfit, migrations.ErrSchema) { // without the schema, there is nowhere to register

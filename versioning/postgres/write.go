@@ -20,6 +20,7 @@ type script struct {
 	rows  writing            // how to write them; nothing, if the rows are already written
 	locks fateLocks          // those that the transaction does not hold yet
 	again bool               // the plan was made again because an earlier attempt failed
+	tells bool               // it refuses changes of callers, who are told so
 }
 
 // compose returns the script of a plan.

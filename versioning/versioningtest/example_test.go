@@ -270,3 +270,19 @@ func ExampleRun() { //nolint:testableexamples // the suite needs a test
 		})
 	}
 }
+
+// A test of a handler gives it a store in memory.
+func ExampleMemory_Do() {
+	ctx := context.Background()
+	store := versioningtest.NewMemory(payment)
+	for _, event := range []statemachine.Event{"captured", "authorized", "captured"} {
+		outcome, err := store.Do(ctx, versioning.Change{Key: "p1", Event: event})
+		fmt.Println(event, outcome.Verdict, err)
+	}
+	fmt.Println(len(store.Parked()), "parked")
+	// Output:
+	// captured early <nil>
+	// authorized applied <nil>
+	// captured applied <nil>
+	// 0 parked
+}

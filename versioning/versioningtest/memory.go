@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -192,6 +193,22 @@ func (m *Memory) Apply(ctx context.Context, on versioning.Server, records []*ver
 		}
 	}
 	return result, nil
+}
+
+// Do makes changes for a caller that waits for the outcome, as Store.Do of package postgres
+// does: what can't be made is neither parked nor stored as a dead letter. Concurrent calls
+// are not gathered.
+func (m *Memory) Do(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	r := &versioning.Record{Direct: true, Changes: slices.Clone(changes), Origin: versioning.Origin{Offset: rand.Int64()}, Timestamp: time.Now()}
+	m.Prepare(r)
+	result, err := m.Apply(ctx, "", []*versioning.Record{r})
+	if err != nil {
+		return versioning.Outcome{}, fmt.Errorf("%w: %w", versioning.ErrFateUnknown, err)
+	}
+	return result.Outcomes[0], nil
 }
 
 // transact reads, decides and writes. The first attempt does not lock between reading

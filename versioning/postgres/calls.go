@@ -1,0 +1,229 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// maxRunning is the number of batches of calls that run at a time: each takes a connection.
+// While they run, the calls that arrive gather into the next ones.
+const maxRunning = 4
+
+// maxCalls limits the calls of one batch.
+const maxCalls = 1000
+
+// calls gathers the records of concurrent callers into batches. An entity is in one running
+// batch at most, so these batches do not contend with each other, and a batch that waits for
+// the lock of a row holds up only the calls in it, and later calls for their entities.
+type calls struct {
+	apply func(context.Context, []*versioning.Record) (versioning.Result, error)
+
+	mu      sync.Mutex
+	running int                            // batches
+	busy    map[versioning.Entity]struct{} // the entities of running batches
+	queue   []*call                        // in the order of their arrival
+	queued  map[versioning.Entity]int      // how many calls of the queue need an entity
+}
+
+func newCalls(apply func(context.Context, []*versioning.Record) (versioning.Result, error)) *calls {
+	return &calls{apply: apply, busy: make(map[versioning.Entity]struct{}), queued: make(map[versioning.Entity]int)}
+}
+
+// A call is a record whose caller waits. The fields after done are guarded by the mutex of
+// calls until done is closed.
+type call struct {
+	ctx      context.Context //nolint:containedctx // of the caller, who waits for the call
+	record   *versioning.Record
+	entities []versioning.Entity // as they were when the call began: Apply may prepare the record again
+	done     chan struct{}
+
+	batch   *gathered // nil while the call is in the queue
+	outcome versioning.Outcome
+	err     error
+}
+
+// gathered is a running batch of calls.
+type gathered struct {
+	calls  []*call
+	left   int // callers that still wait
+	cancel context.CancelFunc
+}
+
+// do waits until a record is settled.
+func (c *calls) do(ctx context.Context, r *versioning.Record) (versioning.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	waiting := &call{ctx: ctx, record: r, done: make(chan struct{})}
+	for i := range r.Changes {
+		if e := r.Entity(i); !slices.Contains(waiting.entities, e) {
+			waiting.entities = append(waiting.entities, e)
+		}
+	}
+	c.enter(waiting)
+	select {
+	case <-waiting.done:
+		return waiting.outcome, waiting.err
+	case <-ctx.Done():
+		return c.leave(waiting)
+	}
+}
+
+// enter begins a batch with the call if it can run at once. Otherwise the call waits in the
+// queue; the others there can't run either.
+func (c *calls) enter(waiting *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running < maxRunning && !slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool { return c.isBusy(e) || c.queued[e] > 0 }) {
+		c.begin([]*call{waiting})
+		return
+	}
+	c.queue = append(c.queue, waiting)
+	c.count(waiting, 1)
+}
+
+func (c *calls) isBusy(e versioning.Entity) bool {
+	_, busy := c.busy[e]
+	return busy
+}
+
+func (c *calls) count(waiting *call, n int) {
+	for _, e := range waiting.entities {
+		if c.queued[e] += n; c.queued[e] == 0 {
+			delete(c.queued, e)
+		}
+	}
+}
+
+// leave gives up a call, unless it has just been settled.
+func (c *calls) leave(waiting *call) (versioning.Outcome, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-waiting.done:
+		return waiting.outcome, waiting.err
+	default:
+	}
+	cause := waiting.ctx.Err()
+	if waiting.batch == nil {
+		i := slices.Index(c.queue, waiting)
+		c.queue = slices.Delete(c.queue, i, i+1)
+		c.count(waiting, -1)
+		if slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool { return c.queued[e] > 0 && !c.isBusy(e) }) {
+			c.next() // a call behind it may have waited for it only
+		}
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", cause)
+	}
+	if waiting.batch.left--; waiting.batch.left == 0 {
+		waiting.batch.cancel()
+	}
+	return versioning.Outcome{}, fmt.Errorf("%w: %w", versioning.ErrFateUnknown, cause)
+}
+
+// next begins batches with the calls of the queue that can run now.
+func (c *calls) next() {
+	for c.running < maxRunning {
+		var batch []*call
+		rest := c.queue[:0]
+		passed := make(map[versioning.Entity]struct{}) // the entities of calls that can't run yet
+		for _, waiting := range c.queue {
+			if waiting.ctx.Err() != nil { // its caller is about to leave
+				rest = append(rest, waiting)
+				continue
+			}
+			if len(batch) == maxCalls || !c.mayRun(waiting, passed) {
+				for _, e := range waiting.entities {
+					passed[e] = struct{}{}
+				}
+				rest = append(rest, waiting)
+				continue
+			}
+			batch = append(batch, waiting)
+			c.count(waiting, -1)
+		}
+		clear(c.queue[len(rest):])
+		c.queue = rest
+		if len(batch) == 0 {
+			return
+		}
+		c.begin(batch)
+	}
+}
+
+// mayRun reports whether none of a call's entities is in a running batch or needed by a call
+// before it.
+func (c *calls) mayRun(waiting *call, passed map[versioning.Entity]struct{}) bool {
+	return !slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool {
+		_, behind := passed[e]
+		return behind || c.isBusy(e)
+	})
+}
+
+// begin runs calls as one batch. Its context is canceled when no caller waits any more. It has
+// the values of the caller's context only if there is one caller: the pool may take a tenant
+// from them.
+func (c *calls) begin(batch []*call) {
+	ctx := context.Background()
+	if len(batch) == 1 {
+		ctx = context.WithoutCancel(batch[0].ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	g := &gathered{calls: batch, left: len(batch), cancel: cancel}
+	c.running++
+	for _, one := range batch {
+		one.batch = g
+		for _, e := range one.entities {
+			c.busy[e] = struct{}{}
+		}
+	}
+	go c.run(ctx, g)
+}
+
+// errExited says that a callback has ended the goroutine of a batch.
+var errExited = errors.New("a function or a hook called runtime.Goexit")
+
+func (c *calls) run(ctx context.Context, g *gathered) {
+	defer g.cancel()
+	records := make([]*versioning.Record, len(g.calls))
+	for i, one := range g.calls {
+		records[i] = one.record
+	}
+	result, err := versioning.Result{}, errExited
+	defer func() { c.settle(g, result, err) }()
+	result, err = c.safely(ctx, records)
+}
+
+// settle tells the callers of a batch what has become of their records.
+func (c *calls) settle(g *gathered, result versioning.Result, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running--
+	for i, one := range g.calls {
+		for _, e := range one.entities {
+			delete(c.busy, e)
+		}
+		if i < len(result.Outcomes) {
+			one.outcome = result.Outcomes[i]
+		} else {
+			one.err = fmt.Errorf("%w: %w", versioning.ErrFateUnknown, err)
+		}
+		close(one.done)
+	}
+	c.next()
+}
+
+// safely applies records. A panic must not end a process whose handlers recover from them.
+func (c *calls) safely(ctx context.Context, records []*versioning.Record) (result versioning.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = versioning.Result{}, &versioning.PanicError{Callback: "Apply", Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return c.apply(ctx, records)
+}
