@@ -410,9 +410,9 @@ func TestJSONTypes(t *testing.T) {
 	for _, text := range []string{`{"m":1,"ID":2,"id":3}`, `{"M":1}`, `{"m":[1]}`, `{"m":"1"}`, `{"m":null}`, `{`, `{"m":{}}`} {
 		value := []byte(text)
 		decodesLikeStandard[struct {
-			M []int `json:"m,string"`
+			M []int `json:"m,string"` //nolint:staticcheck // as users may write it
 		}](t, value, nil)
-		decodesLikeStandard[struct{ ID, Id int }](t, value, nil) //nolint:revive,staticcheck // as users may write it
+		decodesLikeStandard[struct{ ID, Id int }](t, value, nil) //nolint:revive // as users may write it
 	}
 }
 

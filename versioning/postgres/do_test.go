@@ -160,7 +160,7 @@ func TestDoWhileLocked(t *testing.T) {
 		_, err := store.Do(t.Context(), toChange("a", "captured", "2", nil))
 		patient <- err
 	}()
-	testenv.Eventually(t, time.Minute, func() error {
+	testenv.Eventually(t, 10*time.Second, func() error {
 		if query(t, pool, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)[0] == "0" {
 			return errors.New("the call does not wait for the lock yet")
 		}
@@ -271,7 +271,7 @@ func TestDoRefusesWithTheRowLocked(t *testing.T) {
 		outcome, err := store.Do(t.Context(), toChange("a", "shipped", "2", nil))
 		done <- fmt.Sprint(outcome.Verdict, " ", err)
 	}()
-	testenv.Eventually(t, time.Minute, func() error {
+	testenv.Eventually(t, 10*time.Second, func() error {
 		if query(t, pool, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)[0] == "0" {
 			return errors.New("the call does not wait for the lock yet")
 		}
