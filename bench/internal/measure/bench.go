@@ -80,7 +80,9 @@ func (b *bench) wanted(contenders []string) []string {
 func (b *bench) job(workload, contender string, in input, databaseURL string) contend.Job {
 	b.children++
 	group := fmt.Sprintf("bench-%s-%d", b.run, b.children)
-	b.broker.groups = append(b.broker.groups, group)
+	if in.topic != "" {
+		b.broker.groups = append(b.broker.groups, group)
+	}
 	job := contend.Job{
 		Contender: contender, Brokers: b.Brokers, DatabaseURL: databaseURL, BankLog: b.BankLog,
 		Topic: in.topic, Machine: in.machine, Records: in.records, Group: group, Recording: in.recording,
