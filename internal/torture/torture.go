@@ -138,7 +138,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, failure := range t.failures {
 		violations = append(violations, failure.Error())
 	}
-	if s.Paused > t.cfg.duration.Seconds() { // of two tenants, so half of the time
+	if s.Paused > 0.9*t.cfg.duration.Seconds()*float64(len(t.tenancies)) {
 		violations = append(violations, fmt.Sprintf("the producers paused for %v, so there was little traffic; use a lower -rate", seconds1(s.Paused)))
 	}
 	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
