@@ -10,7 +10,7 @@ var computing = []mutation{
 	{
 		file: "versioning/postgres/rows_write.go", text: `t.xmin = u.writer::pg_catalog.xid)`, mutated: `t.xmin IS NOT NULL)`,
 		why: "what was computed from a row that somebody has written since overwrites it",
-		pkg: "./internal/model", tests: "^TestDataInPostgres$/^by_message$",
+		pkg: "./versioning/postgres", tests: "^TestForeignWrites$",
 	},
 	{
 		file: "versioning/compute.go", text: `switch err := b.Act(&firing, row, data); {`,
