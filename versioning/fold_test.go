@@ -588,3 +588,16 @@ func TestDirect(t *testing.T) {
 		t.Errorf("parks %v, dead letters %v, releases %v, moves %v", plan.Park, plan.Dead, plan.Release, plan.Moves)
 	}
 }
+
+// A decode function can't make a record of a topic direct: it would be lost if it were refused.
+func TestDecodedIsNotDirect(t *testing.T) {
+	t.Parallel()
+	r := &versioning.Record{}
+	r.Decode(func(r *versioning.Record) ([]versioning.Change, error) {
+		r.Direct = true
+		return nil, nil
+	})
+	if r.Direct {
+		t.Error("the record is direct")
+	}
+}

@@ -486,16 +486,7 @@ CREATE CONSTRAINT TRIGGER t AFTER INSERT ON pawl.dead_letters DEFERRABLE INITIAL
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
-	var lost atomic.Int64
-	var armed atomic.Bool
-	hooked, tr := traced(t, pool, func(c *pgxpool.Config) {
-		c.ConnConfig.TLSConfig = nil // deafConn reads the protocol
-		dial := c.ConnConfig.DialFunc
-		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
-			return &deafConn{conn, &armed, &lost}, err
-		}
-	})
+	hooked, tr, armed, lost := deaf(t, pool)
 	var l log
 	apply(t, store, l.say("a", "captured"))
 	records := []*versioning.Record{l.say("a", "placed"), l.say("b", "shipped"), l.say("b", "nosuch"), l.say("b", "placed")}
@@ -518,6 +509,21 @@ func TestLostAnswer(t *testing.T) {
 	wantStored()
 	wantVerdicts(t, apply(t, hooked, records...), "duplicate", "early not_yet", "rejected unknown_event", "duplicate")
 	wantStored()
+}
+
+// deaf returns a store whose connections are [deafConn]s.
+func deaf(t *testing.T, pool *pgxpool.Pool) (store *postgres.Store, tr *tracer, armed *atomic.Bool, lost *atomic.Int64) {
+	t.Helper()
+	armed, lost = new(atomic.Bool), new(atomic.Int64)
+	store, tr = traced(t, pool, func(c *pgxpool.Config) {
+		c.ConnConfig.TLSConfig = nil // deafConn reads the protocol
+		dial := c.ConnConfig.DialFunc
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &deafConn{conn, armed, lost}, err
+		}
+	})
+	return store, tr, armed, lost
 }
 
 // A deafConn is a connection to PostgreSQL. Once it is armed, it loses the first answer

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
@@ -141,31 +141,39 @@ func do(t *testing.T, store *postgres.Store, change versioning.Change, first, se
 	}
 }
 
+// begun returns a transaction of somebody else that has executed sql.
+func begun(t *testing.T, pool *pgxpool.Pool, sql string) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	if _, err := tx.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// awaitLock waits until a session waits for a lock.
+func awaitLock(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	testenv.Eventually(t, 10*time.Second, func() error { return (&gate{pool: pool}).waiting(t, 1) })
+}
+
 // A row that somebody else has locked holds up only calls for its entity. A caller that gives
 // up learns later what has become of its change.
 func TestDoWhileLocked(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	mustDo(t, store, "applied", toChange("a", "placed", "1", nil))
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), `SELECT FROM orders WHERE id = 'a' FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
+	tx := begun(t, pool, `SELECT FROM orders WHERE id = 'a' FOR UPDATE`)
 	patient := make(chan error, 1)
 	go func() {
 		_, err := store.Do(t.Context(), toChange("a", "captured", "2", nil))
 		patient <- err
 	}()
-	testenv.Eventually(t, 10*time.Second, func() error {
-		if query(t, pool, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)[0] == "0" {
-			return errors.New("the call does not wait for the lock yet")
-		}
-		return nil
-	})
+	awaitLock(t, pool)
 	for i := range 20 {
 		mustDo(t, store, "applied", toChange(key(i), "placed", "1", nil))
 	}
@@ -189,17 +197,10 @@ func TestDoGivesUp(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	mustDo(t, store, "applied", toChange("a", "placed", "1", nil))
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), `SELECT FROM orders WHERE id = 'a' FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
+	tx := begun(t, pool, `SELECT FROM orders WHERE id = 'a' FOR UPDATE`)
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = store.Do(soon, toChange("a", "captured", "2", nil))
+	_, err := store.Do(soon, toChange("a", "captured", "2", nil))
 	if !errors.Is(err, versioning.ErrFateUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
@@ -224,16 +225,7 @@ func TestDoIsRefusedAgainAndAgain(t *testing.T) {
 func TestDoLosesItsAnswer(t *testing.T) {
 	t.Parallel()
 	pool, _ := openOrders(t)
-	var lost atomic.Int64
-	var armed atomic.Bool
-	store, tr := traced(t, pool, func(c *pgxpool.Config) {
-		c.ConnConfig.TLSConfig = nil // deafConn reads the protocol
-		dial := c.ConnConfig.DialFunc
-		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
-			return &deafConn{conn, &armed, &lost}, err
-		}
-	})
+	store, tr, armed, lost := deaf(t, pool)
 	tr.before(first(1, func() { armed.Store(true) }))
 	_, err := store.Do(t.Context(), toChange("a", "placed", "1", nil))
 	if !errors.Is(err, versioning.ErrFateUnknown) || versioning.CauseOf(err) != versioning.Infrastructure || lost.Load() != 1 {
@@ -258,25 +250,13 @@ func TestDoRefusesWithTheRowLocked(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
 	mustDo(t, store, "applied", toChange("a", "placed", "1", nil))
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), `UPDATE orders SET state = 'paid', version = 2 WHERE id = 'a'`); err != nil {
-		t.Fatal(err)
-	}
+	tx := begun(t, pool, `UPDATE orders SET state = 'paid', version = 2 WHERE id = 'a'`)
 	done := make(chan string, 1)
 	go func() {
 		outcome, err := store.Do(t.Context(), toChange("a", "shipped", "2", nil))
 		done <- fmt.Sprint(outcome.Verdict, " ", err)
 	}()
-	testenv.Eventually(t, 10*time.Second, func() error {
-		if query(t, pool, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)[0] == "0" {
-			return errors.New("the call does not wait for the lock yet")
-		}
-		return nil
-	})
+	awaitLock(t, pool)
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	}
 	script.tells = refusesDirect(s.records, script.plan)
 	if script.tells && !lock {
-		return nil, errMoved
+		return nil, errMoved // the next attempt locks the rows
 	}
 	fates := fatesOf(script.plan)
 	held := s.locks.cover(fates)
