@@ -18,6 +18,7 @@ func Compile(d Definition) (*Machine, error) {
 		return nil, err
 	}
 	m.collectTypes()
+	m.setDeadlines()
 	g := newGraph(m)
 	m.classify(g)
 	m.checkIdentity(g)

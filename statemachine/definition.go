@@ -1,6 +1,9 @@
 package statemachine
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // State is the name of a state. The zero value is None.
 type State string
@@ -50,6 +53,20 @@ type Transition struct {
 	// Do computes the row's new data; see the function [Do]. The zero value changes
 	// nothing.
 	Do Action
+
+	// After and AfterPeriod make the event happen by itself: once that time has passed
+	// since the entity entered one of the states in From, if it has not left it since. To
+	// leave the state ends the wait, also if the entity comes back: then a new one begins.
+	// A transition from the state to itself does not leave it. If both are set, After is
+	// added to AfterPeriod. Zero means that the event only comes from records.
+	//
+	// The event's functions must take struct{} as data. If an event has several branches
+	// in a state, those that set a time must set the same one.
+	After       time.Duration
+	AfterPeriod Period
+
+	// Clock says by which clock the wait begins: by default, the database's.
+	Clock Clock
 }
 
 // Definition describes a state machine as data. [Compile] checks it. The zero

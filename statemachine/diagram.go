@@ -12,6 +12,7 @@ type line struct {
 	from, to  int // indices of states; none is the start
 	event     string
 	condition string // "" if the transition has none
+	after     string // its deadline; "" if it has none
 }
 
 // lines lists all transitions, by state and then by event, in order of first
@@ -23,18 +24,39 @@ func (m *Machine) lines() []line {
 			c := m.at(s, e)
 			branches := m.branches[c.branches]
 			if c.branches == 0 && c.to != none {
-				all = append(all, line{s, int(c.to), string(m.events[e]), ""})
+				all = append(all, line{s, int(c.to), string(m.events[e]), "", m.after(s, e)})
 			}
 			for i := range branches {
 				condition := branches[i].Label()
 				if condition == "" && len(branches) > 1 {
 					condition = "otherwise"
 				}
-				all = append(all, line{s, int(branches[i].to), string(m.events[e]), condition})
+				all = append(all, line{s, int(branches[i].to), string(m.events[e]), condition, m.after(s, e)})
 			}
 		}
 	}
 	return all
+}
+
+// after returns the deadline of an event in a state, in words, or "".
+func (m *Machine) after(state, event int) string {
+	for _, d := range m.deadlines[m.states[state]] {
+		if d.Event == m.events[event] {
+			return "after " + d.String()
+		}
+	}
+	return ""
+}
+
+// note returns what a diagram says about a transition beside its event, with escaped text.
+func (l *line) note(escape func(string) string) (note string) {
+	if l.after != "" {
+		note += " (" + escape(l.after) + ")"
+	}
+	if l.condition != "" {
+		note += " [" + escape(l.condition) + "]"
+	}
+	return note
 }
 
 // alias returns an identifier for the state with index i that is safe in both

@@ -64,6 +64,15 @@
 //
 // Both are pure functions. The analysis counts every branch as possible.
 //
+// # A transition causes something
+//
+// An action tells its [Firing] what the transition is to cause: a message to a topic
+// ([Firing.Emit]), a job ([Firing.Enqueue]), or an event at a later time ([Firing.At]).
+// Nothing happens at that moment. The store writes all of it together with the row. An event
+// that always happens some time after the entity has entered a state is declared:
+//
+//	{Event: "payment.expired", From: statemachine.In(Authorized), To: Voided, After: 7 * 24 * time.Hour},
+//
 // # Detecting duplicates by state alone
 //
 // Without a history of messages, an event behind the current state is a

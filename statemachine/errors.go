@@ -35,6 +35,7 @@ var (
 	ErrTwoRowTypes         = errors.New("two functions of a machine take different row types")
 	ErrEventType           = errors.New("the type of event data is an interface")
 	ErrTwoEventTypes       = errors.New("two functions of an event take different types of data")
+	ErrDeadline            = errors.New("a transition's deadline is not usable")
 )
 
 // Problems of the arguments of [FromLooplab] and [Machine.FSM]. They are

@@ -23,8 +23,11 @@ type Firing struct {
 	Version int64
 
 	// Time is the record's timestamp in UTC, which the producer or the broker has set. For
-	// a change that a caller waits for, it is the time of the call.
+	// a change that a caller waits for, it is the time of the call. For a timer, it is the
+	// time when it was due.
 	Time time.Time
+
+	outputs *Outputs
 }
 
 // ID returns an identifier for the step, in the form of a UUID. It is derived from the
@@ -51,7 +54,8 @@ type Action struct {
 }
 
 // Do returns an action that calls fn with the entity's row and the event's data. fn
-// changes the row in place; what it leaves there is written together with the new state.
+// changes the row in place; what it leaves there is written together with the new state. What
+// it asks for with [Firing.Emit], [Firing.Enqueue] and [Firing.At] is written with it too.
 //
 // R is the machine's row type: a struct whose fields have `db` tags that name columns.
 // All functions of a machine have the same R. E is the type of the event's data. All

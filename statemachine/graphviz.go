@@ -6,8 +6,8 @@ import (
 )
 
 // Graphviz returns the machine in the DOT language, with a final newline. It
-// escapes all names, draws terminal states with a double border and writes the
-// label of a branch's condition in brackets.
+// escapes all names, draws terminal states with a double border, and writes the
+// label of a branch's condition in brackets and a deadline in parentheses.
 func (m *Machine) Graphviz() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph machine {\n    label=%s;\n", dotText(fmt.Sprintf("%s v%d", m.def.Name, m.def.Version)))
@@ -24,9 +24,7 @@ func (m *Machine) Graphviz() string {
 		if l.from != none {
 			from = m.alias(l.from)
 		}
-		if l.condition != "" {
-			label += " [" + l.condition + "]"
-		}
+		label += l.note(func(s string) string { return s })
 		fmt.Fprintf(&b, "    %s -> %s [label=%s];\n", from, m.alias(l.to), dotText(label))
 	}
 	b.WriteString("}\n")

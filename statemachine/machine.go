@@ -27,6 +27,7 @@ type Machine struct {
 
 	rowType    reflect.Type           // nil if no transition has a function
 	eventTypes map[Event]reflect.Type // of the events that have functions
+	deadlines  map[State][]Deadline
 
 	onceOnly []bool // by event: condition 1 of state identity holds
 	skipped  []bool // by event: condition 2 fails in some state

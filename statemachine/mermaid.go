@@ -8,7 +8,7 @@ import (
 
 // Mermaid returns the machine as a Mermaid stateDiagram-v2, with a final
 // newline. It escapes all names, and writes the label of a branch's condition in
-// brackets.
+// brackets and a deadline in parentheses.
 func (m *Machine) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n")
@@ -16,14 +16,11 @@ func (m *Machine) Mermaid() string {
 		fmt.Fprintf(&b, "    state \"%s\" as %s\n", mermaidText(string(s)), m.alias(i+1))
 	}
 	for _, l := range m.lines() {
-		from, condition := "[*]", ""
+		from := "[*]"
 		if l.from != none {
 			from = m.alias(l.from)
 		}
-		if l.condition != "" {
-			condition = " [" + mermaidText(l.condition) + "]"
-		}
-		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, m.alias(l.to), mermaidText(l.event), condition)
+		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, m.alias(l.to), mermaidText(l.event), l.note(mermaidText))
 	}
 	for i, s := range m.states {
 		if m.terminal[s] {

@@ -34,6 +34,7 @@ func validate(d Definition) error {
 	if v.checkSize() {
 		v.checkTransitions()
 		v.checkFunctions()
+		v.checkDeadlines()
 		v.checkTerminal()
 		v.checkDeclared()
 		v.checkTerminalExits()

@@ -53,6 +53,11 @@ type Change struct {
 	// type. It may be nil if they take struct{}, or if the event has no functions;
 	// without functions, any Data is ignored. Functions get copies of it.
 	Data any
+
+	// Armed is the entity's version when it armed the timer whose event this is; stores set
+	// it. If the entity has left its state since, or has replaced the timer, the change asks
+	// for nothing any more. 0 means that it is not a timer's event.
+	Armed int64
 }
 
 // MessageIDs returns the IDs under which the history may hold the change's message.

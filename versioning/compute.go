@@ -8,8 +8,9 @@ import (
 
 // A computed is the result of a transition's functions.
 type computed struct {
-	to   statemachine.State
-	data any // the row's data after the step
+	to      statemachine.State
+	data    any      // the row's data after the step
+	outputs *Outputs // nil for none
 }
 
 // unloadable is the detail of a record whose entity has a row that functions can't get.
@@ -45,7 +46,7 @@ func (e *entity) compute(r *Record, change int, branches []statemachine.Branch, 
 func (e *entity) act(r *Record, c *Change, b *statemachine.Branch, in *input, o Outcome) (Outcome, computed) {
 	o.Verdict = Applied
 	if !b.Acts() {
-		return o, computed{b.To, e.data}
+		return o, computed{to: b.To, data: e.data}
 	}
 	if err := in.load(); err != nil {
 		return o.is(Rejected, ReasonInvalidData, unloadable, err), computed{}
@@ -65,7 +66,11 @@ func (e *entity) act(r *Record, c *Change, b *statemachine.Branch, in *input, o 
 	if err != nil {
 		return o.is(Rejected, ReasonInvalidData, "the action of %q in state %q: %w", c.Event, e.state, err), computed{}
 	}
-	return o, computed{b.To, after}
+	outputs, err := e.outputs(&firing)
+	if err != nil {
+		return o.is(Rejected, ReasonInvalidOutput, "the action of %q in state %q: %w", c.Event, e.state, err), computed{}
+	}
+	return o, computed{b.To, after, outputs}
 }
 
 // input is what a function gets: a row and data that are not shared with anything else.

@@ -258,6 +258,7 @@ func (f *folder) step(e *entity, r *Record, change int, made computed) {
 	f.seq++
 	step := Step{
 		Event: r.Changes[change].Event, From: e.state, To: made.to, Version: e.version, Record: r, Change: change, Seq: f.seq,
+		Outputs: made.outputs,
 	}
 	if e.rules.Functions != nil {
 		step.Data = f.spareData.next()

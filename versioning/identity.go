@@ -53,4 +53,10 @@ type Rules struct {
 	// Functions is what the fold needs to call the machine's functions. Stores set it.
 	// It is nil if the machine has none.
 	Functions *Functions
+
+	// Encode encodes the values of messages. nil means JSON. See [EncodeFunc].
+	Encode EncodeFunc
+
+	// Queues reports whether the store has a queue for jobs.
+	Queues bool
 }

@@ -23,6 +23,10 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	if proof := e.past(r, change, o); proof.Verdict != Undecided {
 		return proof, computed{}
 	}
+	if c.Armed > 0 && e.isVoid(c) {
+		o.Verdict = Ignored
+		return o, computed{}
+	}
 	if e.guessed {
 		o.Verdict = Ignored // judged when the changes before it can be made
 		return o, computed{}
@@ -47,7 +51,7 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 	}
 	e.guessed = len(branches) > 1
 	o.Verdict = Applied
-	return o, computed{to, e.data}
+	return o, computed{to: to, data: e.data}
 }
 
 // past decides what the entity's past proves: that the change has already taken effect,
@@ -62,6 +66,8 @@ func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 		return e.leftBehind(r, change, expected+1, o)
 	case versioned:
 		// The change is at the entity's version, or ahead of it.
+	case c.Armed > 0:
+		return e.byMessage(r, change, o) // whatever the machine's identity is: stores choose the ID
 	case e.rules.Identity == ByState:
 		if e.rules.Machine.Classify(e.state, c.Event) == statemachine.Behind {
 			o.Verdict = Duplicate
@@ -80,7 +86,7 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 	switch {
 	case !e.rules.Machine.HasEvent(c.Event):
 		return e.unknownEvent(c, o)
-	case !versioned && e.rules.Identity == ByVersion:
+	case !versioned && c.Armed == 0 && e.rules.Identity == ByVersion:
 		return o.is(Rejected, ReasonNoVersion,
 			"machine %q identifies changes by version, but the change has no expected version", c.Machine)
 	case e.Row.Gone:

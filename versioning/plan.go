@@ -58,6 +58,12 @@ type Known struct {
 	// in Messages with a different digest.
 	ByMessage map[string][]PastStep
 
+	// Entered is the version at which the entity entered the state of its row, and Rearmed
+	// has the version at which a timer that was already armed was last replaced, by event.
+	// Both are needed only for a Change with Armed.
+	Entered int64
+	Rearmed map[statemachine.Event]int64
+
 	n       int // its number in the view, counted from 1; 0 if it has none
 	changes int // how many changes the batch asks of it, to preallocate
 }
@@ -165,6 +171,10 @@ type Step struct {
 	// Data is the row's data before and after the step. It is nil if the machine has no
 	// functions.
 	Data *StepData
+
+	// Outputs is what the step causes besides the timers that its state always arms; see
+	// [Move.Timers]. nil means nothing.
+	Outputs *Outputs
 }
 
 // StepData is a row's data around a step, in the store's form; see [RowCodec]. Both are

@@ -83,6 +83,7 @@ const (
 	ReasonRefused        Reason = "refused"         // the transition's action returned an error, or a function panicked
 	ReasonNoBranch       Reason = "no_branch"       // no condition of the event's branches holds
 	ReasonInvalidData    Reason = "invalid_data"    // the event's data is not of the type that its functions take, or a value does not fit its column
+	ReasonInvalidOutput  Reason = "invalid_output"  // the action asks for a message, a job or a timer that can't be stored
 	ReasonEntityGone     Reason = "entity_gone"     // the row was deleted; its history remains
 	ReasonInvalidKey     Reason = "invalid_key"     // the key is not a value of the key column's type
 	ReasonInvalidMessage Reason = "invalid_message" // the message ID can't be stored

@@ -120,7 +120,7 @@ func pageRows(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) [][]str
 const (
 	tablesSQL = `
 SELECT relname::text, coalesce(obj_description(oid, 'pg_class'), '')
-FROM pg_class WHERE relnamespace = 'pawl'::regnamespace AND relkind IN ('r', 'p')
+FROM pg_class WHERE relnamespace = 'pawl'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
 ORDER BY relname COLLATE "C"`
 
 	columnsSQL = `

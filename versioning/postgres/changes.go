@@ -21,6 +21,7 @@ type storedChange struct {
 	Expected  *int64             `json:"expected_version,omitempty"`
 	Set       map[string]*string `json:"set,omitempty"`
 	Data      json.RawMessage    `json:"data,omitempty"` // see versioning.DataType.Encode
+	Armed     int64              `json:"armed_version,omitempty"`
 }
 
 // encodeChanges returns the changes of a prepared record.
@@ -28,7 +29,7 @@ func (s *snapshot) encodeChanges(r *versioning.Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
 		c := &r.Changes[i]
-		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
+		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed}
 		if v, ok := c.Expected.Version(); ok {
 			stored[i].Expected = &v
 		}
@@ -63,7 +64,7 @@ func (s *snapshot) decodeChanges(r *versioning.Record, data []byte) error {
 	r.Changes = make([]versioning.Change, len(stored))
 	r.Digests = make([]versioning.Digest, len(stored))
 	for i, c := range stored {
-		r.Changes[i] = versioning.Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID}
+		r.Changes[i] = versioning.Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed}
 		if c.Expected != nil {
 			r.Changes[i].Expected = versioning.At(*c.Expected)
 		}

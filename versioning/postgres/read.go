@@ -171,7 +171,7 @@ func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 // made.
 func (r *reader) byMessage(c *versioning.Change) bool {
 	_, versioned := c.Expected.Version()
-	return !versioned && r.store.rules[c.Machine].Identity == versioning.ByMessage
+	return c.Armed > 0 || !versioned && r.store.rules[c.Machine].Identity == versioning.ByMessage
 }
 
 // covers reports whether all entities that a record needs were read.

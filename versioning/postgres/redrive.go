@@ -103,7 +103,11 @@ func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.
 	for i := range dead {
 		r := *dead[i]
 		r.Redrive = true
-		if isListed(&r) {
+		switch {
+		case !isListed(&r):
+		case r.IsTimer():
+			r.Decode(versioning.DecodeTimer)
+		default:
 			r.Decode(decode)
 		}
 		s.ready(&r)

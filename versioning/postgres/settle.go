@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -138,7 +139,10 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	case !held:
 		return nil, errMoved
 	}
-	script.again = s.attempt > 0
+	script.again, script.now = s.attempt > 0, tx.now
+	if err := s.writeOutputs(ctx, tx, script); err != nil {
+		return nil, err
+	}
 	return script, tx.finish(ctx, script.statements())
 }
 
@@ -164,6 +168,7 @@ type transaction struct {
 	begun bool
 
 	server versioning.Server // set once the transaction has begun
+	now    time.Time         // when the transaction began, by the database's clock
 }
 
 // SendBatch sends statements. Before the first ones it begins the transaction.
@@ -172,8 +177,8 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
-		first.Queue(settingsSQL + ", " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.server)
+		first.Queue(settingsSQL + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)

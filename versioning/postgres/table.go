@@ -58,6 +58,13 @@ type Table struct {
 	// MaxParked limits how many records may wait for one entity. Further records become
 	// dead letters. 0 means 100.
 	MaxParked int
+
+	// Encode encodes the values of messages that actions emit. nil means JSON.
+	Encode versioning.EncodeFunc
+
+	// Queue stores the jobs that actions enqueue. nil means that there is no queue: then a
+	// record whose action enqueues a job is rejected. Package jobs has one.
+	Queue OutputWriter
 }
 
 const (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,9 @@ type script struct {
 	locks fateLocks          // those that the transaction does not hold yet
 	again bool               // the plan was made again because an earlier attempt failed
 	tells bool               // it refuses changes of callers, who are told so
+
+	now     time.Time          // when the transaction began; zero in a dry run
+	outputs []*pgx.QueuedQuery // statements of the writers of outputs
 }
 
 // compose returns the script of a plan.
@@ -70,6 +74,7 @@ func (c *script) statements() *pgx.Batch {
 		w.levels(c.rows)
 	}
 	w.history(c.moves)
+	w.batch.QueuedQueries = append(w.batch.QueuedQueries, c.outputs...)
 	w.park(c.plan.Park)
 	w.notDead(c.plan.Park)
 	if !c.again {
