@@ -80,7 +80,7 @@ func fire(t *testing.T, store *postgres.Store) (happened []string) {
 
 func wantFired(t *testing.T, store *postgres.Store, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, fire(t, store)); diff != "" {
+	if diff := cmp.Diff(append([]string(nil), want...), fire(t, store)); diff != "" {
 		t.Errorf("fired (-want, +got):\n%s", diff)
 	}
 }
@@ -155,7 +155,8 @@ var leases = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("lapsed", "ended"),
 })
 
-func setTimers(f *statemachine.Firing, _ *lease, timers []setTimer) error {
+func setTimers(f *statemachine.Firing, l *lease, timers []setTimer) error {
+	l.Note = ""
 	for _, t := range timers {
 		f.At(t.Event, t.At)
 	}
