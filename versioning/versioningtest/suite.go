@@ -57,6 +57,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
 	t.Run("split", func(t *testing.T) { checkSplit(t, open) })
 	t.Run("details", func(t *testing.T) { checkDetails(t, open) })
+	t.Run("do", func(t *testing.T) { checkDo(t, open) })
 	t.Run("marks", func(t *testing.T) { checkMarks(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }
