@@ -94,6 +94,9 @@ func (s *script) parse(index int, say string) *versioning.Record {
 		if c.Machine == account && c.Event == "debited" {
 			c.Data = debited{string(r.Value)}
 		}
+		if c.Machine == lamp {
+			c.Data = signal{string(r.Value)}
+		}
 		r.Changes = append(r.Changes, c)
 	}
 	return r
