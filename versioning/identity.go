@@ -57,6 +57,7 @@ type Rules struct {
 	// Encode encodes the values of messages. nil means JSON. See [EncodeFunc].
 	Encode EncodeFunc
 
-	// Queues reports whether the store has a queue for jobs.
-	Queues bool
+	// CheckJob checks a job that an action enqueues: whether the store's queue can take it.
+	// nil means that there is no queue. See [CheckJobFunc].
+	CheckJob CheckJobFunc
 }
