@@ -60,4 +60,10 @@ type Rules struct {
 	// CheckJob checks a job that an action enqueues: whether the store's queue can take it.
 	// nil means that there is no queue. See [CheckJobFunc].
 	CheckJob CheckJobFunc
+
+	// ContentType is the media type of what Encode returns. Empty means that it is unknown.
+	ContentType string
+
+	// TextKeys says that the keys of messages must be text that PostgreSQL can store.
+	TextKeys bool
 }

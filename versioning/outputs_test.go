@@ -126,7 +126,7 @@ func TestOutputs(t *testing.T) {
 		},
 		"a job": {
 			action: func(f *statemachine.Firing) { f.Enqueue("charge") },
-			rules:  func(r *versioning.Rules) { r.Queues = true },
+			rules:  func(r *versioning.Rules) { r.CheckJob = func(any) error { return nil } },
 			want:   &versioning.Outputs{Jobs: []any{"charge"}},
 		},
 		"a job without a queue": {action: func(f *statemachine.Firing) { f.Enqueue("charge") }, detail: "no queue"},
