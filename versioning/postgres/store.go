@@ -78,7 +78,7 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	defer conn.Release()
 	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
 	s.calls = newCalls(func(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
-		return s.Apply(ctx, "", records)
+		return s.apply(ctx, "", records, false)
 	})
 	unfit := in.check(ctx, conn)
 	e, err := s.read(ctx, conn)
