@@ -59,7 +59,8 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 		t.Helper()
 		if store == nil {
 			mustExec(t, pool, `CREATE TABLE queued (n bigserial, machine text, entity text, event text, version bigint, job text)`)
-			empty = `DELETE FROM queued; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks`
+			empty = `DELETE FROM queued; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks;
+				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed`
 			var tables []postgres.Table
 			for _, r := range rules {
 				name := pgx.Identifier{r.Machine.Name()}.Sanitize()
@@ -199,6 +200,19 @@ func (d *database) Jobs() []versioningtest.Job {
 		d.t.Fatal(err)
 	}
 	return jobs
+}
+
+func (d *database) Timers() []versioningtest.Timer {
+	d.t.Helper()
+	armed, err := d.store.Timers(d.t.Context(), postgres.TimerFilter{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	all := make([]versioningtest.Timer, len(armed))
+	for i, a := range armed {
+		all[i] = versioningtest.Timer{Entity: a.Entity, Timer: a.Timer}
+	}
+	return all
 }
 
 func (d *database) Put(e versioning.Entity, row versioningtest.Row) {
