@@ -212,11 +212,11 @@ func TestTimersOfWorkers(t *testing.T) {
 			}
 			workers = append(workers, start(t, cfg))
 		}
-		began := time.Now()
 		b.produce("orders", 0, keys(10)...)
 		b.produce("orders", 1, keys(10)...)
 		awaitRows(t, store, 20)
-		armed := time.Since(began)
+		timers := store.Timers()
+		first, last := timers[0].Due, timers[len(timers)-1].Due
 		b.produce("orders", 0, keys(4)...)
 		states := func() (n map[statemachine.State]int) {
 			n = make(map[statemachine.State]int)
@@ -225,11 +225,11 @@ func TestTimersOfWorkers(t *testing.T) {
 			}
 			return n
 		}
-		pass(89 * time.Second)
+		pass(time.Until(first) - time.Millisecond)
 		if n := states(); n["waiting"] != 16 || n["gone"] != 4 {
 			t.Errorf("before the deadline: %v", n)
 		}
-		pass(armed + 2*time.Second)
+		pass(time.Until(last) + 1100*time.Millisecond)
 		if n := states(); n["expired"] != 16 || n["gone"] != 4 {
 			t.Errorf("after the deadline: %v", n)
 		}
