@@ -57,6 +57,12 @@ type Rules struct {
 	// Encode encodes the values of messages. nil means JSON. See [EncodeFunc].
 	Encode EncodeFunc
 
+	// ContentType is the media type of what Encode returns. Empty means that it is unknown.
+	ContentType string
+
+	// TextKeys says that the keys of messages must be text that PostgreSQL can store.
+	TextKeys bool
+
 	// Queues reports whether the store has a queue for jobs.
 	Queues bool
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,14 @@ type OutMessage struct {
 	Key     []byte // nil is no key
 	Value   []byte // nil is a tombstone
 	Headers []Header
+
+	// ContentType is the media type of Value. Empty means that it is unknown, or that Headers
+	// say it.
+	ContentType string
 }
+
+// contentType is the header with the media type of a message's value.
+const contentType = "content-type"
 
 // An EncodeFunc encodes the value of a message to a topic. It must be a pure function, as
 // actions are: it is called each time a record is judged. If it returns an error or panics,
@@ -101,12 +109,16 @@ func (e *entity) encode(key string, asked *statemachine.Message) (m OutMessage, 
 		}
 		m.Headers = append(m.Headers, Header(h))
 	}
+	if e.rules.TextKeys && !StorableText(string(m.Key)) {
+		return OutMessage{}, errors.New("its key is not valid UTF-8, which Debezium's outbox event router needs")
+	}
 	switch value := asked.Value.(type) {
 	case nil:
 	case []byte:
 		m.Value = value
 	default:
 		m.Value, err = e.rules.encodeValue(asked.Topic, value)
+		m.ContentType = e.rules.contentType(m.Headers)
 	}
 	return m, err
 }
@@ -122,6 +134,18 @@ func (r *Rules) encodeValue(topic string, value any) (data []byte, err error) {
 		return r.Encode(topic, value)
 	}
 	return json.Marshal(value)
+}
+
+// contentType returns the media type of an encoded value, unless the message's own headers say
+// it.
+func (r *Rules) contentType(headers []Header) string {
+	switch {
+	case slices.ContainsFunc(headers, func(h Header) bool { return h.Key == contentType }):
+		return ""
+	case r.Encode == nil:
+		return "application/json"
+	}
+	return r.ContentType
 }
 
 // checkTopic checks a name as Kafka does.

@@ -111,6 +111,7 @@ func (s *snapshot) writeOutputs(ctx context.Context, tx *transaction, c *script)
 		return nil
 	}
 	out := &outputTx{conn: tx.conn.Conn()}
+	s.writeMessages(out, c)
 	for _, t := range s.tables {
 		if t.Queue == nil {
 			continue

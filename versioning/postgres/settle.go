@@ -78,6 +78,7 @@ func (s *settlement) transact(ctx context.Context) (*versioning.Plan, error) {
 		switch {
 		case err == nil:
 			s.noteWritten(script.moves)
+			s.outbox.committed(script.packs)
 			s.trial.noteRefused()
 			return script.plan, nil
 		case !errors.Is(err, errMoved), errors.Is(err, errAltered):

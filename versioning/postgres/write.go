@@ -26,6 +26,7 @@ type script struct {
 	now     time.Time          // when the transaction began; zero in a dry run
 	firing  *firing            // of due timers; nil if the records are not timers
 	outputs []*pgx.QueuedQuery // statements of the writers of outputs
+	packs   []*outPack         // that these statements write
 }
 
 // compose returns the script of a plan.
@@ -176,7 +177,9 @@ func (w *writer) level(units []*unit) {
 var errOwnTables = errors.New("a framework table refuses a row; compare the versions of the entities' rows with their history")
 
 // ownTables are the framework's tables.
-var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed"}
+var ownTables = []string{
+	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed", "outbox", "outbox_events",
+}
 
 // written translates the error of a write.
 func (s *snapshot) written(err error) error {
