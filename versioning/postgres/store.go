@@ -26,9 +26,9 @@ type Store struct {
 
 	refusing atomic.Bool // PostgreSQL refused a large part of the last batch
 
-	calls  *calls // of Do
-	outbox *outbox
+	calls  *calls     // of Do
 	watch  timerWatch // of FireTimers
+	outbox *outbox
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is
@@ -81,7 +81,7 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 	defer conn.Release()
 	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables), outbox: &outbox{}}
 	s.calls = newCalls(func(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
-		return s.Apply(ctx, "", records)
+		return s.apply(ctx, "", records, false)
 	})
 	unfit := errors.Join(in.check(ctx, conn, tables), s.prepareOutbox(ctx, conn))
 	e, err := s.read(ctx, conn)

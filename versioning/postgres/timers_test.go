@@ -255,3 +255,22 @@ func TestTimersArePacked(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT sum(n)::text FROM pawl.timers`, fmt.Sprint(2500-len(fired.Outcomes)))
 }
+
+// What an entity has replaced since it came back is not forgotten when a timer from before that
+// fires, which is void.
+func TestRearmedAfterReentry(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	apply(t, store, l.lease("a", "taken", lapsesIn(time.Hour)))
+	apply(t, store, l.lease("a", "returned"), l.lease("a", "retaken", lapsesIn(2*time.Hour)))
+	apply(t, store, l.lease("a", "renewed", lapsesIn(3*time.Hour)))
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "a lapsed ignored", "a warned applied", "a warned ignored")
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "a lapsed ignored") // it was replaced
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "a lapsed applied")
+	wantRows(t, pool, `SELECT r::text FROM pawl.rearmed AS r`)
+	wantNoTimers(t, pool)
+}

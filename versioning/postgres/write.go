@@ -177,7 +177,9 @@ func (w *writer) level(units []*unit) {
 var errOwnTables = errors.New("a framework table refuses a row; compare the versions of the entities' rows with their history")
 
 // ownTables are the framework's tables.
-var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed", "outbox", "outbox_events"}
+var ownTables = []string{
+	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed", "outbox", "outbox_events",
+}
 
 // written translates the error of a write.
 func (s *snapshot) written(err error) error {

@@ -3,6 +3,7 @@ package versioningtest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -99,6 +100,53 @@ var directCases = []suiteCase{
 // A doer is a store with changes for callers who wait.
 type doer interface {
 	Do(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error)
+}
+
+// A deliverer is a store that keeps the changes of callers.
+type deliverer interface {
+	Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error)
+}
+
+// checkDeliver checks Deliver: that it keeps what can't be made, once, and that what is parked
+// is released.
+func checkDeliver(t *testing.T, open Open) {
+	s := newScript(t, open, suiteCase{})
+	store, ok := s.Store.(deliverer)
+	if !ok {
+		t.Skip("the store has no Deliver")
+	}
+	var kept []Parked
+	for range 2 {
+		for _, step := range []step{
+			{"order/a captured id=1", "early no_entity"},
+			{"order/a captured id=1 + order/b placed id=1", "early no_entity"}, // another one: it asks for more
+			{"order/a nosuch id=1", "rejected unknown_event"},
+			{"order/a nosuch id=2", "rejected unknown_event"},
+			{"order/a captured at=1", "early version_ahead"},
+		} {
+			var changes []versioning.Change
+			for change := range strings.SplitSeq(step.say, " + ") {
+				changes = append(changes, parseChange(change))
+			}
+			o, err := store.Deliver(t.Context(), changes...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := verdict(o); got != step.want {
+				t.Errorf("%s: %s, want %s", step.say, got, step.want)
+			}
+		}
+		kept = s.Parked()
+		if n := len(s.DeadLetters()); n != 2 || len(kept) != 3 || kept[0].Origin.TopicID != versioning.DeliveryTopicID {
+			t.Errorf("parked %v, and %d dead letters; want 3 and 2", kept, n)
+		}
+	}
+	s.apply([]*versioning.Record{s.parse(0, "order/a placed")})
+	o, err := store.Deliver(t.Context(), parseChange("order/a captured id=1"))
+	if err != nil || o.Verdict != versioning.Duplicate {
+		t.Errorf("a change that was parked and released: %v, %v", o, err)
+	}
+	s.same("rows", []string{"order/a paid@2", "order/b pending@1"}, rowsOf(s, "order/a", "order/b"))
 }
 
 // checkDo checks Do: its verdicts, and that calls at the same time do not affect each other.

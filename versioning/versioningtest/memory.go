@@ -219,6 +219,20 @@ func (m *Memory) Do(ctx context.Context, changes ...versioning.Change) (versioni
 	}
 	r := &versioning.Record{Direct: true, Changes: slices.Clone(changes), Origin: versioning.Origin{Offset: rand.Int64()}, Timestamp: time.Now()}
 	m.Prepare(r)
+	return m.settle(ctx, r)
+}
+
+// Deliver makes changes like Do, but keeps what can't be made, as Store.Deliver of package
+// postgres does: parked, or as a dead letter, which has no value here.
+func (m *Memory) Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	return m.settle(ctx, versioning.NewDelivery(changes, time.Now(), rand.Int64(), m.Prepare))
+}
+
+// settle settles the record of a caller.
+func (m *Memory) settle(ctx context.Context, r *versioning.Record) (versioning.Outcome, error) {
 	result, err := m.Apply(ctx, "", []*versioning.Record{r})
 	if err != nil {
 		return versioning.Outcome{}, fmt.Errorf("%w: %w", versioning.ErrFateUnknown, err)

@@ -230,6 +230,22 @@ func TestOutputsAreRestored(t *testing.T) {
 	s.fire(10, "a reminded: applied")
 }
 
+// What was parked is released when a timer moves its entity.
+func TestFireTimersReleases(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	backed := versioning.Record{Origin: versioning.Origin{Offset: 100}, Changes: []versioning.Change{{Key: "a", Event: "arrived", Expected: versioning.At(2)}}}
+	s.deliver("a", events{"arrived"}, "applied")
+	s.Prepare(&backed)
+	if _, err := s.Apply(t.Context(), "", []*versioning.Record{&backed}); err != nil || len(s.Parked()) != 1 {
+		t.Fatal(err, s.Parked())
+	}
+	s.at = s.at.Add(time.Hour)
+	if fired := s.fire(0, "a reminded: applied"); len(fired.Released) != 1 || fired.Released[0].Outcome.Verdict != versioning.Rejected {
+		t.Errorf("released: %+v", fired.Released)
+	}
+}
+
 // Two workers fire the same timers at once.
 func TestFireTimersTwice(t *testing.T) {
 	t.Parallel()
@@ -258,6 +274,11 @@ func ExampleMemory_FireTimers() {
 	}
 
 	now = now.Add(time.Hour)
+	counts, err := store.CountTimers(context.Background())
+	if err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(counts.Pending, "pending,", counts.Overdue, "due at", counts.Oldest.Format(time.Kitchen))
 	fired, err := store.FireTimers(context.Background(), 100)
 	if err != nil {
 		fmt.Println(err)
@@ -275,6 +296,7 @@ func ExampleMemory_FireTimers() {
 	// payments/0@0 arrived applied
 	// armed: parcel/p1 reminded 1:00PM
 	// armed: parcel/p1 returned 12:00PM
+	// 1 pending, 1 due at 1:00PM
 	// fired: reminded applied
 	// message 0 of version 1: "arrived"
 	// message 1 of version 1: 1

@@ -46,8 +46,8 @@ type Harness struct {
 //	balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[]
 type Open func(t *testing.T, rules []versioning.Rules) Harness
 
-// Run runs the conformance suite against a store. If the store also has methods Do or
-// FireTimers like those of [Memory], the suite checks them.
+// Run runs the conformance suite against a store. If the store also has methods Do, Deliver
+// or FireTimers like those of [Memory], the suite checks them.
 func Run(t *testing.T, open Open) {
 	t.Run("cases", func(t *testing.T) { runCases(t, open) })
 	t.Run("borders", func(t *testing.T) { runBorders(t, open) })
@@ -63,6 +63,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("outputs", func(t *testing.T) { checkOutputs(t, open) })
 	t.Run("timers", func(t *testing.T) { checkTimers(t, open) })
 	t.Run("do", func(t *testing.T) { checkDo(t, open) })
+	t.Run("deliver", func(t *testing.T) { checkDeliver(t, open) })
 	t.Run("marks", func(t *testing.T) { checkMarks(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }

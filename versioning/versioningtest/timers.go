@@ -7,12 +7,18 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
+// maxFired is the largest number of timers that one call fires.
+const maxFired = 2000
+
 // FireTimers makes the events of due timers happen, of up to limit of them, the first one
-// that was due first; see [postgres.Store.FireTimers]. The functions passed to Before, Between
+// that was due first; see [postgres.Store.FireTimers]. 0 means 2,000. The functions passed to Before, Between
 // and After are called as for a batch of records.
 func (m *Memory) FireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Fired{}, err
+	}
+	if limit <= 0 || limit > maxFired {
+		limit = maxFired
 	}
 	due := m.due(limit)
 	var fired versioning.Fired
@@ -30,6 +36,7 @@ func (m *Memory) FireTimers(ctx context.Context, limit int) (versioning.Fired, e
 		for i, o := range result.Outcomes {
 			fired.Outcomes = append(fired.Outcomes, versioning.Settled{Record: b.records[i], Outcome: o})
 		}
+		fired.Released = result.Released
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,6 +45,28 @@ func (m *Memory) FireTimers(ctx context.Context, limit int) (versioning.Fired, e
 		fired.More = !fired.Next.After(m.now())
 	}
 	return fired, nil
+}
+
+// CountTimers counts the armed timers.
+func (m *Memory) CountTimers(ctx context.Context) (versioning.TimerCounts, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.TimerCounts{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var counts versioning.TimerCounts
+	for _, t := range m.timers {
+		switch {
+		case t.Due.After(m.now()):
+			counts.Pending++
+		case counts.Overdue == 0:
+			counts.Oldest = t.Due
+			fallthrough
+		default:
+			counts.Overdue++
+		}
+	}
+	return counts, nil
 }
 
 // due returns the first due timers.
@@ -49,7 +78,7 @@ func (m *Memory) due(limit int) []Timer {
 	if n < 0 {
 		n = len(m.timers)
 	}
-	return slices.Clone(m.timers[:min(n, max(limit, 0))])
+	return slices.Clone(m.timers[:min(n, limit)])
 }
 
 // unclaimed removes from a batch the timers that somebody else has fired since it was made.

@@ -154,7 +154,11 @@ COMMENT ON COLUMN pawl.rearmed.machine IS 'The machine of the entity.';
 COMMENT ON COLUMN pawl.rearmed.entity IS 'The key of the entity.';
 COMMENT ON COLUMN pawl.rearmed.event IS 'The event of the timer.';
 
+-- Steps may have other origins than a record of a topic.
+COMMENT ON COLUMN pawl.transitions.topic IS 'The name of the record''s topic, for people; topic_id identifies the topic. Empty if a caller of Store.Do made the change. Timers and callers of Store.Deliver have names that no topic has.';
+
 -- +goose Down
+COMMENT ON COLUMN pawl.transitions.topic IS 'The name of the record''s topic, for people; topic_id identifies the topic.';
 DROP TABLE pawl.rearmed;
 DROP TABLE pawl.timers;
 DROP TABLE pawl.outbox_events;

@@ -1,0 +1,2 @@
+// Package relay is a placeholder.
+package relay
