@@ -343,6 +343,64 @@ func TestRetriedByHand(t *testing.T) {
 	b.wantCalls(t, 1, 0)
 }
 
+// TestKilledAfterTheResult lets River run a job again whose result was applied: the process was
+// killed before River knew. For class Once nobody knows then whether the call was made, but the
+// entity does.
+func TestKilledAfterTheResult(t *testing.T) {
+	t.Parallel()
+	for _, class := range []jobs.Class{jobs.Repeatable, jobs.Once} {
+		t.Run(class.String(), func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, machineWith(place), nil)
+			client := work(e, jobs.Handler[Charge]{Class: class, Unknown: "unknown", Call: succeeded})
+			e.place("p1", 1)
+			e.eventually(jobState, "completed")
+			if _, err := client.JobRetry(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			e.eventually(`SELECT state || ' ' || attempt FROM river_job`, "completed 2")
+			e.want(states, "p1 paid 2 charge")
+		})
+	}
+}
+
+// TestRetryAfterHoldsUpOthers checks that no other job of the provider is run while it wants no
+// calls.
+func TestRetryAfterHoldsUpOthers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, machineWith(place), nil)
+	const wait = 2 * time.Second
+	busy := make(chan time.Time, 1)
+	var mu sync.Mutex
+	var refused bool
+	var other time.Time
+	work(e, jobs.Handler[Charge]{
+		Class: jobs.Once, Provider: &jobs.Provider{Name: "bank"},
+		Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Entity.Key == "p2" {
+				other = time.Now()
+			}
+			if c.Entity.Key == "p1" && !refused {
+				refused = true
+				busy <- time.Now()
+				return nil, jobs.RetryAfter(jobs.NotCalled(errBroken), wait)
+			}
+			return jobs.Event("succeeded", charged{"c"}), nil
+		},
+	})
+	e.place("p1", 1)
+	e.eventually(`SELECT coalesce(metadata ->> 'snoozes', '') FROM river_job WHERE state <> 'running'`, "1")
+	e.place("p2", 2)
+	e.eventually(`SELECT state FROM payments ORDER BY id`, "paid", "paid")
+	mu.Lock()
+	defer mu.Unlock()
+	if got := other.Sub(<-busy); got < wait {
+		t.Errorf("the other job called %v after the provider had asked for %v", got, wait)
+	}
+}
+
 // A lossy store loses answers.
 type lossy struct {
 	jobs.Store
@@ -452,7 +510,10 @@ func TestTakenOver(t *testing.T) {
 	})
 	t.Run("queryable", func(t *testing.T) {
 		t.Parallel()
-		done := func(context.Context, jobs.Call[Charge]) (jobs.Answer, error) {
+		done := func(_ context.Context, c jobs.Call[Charge]) (jobs.Answer, error) {
+			if since := time.Since(c.Row.CreatedAt); since < 300*time.Millisecond {
+				t.Errorf("the bank is asked %v after the job was enqueued, when the call may be on its way", since)
+			}
 			return jobs.Done(jobs.Event("succeeded", charged{"asked"})...), nil
 		}
 		e, b := run(t, jobs.Queryable, done, func(e *env) { e.eventually(states, "p1 paid 2 asked") })

@@ -1,16 +1,20 @@
 package jobs_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/jobs"
@@ -279,3 +283,76 @@ func TestTablesShareQueue(t *testing.T) {
 	e.want(`SELECT (metadata -> 'pawl' ->> 'machine') || ' ' || (metadata -> 'pawl' ->> 'version') || ' ' || args FROM river_job ORDER BY args`,
 		`payment 1 {"amount": 1}`, `payment 2 {"amount": 2}`, `refund 1 {"amount": 3}`)
 }
+
+// TestMigrateConcurrently checks that several processes may migrate at the same time.
+func TestMigrateConcurrently(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	var all errgroup.Group
+	for range 4 {
+		all.Go(func() error { return jobs.MigrateIn(t.Context(), url, "river") })
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := jobs.Migrate(t.Context(), "not a URL"); err == nil {
+		t.Error("Migrate accepts a URL that is none")
+	}
+}
+
+// TestPages runs the queries about River's tables of the pages in docs, and checks that the
+// rights that they name are enough to enqueue.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.Connect(t.Context(), testenv.Postgres(t, withRiver))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	role := fmt.Sprintf("worker_%d", time.Now().UnixNano())
+	statements := []string{"CREATE ROLE " + role, "GRANT USAGE ON SCHEMA public TO " + role}
+	for _, page := range []string{"../docs/operations.md", "../SECURITY.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, ok := strings.Cut(string(text), "\n```psql\n")
+		if block, _, ok = strings.Cut(block, "\n```"); !ok {
+			t.Fatalf("%s has no block of psql", page)
+		}
+		statements = append(statements, strings.ReplaceAll(block, "TO worker", "TO "+role))
+	}
+	for _, sql := range append(statements, "SET LOCAL ROLE "+role) {
+		if _, err := tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatalf("%v\n%s", err, sql)
+		}
+	}
+	queue, err := jobs.NewQueue(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queued := &queueTx{Tx: tx}
+	step := postgres.Caused{Entity: versioning.Entity{Machine: "payment", Key: "p1"}, Version: 1, Outputs: &versioning.Outputs{Jobs: []any{Charge{}}}}
+	if err := queue.WriteOutputs(t.Context(), queued, []postgres.Caused{step}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(queued.batch.QueuedQueries); n != 2 {
+		t.Errorf("a job takes %d statements, want an INSERT and a NOTIFY", n)
+	}
+	if err := tx.SendBatch(t.Context(), &queued.batch).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A queueTx is a transaction as a store lends it.
+type queueTx struct {
+	pgx.Tx
+	batch pgx.Batch
+}
+
+func (t *queueTx) Queue(sql string, args ...any) *pgx.QueuedQuery { return t.batch.Queue(sql, args...) }
