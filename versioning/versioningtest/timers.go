@@ -8,8 +8,8 @@ import (
 )
 
 // FireTimers makes the events of due timers happen, of up to limit of them, the first one
-// that was due first; see [postgres.Store.FireTimers]. The functions passed to Before, Between
-// and After are called as for a batch of records.
+// that was due first. A limit of 0 or less means no limit. See [postgres.Store.FireTimers]. The
+// functions passed to Before, Between and After are called as for a batch of records.
 func (m *Memory) FireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Fired{}, err
@@ -49,7 +49,10 @@ func (m *Memory) due(limit int) []Timer {
 	if n < 0 {
 		n = len(m.timers)
 	}
-	return slices.Clone(m.timers[:min(n, max(limit, 0))])
+	if limit > 0 {
+		n = min(n, limit)
+	}
+	return slices.Clone(m.timers[:n])
 }
 
 // unclaimed removes from a batch the timers that somebody else has fired since it was made.
