@@ -47,7 +47,7 @@ var timers = []mutation{
 	{
 		file: "versioning/postgres/timers.go", text: `w.unarm(c.firing)`, mutated: ``,
 		why: "fired timers are not removed in the transaction that fires them",
-		pkg: "./versioning/postgres", tests: "^TestFireTogether$",
+		pkg: "./versioning/postgres", tests: "^TestTimers$",
 	},
 	{
 		file: "versioning/postgres/timers.go", text: `c.firing.putBack(&armed, len(c.plan.Outcomes))`, mutated: ``,

@@ -111,7 +111,7 @@ func TestFireKilled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var killer sync.WaitGroup
 		killer.Go(func() {
-			time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond)
+			<-time.After(time.Duration(rand.IntN(40_000)) * time.Microsecond)
 			if rand.IntN(2) == 0 {
 				cancel()
 				return
