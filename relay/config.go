@@ -19,8 +19,8 @@ type Config struct {
 	//
 	// The relay overrides RequiredAcks (all), the limits of retries and of buffers, and the
 	// context. New reports options that would break its promises: DisableIdempotentWrite,
-	// AllowIdempotentProduceCancellation, ManualFlushing, TransactionalID, and options for
-	// consumers. The partitioner, compression and the size of batches are free to choose.
+	// AllowIdempotentProduceCancellation, ManualFlushing, DefaultProduceTopicAlways,
+	// TransactionalID, and options for consumers. The partitioner, compression and the size of batches are free to choose.
 	// Batches are sent after 1 millisecond unless ProducerLinger is set.
 	Client []kgo.Opt
 
@@ -152,13 +152,16 @@ func (c Config) validateClient() error {
 	var problems []error
 	askClient(opts, func(client *kgo.Client) {
 		if client.OptValue(kgo.DisableIdempotentWrite) == true {
-			problems = append(problems, errors.New("DisableIdempotentWrite is set, but without idempotence messages may be lost their order; remove it, and grant IDEMPOTENT_WRITE"))
+			problems = append(problems, errors.New("DisableIdempotentWrite is set, but without idempotence messages may lose their order; remove it"))
 		}
 		if client.OptValue(kgo.AllowIdempotentProduceCancellation) == true {
 			problems = append(problems, errors.New("AllowIdempotentProduceCancellation is set; remove it"))
 		}
 		if client.OptValue(kgo.ManualFlushing) == true {
 			problems = append(problems, errors.New("ManualFlushing is set, so nothing would be sent; remove it"))
+		}
+		if client.OptValue(kgo.DefaultProduceTopicAlways) == true {
+			problems = append(problems, errors.New("DefaultProduceTopicAlways is set, so all messages would go to one topic; remove it"))
 		}
 		if id, ok := client.OptValue(kgo.TransactionalID).(string); ok && id != "" {
 			problems = append(problems, errors.New("TransactionalID is set; set Config.TransactionalID instead"))

@@ -28,6 +28,7 @@ type victim struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
+	isCut bool
 	dead  chan struct{}
 	once  sync.Once
 }
@@ -47,6 +48,17 @@ func (v *victim) kill() {
 	})
 }
 
+// cut breaks the victim's network, or mends it.
+func (v *victim) cut(is bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.isCut = is
+	for _, c := range v.conns {
+		_ = c.Close()
+	}
+	v.conns = nil
+}
+
 func (v *victim) isDead() bool {
 	select {
 	case <-v.dead:
@@ -57,7 +69,10 @@ func (v *victim) isDead() bool {
 }
 
 func (v *victim) dial(ctx context.Context, network, host string) (net.Conn, error) {
-	if v.isDead() {
+	v.mu.Lock()
+	isCut := v.isCut
+	v.mu.Unlock()
+	if isCut || v.isDead() {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
 	conn, err := v.b.net.DialContext(ctx, network, host)
@@ -221,8 +236,9 @@ func TestZombie(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, cfg relay.Config) {
 		b, o := startBroker(t, "notes"), newOutbox()
-		zombie := o.store()
-		cfg.Client, cfg.Store = b.opts(), zombie
+		v := newVictim(b, o)
+		zombie := v.store
+		cfg.Client, cfg.Store = []kgo.Opt{kgo.SeedBrokers("localhost:9092"), kgo.Dialer(v.dial)}, zombie
 		start(t, cfg)
 		emit := func(n int) {
 			for i := range n {
@@ -231,10 +247,14 @@ func TestZombie(t *testing.T) {
 			}
 		}
 		emit(50)
+		v.cut(true)
+		emit(10)
 		zombie.steal()
-		cfg.Store = o.store()
+		cfg.Client, cfg.Store = b.opts(), o.store()
 		start(t, cfg)
-		emit(300)
+		emit(100)
+		v.cut(false)
+		emit(1500)
 		zombie.lose()
 		emit(50)
 		o.awaitEmpty(t)
