@@ -55,8 +55,8 @@ type Config struct {
 
 	// Connections is the number of concurrent transactions for one batch. The batch is
 	// split over them by entity. 0 means 4. The pool should have at least as many
-	// connections, and one more. If many timers are due at once, the worker uses up to
-	// Connections more to fire them.
+	// connections. If many timers are due at once, the worker uses up to as many again to fire
+	// them.
 	Connections int
 
 	// MaxBatch limits the number of records in a batch. 0 means 10,000. A batch is what

@@ -108,3 +108,18 @@ func (m *maintainer) countTimers(ctx context.Context, counter TimerCounter) {
 		m.log.countTimers(err)
 	}
 }
+
+// failedToFire records that timers could not be fired. fired ends that: they were fired, or none
+// is due.
+func (v *vitals) failedToFire(err error) {
+	v.change(func() { v.firing.begin(reasonTimers, "", err) })
+}
+
+func (v *vitals) fired() {
+	v.change(func() { v.firing = condition{} })
+}
+
+// counted records how many timers are armed.
+func (v *vitals) counted(counts versioning.TimerCounts) {
+	v.change(func() { v.timers = counts })
+}

@@ -197,21 +197,6 @@ func (v *vitals) copied() {
 	v.change(func() { v.copying = condition{} })
 }
 
-// failedToFire records that timers could not be fired. fired ends that: they were fired, or none
-// is due.
-func (v *vitals) failedToFire(err error) {
-	v.change(func() { v.firing.begin(reasonTimers, "", err) })
-}
-
-func (v *vitals) fired() {
-	v.change(func() { v.firing = condition{} })
-}
-
-// counted records how many timers are armed.
-func (v *vitals) counted(counts versioning.TimerCounts) {
-	v.change(func() { v.timers = counts })
-}
-
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -249,19 +234,10 @@ func (v *vitals) trouble() condition {
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
+	certain := firstOf(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge)
 	switch {
-	case !v.database.since.IsZero():
-		return v.database
-	case !v.marksWrite.since.IsZero():
-		return v.marksWrite
-	case !v.marksRead.since.IsZero():
-		return v.marksRead
-	case !v.broker.since.IsZero():
-		return v.broker
-	case !v.noTopic.since.IsZero():
-		return v.noTopic
-	case !v.seen.tooLarge.since.IsZero():
-		return v.seen.tooLarge
+	case !certain.since.IsZero():
+		return certain
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
@@ -269,10 +245,17 @@ func (v *vitals) trouble() condition {
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
-	if !v.firing.since.IsZero() {
-		return v.firing
+	return firstOf(v.firing, v.copying)
+}
+
+// firstOf returns the first condition that holds, or none.
+func firstOf(conditions ...condition) (c condition) {
+	for _, c = range conditions {
+		if !c.since.IsZero() {
+			break
+		}
 	}
-	return v.copying
+	return c
 }
 
 func (v *vitals) health() Health {

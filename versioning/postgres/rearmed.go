@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,7 +73,11 @@ func (w *writer) forgetRearmed(c *script) {
 		}
 	}
 	var left rearmed
-	for _, r := range c.firing.records[:len(c.plan.Outcomes)] {
+	settled := slices.Clone(c.firing.records[:len(c.plan.Outcomes)])
+	slices.SortFunc(settled, func(a, b *versioning.Record) int { // in the order of upserts, so that they wait for each other
+		return strings.Compare(a.Changes[0].Key, b.Changes[0].Key)
+	})
+	for _, r := range settled {
 		e, event := r.Entity(0), r.Changes[0].Event
 		version := entered[e]
 		if k := c.firing.view.Entities[e]; k != nil {

@@ -111,13 +111,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if lock {
 		tx.locks = s.locks
 	}
-	if s.firing != nil {
-		if err := s.firing.take(ctx, tx); err != nil {
-			return nil, err
-		}
-		s.decision = s.firing.decision(s.snapshot)
-	}
-	view, err := s.read(ctx, tx, s.records, lock)
+	view, err := s.look(ctx, tx, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +147,17 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 		return nil, err
 	}
 	return script, tx.finish(ctx, script.statements())
+}
+
+// look reads what the decision is about. Timers are claimed first.
+func (s *settlement) look(ctx context.Context, tx *transaction, lock bool) (*versioning.View, error) {
+	if s.firing != nil {
+		if err := s.firing.take(ctx, tx); err != nil {
+			return nil, err
+		}
+		s.decision = s.firing.decision(s.snapshot)
+	}
+	return s.read(ctx, tx, s.records, lock)
 }
 
 // refusesDirect reports whether a plan refuses the changes of a caller who waits for them. Such
