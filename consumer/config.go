@@ -41,7 +41,8 @@ type Config struct {
 	// Store holds the entities; usually a *postgres.Store. A Store that wraps another
 	// one must also pass on the methods beyond the interface: New requires a [Sweeper],
 	// unless SweepEvery is negative, a [TimerFirer], unless FireEvery is negative, and a
-	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of a [StepwiseReporter],
+	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of an [OutboxStore], the
+	// worker publishes no messages. Without those of a [StepwiseReporter],
 	// the worker does not log which tables are written more slowly, and without those of a
 	// [TimerCounter], it does not count timers.
 	Store Store
@@ -125,6 +126,19 @@ type Config struct {
 	// letters also stay in the database.
 	DeadLetterTopic func(topic string) string
 
+	// NoRelay turns off the relay that publishes the messages of transitions. Without it, the
+	// worker runs one if Store is an [OutboxStore] that emits messages. Run package relay
+	// somewhere then.
+	//
+	// The relay has a separate Kafka client, with the options of Client that are not about
+	// consuming, so that a topic that hangs disturbs nothing else. Hooks of the client see
+	// both.
+	NoRelay bool
+
+	// TransactionalID is that of the relay: see relay.Config. Empty means that messages are
+	// published at least once.
+	TransactionalID string
+
 	// Logger receives the worker's logs. nil means slog.Default().
 	Logger *slog.Logger
 
@@ -207,6 +221,9 @@ func (c Config) validate() error {
 	valid.Topics = slices.DeleteFunc(slices.Clone(c.Topics), func(topic string) bool { return topic == "" })
 	for _, err := range valid.validateClient() {
 		problems = append(problems, fmt.Errorf("%w: Client: %w", ErrConfig, err))
+	}
+	if _, err := c.newRelay(); err != nil && c.Store != nil {
+		problems = append(problems, fmt.Errorf("%w: %w; change that, or set NoRelay and run a relay elsewhere", ErrConfig, err))
 	}
 	return errors.Join(problems...)
 }

@@ -26,8 +26,8 @@ type Health struct {
 	Reason string
 
 	// Partition is the partition in trouble, as topic/partition. For a batch it is the
-	// partition of the first record. For a topic that does not exist it is the topic's
-	// name. Empty if the trouble does not concern a single partition.
+	// partition of the first record. For a topic that does not exist, or that messages can't
+	// be published to, it is the topic's name. Empty if the trouble does not concern a single partition.
 	Partition string
 
 	// Err is the last error of the trouble, or the one that Run returned. nil
@@ -76,6 +76,7 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //   - while a partition stops at a batch that is too large to decompress
 //   - while the only records that a partition has left are hidden by a producer's open
 //     transaction, for Config.StalledAfter or longer
+//   - while its relay can't publish messages of transitions; see package relay
 //   - while dead letters can't be copied to Config.DeadLetterTopic
 //   - from the first failed attempt to fire timers until one succeeds
 //   - while it has settled nothing for Config.StalledAfter although there is lag

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 
+	"github.com/pawl-go/pawl/relay"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -76,4 +77,12 @@ type DeadLetterCopier interface {
 // *postgres.Store is one. The worker logs them when it starts.
 type StepwiseReporter interface {
 	Stepwise() []versioning.Stepwise
+}
+
+// An OutboxStore is a Store with an outbox, which package relay empties; *postgres.Store is one.
+type OutboxStore interface {
+	relay.Store
+
+	// Emits reports whether there may be messages in the outbox.
+	Emits() bool
 }

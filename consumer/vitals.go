@@ -24,6 +24,7 @@ const (
 	reasonNoTopic    = "topic does not exist; create it"
 	reasonCopy       = "dead letters can't be copied to their topic; retrying"
 	reasonTimers     = "timers can't be fired; retrying"
+	reasonRelay      = "messages of transitions can't be published; retrying"
 	reasonFetch      = "fetch failed; retrying"
 	reasonStalled    = "no progress although there is lag"
 	reasonTooLarge   = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
@@ -47,6 +48,7 @@ type vitals struct {
 	noTopic    condition // a topic is missing; its partition is the name of the first one
 	copying    condition // dead letters can't be copied
 	firing     condition // timers can't be fired
+	relaying   condition // messages can't be published
 	fetch      condition // fetches return only errors
 	fetchLast  time.Time // when a fetch last failed
 	progress   time.Time // when records were last settled
@@ -197,6 +199,15 @@ func (v *vitals) copied() {
 	v.change(func() { v.copying = condition{} })
 }
 
+// failedToRelay records that messages can't be published. relays ends that.
+func (v *vitals) failedToRelay(topic string, err error) {
+	v.change(func() { v.relaying.begin(reasonRelay, topic, err) })
+}
+
+func (v *vitals) relays() {
+	v.change(func() { v.relaying = condition{} })
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -244,6 +255,8 @@ func (v *vitals) trouble() condition {
 		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
+	case !v.relaying.since.IsZero():
+		return v.relaying
 	}
 	return firstOf(v.firing, v.copying)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -14,6 +15,12 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
+
+// Emits reports whether the store has an outbox for a relay: one of its machines has functions,
+// and Table.Outbox is Packed.
+func (s *Store) Emits() bool {
+	return slices.ContainsFunc(s.configs, func(t Table) bool { return emits(t.Machine) && t.Outbox == Packed })
+}
 
 // maxPackBytes and maxPackMessages limit a pack. One message is never split.
 const (

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -139,7 +140,7 @@ func (l *lanes) exec(ctx context.Context, sql string) error {
 func (l *lanes) begin(ctx context.Context) error {
 	return l.exec(ctx, fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', '%d', true);
-SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';
+SELECT pg_catalog.set_config('transaction_timeout', '0', true) WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL;
 SELECT pg_catalog.pg_advisory_xact_lock_shared(%d)`, laneTimeout.Milliseconds(), l.key(presence)))
 }
 
@@ -179,32 +180,37 @@ func (l *lanes) balance(ctx context.Context) error {
 }
 
 // look returns how many relays there are and which lanes they hold.
+//
+// The transaction must hold neither a snapshot nor a lock of a table between its statements. So
+// all of them go by the simple protocol, because a portal of the other one would keep its
+// snapshot, and rolling back to a savepoint releases the locks of the catalog's tables.
 func (l *lanes) look(ctx context.Context) (relays int, taken [versioning.Lanes]bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, laneGrace)
 	defer cancel()
-	low, high := l.key(0), l.key(presence)
-	rows, err := l.conn.Query(ctx, locksSQL, oneMessage, low, high)
+	results, err := l.conn.PgConn().Exec(ctx, fmt.Sprintf(locksSQL, l.key(0), l.key(presence))).ReadAll()
 	if err != nil {
 		return 0, taken, err
 	}
-	var key int64
-	_, err = pgx.ForEachRow(rows, []any{&key}, func() error {
-		if key == high {
+	for _, row := range results[1].Rows {
+		n, err := strconv.Atoi(string(row[0]))
+		switch {
+		case err != nil:
+			return 0, taken, err
+		case n == presence:
 			relays++
-		} else {
-			taken[key-low] = true
+		default:
+			taken[n] = true
 		}
-		return nil
-	})
-	return max(relays, 1), taken, err
+	}
+	return max(relays, 1), taken, nil
 }
 
-const locksSQL = `
-SELECT k FROM (
+const locksSQL = `SAVEPOINT look; SELECT k - %[1]d FROM (
 	SELECT classid::bigint << 32 | objid::bigint AS k FROM pg_catalog.pg_locks
 	WHERE locktype = 'advisory' AND objsubid = 1 AND granted
 	  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-) AS locks WHERE k BETWEEN $1::bigint AND $2::bigint`
+) AS locks WHERE k BETWEEN %[1]d AND %[2]d;
+ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look`
 
 // take takes a lane if it is free.
 func (l *lanes) take(ctx context.Context, lane int) error {
