@@ -251,7 +251,10 @@ func (j *judgement) fates(l *ledger, e evidence) {
 			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
 		case decided: // see audit
 		case timed:
-			if one := moved[r.at] + buried[r.at]; one > 1 || one == 0 && byID[r.id] == 0 || waiting[r.at] > 0 {
+			switch one := moved[r.at] + buried[r.at]; {
+			case one == 0 && byID[r.id] == 0:
+				j.report(&j.lost, "must be applied or a dead letter: %s", got())
+			case one > 1 || waiting[r.at] > 0:
 				j.report(&j.wrong, "must be applied or a dead letter: %s", got())
 			}
 		case dead:

@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
 )
 
 // A sentMessage is a message on the topic of announcements.
@@ -176,4 +175,3 @@ func (j *judgement) tickets(e evidence) {
 
 // count returns the number of violations.
 func (o *outputs) count() int { return o.Missing + o.Disordered + o.Misnamed + o.Early + o.NotFired }
-

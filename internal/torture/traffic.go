@@ -19,7 +19,9 @@ const (
 	timed        // applied, or a dead letter because its ticket has expired
 )
 
-func (f fate) String() string { return [...]string{"applied", "parked", "dead letter", "decided", "timed"}[f] }
+func (f fate) String() string {
+	return [...]string{"applied", "parked", "dead letter", "decided", "timed"}[f]
+}
 
 // A sending is a message for a partition, and its expected fate. Of several
 // with the same ID, one is applied and the others do nothing.
