@@ -40,9 +40,10 @@ type Config struct {
 
 	// Store holds the entities; usually a *postgres.Store. A Store that wraps another
 	// one must also pass on the methods beyond the interface: New requires a [Sweeper],
-	// unless SweepEvery is negative, and a [DeadLetterCopier] if DeadLetterTopic is set.
-	// Without those of a [StepwiseReporter], the worker does not log which tables are
-	// written more slowly.
+	// unless SweepEvery is negative, a [TimerFirer], unless FireEvery is negative, and a
+	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of a [StepwiseReporter],
+	// the worker does not log which tables are written more slowly, and without those of a
+	// [TimerCounter], it does not count timers.
 	Store Store
 
 	// Decode returns the changes that a record asks for. See [DecodeFunc].
@@ -54,7 +55,8 @@ type Config struct {
 
 	// Connections is the number of concurrent transactions for one batch. The batch is
 	// split over them by entity. 0 means 4. The pool should have at least as many
-	// connections.
+	// connections, and one more. If many timers are due at once, the worker uses up to
+	// Connections more to fire them.
 	Connections int
 
 	// MaxBatch limits the number of records in a batch. 0 means 10,000. A batch is what
@@ -104,6 +106,12 @@ type Config struct {
 	// so on, with twice the wait each time.
 	SweepEvery time.Duration
 
+	// FireEvery is the longest time between two looks at the timers that are due. The worker
+	// also looks when the next timer that it knows is due. 0 means 1 second. A positive value
+	// needs a Store that is a [TimerFirer]. Negative means that this worker never fires
+	// timers, so another worker with the same tables has to.
+	FireEvery time.Duration
+
 	// StalledAfter is how long a worker with lag may make no progress before it is
 	// Troubled ([Worker.Health]), even if nothing has failed: a transaction may wait for
 	// a lock, or a partition may have no leader. It should be longer than any batch
@@ -135,6 +143,7 @@ const (
 	defaultShutdownGrace = 10 * time.Second
 	defaultRebalanceHold = 5 * time.Second
 	defaultSweepEvery    = time.Minute
+	defaultFireEvery     = time.Second
 	defaultStalledAfter  = time.Minute
 	defaultRetryMin      = 100 * time.Millisecond
 	defaultRetryMax      = 10 * time.Second
@@ -151,6 +160,7 @@ func (c Config) withDefaults() Config {
 	c.RetryMin = cmp.Or(c.RetryMin, defaultRetryMin)
 	c.RetryMax = cmp.Or(c.RetryMax, max(defaultRetryMax, c.RetryMin))
 	c.SweepEvery = cmp.Or(c.SweepEvery, defaultSweepEvery)
+	c.FireEvery = cmp.Or(c.FireEvery, defaultFireEvery)
 	c.StalledAfter = cmp.Or(c.StalledAfter, defaultStalledAfter)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
@@ -181,6 +191,10 @@ func (c Config) validate() error {
 	if _, ok := c.Store.(Sweeper); c.SweepEvery > 0 && c.Store != nil {
 		require(ok, "Store is a %T, which does not implement Sweeper, so records could stay parked forever; "+
 			"add the method Sweep, or set SweepEvery to a negative value if something else sweeps", c.Store)
+	}
+	if _, ok := c.Store.(TimerFirer); c.FireEvery > 0 && c.Store != nil {
+		require(ok, "Store is a %T, which does not implement TimerFirer, so timers would never fire; "+
+			"add the method FireTimers, or set FireEvery to a negative value if another worker fires them", c.Store)
 	}
 	if _, ok := c.Store.(DeadLetterCopier); c.DeadLetterTopic != nil && c.Store != nil {
 		require(ok, "DeadLetterTopic is set, but Store is a %T, which does not implement DeadLetterCopier; add the method CopyDeadLetters", c.Store)

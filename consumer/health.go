@@ -1,6 +1,10 @@
 package consumer
 
-import "time"
+import (
+	"time"
+
+	"github.com/pawl-go/pawl/versioning"
+)
 
 // HealthState is the state of a worker.
 type HealthState string
@@ -42,6 +46,12 @@ type Health struct {
 	// Partitions is how many partitions the worker owns. 0 is not a trouble: the other
 	// workers of the group may own all of them.
 	Partitions int
+
+	// Timers counts the armed timers of the Store's machines: those of all workers, because
+	// any worker fires them. The worker counts them every 15 seconds. Timers that no longer
+	// hold, because their entity has left the state, count too. It is zero until the first
+	// count, and if the Store is not a [TimerCounter] or the worker does not fire timers.
+	Timers versioning.TimerCounts
 }
 
 // Live reports whether Run has not returned, or was not called yet. A troubled worker is
@@ -67,5 +77,6 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //   - while the only records that a partition has left are hidden by a producer's open
 //     transaction, for Config.StalledAfter or longer
 //   - while dead letters can't be copied to Config.DeadLetterTopic
+//   - from the first failed attempt to fire timers until one succeeds
 //   - while it has settled nothing for Config.StalledAfter although there is lag
 func (w *Worker) Health() Health { return w.vitals.health() }

@@ -164,6 +164,26 @@ func (l *logger) swept(s versioning.Swept) {
 	l.limited(slog.LevelInfo, "parked records swept", "", "released", len(s.Released), "expired", s.Expired)
 }
 
+func (l *logger) fire(err error) {
+	l.limited(slog.LevelError, reasonTimers, "", "error", err)
+}
+
+func (l *logger) countTimers(err error) {
+	l.limited(slog.LevelWarn, "timers can't be counted; trying again", "", "error", err)
+}
+
+// fired logs what firing timers has settled at level debug, and at level warn each dead letter.
+func (l *logger) fired(settled []versioning.Settled) {
+	for _, s := range settled {
+		if s.Outcome.DeadLettered() {
+			l.deadLettered(s.Record, s.Outcome)
+		}
+	}
+	if len(settled) > 0 {
+		l.log.Debug("timers fired", "records", len(settled))
+	}
+}
+
 func (l *logger) copy(err error) {
 	l.limited(slog.LevelWarn, "copy of dead letters failed; trying again", "", "error", err)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // Health.Reason of a worker that is not Consuming.
@@ -21,6 +23,7 @@ const (
 	reasonBroker     = "no broker answers; retrying"
 	reasonNoTopic    = "topic does not exist; create it"
 	reasonCopy       = "dead letters can't be copied to their topic; retrying"
+	reasonTimers     = "timers can't be fired; retrying"
 	reasonFetch      = "fetch failed; retrying"
 	reasonStalled    = "no progress although there is lag"
 	reasonTooLarge   = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
@@ -43,12 +46,15 @@ type vitals struct {
 	broker     condition // no broker answers
 	noTopic    condition // a topic is missing; its partition is the name of the first one
 	copying    condition // dead letters can't be copied
+	firing     condition // timers can't be fired
 	fetch      condition // fetches return only errors
 	fetchLast  time.Time // when a fetch last failed
 	progress   time.Time // when records were last settled
 	calm       time.Time // when the last trouble ended
 	behind     time.Time // since when there are records to settle; zero if there are none
 	seen       summary   // of the current run's partitions
+
+	timers versioning.TimerCounts // when they were last counted
 }
 
 // A condition is something that keeps a worker from consuming, since some time and for a
@@ -191,6 +197,21 @@ func (v *vitals) copied() {
 	v.change(func() { v.copying = condition{} })
 }
 
+// failedToFire records that timers could not be fired. fired ends that: they were fired, or none
+// is due.
+func (v *vitals) failedToFire(err error) {
+	v.change(func() { v.firing.begin(reasonTimers, "", err) })
+}
+
+func (v *vitals) fired() {
+	v.change(func() { v.firing = condition{} })
+}
+
+// counted records how many timers are armed.
+func (v *vitals) counted(counts versioning.TimerCounts) {
+	v.change(func() { v.timers = counts })
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -248,13 +269,16 @@ func (v *vitals) trouble() condition {
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
+	if !v.firing.since.IsZero() {
+		return v.firing
+	}
 	return v.copying
 }
 
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions}
+	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions, Timers: v.timers}
 	trouble := v.trouble()
 	switch {
 	case !v.ended.since.IsZero():

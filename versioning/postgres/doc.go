@@ -48,7 +48,7 @@
 //	GRANT USAGE ON SCHEMA pawl TO worker;
 //	GRANT SELECT ON pawl.goose_db_version TO worker;
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
-//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.timers, pawl.rearmed TO worker;
 //	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables TO worker;
 //
 // A machine's name stands for its table: an entity is known by its machine and key.

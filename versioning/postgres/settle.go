@@ -21,11 +21,12 @@ import (
 type decision struct {
 	records []*versioning.Record // their entities are read, and what is parked for these
 	judge   func(*versioning.View) *versioning.Plan
+	firing  *firing // takes the records, which are due timers, in the transaction; nil for other records
 }
 
 // decisionOn returns the decision about a batch.
 func (s *snapshot) decisionOn(records []*versioning.Record) decision {
-	return decision{records, func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
+	return decision{records: records, judge: func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
 }
 
 // A settlement carries out a decision: it runs transactions until one of them commits.
@@ -98,7 +99,8 @@ func (s *snapshot) inTransaction(ctx context.Context, work func(*transaction) er
 	})
 }
 
-// run runs one transaction: read, judge, write. It usually takes two round trips.
+// run runs one transaction: read, judge, write. It usually takes two round trips, and one more
+// to claim timers.
 //
 // Fate locks always come before row locks. The first attempt locks no rows before it
 // writes, so it takes its fate locks together with the writes. A later attempt takes
@@ -107,6 +109,12 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	lock := s.attempt > 0 || s.oneByOne
 	if lock {
 		tx.locks = s.locks
+	}
+	if s.firing != nil {
+		if err := s.firing.take(ctx, tx); err != nil {
+			return nil, err
+		}
+		s.decision = s.firing.decision(s.snapshot)
 	}
 	view, err := s.read(ctx, tx, s.records, lock)
 	if err != nil {
@@ -139,7 +147,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	case !held:
 		return nil, errMoved
 	}
-	script.again, script.now = s.attempt > 0, tx.now
+	script.again, script.now, script.firing = s.attempt > 0, tx.now, s.firing
 	if err := s.writeOutputs(ctx, tx, script); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,8 @@ type Store struct {
 
 	refusing atomic.Bool // PostgreSQL refused a large part of the last batch
 
-	calls *calls // of Do
+	calls *calls     // of Do
+	watch timerWatch // of FireTimers
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is

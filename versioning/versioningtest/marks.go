@@ -96,6 +96,7 @@ func (d *database) clone() database {
 	c := database{
 		rows: maps.Clone(d.rows), written: maps.Clone(d.written), writes: d.writes, history: maps.Clone(d.history), digests: maps.Clone(d.digests),
 		parked: slices.Clone(d.parked), dead: slices.Clone(d.dead), deadAt: maps.Clone(d.deadAt), marks: maps.Clone(d.marks),
+		caused: d.caused.clone(),
 	}
 	for e, steps := range c.history { // commit appends to these
 		c.history[e] = slices.Clone(steps)

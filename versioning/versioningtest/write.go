@@ -149,6 +149,7 @@ func (m *Memory) move(move *versioning.Move) {
 	}
 	row.State, row.Version = move.To()
 	m.write(move.Entity, row)
+	m.cause(move)
 }
 
 // write stores a row.

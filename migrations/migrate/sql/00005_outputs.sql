@@ -64,15 +64,20 @@ CREATE TABLE pawl.outbox_events (
 -- Timers that are armed. Each row has the timers of one event that one batch has armed and
 -- that are due at nearly the same time. Nothing is written when an entity leaves the state;
 -- whether a timer still holds is decided when it is due.
+--
+-- A row is never due before the transaction that inserts it has begun, even if its timers
+-- are. So nobody has to look for new rows among those that have fired. If somebody holds a
+-- snapshot, the index keeps those.
 CREATE TABLE pawl.timers (
-    due      timestamptz      NOT NULL, -- the first of dues
+    due      timestamptz      NOT NULL, -- of the first timer, or later
     id       bigint           NOT NULL GENERATED ALWAYS AS IDENTITY,
     n        integer          NOT NULL,
+    tries    integer          NOT NULL, -- how often it could not be fired
     machine  text COLLATE "C" NOT NULL,
     event    text COLLATE "C" NOT NULL,
     entities text[] COLLATE "C" NOT NULL,
     versions bigint[]         NOT NULL,
-    dues     timestamptz[], -- NULL: all are due at the same time
+    dues     timestamptz[], -- NULL: all are due when the row is
     PRIMARY KEY (machine, due, id)
 );
 
@@ -121,14 +126,15 @@ COMMENT ON COLUMN pawl.outbox_events.ce_id IS 'The message''s ID.';
 COMMENT ON COLUMN pawl.outbox_events.ce_source IS 'The source of the ID.';
 COMMENT ON COLUMN pawl.outbox_events.headers IS 'The headers that the transition has set, as a JSON object.';
 COMMENT ON TABLE pawl.timers IS 'The timers that are armed. Each row has those of one event that one batch has armed for nearly the same time.';
-COMMENT ON COLUMN pawl.timers.due IS 'When the first of them is due.';
+COMMENT ON COLUMN pawl.timers.due IS 'When workers look at the row: when the first of its timers is due, or later if that was past already, or if a timer could not be fired.';
 COMMENT ON COLUMN pawl.timers.id IS 'Numbers the rows.';
 COMMENT ON COLUMN pawl.timers.n IS 'The number of timers.';
+COMMENT ON COLUMN pawl.timers.tries IS 'How often the timers could not be fired. Workers wait longer each time, up to a minute.';
 COMMENT ON COLUMN pawl.timers.machine IS 'The machine of the entities.';
 COMMENT ON COLUMN pawl.timers.event IS 'The event that happens when a timer is due.';
 COMMENT ON COLUMN pawl.timers.entities IS 'The keys of the entities.';
 COMMENT ON COLUMN pawl.timers.versions IS 'For each entity, its version when it armed the timer.';
-COMMENT ON COLUMN pawl.timers.dues IS 'For each entity, when its timer is due; NULL if all are due at the same time.';
+COMMENT ON COLUMN pawl.timers.dues IS 'For each entity, when its timer is due; NULL if all are due when the row is.';
 COMMENT ON TABLE pawl.rearmed IS 'Entities that have replaced a timer while they stayed in a state. Older timers for the event no longer hold.';
 COMMENT ON COLUMN pawl.rearmed.version IS 'The entity''s version when it armed the last timer.';
 COMMENT ON COLUMN pawl.rearmed.machine IS 'The machine of the entity.';
