@@ -85,9 +85,9 @@ func (b *bench) job(workload, contender string, in input, databaseURL string) co
 	}
 	job := contend.Job{
 		Contender: contender, Brokers: b.Brokers, DatabaseURL: databaseURL, BankLog: b.BankLog,
-		Topic: in.topic, Machine: in.machine, Records: in.records, Group: group, Recording: in.recording,
+		Topic: in.topic, Out: in.out, Machine: in.machine, Records: in.records, Group: group, Recording: in.recording,
 	}
-	if slices.Contains([]string{contend.HandWritten, contend.HandSharded, contend.Watermill}, contender) {
+	if slices.Contains([]string{contend.HandWritten, contend.HandSharded, contend.HandOutbox, contend.Watermill}, contender) {
 		job.Box = b.box
 	}
 	if b.Profiles != "" && (contender == contend.Pawl || contender == contend.PawlSet) {
