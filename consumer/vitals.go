@@ -239,29 +239,26 @@ func (v *vitals) trouble() condition {
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
+	first := func(conditions ...condition) condition {
+		for _, c := range conditions {
+			if !c.since.IsZero() {
+				return c
+			}
+		}
+		return condition{}
+	}
+	if c := first(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge); !c.since.IsZero() {
+		return c
+	}
 	switch {
-	case !v.database.since.IsZero():
-		return v.database
-	case !v.marksWrite.since.IsZero():
-		return v.marksWrite
-	case !v.marksRead.since.IsZero():
-		return v.marksRead
-	case !v.broker.since.IsZero():
-		return v.broker
-	case !v.noTopic.since.IsZero():
-		return v.noTopic
-	case !v.seen.tooLarge.since.IsZero():
-		return v.seen.tooLarge
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
 		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
-	case !v.relaying.since.IsZero():
-		return v.relaying
 	}
-	return v.copying
+	return first(v.relaying, v.copying)
 }
 
 func (v *vitals) health() Health {
