@@ -63,6 +63,7 @@ type Rules struct {
 	// TextKeys says that the keys of messages must be text that PostgreSQL can store.
 	TextKeys bool
 
-	// Queues reports whether the store has a queue for jobs.
-	Queues bool
+	// CheckJob checks a job that an action enqueues: whether the store's queue can take it.
+	// nil means that there is no queue. See [CheckJobFunc].
+	CheckJob CheckJobFunc
 }

@@ -39,6 +39,10 @@ const contentType = "content-type"
 // the record is rejected.
 type EncodeFunc func(topic string, value any) ([]byte, error)
 
+// A CheckJobFunc says why a queue can't take a job. If it returns an error or panics, the
+// record is rejected. It must be a pure function, as actions are, and must not keep the job.
+type CheckJobFunc func(job any) error
+
 // Limits for the outputs of one step.
 const (
 	maxOutputs      = 1000
@@ -47,7 +51,7 @@ const (
 )
 
 // errNoQueue says what to do about a job that can't be stored.
-var errNoQueue = errors.New("it enqueues a job, but the table has no queue; set the queue in the store's Table")
+var errNoQueue = errors.New("the table has no queue for jobs; set the queue in the store's Table")
 
 // outputs returns what an action has asked for, checked and encoded.
 func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
@@ -58,8 +62,10 @@ func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
 	if n := len(asked.Messages) + len(asked.Jobs) + len(asked.Timers); n > maxOutputs {
 		return nil, fmt.Errorf("it asks for %d outputs; the limit is %d", n, maxOutputs)
 	}
-	if len(asked.Jobs) > 0 && !e.rules.Queues {
-		return nil, errNoQueue
+	for i, job := range asked.Jobs {
+		if err := e.rules.checkJob(job); err != nil {
+			return nil, fmt.Errorf("job %d, a %T: %w", i, job, err)
+		}
 	}
 	for _, t := range asked.Timers {
 		if err := e.checkTimer(t); err != nil {
@@ -92,6 +98,19 @@ func (e *entity) checkTimer(t statemachine.Timer) error {
 		return fmt.Errorf("it sets a timer for event %q in the year %d", t.Event, t.At.Year())
 	}
 	return nil
+}
+
+// checkJob calls the queue's check, which may panic, as may a method of the job.
+func (r *Rules) checkJob(job any) (err error) {
+	if r.CheckJob == nil {
+		return errNoQueue
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Callback: "the queue's check of a job", Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return r.CheckJob(job)
 }
 
 // encode checks and encodes a message.

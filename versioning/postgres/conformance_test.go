@@ -69,7 +69,7 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 					debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
 				empty += `; DELETE FROM ` + name
 				table := postgres.Table{Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked}
-				if r.Queues {
+				if r.CheckJob != nil {
 					table.Queue = queue{}
 				}
 				tables = append(tables, table)

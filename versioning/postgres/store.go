@@ -177,7 +177,7 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) er
 		return err
 	}
 	s.types.learn(ctx, conn, t)
-	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, Queues: t.Queue != nil}
+	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob()}
 	t.rows, err = t.newRowType(s.types)
 	functions, problem := versioning.NewFunctions(t.Machine, t.rows)
 	if problem != nil && (err == nil || t.rows != nil) { // otherwise newRowType has found the same problems

@@ -77,7 +77,8 @@ type Table struct {
 	Outbox Outbox
 
 	// Queue stores the jobs that actions enqueue. nil means that there is no queue: then a
-	// record whose action enqueues a job is rejected. Package jobs has one.
+	// record whose action enqueues a job is rejected. Package jobs has one. If it is a
+	// [JobChecker], a job that it can't take rejects the record too.
 	Queue OutputWriter
 }
 

@@ -35,7 +35,7 @@ func remind(f *statemachine.Firing, row *parcelRow, _ struct{}) error {
 	return nil
 }
 
-var parcel = versioning.Rules{Queues: true, Machine: statemachine.MustCompile(statemachine.Definition{
+var parcel = versioning.Rules{CheckJob: func(any) error { return nil }, Machine: statemachine.MustCompile(statemachine.Definition{
 	Name: "parcel", Version: 1,
 	Transitions: []statemachine.Transition{
 		{Event: "arrived", To: "here", Do: statemachine.Do(announce)},

@@ -139,7 +139,7 @@ func suiteRules() []versioning.Rules {
 		{Machine: parcelMachine, Identity: versioning.ByState},
 		{Machine: queueMachine, MaxParked: 2},
 		{Machine: walletMachine},
-		{Machine: lampMachine, Queues: true},
+		{Machine: lampMachine, CheckJob: anyJob},
 	}
 }
 
@@ -222,3 +222,6 @@ func debit(f *statemachine.Firing, row *accountRow, d debited) error {
 	}
 	return nil
 }
+
+// anyJob accepts every job.
+func anyJob(any) error { return nil }
