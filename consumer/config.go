@@ -41,10 +41,10 @@ type Config struct {
 	// Store holds the entities; usually a *postgres.Store. A Store that wraps another
 	// one must also pass on the methods beyond the interface: New requires a [Sweeper],
 	// unless SweepEvery is negative, a [TimerFirer], unless FireEvery is negative, and a
-	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of a [StepwiseReporter],
-	// the worker does not log which tables are written more slowly, and without those of a
-	// [TimerCounter], it does not count timers. Without those of an [OutboxStore], the worker
-	// publishes no messages.
+	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of an [OutboxStore], the
+	// worker publishes no messages. Without those of a [StepwiseReporter], it does not log
+	// which tables are written more slowly, and without those of a [TimerCounter], it does
+	// not count timers.
 	Store Store
 
 	// Decode returns the changes that a record asks for. See [DecodeFunc].

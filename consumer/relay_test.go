@@ -133,8 +133,11 @@ func TestWorkerRelays(t *testing.T) {
 		t.Fatalf("not all messages have arrived: %v", next)
 	}
 	for _, w := range workers {
-		if h := w.worker.Health(); h.State != consumer.Consuming {
-			t.Errorf("health: %+v", h)
+		for h := w.worker.Health(); h.State != consumer.Consuming; h = w.worker.Health() { // it may not have joined yet
+			if ctx.Err() != nil {
+				t.Fatalf("health: %+v", h)
+			}
+			time.Sleep(time.Millisecond)
 		}
 		w.stop()
 	}

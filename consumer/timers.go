@@ -13,6 +13,10 @@ import (
 const (
 	fireLimit  = 2000             // timers per call of FireTimers
 	countEvery = 15 * time.Second // between two counts for the worker's health
+
+	// fireRest is the shortest wait between two looks without a timer that is due. If this
+	// machine's clock is ahead of the database's, the next timer seems to be due already.
+	fireRest = 20 * time.Millisecond
 )
 
 // fireLoop fires timers when they are due. It wakes when the next timer that it knows is due, and
@@ -41,7 +45,7 @@ func (m *maintainer) untilNext(next time.Time) time.Duration {
 	if next.IsZero() {
 		return m.cfg.FireEvery
 	}
-	return min(max(time.Until(next), 0), m.cfg.FireEvery)
+	return min(max(time.Until(next), fireRest), m.cfg.FireEvery)
 }
 
 // fireDue fires all timers that are due, and returns when the next one is, or the zero time if it

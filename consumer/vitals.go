@@ -255,10 +255,8 @@ func (v *vitals) trouble() condition {
 		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
-	case !v.relaying.since.IsZero():
-		return v.relaying
 	}
-	return firstOf(v.firing, v.copying)
+	return firstOf(v.firing, v.relaying, v.copying)
 }
 
 // firstOf returns the first condition that holds, or none.

@@ -300,9 +300,9 @@ func TestMigrateConcurrently(t *testing.T) {
 	}
 }
 
-// TestPages runs the queries about River's tables of the pages in docs, and checks that the
-// rights that they name are enough to enqueue.
-func TestPages(t *testing.T) {
+// TestPage runs the statements about River's tables of docs/operations.md, and checks that the
+// rights that it names are enough to enqueue.
+func TestPage(t *testing.T) {
 	t.Parallel()
 	conn, err := pgx.Connect(t.Context(), testenv.Postgres(t, withRiver))
 	if err != nil {
@@ -316,16 +316,17 @@ func TestPages(t *testing.T) {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	role := fmt.Sprintf("worker_%d", time.Now().UnixNano())
 	statements := []string{"CREATE ROLE " + role, "GRANT USAGE ON SCHEMA public TO " + role}
-	for _, page := range []string{"../docs/operations.md", "../SECURITY.md"} {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, block, ok := strings.Cut(string(text), "\n```psql\n")
-		if block, _, ok = strings.Cut(block, "\n```"); !ok {
-			t.Fatalf("%s has no block of psql", page)
-		}
-		statements = append(statements, strings.ReplaceAll(block, "TO worker", "TO "+role))
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "\n```psql\n")[1:]
+	if len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks of psql, want a query and the rights", len(blocks))
+	}
+	for _, block := range blocks {
+		sql, _, _ := strings.Cut(block, "\n```")
+		statements = append(statements, strings.ReplaceAll(sql, "TO worker", "TO "+role))
 	}
 	for _, sql := range append(statements, "SET LOCAL ROLE "+role) {
 		if _, err := tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {

@@ -222,8 +222,7 @@ func TestFireNotYet(t *testing.T) {
 // have no partition themselves that could stop the clock.
 func TestParkedTimersAge(t *testing.T) {
 	t.Parallel()
-	pool := testenv.Pool(t, migrated)
-	mustExec(t, pool, `CREATE TABLE leases (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text NOT NULL DEFAULT '')`)
+	pool := testenv.Pool(t, withLeases)
 	store := open(t, pool, postgres.Table{Machine: leases, Name: "leases", ParkFor: time.Hour})
 	l := &log{}
 	apply(t, store, l.lease("a", "taken", lapsesIn(0)), l.lease("a", "busy"))
@@ -518,8 +517,7 @@ func TestFireAltered(t *testing.T) {
 // No statement scans a whole table, even if it was planned when the table was empty.
 func TestTimersUseTheKeys(t *testing.T) {
 	t.Parallel()
-	pool := testenv.Pool(t, migrated)
-	mustExec(t, pool, `CREATE TABLE leases (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text NOT NULL DEFAULT '')`)
+	pool := testenv.Pool(t, withLeases)
 	const whole = `SELECT relname || ' ' || seq_scan FROM pg_stat_user_tables
 		WHERE relname IN ('leases', 'transitions', 'timers', 'rearmed', 'parked', 'dead_letters') ORDER BY relname`
 	before := query(t, pool, whole)

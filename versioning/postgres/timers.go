@@ -94,40 +94,84 @@ func (w *writer) arm(c *script) {
 	}
 }
 
-// timers queues the statement that writes timers.
-func (w *writer) timers(armed *timers) {
-	var machines, events, entities texts
-	var tries, kinds, packs integers
-	var versions bigints
-	var ats, dues times
-	for _, kind := range armed.kinds {
-		machines, events, tries = append(machines, kind.machine), append(events, string(kind.event)), append(tries, kind.tries)
-		some := armed.ofKind[kind]
+// A timerPack is the timers of one row.
+type timerPack struct {
+	kind   timerKind
+	at     time.Time // of the first timer
+	timers []timer
+}
+
+// packs returns the rows to write.
+func (t *timers) packs() (packs []timerPack) {
+	for _, kind := range t.kinds {
+		some := t.ofKind[kind]
 		slices.SortStableFunc(some, func(a, b timer) int { return a.at.Compare(b.at) })
-		size := 0
-		for _, t := range some {
-			if size == 0 || size == packSize || t.at.Sub(ats[len(ats)-1]) > packSpan {
-				ats, kinds, size = append(ats, t.at), append(kinds, int32(len(machines))), 0
+		for len(some) > 0 {
+			n := 1
+			for n < min(len(some), packSize) && some[n].at.Sub(some[n-1].at) <= packSpan {
+				n++
 			}
-			size++
-			packs = append(packs, int32(len(ats)))
-			entities, versions, dues = append(entities, t.entity), append(versions, t.version), append(dues, t.due)
+			packs = append(packs, timerPack{kind, some[0].at, some[:n]})
+			some = some[n:]
 		}
 	}
-	if len(entities) > 0 {
-		w.batch.Queue(w.store.schema.sql(insertTimersSQL), packs, entities, versions, dues, ats, kinds, machines, events, tries)
+	return packs
+}
+
+// ownStatement is the number of timers from which a row gets a statement of its own. That costs
+// PostgreSQL far less for each timer than to gather many rows from one statement.
+const ownStatement = 32
+
+// timers queues the statements that write timers.
+func (w *writer) timers(armed *timers) {
+	var small []timerPack
+	for _, p := range armed.packs() {
+		if len(p.timers) < ownStatement {
+			small = append(small, p)
+			continue
+		}
+		entities, versions, dues := make(texts, len(p.timers)), make(bigints, len(p.timers)), make(times, len(p.timers))
+		for i, t := range p.timers {
+			entities[i], versions[i], dues[i] = t.entity, t.version, t.due
+		}
+		if !slices.ContainsFunc(dues, func(due time.Time) bool { return !due.Equal(p.at) }) {
+			dues = nil
+		}
+		w.batch.Queue(w.store.schema.sql(insertTimerPackSQL), p.at, int32(len(p.timers)), p.kind.machine, string(p.kind.event), p.kind.tries, entities, versions, dues)
+	}
+	w.smallPacks(small)
+}
+
+// insertTimerPackSQL writes one row.
+const insertTimerPackSQL pawlSQL = `
+INSERT INTO pawl.timers (due, n, machine, event, tries, entities, versions, dues)
+VALUES ($1::timestamptz, $2::integer, $3::text, $4::text, $5::integer, $6::text[], $7::bigint[], nullif($8::timestamptz[], '{}'))`
+
+// smallPacks queues the statement that writes rows of few timers.
+func (w *writer) smallPacks(all []timerPack) {
+	var machines, events, entities texts
+	var tries, packs integers
+	var versions bigints
+	var ats, dues times
+	for _, p := range all {
+		ats, machines, events, tries = append(ats, p.at), append(machines, p.kind.machine), append(events, string(p.kind.event)), append(tries, p.kind.tries)
+		for _, t := range p.timers {
+			packs, entities, versions, dues = append(packs, int32(len(ats))), append(entities, t.entity), append(versions, t.version), append(dues, t.due)
+		}
+	}
+	if len(all) > 0 {
+		w.batch.Queue(w.store.schema.sql(insertTimersSQL), packs, entities, versions, dues, ats, machines, events, tries)
 	}
 }
 
 // insertTimersSQL packs the timers $2 to $4 into rows numbered by $1, counted from 1. For each
-// row there is when to look at it, $5, and the number of its kind, $6. For each kind there
-// is its machine, event and number of tries. The aggregates of a group see its timers in the
-// same order.
+// row there is when to look at it, its machine, its event and its number of tries. The
+// aggregates of a group see its timers in the same order.
 const insertTimersSQL pawlSQL = `
 INSERT INTO pawl.timers (due, n, machine, event, tries, entities, versions, dues)
-SELECT p.at, p.n, ($7::text[])[p.kind], ($8::text[])[p.kind], ($9::integer[])[p.kind], p.entities, p.versions, p.dues
+SELECT p.at, p.n, ($6::text[])[p.pack], ($7::text[])[p.pack], ($8::integer[])[p.pack], p.entities, p.versions, p.dues
 FROM (
-	SELECT ($5::timestamptz[])[u.pack] AS at, ($6::integer[])[u.pack] AS kind, count(*) AS n,
+	SELECT u.pack, ($5::timestamptz[])[u.pack] AS at, count(*) AS n,
 	       array_agg(u.entity) AS entities, array_agg(u.version) AS versions,
 	       CASE WHEN bool_or(u.due <> ($5)[u.pack]) THEN array_agg(u.due) END AS dues
 	FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::timestamptz[]) AS u(pack, entity, version, due)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -163,10 +164,17 @@ func setTimers(f *statemachine.Firing, l *lease, timers []setTimer) error {
 	return nil
 }
 
+// withLeases is a database with schema pawl and a table leases.
+var withLeases = testenv.Template("leases", func(ctx context.Context, url string) error {
+	if err := migrate.Up(ctx, url); err != nil {
+		return err
+	}
+	return execute(ctx, url, `CREATE TABLE leases (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text NOT NULL DEFAULT '')`)
+})
+
 func openLeases(t *testing.T) (*pgxpool.Pool, *postgres.Store) {
 	t.Helper()
-	pool := testenv.Pool(t, migrated)
-	mustExec(t, pool, `CREATE TABLE leases (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text NOT NULL DEFAULT '')`)
+	pool := testenv.Pool(t, withLeases)
 	return pool, open(t, pool, postgres.Table{Machine: leases, Name: "leases"})
 }
 

@@ -89,6 +89,9 @@ func (m *Memory) Restore(b Backup) (before []versioning.Mark) {
 	before = slices.Collect(maps.Values(m.marks))
 	m.database = b.clone()
 	m.server++
+	for _, h := range slices.Clone(m.lanes.holders) {
+		m.lanes.lose(h)
+	}
 	return before
 }
 

@@ -21,6 +21,7 @@ type Memory struct {
 	hooks  hooks
 	clock  func() time.Time // nil: time.Now
 	server int              // how often it was restored
+	lanes  lanes            // of the outbox
 
 	database
 }
@@ -201,6 +202,7 @@ func (m *Memory) apply(ctx context.Context, b *batch) (versioning.Result, error)
 	if err != nil {
 		return versioning.Result{}, err
 	}
+	m.wake()
 	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
 	if hooks.after != nil {
 		if err := hooks.after(ctx, result); err != nil {
@@ -279,6 +281,7 @@ func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Sw
 	if err := ctx.Err(); err != nil {
 		return versioning.Swept{}, err
 	}
+	defer m.wake()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	swept := versioning.Swept{At: time.Now()}

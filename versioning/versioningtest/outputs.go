@@ -41,6 +41,10 @@ type caused struct {
 	jobs     []Job
 	timers   []Timer // in the order in which they are due
 	rearmed  map[armed]int64
+
+	packs    []versioning.Pack // of the outbox, in the order of their IDs
+	lastPack int64             // the ID of the last pack
+	unsent   []versioning.UnsentMessage
 }
 
 // armed names the timers of an entity for one event.
@@ -50,7 +54,10 @@ type armed struct {
 }
 
 func (c *caused) clone() caused {
-	return caused{slices.Clone(c.messages), slices.Clone(c.jobs), slices.Clone(c.timers), maps.Clone(c.rearmed)}
+	return caused{
+		slices.Clone(c.messages), slices.Clone(c.jobs), slices.Clone(c.timers), maps.Clone(c.rearmed),
+		slices.Clone(c.packs), c.lastPack, slices.Clone(c.unsent),
+	}
 }
 
 // SetClock sets the clock of the store, by which timers are armed and fire. nil means

@@ -11,8 +11,8 @@ import (
 const maxFired = 2000
 
 // FireTimers makes the events of due timers happen, of up to limit of them, the first one
-// that was due first; see [postgres.Store.FireTimers]. 0 means 2,000. The functions passed to Before, Between
-// and After are called as for a batch of records.
+// that was due first; see [postgres.Store.FireTimers]. 0 means 2,000. The functions passed to
+// Before, Between and After are called as for a batch of records.
 func (m *Memory) FireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
 	if err := ctx.Err(); err != nil {
 		return versioning.Fired{}, err
