@@ -64,7 +64,8 @@ type relayer struct {
 func startRelay(ctx context.Context, cfg Config, v *vitals) *relayer {
 	r := &relayer{cfg: cfg, vitals: v}
 	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.done.Go(func() { r.run(ctx) })
+	first, err := cfg.newRelay() // before the worker's client is created from the same options
+	r.done.Go(func() { r.run(ctx, first, err) })
 	return r
 }
 
@@ -75,9 +76,8 @@ func (r *relayer) stop() {
 
 // run runs relays until ctx is canceled: a relay gives up on errors that somebody has to fix,
 // such as a missing privilege, but the worker goes on.
-func (r *relayer) run(ctx context.Context) {
+func (r *relayer) run(ctx context.Context, one *relay.Relay, err error) {
 	for {
-		one, err := r.cfg.newRelay()
 		if one == nil && err == nil {
 			return
 		}
@@ -92,6 +92,7 @@ func (r *relayer) run(ctx context.Context) {
 		if !sleep(ctx, r.cfg.RetryMax) {
 			return
 		}
+		one, err = r.cfg.newRelay()
 	}
 }
 

@@ -133,8 +133,12 @@ func TestWorkerRelays(t *testing.T) {
 		t.Fatalf("not all messages have arrived: %v", next)
 	}
 	for _, w := range workers {
-		if h := w.worker.Health(); h.State != consumer.Consuming {
-			t.Errorf("health: %+v", h)
+		for h := w.worker.Health(); h.State != consumer.Consuming; h = w.worker.Health() { // it may not have joined yet
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				t.Fatalf("health: %+v", h)
+			}
 		}
 		w.stop()
 	}

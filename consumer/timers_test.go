@@ -94,7 +94,7 @@ func TestFiresWhenDue(t *testing.T) {
 	fireTest(t, nil, do, func(t *testing.T, f *firer, r *running) {
 		began := time.Now()
 		pass(4 * time.Second)
-		want := []time.Duration{0, 300 * time.Millisecond, 1300 * time.Millisecond, 2300 * time.Millisecond, 2300 * time.Millisecond, 3300 * time.Millisecond}
+		want := []time.Duration{0, 300 * time.Millisecond, 1300 * time.Millisecond, 2300 * time.Millisecond, 2320 * time.Millisecond, 3320 * time.Millisecond}
 		if got := f.since(began); !slices.Equal(got, want) {
 			t.Errorf("timers were looked at after %v, want %v", got, want)
 		}

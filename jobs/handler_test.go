@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -573,20 +574,23 @@ func TestNoConnectionDuringCalls(t *testing.T) {
 	for i := range calls {
 		e.place(fmt.Sprint("p", i), int64(i))
 	}
-	var all, first sync.WaitGroup
-	all.Add(calls)
-	first.Add(1)
+	var running atomic.Int32
+	end := make(chan struct{})
+	release := sync.OnceFunc(func() { close(end) })
+	defer release()
 	workOn(e, pool, e.store, jobs.Handler[Charge]{Class: jobs.Once, Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
-		if c.Entity.Key != "other" {
-			all.Done()
-			first.Wait()
-		}
+		running.Add(1)
+		<-end
 		return jobs.Event("succeeded", charged{c.Entity.Key}), nil
 	}}, &river.Config{PollOnly: true})
-	all.Wait()
-	t.Log("all calls are under way")
+	testenv.Eventually(t, 20*time.Second, func() error {
+		if n := running.Load(); n != calls {
+			return fmt.Errorf("%d calls are under way, want %d", n, calls)
+		}
+		return nil
+	})
 	e.place("other", 1)
-	first.Done()
+	release()
 	e.eventually(`SELECT count(*)::text FROM payments WHERE state = 'paid'`, fmt.Sprint(calls+1))
 }
 

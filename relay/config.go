@@ -65,6 +65,8 @@ type Config struct {
 
 	// Logger receives the relay's logs. nil means slog.Default().
 	Logger *slog.Logger
+
+	compression []kgo.Opt // how Client compresses, as New has found
 }
 
 // ErrConfig matches every error that New returns for an unusable Config.
@@ -133,8 +135,21 @@ func (c Config) clientOptions(more ...kgo.Opt) []kgo.Opt {
 			kgo.MaxBufferedRecords(maxBuffered),
 			kgo.MaxBufferedBytes(0),
 		},
+		c.compression,
 		more,
 	)
+}
+
+// compressionOf returns options that compress like options of the application. A client writes
+// to the argument of ProducerBatchCompression, so two clients must not be created from it at
+// the same time.
+func compressionOf(opts []kgo.Opt) []kgo.Opt {
+	var c kgo.Compressor
+	askClient(opts, func(client *kgo.Client) { c, _ = client.OptValue(kgo.WithCompressor).(kgo.Compressor) })
+	if c == nil {
+		return []kgo.Opt{kgo.WithCompressor(nil), kgo.ProducerBatchCompression()}
+	}
+	return []kgo.Opt{kgo.WithCompressor(c)}
 }
 
 func (c Config) validateClient() error {

@@ -192,15 +192,14 @@ type letter struct {
 	i int
 }
 
-// sendAgain sends the failed messages of a lane again if it is time for that.
-func (t *tenure) sendAgain(ctx context.Context, l *lane) {
-	var todo []letter
-	alone := false // one of them must be sent alone
-	t.mu.Lock()
-	if l.failed || l.wait == nil || l.inFlight > 0 || l.leaving || t.aborted || time.Now().Before(l.retryAt) {
-		t.mu.Unlock()
-		return
-	}
+// isDue reports whether failed messages are to be sent again now.
+func (l *lane) isDue() bool {
+	return !l.failed && l.wait != nil && l.inFlight == 0 && !l.leaving && !time.Now().Before(l.retryAt)
+}
+
+// unsent returns the messages that have failed, in their order, and whether one of them must be
+// sent alone.
+func (l *lane) unsent() (todo []letter, alone bool) {
 	for _, p := range l.packs {
 		for i, s := range p.states {
 			if s.is == failed {
@@ -208,6 +207,17 @@ func (t *tenure) sendAgain(ctx context.Context, l *lane) {
 			}
 		}
 	}
+	return todo, alone
+}
+
+// sendAgain sends the failed messages of a lane again if it is time for that.
+func (t *tenure) sendAgain(ctx context.Context, l *lane) {
+	t.mu.Lock()
+	if !l.isDue() || t.aborted {
+		t.mu.Unlock()
+		return
+	}
+	todo, alone := l.unsent()
 	client, closing := t.client, (*kgo.Client)(nil)
 	if l.alone != nil && alone {
 		client, todo = l.alone, todo[:1]

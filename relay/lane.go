@@ -37,10 +37,9 @@ type lane struct {
 type pack struct {
 	versioning.Pack
 
-	states   []state
-	left     int // messages that are not acknowledged
-	sent     time.Time
-	deleting bool
+	states []state
+	left   int // messages that are not acknowledged
+	sent   time.Time
 }
 
 // A state is the state of one message.
@@ -87,8 +86,8 @@ func (l *lane) isDecidable() bool { return l.failed && l.inFlight == 0 && !l.lea
 // isIdle reports whether nothing of the lane is in flight, and nothing acknowledged is left to
 // delete.
 func (l *lane) isIdle() bool {
-	if l.inFlight > 0 || l.tx != nil && l.tx.busy {
-		return false
+	if l.inFlight > 0 || l.tx != nil { // tx is busy until it has deleted what is published
+		return l.inFlight == 0 && !l.tx.busy
 	}
 	for _, p := range l.packs {
 		if p.left == 0 {

@@ -34,6 +34,7 @@ func New(cfg Config) (*Relay, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.compression = compressionOf(cfg.clientOptions())
 	r := &Relay{cfg: cfg, log: &logger{log: cfg.Logger}, topics: topics{patience: cfg.Patience}}
 	r.vitals.topicMemory = max(time.Minute, 3*cfg.RetryMax)
 	return r, nil

@@ -152,7 +152,9 @@ func start(t *testing.T, cfg relay.Config) *running {
 	}()
 	t.Cleanup(func() {
 		r.cancel()
-		<-r.done
+		if err, ok := <-r.done; ok {
+			t.Errorf("Run = %v", err)
+		}
 		if t.Failed() {
 			r.logs.mu.Lock()
 			t.Log(r.logs.String())

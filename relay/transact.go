@@ -259,28 +259,22 @@ func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 		var refused []versioning.Refused
 		var rest []int
 		for i := range p.Messages {
-			s := x.state(p, i)
-			switch {
-			case s.err == nil || errors.Is(s.err, errNotSent):
-			case isOneOf(s.err, finalErrors) && !x.alone:
+			err := x.state(p, i).err
+			if isOneOf(err, finalErrors) && !x.alone {
 				x.alone = true
 				return errAlone
-			case isOneOf(s.err, finalErrors), isOneOf(s.err, topicErrors) && x.isHopeless(p.Messages[i].Topic, s.err):
-				refused = append(refused, versioning.Refused{Emitted: p.Messages[i], Reason: reasonOf(s.err), Detail: s.err.Error()})
+			}
+			if x.isRefused(p.Messages[i].Topic, err) {
+				refused = append(refused, versioning.Refused{Emitted: p.Messages[i], Reason: reasonOf(err), Detail: err.Error()})
 				continue
-			case isOneOf(s.err, topicErrors):
-				later = true
-			default:
-				other = fmt.Errorf("produce to topic %q: %w", p.Messages[i].Topic, s.err)
 			}
 			rest = append(rest, i)
+			later = later || isOneOf(err, topicErrors)
+			if err != nil && !errors.Is(err, errNotSent) && !isOneOf(err, topicErrors) {
+				other = fmt.Errorf("produce to topic %q: %w", p.Messages[i].Topic, err)
+			}
 		}
 		if len(refused) > 0 {
-			for i := range p.states { // nothing is published: the transaction was aborted
-				x.mu.Lock()
-				p.states[i].is = failed
-				x.mu.Unlock()
-			}
 			if err := x.refuse(ctx, x.lane, p, refused, rest); err != nil {
 				return err
 			}
@@ -290,4 +284,9 @@ func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 		return ctx.Err()
 	}
 	return other
+}
+
+// isRefused reports whether a message with an error becomes an unsent message.
+func (x *transactor) isRefused(topic string, err error) bool {
+	return isOneOf(err, finalErrors) || isOneOf(err, topicErrors) && x.isHopeless(topic, err)
 }

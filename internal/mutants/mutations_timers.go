@@ -55,12 +55,12 @@ var timers = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestTimersArePacked$",
 	},
 	{
-		file: "versioning/postgres/fire.go", text: `since = *f.first`, mutated: ``,
+		file: "versioning/postgres/timer_watch.go", text: `since = *f.first`, mutated: ``,
 		why: "a timer that has been due for long is not looked at for a while",
 		pkg: "./versioning/postgres", tests: "^TestOverdueTimersStayInView$",
 	},
 	{
-		file: "versioning/postgres/fire.go", text: `time.Since(t.full) >= lookAtAll || `, mutated: ``,
+		file: "versioning/postgres/timer_watch.go", text: `time.Since(t.full) >= lookAtAll || `, mutated: ``,
 		why: "a timer that was armed by a very slow transaction never fires",
 		pkg: "./versioning/postgres", tests: "^TestVeryLateTimersAreFound$",
 	},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +21,7 @@ type step struct {
 	MessageID       string
 	Partition       int32
 	Offset          int64
+	At              time.Time // when its transaction began
 }
 
 // A row is an entity's row.
@@ -45,6 +47,7 @@ type evidence struct {
 	dead   []place
 
 	wallets walletEvidence
+	sent    []sentMessage // in the order of each partition
 }
 
 func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
@@ -54,14 +57,15 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 	}
 	defer func() { _ = conn.Close(ctx) }() // everything was read already
 	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], t.sql(`
-		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset"
+		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset", at
 		FROM pawl.transitions ORDER BY machine, entity, version`)); err != nil {
 		return e, err
 	}
 	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], t.sql(`
 		SELECT 'account', id, state, version FROM torture.accounts
 		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers
-		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets`)); err != nil {
+		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets
+		UNION ALL SELECT 'ticket', id, state, version FROM torture.tickets`)); err != nil {
 		return e, err
 	}
 	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], t.sql(`SELECT machine, id, state, version FROM torture.seen`)); err != nil {
@@ -94,6 +98,7 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sq
 type judgement struct {
 	lost, twice, wrong int
 	tally              tally
+	outputs            outputs
 	messages           []string
 }
 
@@ -112,6 +117,8 @@ func judge(l *ledger, e evidence) *judgement {
 	j.ends(l, e)
 	j.fates(l, e)
 	j.wallets(l, e)
+	j.tickets(e)
+	j.announcements(e)
 	return j
 }
 
@@ -148,15 +155,15 @@ func (j *judgement) paths(e evidence) {
 	}
 }
 
-// sights checks that the tables' trigger saw exactly the steps in the history. Wallets have
-// no trigger.
+// sights checks that the tables' trigger saw exactly the steps in the history. Wallets and
+// tickets have no trigger.
 func (j *judgement) sights(e evidence) {
 	seen := make(map[sight]int, len(e.seen))
 	for _, s := range e.seen {
 		seen[s]++
 	}
 	for i := range e.steps {
-		if e.steps[i].Machine == wallets.Name() {
+		if e.steps[i].Machine == wallets.Name() || e.steps[i].Machine == tickets.Name() {
 			continue
 		}
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
@@ -176,6 +183,8 @@ func legal(s step) bool {
 	switch s.Machine {
 	case transfers.Name():
 		machine = transfers
+	case tickets.Name():
+		machine = tickets
 	case wallets.Name():
 		return slices.ContainsFunc(wallets.Branches(s.FromState, s.Event), func(b statemachine.Branch) bool { return b.To == s.ToState })
 	}
@@ -241,6 +250,13 @@ func (j *judgement) fates(l *ledger, e evidence) {
 		case parked:
 			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
 		case decided: // see audit
+		case timed:
+			switch one := moved[r.at] + buried[r.at]; {
+			case one == 0 && byID[r.id] == 0:
+				j.report(&j.lost, "must be applied or a dead letter: %s", got())
+			case one > 1 || waiting[r.at] > 0:
+				j.report(&j.wrong, "must be applied or a dead letter: %s", got())
+			}
 		case dead:
 			j.kept(buried[r.at], waiting[r.at]+moved[r.at], "must be a dead letter", got)
 		}

@@ -16,9 +16,12 @@ const (
 	parked       // forever: what it waits for never comes
 	dead         // a dead letter
 	decided      // one of these: it depends on the order
+	timed        // applied, or a dead letter because its ticket has expired
 )
 
-func (f fate) String() string { return [...]string{"applied", "parked", "dead letter", "decided"}[f] }
+func (f fate) String() string {
+	return [...]string{"applied", "parked", "dead letter", "decided", "timed"}[f]
+}
 
 // A sending is a message for a partition, and its expected fate. Of several
 // with the same ID, one is applied and the others do nothing.
@@ -39,7 +42,8 @@ type sending struct {
 //   - Transfers are between accounts of banks, which are open from the start and
 //     stay open.
 //
-// Only the fate of transfers between wallets depends on the order: see [audit].
+// Only the fate of transfers between wallets depends on the order, see [audit], and that of
+// messages about tickets on the time.
 type traffic struct {
 	random     *rand.Rand
 	partitions int
@@ -49,6 +53,8 @@ type traffic struct {
 	serial     int
 	wallets    int       // that are founded
 	payments   []sending // transfers between wallets
+	issued     int       // tickets
+	tickets    []*ticket // to send more messages about
 	ledger     *ledger
 }
 
@@ -123,6 +129,8 @@ func (t *traffic) next() []sending {
 		return t.release(t.transfer())
 	case t.chance(0.11):
 		return t.release(t.payment())
+	case t.chance(0.1):
+		return t.release(t.ticket())
 	case t.chance(0.01):
 		if s, ok := t.found(); ok {
 			return t.release(s)
@@ -160,7 +168,7 @@ func (t *traffic) rest() (all []sending) {
 	for s, ok := t.found(); ok; s, ok = t.found() {
 		all = append(all, s)
 	}
-	return all
+	return append(all, t.releaseTickets()...)
 }
 
 func (t *traffic) hold(c *customer, s sending) {

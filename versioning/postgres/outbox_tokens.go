@@ -23,4 +23,4 @@ func (s *Store) DeleteTokens(ctx context.Context, lane int, tokens []int64) (del
 	return deleted, nil
 }
 
-const deleteTokensSQL pawlSQL = `DELETE FROM pawl.outbox WHERE lane = $1::smallint AND token = ANY ($2::bigint[])`
+const deleteTokensSQL pawlSQL = `DELETE FROM pawl.outbox WHERE lane = $1::smallint AND token = ANY ($2::bigint[])` //nolint:gosec // a token of a pack is no credential
