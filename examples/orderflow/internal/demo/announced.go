@@ -60,5 +60,6 @@ func readAnnounced(r *kgo.Record) (a announced, err error) {
 			a.id = string(h.Value)
 		}
 	}
-	return a, json.Unmarshal(r.Value, &a)
+	err = json.Unmarshal(r.Value, &a)
+	return a, err
 }

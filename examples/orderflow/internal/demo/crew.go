@@ -42,12 +42,10 @@ func (c *crew) startWorker(name string) *tally {
 }
 
 // startCarrier starts a worker of the shipments in this process, in a group.
-func (c *crew) startCarrier(group string) *tally {
-	t := newTally()
+func (c *crew) startCarrier(group string) {
 	job := c.job(carrier)
-	job.Topic, job.Group, job.Hook = c.stage.shipments, group, t
+	job.Topic, job.Group, job.Hook = c.stage.shipments, group, newTally()
 	c.run(job, c.stage.cfg.Carry)
-	return t
 }
 
 func (c *crew) run(job Job, work func(context.Context, Job) error) {

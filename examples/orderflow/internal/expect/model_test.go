@@ -193,7 +193,8 @@ func hears(records []traffic.Sent, promptly bool) map[string][]Heard {
 func hearNext(records []traffic.Sent, heard map[string][]Heard, key string, due bool) {
 	for {
 		got := Of(records, heard)
-		o, event := got.Orders[key], ""
+		o := got.Orders[key]
+		var event string
 		switch {
 		case (o.State == "pending" || o.State == "cancelling") && got.Payments[key].Card == traffic.DeclinedCard:
 			event = declined

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -61,10 +62,7 @@ func (b *book) copy() Ledger {
 	defer b.mu.Unlock()
 	l := b.ledger
 	l.Charges, l.Refunds = slices.Clone(l.Charges), slices.Clone(l.Refunds)
-	l.Faults = make(map[string]int, len(b.ledger.Faults))
-	for name, n := range b.ledger.Faults {
-		l.Faults[name] = n
-	}
+	l.Faults = maps.Clone(l.Faults)
 	return l
 }
 
