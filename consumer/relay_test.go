@@ -134,10 +134,11 @@ func TestWorkerRelays(t *testing.T) {
 	}
 	for _, w := range workers {
 		for h := w.worker.Health(); h.State != consumer.Consuming; h = w.worker.Health() { // it may not have joined yet
-			if ctx.Err() != nil {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
 				t.Fatalf("health: %+v", h)
 			}
-			time.Sleep(time.Millisecond)
 		}
 		w.stop()
 	}

@@ -59,23 +59,6 @@ type vitals struct {
 	timers versioning.TimerCounts // when they were last counted
 }
 
-// A condition is something that keeps a worker from consuming, since some time and for a
-// reason.
-type condition struct {
-	since     time.Time // zero: the condition does not hold
-	reason    string
-	partition string
-	err       error
-}
-
-// begin makes the condition hold. If it already does, its beginning stays the same.
-func (c *condition) begin(reason, at string, err error) {
-	if c.since.IsZero() {
-		c.since = time.Now()
-	}
-	c.reason, c.partition, c.err = reason, at, err
-}
-
 func newVitals(cfg Config) *vitals {
 	v := &vitals{stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax)}
 	v.left.begin(reasonNotRun, "", nil)
@@ -257,16 +240,6 @@ func (v *vitals) trouble() condition {
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
 	return firstOf(v.firing, v.relaying, v.copying)
-}
-
-// firstOf returns the first condition that holds, or none.
-func firstOf(conditions ...condition) (c condition) {
-	for _, c = range conditions {
-		if !c.since.IsZero() {
-			break
-		}
-	}
-	return c
 }
 
 func (v *vitals) health() Health {

@@ -65,7 +65,7 @@ var timers = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestVeryLateTimersAreFound$",
 	},
 	{
-		file: "consumer/timers.go", text: `return min(max(time.Until(next), 0), m.cfg.FireEvery)`, mutated: `return max(time.Until(next), 0)`,
+		file: "consumer/timers.go", text: `return min(max(time.Until(next), fireRest), m.cfg.FireEvery)`, mutated: `return max(time.Until(next), 0)`,
 		why: "a worker that knows of a timer in the far future fires no other one until then",
 		pkg: "./consumer", tests: "^TestFiresWhenDue$",
 	},

@@ -60,14 +60,6 @@ func (h *handle) Sweep(ctx context.Context, read versioning.Reading) (versioning
 	return swept, err
 }
 
-// FireTimers calls the store.
-func (h *handle) FireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
-	if h.worker.dead.Load() {
-		return versioning.Fired{}, errDead
-	}
-	return h.worker.world.store.FireTimers(ctx, limit)
-}
-
 // Marks calls the store.
 func (h *handle) Marks(ctx context.Context, group string, topicIDs [][16]byte) ([]versioning.Mark, versioning.Server, error) {
 	if h.worker.dead.Load() {

@@ -103,26 +103,14 @@ func (t tenant) sentBy(all []sentMessage) (own []sentMessage) {
 // order of each entity's versions. A message may be sent again, with the same ID. If a failover
 // or a restore has lost a step whose message was sent, another step may have taken its version.
 func (j *judgement) announcements(e evidence) {
-	type named struct{ machine, entity string }
-	due := make(map[announcement]bool)
-	for i := range e.steps {
-		s := &e.steps[i]
-		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() {
-			due[announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState}] = true
-		}
-	}
-	last := make(map[named]int64)
-	places := make(map[named]int32)
-	ids := make(map[string]announcement) // the version of an ID; without what made it
+	due := e.due()
+	last := make(map[string]int64)
+	places := make(map[string]int32)
 	seen := make(map[announcement]bool)
 	for _, m := range e.sent {
-		who, step := named{m.Machine, m.Entity}, announcement{Machine: m.Machine, Entity: m.Entity, Version: m.Version}
-		if first, ok := ids[m.id]; ok && first != step {
-			j.report(&j.outputs.Misnamed, "ID %q is that of %+v and of %+v", m.id, first, step)
-		}
-		ids[m.id] = step
+		who := m.Machine + "/" + m.Entity
 		if at, ok := places[who]; ok && at != m.partition {
-			j.report(&j.outputs.Disordered, "messages of %v are on partitions %d and %d", who, at, m.partition)
+			j.report(&j.outputs.Disordered, "messages of %s are on partitions %d and %d", who, at, m.partition)
 		}
 		places[who] = m.partition
 		switch {
@@ -138,13 +126,39 @@ func (j *judgement) announcements(e evidence) {
 		seen[m.announcement], last[who] = true, max(last[who], m.Version)
 		j.outputs.Messages++
 	}
-	if len(ids) > 0 && len(ids) < len(seen) {
-		j.report(&j.outputs.Misnamed, "%d IDs for %d messages", len(ids), len(seen))
-	}
 	for step := range due {
 		if !seen[step] {
 			j.report(&j.outputs.Missing, "there is no message about %+v", step)
 		}
+	}
+	j.names(e, len(seen))
+}
+
+// due returns what the steps in the history must have sent.
+func (e *evidence) due() map[announcement]bool {
+	due := make(map[announcement]bool)
+	for i := range e.steps {
+		s := &e.steps[i]
+		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() {
+			due[announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState}] = true
+		}
+	}
+	return due
+}
+
+// names checks that an ID belongs to one version of one entity, and that each of the messages,
+// of which there are so many, has one.
+func (j *judgement) names(e evidence, messages int) {
+	ids := make(map[string]announcement) // without what made the step
+	for _, m := range e.sent {
+		step := announcement{Machine: m.Machine, Entity: m.Entity, Version: m.Version}
+		if first, ok := ids[m.id]; ok && first != step {
+			j.report(&j.outputs.Misnamed, "ID %q is that of %+v and of %+v", m.id, first, step)
+		}
+		ids[m.id] = step
+	}
+	if len(ids) < messages {
+		j.report(&j.outputs.Misnamed, "%d IDs for %d messages", len(ids), messages)
 	}
 }
 
@@ -172,6 +186,3 @@ func (j *judgement) tickets(e evidence) {
 		}
 	}
 }
-
-// count returns the number of violations.
-func (o *outputs) count() int { return o.Missing + o.Disordered + o.Misnamed + o.Early + o.NotFired }

@@ -60,7 +60,7 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 		if store == nil {
 			mustExec(t, pool, `CREATE TABLE queued (n bigserial, machine text, entity text, event text, version bigint, job text)`)
 			empty = `DELETE FROM queued; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks;
-				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed`
+				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed; DELETE FROM pawl.outbox`
 			var tables []postgres.Table
 			for _, r := range rules {
 				name := pgx.Identifier{r.Machine.Name()}.Sanitize()
@@ -213,6 +213,24 @@ func (d *database) Timers() []versioningtest.Timer {
 		all[i] = versioningtest.Timer{Entity: a.Entity, Timer: a.Timer}
 	}
 	return all
+}
+
+func (d *database) Messages() (messages []versioningtest.Message) {
+	d.t.Helper()
+	for lane := range versioning.Lanes {
+		packs, err := d.store.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		for _, p := range packs {
+			for _, m := range p.Messages {
+				messages = append(messages, versioningtest.Message{
+					Entity: m.Entity, Event: m.Event, Version: m.Version, Index: m.Index, Time: m.Time, OutMessage: m.OutMessage,
+				})
+			}
+		}
+	}
+	return messages
 }
 
 func (d *database) Put(e versioning.Entity, row versioningtest.Row) {

@@ -33,7 +33,7 @@ type JobChecker interface {
 }
 
 // checkJob returns the check of the table's queue, or nil if the table has no queue.
-func (t *Table) checkJob() versioning.CheckJobFunc {
+func (t *table) checkJob() versioning.CheckJobFunc {
 	if t.Queue == nil {
 		return nil
 	}
