@@ -161,14 +161,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestShares checks how often faults strike.
+// TestShares checks how often faults strike, and that the third request about the same is
+// always answered.
 func TestShares(t *testing.T) {
 	const requests = 20_000
 	struck := make(map[string]int)
 	p := &Provider{cfg: Config{Faults: true, Seed: 1}, book: newBook()}
 	for i := range requests + len(Faults) {
-		if f := p.faultOf(fmt.Sprint(i)); f != nil && i >= len(Faults) {
+		about := fmt.Sprint(i)
+		if f := p.faultOf(about); f != nil && i >= len(Faults) {
 			struck[f.Name]++
+		}
+		p.faultOf(about)
+		if f := p.faultOf(about); f != nil {
+			t.Errorf("the third request about %s: %s", about, f.Name)
 		}
 	}
 	for _, f := range Faults {
