@@ -229,9 +229,9 @@ func undisturbed(t *testing.T, orders int) string {
 // TestSignalUnderLoad stops a busy worker: it finishes the current batch,
 // commits exactly that, and leaves the group. The next worker does the rest.
 func TestSignalUnderLoad(t *testing.T) {
-	const orders = 10_000 // several batches
+	const orders = 5_000
 	s := openShop(t, orders)
-	p := s.startProcess()
+	p := s.startProcess("--max-batch=2000") // several batches, each far shorter than the grace period
 	s.await("the worker's first commit", func() bool { return len(s.committed()) > 0 })
 	signalled := time.Now()
 	s.signal(p)

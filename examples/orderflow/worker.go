@@ -33,6 +33,9 @@ type workerConfig struct {
 	// gives its partitions to others. 0 means the client's default, 45 seconds.
 	sessionTimeout time.Duration
 
+	// maxBatch limits the number of records in a batch. 0 means the consumer's default.
+	maxBatch int
+
 	// listen is the address for the worker's health endpoints. Empty means
 	// none.
 	listen string
@@ -62,6 +65,8 @@ func work(ctx context.Context, cfg workerConfig) error {
 		Decode: decode,
 		Logger: cfg.logger,
 		Hooks:  cfg.hooks,
+
+		MaxBatch: cfg.maxBatch,
 	})
 	if err != nil {
 		return err

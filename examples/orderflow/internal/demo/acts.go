@@ -52,12 +52,13 @@ func (s *stage) consume(ctx context.Context, report *Report) error {
 		return err
 	}
 	s.screen.end()
-	report.firstRun(tally, time.Since(started))
-	s.screen.say("Consumed", "all %s records in %.1f s; the group has no lag", thousands(len(s.ledger)), time.Since(started).Seconds())
+	took := time.Since(started)
+	s.screen.say("Consumed", "all %s records in %.1f s; the group has no lag", thousands(len(s.ledger)), took.Seconds())
 	if err := s.settle(crew.ctx, child, report); err != nil {
 		return err
 	}
 	crew.stopWorkers()
+	report.firstRun(tally, took)
 	return s.checkEnd(ctx)
 }
 
