@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/relay"
 )
 
@@ -89,7 +90,7 @@ func (r *relayer) run(ctx context.Context, one *relay.Relay, err error) {
 		}
 		r.vitals.failedToRelay("", err)
 		r.cfg.Logger.Error("messages of the outbox are not published; retrying", "group", r.cfg.Group, "error", err)
-		if !sleep(ctx, r.cfg.RetryMax) {
+		if !pace.Sleep(ctx, r.cfg.RetryMax) {
 			return
 		}
 		one, err = r.cfg.newRelay()

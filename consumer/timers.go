@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -35,7 +36,7 @@ func (m *maintainer) fireLoop(ctx context.Context, firer TimerFirer) {
 		default:
 			m.vitals.fired()
 			trouble.over()
-			sleep(ctx, m.untilNext(next))
+			pace.Sleep(ctx, m.untilNext(next))
 		}
 	}
 }
@@ -98,7 +99,7 @@ func (m *maintainer) fireSome(ctx context.Context, firer TimerFirer) (versioning
 func (m *maintainer) countLoop(ctx context.Context, counter TimerCounter) {
 	for ctx.Err() == nil {
 		m.countTimers(ctx, counter)
-		sleep(ctx, countEvery)
+		pace.Sleep(ctx, countEvery)
 	}
 }
 

@@ -9,30 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// askClient passes a client with the given options to ask, because only a client can read its
-// options. A hook, which comes first, gets the client before it starts a goroutine, and then
-// panics to stop its construction.
-func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
-	var hook clientHook
-	hook = func(client *kgo.Client) {
-		ask(client)
-		panic(&hook)
-	}
-	defer func() {
-		if p := recover(); p != nil && p != any(&hook) {
-			panic(p)
-		}
-	}()
-	all := append([]kgo.Opt{kgo.WithHooks(&hook)}, opts...)
-	_, _ = kgo.NewClient(append(all, kgo.WithContext(context.Background()))...)
-}
-
-// A clientHook is called with a client that is being created.
-type clientHook func(*kgo.Client)
-
-// OnNewClient implements [kgo.HookNewClient].
-func (h clientHook) OnNewClient(client *kgo.Client) { h(client) }
-
 // limitTimeout limits how long the relay asks for the limit of a topic.
 const limitTimeout = 2 * time.Second
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/kgoask"
 )
 
 // Config configures a relay. Client and Store are required; the zero value of every other
@@ -145,7 +147,7 @@ func (c Config) clientOptions(more ...kgo.Opt) []kgo.Opt {
 // the same time.
 func compressionOf(opts []kgo.Opt) []kgo.Opt {
 	var c kgo.Compressor
-	askClient(opts, func(client *kgo.Client) { c, _ = client.OptValue(kgo.WithCompressor).(kgo.Compressor) })
+	kgoask.Client(opts, func(client *kgo.Client) { c, _ = client.OptValue(kgo.WithCompressor).(kgo.Compressor) })
 	if c == nil {
 		return []kgo.Opt{kgo.WithCompressor(nil), kgo.ProducerBatchCompression()}
 	}
@@ -165,7 +167,7 @@ func (c Config) validateClient() error {
 		return err
 	}
 	var problems []error
-	askClient(opts, func(client *kgo.Client) {
+	kgoask.Client(opts, func(client *kgo.Client) {
 		if client.OptValue(kgo.DisableIdempotentWrite) == true {
 			problems = append(problems, errors.New("DisableIdempotentWrite is set, but without idempotence messages may lose their order; remove it"))
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/kgoask"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -22,7 +23,7 @@ const minBatch = 512
 
 func newLimits(c Config) *limits {
 	l := &limits{topics: make(map[string]int32)}
-	askClient(c.clientOptions(), func(client *kgo.Client) {
+	kgoask.Client(c.clientOptions(), func(client *kgo.Client) {
 		l.own, _ = client.OptValue(kgo.ProducerBatchMaxBytesFn).(func(string) int32)
 	})
 	return l

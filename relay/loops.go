@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -31,7 +32,7 @@ func (t *tenure) deleteLoop(ctx context.Context) {
 			}
 			t.vitals.failed(&t.vitals.deleting, reasonDatabase, "", err)
 			t.log.limited(slog.LevelError, "published messages can't be deleted from the outbox; retrying", "", "error", err)
-			if !sleep(ctx, wait.NextBackOff()) {
+			if !pace.Sleep(ctx, wait.NextBackOff()) {
 				return
 			}
 		}
@@ -85,7 +86,7 @@ func (t *tenure) removed(gone map[*pack]bool) {
 const truncateEvery = 5 * time.Second
 
 func (t *tenure) truncateLoop(ctx context.Context) {
-	for sleep(ctx, truncateEvery) {
+	for pace.Sleep(ctx, truncateEvery) {
 		if lanes, _, _ := t.load(); lanes == 0 {
 			continue
 		}
@@ -98,7 +99,7 @@ func (t *tenure) truncateLoop(ctx context.Context) {
 // watchLoop looks for messages that are in flight for too long: the client retries without
 // saying so.
 func (t *tenure) watchLoop(ctx context.Context) {
-	for sleep(ctx, t.cfg.StalledAfter/4) {
+	for pace.Sleep(ctx, t.cfg.StalledAfter/4) {
 		_, inFlight, oldest := t.load()
 		if inFlight == 0 || time.Since(oldest) < t.cfg.StalledAfter {
 			t.vitals.over(&t.vitals.stalled)

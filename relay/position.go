@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/pace"
 )
 
 // A position is what a lane's last committed transaction has published. Kafka keeps it as the
@@ -204,7 +206,7 @@ func retry(ctx context.Context, request func() error) error {
 		if err == nil || !kerr.IsRetriable(err) && !errors.Is(err, kerr.ConcurrentTransactions) {
 			return err
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !pace.Sleep(ctx, 20*time.Millisecond) {
 			return err
 		}
 	}

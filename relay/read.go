@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -27,7 +28,7 @@ func (t *tenure) readLoop(ctx context.Context) {
 		case err != nil:
 			t.vitals.failed(&t.vitals.reading, reasonDatabase, "", err)
 			t.log.limited(slog.LevelError, "the outbox can't be read; retrying", "", "error", err)
-			if !sleep(ctx, wait.NextBackOff()) {
+			if !pace.Sleep(ctx, wait.NextBackOff()) {
 				return
 			}
 			continue

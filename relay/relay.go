@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -70,7 +71,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 		}
 		r.vitals.failed(&r.vitals.holding, reasonDatabase, "", err)
 		r.log.limited(slog.LevelError, "the lanes of the outbox can't be held; retrying", "", "error", err)
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !pace.Sleep(ctx, wait.NextBackOff()) {
 			return nil
 		}
 	}
@@ -94,24 +95,8 @@ func (r *Relay) hold(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (c Config) backOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = c.RetryMin, c.RetryMax
-	b.Reset()
-	return b
-}
-
-// sleep returns false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// backOff returns waits that grow from RetryMin to RetryMax.
+func (c Config) backOff() *backoff.ExponentialBackOff { return pace.Growing(c.RetryMin, c.RetryMax) }
 
 // topics remember since when topics refuse messages. They are safe for concurrent use.
 type topics struct {

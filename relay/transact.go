@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -57,7 +58,7 @@ func (x *transactor) run(ctx context.Context) {
 		if time.Since(began) > x.cfg.RetryMax {
 			wait.Reset()
 		}
-		if !sleep(ctx, wait.NextBackOff()) || x.isLeaving() {
+		if !pace.Sleep(ctx, wait.NextBackOff()) || x.isLeaving() {
 			return
 		}
 	}
@@ -236,7 +237,7 @@ func (x *transactor) published(ctx context.Context, packs []*pack) error {
 		}
 		x.vitals.failed(&x.vitals.deleting, reasonDatabase, "", err)
 		x.log.limited(slog.LevelError, "published messages can't be deleted from the outbox; retrying", "", "error", err)
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !pace.Sleep(ctx, wait.NextBackOff()) {
 			return ctx.Err()
 		}
 	}
@@ -280,7 +281,7 @@ func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 			}
 		}
 	}
-	if later && !sleep(ctx, x.cfg.RetryMax) {
+	if later && !pace.Sleep(ctx, x.cfg.RetryMax) {
 		return ctx.Err()
 	}
 	return other
