@@ -1,8 +1,6 @@
 package versioning
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"slices"
 	"strconv"
 	"time"
@@ -31,31 +29,20 @@ func NewDelivery(changes []Change, at time.Time, unique int64, prepare func(*Rec
 	return r
 }
 
-// deliveryOrigin returns the origin of changes, of which prepared is a prepared record. Its
-// partition and offset are a hash.
+// deliveryOrigin returns the origin of changes, of which prepared is a prepared record.
 func deliveryOrigin(changes []Change, prepared *Record, unique int64) Origin {
-	var text []byte
-	add := func(part string) {
-		text = strconv.AppendInt(text, int64(len(part)), 10) // the length keeps ("a", "bc") and ("ab", "c") apart
-		text = append(append(text, ':'), part...)
-	}
+	var parts []string
 	for i := range changes {
 		c := &changes[i]
 		p := &prepared.Changes[i]
 		_, versioned := c.Expected.Version()
-		for _, part := range []string{p.Machine, p.Key, string(c.Event), c.MessageID, c.Expected.String()} {
-			add(part)
-		}
+		parts = append(parts, p.Machine, p.Key, string(c.Event), c.MessageID, c.Expected.String())
 		if prepared.Err == nil { // otherwise it has no digest that is the same each time
-			add(strconv.FormatInt(int64(prepared.Digest(i)), 10))
+			parts = append(parts, strconv.FormatInt(int64(prepared.Digest(i)), 10))
 		}
 		if c.MessageID == "" && !versioned {
-			add(strconv.FormatInt(unique, 10))
+			parts = append(parts, strconv.FormatInt(unique, 10))
 		}
 	}
-	sum := sha256.Sum256(text)
-	return Origin{
-		Topic: DeliveryTopic, TopicID: DeliveryTopicID,
-		Partition: int32(binary.BigEndian.Uint32(sum[:]) >> 1), Offset: int64(binary.BigEndian.Uint64(sum[4:]) >> 1),
-	}
+	return hashedOrigin(DeliveryTopic, DeliveryTopicID, parts...)
 }

@@ -100,7 +100,12 @@ func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, dur
 	if !durable {
 		batch.Queue("SET LOCAL synchronous_commit = off")
 	}
-	queueDeletePacks(batch, s.schema, packs).Exec(func(tag pgconn.CommandTag) error {
+	return s.deleteFromOutbox(ctx, batch, queueDeletePacks(batch, s.schema, packs))
+}
+
+// deleteFromOutbox runs a batch whose last statement deletes packs, and returns how many.
+func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch, last *pgx.QueuedQuery) (deleted int, err error) {
+	last.Exec(func(tag pgconn.CommandTag) error {
 		deleted = int(tag.RowsAffected())
 		return nil
 	})

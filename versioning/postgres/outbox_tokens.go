@@ -2,25 +2,15 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // DeleteTokens deletes the packs of a lane that have one of the tokens, and returns how many
 // there were. The deletion is durable.
 func (s *Store) DeleteTokens(ctx context.Context, lane int, tokens []int64) (deleted int, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), bigints(tokens)).Exec(func(tag pgconn.CommandTag) error {
-		deleted = int(tag.RowsAffected())
-		return nil
-	})
-	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
-	if err != nil {
-		return 0, withCause(fmt.Errorf("delete from the outbox: %w", err))
-	}
-	return deleted, nil
+	return s.deleteFromOutbox(ctx, batch, batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), bigints(tokens)))
 }
 
 const deleteTokensSQL pawlSQL = `DELETE FROM pawl.outbox WHERE lane = $1::smallint AND token = ANY ($2::bigint[])` //nolint:gosec // a token of a pack is no credential
