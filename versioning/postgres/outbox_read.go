@@ -100,6 +100,7 @@ func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, dur
 	if !durable {
 		batch.Queue("SET LOCAL synchronous_commit = off")
 	}
+	defer s.outbox.deleted(packs)
 	return s.deleteFromOutbox(ctx, batch, queueDeletePacks(batch, s.schema, packs))
 }
 
@@ -139,6 +140,7 @@ var errNoPack = errors.New("the pack no longer exists")
 // pack no longer exists, because another relay has dealt with it, nothing happens, and ok is
 // false.
 func (s *Store) RefuseMessages(ctx context.Context, pack versioning.PackRef, refused []versioning.Refused, rest []versioning.Emitted) (left versioning.Pack, ok bool, err error) {
+	defer s.outbox.deleted([]versioning.PackRef{pack})
 	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error {
 		batch := &pgx.Batch{}
 		queueDeletePacks(batch, s.schema, []versioning.PackRef{pack}).Exec(func(tag pgconn.CommandTag) error {

@@ -9,6 +9,7 @@ import (
 // DeleteTokens deletes the packs of a lane that have one of the tokens, and returns how many
 // there were. The deletion is durable.
 func (s *Store) DeleteTokens(ctx context.Context, lane int, tokens []int64) (deleted int, err error) {
+	defer s.outbox.deletedTokens(lane, tokens)
 	batch := &pgx.Batch{}
 	return s.deleteFromOutbox(ctx, batch, batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), bigints(tokens)))
 }
