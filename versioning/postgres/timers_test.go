@@ -264,6 +264,48 @@ func TestTimersArePacked(t *testing.T) {
 	wantRows(t, pool, `SELECT sum(n)::text FROM pawl.timers`, fmt.Sprint(2500-len(fired.Outcomes)))
 }
 
+// Timers that are due one after the other, each soon after the one before, do not make one
+// long row: that would be written again each time one of them fires.
+func TestTimersAreNotChained(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	base := time.Now().Add(time.Hour).Truncate(time.Second)
+	var records []*versioning.Record
+	for i := range 100 {
+		records = append(records, l.lease(key(i), "taken", setTimer{"lapsed", base.Add(time.Duration(i) * 900 * time.Millisecond)}))
+	}
+	apply(t, store, records...)
+	wantRows(t, pool, `SELECT n || ' ' || count(*) FROM pawl.timers WHERE event = 'lapsed' GROUP BY n`, "2 50")
+}
+
+// Not all timers of a row that is due are due. They are counted as what they are, and a call
+// that has claimed as many timers as it may says that there may be more, even if it has fired
+// fewer.
+func TestRowsThatArePartlyDue(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	at := time.Now().Add(time.Hour)
+	for _, batch := range []string{"a", "b"} {
+		apply(t, store, l.lease(batch+"1", "taken", setTimer{"lapsed", at}), l.lease(batch+"2", "taken", setTimer{"lapsed", at.Add(time.Millisecond)}))
+	}
+	mustExec(t, pool, `DELETE FROM pawl.timers WHERE event = 'warned'`)
+	mustExec(t, pool, `UPDATE pawl.timers SET due = now(), dues = ARRAY[now(), now() + interval '1 hour']`)
+	counts, err := store.CountTimers(t.Context())
+	if err != nil || counts.Overdue != 2 || counts.Pending != 2 {
+		t.Errorf("CountTimers = %+v, %v; want 2 overdue and 2 pending", counts, err)
+	}
+	fired, err := store.FireTimers(t.Context(), 2)
+	if err != nil || len(fired.Outcomes) != 1 || !fired.More {
+		t.Errorf("%d timers have fired, more: %t, %v; want 1 and more", len(fired.Outcomes), fired.More, err)
+	}
+	wantFired(t, store, "b1 lapsed applied")
+	if counts, err = store.CountTimers(t.Context()); err != nil || counts.Overdue != 0 || counts.Pending != 2 {
+		t.Errorf("CountTimers = %+v, %v; want 2 pending", counts, err)
+	}
+}
+
 // What an entity has replaced since it came back is not forgotten when a timer from before that
 // fires, which is void.
 func TestRearmedAfterReentry(t *testing.T) {
