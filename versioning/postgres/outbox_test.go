@@ -266,6 +266,7 @@ func TestUnsent(t *testing.T) {
 	pool, store := openNotes(t, postgres.Table{})
 	var l log
 	apply(t, store, l.did("a", "made", 1), l.did("a", "did", 2), l.did("a", "did", 3))
+	mustExec(t, pool, `UPDATE pawl.outbox SET at = at - interval '1 hour'`)
 	pack := packsOf(t, store, allLanes()...)[0]
 	refuse := func(p versioning.Pack, index int) versioning.Refused {
 		return versioning.Refused{Emitted: p.Messages[index], Reason: "MESSAGE_TOO_LARGE", Detail: "it is \x00 too large"}
@@ -280,6 +281,9 @@ func TestUnsent(t *testing.T) {
 	}
 	if diff := cmp.Diff(left.PackRef, packs[0].PackRef); diff != "" {
 		t.Errorf("reference (-returned, +read):\n%s", diff)
+	}
+	if !packs[0].At.Equal(pack.At) || !left.At.Equal(pack.At) {
+		t.Errorf("the rest is of %v, as returned %v; the pack is of %v", packs[0].At, left.At, pack.At)
 	}
 	// Another relay, which has lost the lane, comes too late.
 	if _, ok, err := store.RefuseMessages(t.Context(), pack.PackRef, []versioning.Refused{refuse(pack, 0)}, nil); ok || err != nil {
