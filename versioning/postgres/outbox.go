@@ -17,10 +17,12 @@ import (
 )
 
 // Emits reports whether the store has an outbox for a relay: one of its machines has functions,
-// and Table.Outbox is Packed.
-func (s *Store) Emits() bool {
-	return slices.ContainsFunc(s.configs, func(t Table) bool { return emits(t.Machine) && t.Outbox == Packed })
-}
+// and Table.Outbox is Packed. It also does if that was so before, and messages of one of the
+// store's machines were still in the outbox when the store was opened.
+func (s *Store) Emits() bool { return s.outbox.leftovers || slices.ContainsFunc(s.configs, isRelayed) }
+
+// isRelayed reports whether the entities of a table may write to table outbox.
+func isRelayed(t Table) bool { return emits(t.Machine) && t.Outbox == Packed }
 
 // maxPackBytes and maxPackMessages limit a pack. One message is never split.
 const (
@@ -180,9 +182,39 @@ func (o *outbox) source(in *schema) string {
 
 // prepareOutbox reads what the outbox needs to know about the database.
 func (s *Store) prepareOutbox(ctx context.Context, conn *pgxpool.Conn) error {
-	err := conn.QueryRow(ctx, `SELECT pg_catalog.current_database()`, oneMessage).Scan(&s.outbox.database)
+	mayRead := false
+	err := conn.QueryRow(ctx, aboutOutboxSQL, oneMessage, s.schema.String()).Scan(&s.outbox.database, &mayRead)
+	if err == nil && mayRead && !slices.ContainsFunc(s.configs, isRelayed) {
+		s.outbox.leftovers, err = s.hasLeftovers(ctx, conn)
+	}
 	if err != nil {
-		return fmt.Errorf("read the name of the database: %w", err)
+		return fmt.Errorf("read the name of the database and its outbox: %w", err)
 	}
 	return nil
 }
+
+const aboutOutboxSQL = `
+SELECT pg_catalog.current_database(), coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass(format('%I.outbox', $1::text)), 'SELECT'), false)`
+
+// hasLeftovers reports whether messages of the store's machines are in the outbox. It looks at
+// the first pack of each lane: if those are of other machines, a relay of another store
+// publishes them and all that come after.
+func (s *Store) hasLeftovers(ctx context.Context, conn *pgxpool.Conn) (found bool, err error) {
+	rows, err := conn.Query(ctx, s.schema.sql(firstPacksSQL), oneMessage, versioning.Lanes)
+	if err != nil {
+		return false, err
+	}
+	var data []byte
+	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
+		messages, _ := unpack(data) // a newer build may have written it, whose relay publishes it
+		found = found || slices.ContainsFunc(messages, func(m versioning.Emitted) bool {
+			return slices.ContainsFunc(s.configs, func(t Table) bool { return t.Machine.Name() == m.Entity.Machine })
+		})
+		return nil
+	})
+	return found, err
+}
+
+const firstPacksSQL pawlSQL = `
+SELECT p.messages FROM generate_series(0, $1 - 1) AS l(lane)
+CROSS JOIN LATERAL (SELECT o.messages FROM pawl.outbox AS o WHERE o.lane = l.lane::smallint ORDER BY o.id LIMIT 1) AS p`

@@ -16,7 +16,8 @@ import (
 // An outbox is what a store knows about its outbox. It is shared by the store's snapshots,
 // and safe for concurrent use.
 type outbox struct {
-	database string // its name
+	database  string // its name
+	leftovers bool   // of machines that no longer write to the outbox, when the store was opened
 
 	held   [versioning.Lanes]atomic.Bool // by a relay through this store
 	mu     sync.Mutex                    // guards the fields below

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,6 +115,41 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("second DeletePacks = %d, %v", n, err)
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
+}
+
+// TestLeftovers checks that messages that are still in the outbox get a relay when their machine
+// no longer writes to it, and only from a store that has the machine.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	mustExec(t, pool, `CREATE TABLE orders (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL)`)
+	var l log
+	apply(t, store, l.did("a", "made", 1))
+	plain := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 2,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "open"}, {Event: "ended", From: statemachine.In("open"), To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	restricted, role := asRole(t, pool)
+	for _, grant := range grantLine.FindAllString(security(t), -1) {
+		if !strings.Contains(grant, "outbox") {
+			mustExec(t, pool, replaceWorker(strings.ReplaceAll(grant, " ON orders", " ON thing"), role))
+		}
+	}
+	wantEmits := func(when string, want bool, pool *pgxpool.Pool, table postgres.Table) {
+		t.Helper()
+		if got := open(t, pool, table).Emits(); got != want {
+			t.Errorf("%s: Emits = %t", when, got)
+		}
+	}
+	wantEmits("Debezium instead", true, pool, postgres.Table{Machine: noting, Name: "thing", Outbox: postgres.Debezium})
+	wantEmits("no functions any more", true, pool, postgres.Table{Machine: plain, Name: "thing"})
+	wantEmits("another machine", false, pool, postgres.Table{Machine: order, Name: "orders"})
+	wantEmits("a role that may not read it", false, restricted, postgres.Table{Machine: plain, Name: "thing"})
+	drain(t, store)
+	wantEmits("an empty outbox", false, pool, postgres.Table{Machine: noting, Name: "thing", Outbox: postgres.Debezium})
 }
 
 // TestOutboxPaths checks that every way to make a step writes its messages: Do, a redrive, a
