@@ -306,6 +306,36 @@ func TestRowsThatArePartlyDue(t *testing.T) {
 	}
 }
 
+// A timer is void if another writer has changed the state, even if its event is legal in the
+// new state. Timers that were armed there hold.
+func TestTimersAfterForeignWrites(t *testing.T) {
+	t.Parallel()
+	machine := statemachine.MustCompile(statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "held", From: statemachine.In("open"), To: "held"},
+			{Event: "noted", From: statemachine.In("held"), To: "held"},
+			{Event: "moved", From: statemachine.In("held"), To: "left"},
+			{Event: "expired", From: statemachine.In("open", "left"), To: "closed", After: time.Hour},
+			{Event: "expired", From: statemachine.In("held"), To: "closed", After: 1000 * time.Hour},
+		},
+		Terminal: statemachine.In("closed"),
+	})
+	pool := testenv.Pool(t, withTickets)
+	store := open(t, pool, postgres.Table{Machine: machine, Name: "tickets"})
+	l := &log{}
+	for _, key := range []string{"moved", "noted", "same", "stays"} {
+		apply(t, store, l.tell(key, "opened"))
+	}
+	mustExec(t, pool, `UPDATE tickets SET state = 'held', version = version + 1 WHERE id IN ('moved', 'noted')`)
+	mustExec(t, pool, `UPDATE tickets SET note = 'other', version = version + 1 WHERE id = 'same'`)
+	apply(t, store, l.tell("noted", "noted"), l.tell("moved", "moved"))
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "moved expired applied", "moved expired ignored", "noted expired ignored", "same expired applied", "stays expired applied")
+	wantRows(t, pool, `SELECT id || ' ' || state || ' ' || version FROM tickets ORDER BY id`, "moved closed 4", "noted held 3", "same closed 3", "stays closed 2")
+}
+
 // What an entity has replaced since it came back is not forgotten when a timer from before that
 // fires, which is void.
 func TestRearmedAfterReentry(t *testing.T) {
