@@ -76,8 +76,8 @@ func (w *writer) arm(c *script) {
 	if c.firing != nil {
 		w.unarm(c.firing)
 		c.firing.putBack(&armed, len(c.plan.Outcomes))
-		w.forgetRearmed(c)
 	}
+	w.forgetRearmed(c)
 	if !slices.ContainsFunc(w.store.tables, (*table).arms) {
 		return
 	}
