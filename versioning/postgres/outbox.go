@@ -168,7 +168,7 @@ func (s *snapshot) emitted(t *table, c *Caused, index int, now time.Time) versio
 	if m.Source == "" {
 		m.Source = s.outbox.source(s.schema)
 	}
-	if c.Time.IsZero() { // a change of a caller
+	if c.Time.IsZero() { // the record has no timestamp
 		m.Time = now.UTC()
 	}
 	return m
