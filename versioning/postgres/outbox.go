@@ -109,17 +109,19 @@ RETURNING id, slot`
 // slotSQL is the partition that new packs go to.
 const slotSQL = `(floor(extract(epoch FROM clock_timestamp()) / 10)::bigint % 8)::smallint`
 
-// queuePacks queues the statement that writes packs, which sets their IDs.
-func queuePacks(tx interface {
+// A queue takes statements that are sent together: a [Tx] or a batch.
+type queue interface {
 	Queue(sql string, args ...any) *pgx.QueuedQuery
-}, in *schema, packs []*outPack,
-) {
+}
+
+// queuePacks queues the statement that writes packs, which sets their IDs.
+func queuePacks(to queue, in *schema, packs []*outPack) {
 	tokens, lanes := make(bigints, len(packs)), make([]int16, len(packs))
 	ns, messages := make(integers, len(packs)), make([][]byte, len(packs))
 	for i, p := range packs {
 		tokens[i], lanes[i], ns[i], messages[i] = p.Token, int16(p.Lane), int32(p.n), p.messages
 	}
-	tx.Queue(in.sql(insertPacksSQL), tokens, lanes, ns, messages).Query(func(rows pgx.Rows) error {
+	to.Queue(in.sql(insertPacksSQL), tokens, lanes, ns, messages).Query(func(rows pgx.Rows) error {
 		next := packs
 		var id int64
 		var slot int16
@@ -132,31 +134,37 @@ func queuePacks(tx interface {
 	})
 }
 
-// writeMessages queues the statements that write the messages of a script.
-func (s *snapshot) writeMessages(tx Tx, c *script) {
+// A messageWriter is the [OutputWriter] of messages, for all tables. It belongs to one
+// transaction.
+type messageWriter struct {
+	store *snapshot
+	now   time.Time  // when the transaction began
+	packs []*outPack // that it has written
+}
+
+// WriteOutputs implements [OutputWriter].
+func (w *messageWriter) WriteOutputs(_ context.Context, tx Tx, steps []Caused) error {
 	var lanes laneWriter
 	var events []versioning.Emitted
-	for _, t := range s.tables {
-		if !emits(t.Machine) {
-			continue
-		}
-		for _, caused := range c.caused(t, func(o *versioning.Outputs) bool { return len(o.Messages) > 0 }) {
-			for i := range caused.Outputs.Messages {
-				m := s.emitted(t, &caused, i, c.now)
-				if t.Outbox == Debezium {
-					events = append(events, m)
-				} else {
-					lanes.add(&m)
-				}
+	for i := range steps {
+		c := &steps[i]
+		t := w.store.byMachine[c.Entity.Machine]
+		for index := range c.Outputs.Messages {
+			m := w.store.emitted(t, c, index, w.now)
+			if t.Outbox == Debezium {
+				events = append(events, m)
+			} else {
+				lanes.add(&m)
 			}
 		}
 	}
-	if c.packs = lanes.finish(); len(c.packs) > 0 {
-		queuePacks(tx, s.schema, c.packs)
+	if w.packs = lanes.finish(); len(w.packs) > 0 {
+		queuePacks(tx, w.store.schema, w.packs)
 	}
 	if len(events) > 0 {
-		queueEvents(tx, s.schema, events)
+		queueEvents(tx, w.store.schema, events)
 	}
+	return nil
 }
 
 // emitted returns a message of a step.

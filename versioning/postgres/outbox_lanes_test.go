@@ -212,7 +212,7 @@ func TestStaleRecentPacks(t *testing.T) {
 	if len(packs) != 4 {
 		t.Fatalf("%d packs, not 4", len(packs))
 	}
-	if _, err := store.DeletePacks(t.Context(), refs(packs[:1]), false); err != nil {
+	if err := store.DeletePacks(t.Context(), refs(packs[:1]), false); err != nil {
 		t.Fatal(err)
 	}
 	wantRecent(t, "DeletePacks", store, 3)
@@ -225,7 +225,7 @@ func TestStaleRecentPacks(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	wantRecent(t, "RefuseMessages", store, 1)
-	if _, err := store.DeletePacks(t.Context(), refs(packs[3:]), false); err != nil {
+	if err := store.DeletePacks(t.Context(), refs(packs[3:]), false); err != nil {
 		t.Fatal(err)
 	}
 	wantRecent(t, "all deleted", store, 0)
@@ -287,11 +287,14 @@ func TestRelayRights(t *testing.T) {
 	if n, err := store.Resend(t.Context(), unsent[0].ID); n != 1 || err != nil {
 		t.Error(n, err)
 	}
-	if n, err := store.DeletePacks(t.Context(), []versioning.PackRef{left.PackRef}, true); n != 1 || err != nil {
-		t.Error(n, err)
-	}
-	if _, err := store.OutboxDepth(t.Context()); err != nil {
-		t.Error(err)
+	for i, ref := range []versioning.PackRef{pack.PackRef, left.PackRef} { // the first one is another pack now
+		if err := store.DeletePacks(t.Context(), []versioning.PackRef{ref}, true); err != nil {
+			t.Error(err)
+		}
+		depth, err := store.OutboxDepth(t.Context())
+		if want := int64(2 - i); depth.Packs != want || err != nil {
+			t.Errorf("%+v, %v; want %d packs", depth, err, want)
+		}
 	}
 	mustExec(t, pool, `INSERT INTO pawl.outbox (token, slot, lane, n, messages) SELECT 1, s, 0, 1, '' FROM generate_series(0, 7) AS s; DELETE FROM pawl.outbox`)
 	if n, err := store.TruncateOutbox(t.Context()); n < 6 || err != nil {

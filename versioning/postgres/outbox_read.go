@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -92,38 +91,31 @@ CROSS JOIN LATERAL (
 WHERE p.before < u.most OR p.before = 0
 ORDER BY p.lane, p.id`
 
-// DeletePacks deletes packs whose messages are published. Unless it is durable, PostgreSQL may
-// lose the deletion if it crashes within a second, and then the messages are published again.
-// It returns how many packs it has deleted: others may have deleted some.
-func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) (deleted int, err error) {
+// DeletePacks deletes packs whose messages are published, those of them that still exist.
+// Unless it is durable, PostgreSQL may lose the deletion if it crashes within a second, and
+// then the messages are published again.
+func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
+	defer s.outbox.deleted(packs)
 	batch := &pgx.Batch{}
 	if !durable {
 		batch.Queue("SET LOCAL synchronous_commit = off")
 	}
-	defer s.outbox.deleted(packs)
-	return s.deleteFromOutbox(ctx, batch, queueDeletePacks(batch, s.schema, packs))
-}
-
-// deleteFromOutbox runs a batch whose last statement deletes packs, and returns how many.
-func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch, last *pgx.QueuedQuery) (deleted int, err error) {
-	last.Exec(func(tag pgconn.CommandTag) error {
-		deleted = int(tag.RowsAffected())
-		return nil
-	})
-	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
-	if err != nil {
-		return 0, withCause(fmt.Errorf("delete from the outbox: %w", err))
-	}
-	return deleted, nil
-}
-
-func queueDeletePacks(batch *pgx.Batch, in *schema, packs []versioning.PackRef) *pgx.QueuedQuery {
 	slots, lanes := make([]int16, len(packs)), make([]int16, len(packs))
 	ids, tokens := make(bigints, len(packs)), make(bigints, len(packs))
 	for i, p := range packs {
 		slots[i], lanes[i], ids[i], tokens[i] = int16(p.Slot), int16(p.Lane), p.ID, p.Token
 	}
-	return batch.Queue(in.sql(deletePacksSQL), slots, lanes, ids, tokens)
+	batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, tokens)
+	return s.deleteFromOutbox(ctx, batch)
+}
+
+// deleteFromOutbox runs a batch that deletes packs in a transaction.
+func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch) error {
+	err := s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	if err != nil {
+		return withCause(fmt.Errorf("delete from the outbox: %w", err))
+	}
+	return nil
 }
 
 const deletePacksSQL pawlSQL = `

@@ -108,11 +108,11 @@ func TestOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRows(t, pool, `SELECT sum(n)::text FROM pawl.outbox`, "3")
-	if n, err := store.DeletePacks(t.Context(), refs(packs), true); err != nil || n != len(packs) {
-		t.Errorf("DeletePacks = %d, %v", n, err)
+	if err := store.DeletePacks(t.Context(), refs(packs), true); err != nil {
+		t.Error(err)
 	}
-	if n, err := store.DeletePacks(t.Context(), refs(packs), false); err != nil || n != 0 {
-		t.Errorf("second DeletePacks = %d, %v", n, err)
+	if err := store.DeletePacks(t.Context(), refs(packs), false); err != nil { // they are gone
+		t.Error(err)
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
 }
@@ -165,7 +165,7 @@ func TestOutboxPaths(t *testing.T) {
 		if diff := cmp.Diff(want, valuesOf(packs)); diff != "" {
 			t.Errorf("messages (-want, +got):\n%s", diff)
 		}
-		if _, err := store.DeletePacks(t.Context(), refs(packs), true); err != nil {
+		if err := store.DeletePacks(t.Context(), refs(packs), true); err != nil {
 			t.Error(err)
 		}
 	}
@@ -212,7 +212,7 @@ func TestOutboxOrder(t *testing.T) {
 					}
 				}
 			}
-			if _, err := store.DeletePacks(t.Context(), refs(packs), false); err != nil {
+			if err := store.DeletePacks(t.Context(), refs(packs), false); err != nil {
 				t.Error(err)
 				return
 			}
