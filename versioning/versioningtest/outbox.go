@@ -208,8 +208,9 @@ func (m *Memory) Packs(ctx context.Context, want []versioning.Wanted) (found []v
 }
 
 // DeletePacks deletes packs that are published.
-func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) (int, error) {
-	return m.deletePacks(ctx, func(p *versioning.Pack) bool { return slices.Contains(packs, p.PackRef) })
+func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {
+	_, err := m.deletePacks(ctx, func(p *versioning.Pack) bool { return slices.Contains(packs, p.PackRef) })
+	return err
 }
 
 // DeleteTokens deletes the packs of a lane that have one of the tokens.
