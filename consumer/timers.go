@@ -131,11 +131,11 @@ func (m *maintainer) countTimers(ctx context.Context, counter TimerCounter) {
 // failedToFire records that timers could not be fired. fired ends that: they were fired, or none
 // is due.
 func (v *vitals) failedToFire(err error) {
-	v.change(func() { v.firing.begin(reasonTimers, "", err) })
+	v.change(func() { v.firing.Begin(reasonTimers, "", err) })
 }
 
 func (v *vitals) fired() {
-	v.change(func() { v.firing = condition{} })
+	v.change(v.firing.End)
 }
 
 // counted records how many timers are armed.

@@ -92,6 +92,9 @@ func signal(to chan<- struct{}) {
 	}
 }
 
+// Connected implements [versioning.LaneHolder].
+func (t *tenure) Connected() { t.vitals.joined() }
+
 // Take implements [versioning.LaneHolder].
 func (t *tenure) Take(id int) {
 	l := &lane{id: id}
@@ -102,7 +105,6 @@ func (t *tenure) Take(id int) {
 		t.work.Go(func() { l.tx.run(t.workCtx) })
 	}
 	t.mu.Unlock()
-	t.vitals.over(&t.vitals.holding)
 	signal(t.wake)
 }
 

@@ -98,17 +98,14 @@ func (l *lanes) hold(ctx context.Context) error {
 	if err := l.begin(work); err != nil {
 		return err
 	}
+	if err := l.balance(work); err != nil {
+		return err
+	}
+	l.holder.Connected()
 	ticker := time.NewTicker(laneEvery)
 	defer ticker.Stop()
 	done := ctx.Done()
 	for {
-		if done != nil {
-			if err := l.balance(work); err != nil {
-				return err
-			}
-		} else if err := l.exec(work, "SELECT 1"); err != nil {
-			return err
-		}
 		select {
 		case <-ticker.C:
 		case <-done:
@@ -124,6 +121,13 @@ func (l *lanes) hold(ctx context.Context) error {
 		}
 		if done == nil && len(l.held) == 0 {
 			return nil
+		}
+		if done != nil {
+			if err := l.balance(work); err != nil {
+				return err
+			}
+		} else if err := l.exec(work, "SELECT 1"); err != nil {
+			return err
 		}
 	}
 }

@@ -17,9 +17,16 @@ import (
 
 // A holder holds lanes like a relay.
 type holder struct {
-	mu    sync.Mutex
-	lanes map[int]bool
-	woken int
+	mu        sync.Mutex
+	lanes     map[int]bool
+	woken     int
+	connected int
+}
+
+func (h *holder) Connected() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.connected++
 }
 
 func (h *holder) Take(lane int) {
@@ -121,6 +128,9 @@ func TestHoldLanes(t *testing.T) {
 	}
 	if err := endC(); err != nil {
 		t.Error(err)
+	}
+	if a.connected != 1 || b.connected != 1 || c.connected != 1 {
+		t.Errorf("the relays were told %d, %d and %d times that they are connected", a.connected, b.connected, c.connected)
 	}
 }
 
