@@ -5,7 +5,7 @@ import "time"
 
 // A Condition is something that keeps a worker or a relay from its work, since some time and
 // for a reason. The zero value does not hold.
-type Condition struct {
+type Condition struct { //nolint:recvcheck // Holds is for results of functions, too
 	Since  time.Time // zero: the condition does not hold
 	Reason string
 	At     string // the partition or the topic; empty if the condition does not concern one
