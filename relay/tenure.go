@@ -46,6 +46,7 @@ func newTenure(ctx context.Context, end func(error), r *Relay) (*tenure, error) 
 			return nil, fmt.Errorf("create the Kafka client: %w", err)
 		}
 		t.client = client
+		t.work.Go(func() { _, _, _ = client.ProducerID(t.workCtx) }) // now, and not with the first message
 		t.work.Go(func() { t.deleteLoop(t.workCtx) })
 	}
 	t.work.Go(func() { t.readLoop(t.workCtx) })

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -188,6 +190,53 @@ func TestRecentPacks(t *testing.T) {
 	// Then all is read from the database.
 	if _, err := store.Packs(t.Context(), allLanes()); err == nil {
 		t.Error("a pack is still in memory")
+	}
+}
+
+// TestPacksWithoutThePool checks that a relay reads the outbox although batches use all
+// connections of the pool, also after its own connection was lost.
+func TestPacksWithoutThePool(t *testing.T) {
+	t.Parallel()
+	pool, _ := openNotes(t, postgres.Table{})
+	config := pool.Config()
+	config.MaxConns = 1
+	small, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(small.Close)
+	store := open(t, small, postgres.Table{Machine: noting, Name: "thing"})
+	var h holder
+	end := hold(t, store, &h)
+	awaitHeld(t, "[16]", &h)
+	var l log
+	apply(t, store, l.did("a", "made", 1))
+	busy, err := small.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() ([]versioning.Pack, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		return store.Packs(ctx, allLanes())
+	}
+	if packs, err := read(); err != nil || fmt.Sprint(valuesOf(packs)) != "[a=1]" {
+		t.Errorf("packs %v, %v", valuesOf(packs), err)
+	}
+	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND state = 'idle' AND query = 'COMMIT' AND pid <> `+fmt.Sprint(busy.Conn().PgConn().PID()))
+	if _, err := read(); versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Errorf("a read on a connection that was lost: %v", err)
+	}
+	if packs, err := read(); err != nil || fmt.Sprint(valuesOf(packs)) != "[a=1]" {
+		t.Errorf("packs %v, %v; on a new connection", valuesOf(packs), err)
+	}
+	busy.Release()
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	if packs, err := read(); err != nil || len(packs) != 1 {
+		t.Errorf("packs %v, %v; after the relay has stopped", valuesOf(packs), err)
 	}
 }
 
