@@ -147,6 +147,7 @@ func (f *fake) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
 	f.holder, f.lost = h, lost
 	f.stores = append(f.stores, f)
 	f.mu.Unlock()
+	h.Connected()
 	for {
 		f.balance(h)
 		select {

@@ -99,6 +99,7 @@ func ExampleStore_Unsent() {
 // A bystander holds lanes and does nothing with them.
 type bystander struct{ end context.CancelFunc }
 
+func (b bystander) Connected()  {}
 func (b bystander) Take(int)    { b.end() }
 func (b bystander) Release(int) {}
 func (b bystander) Wake()       {}

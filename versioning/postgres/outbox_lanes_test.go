@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -17,9 +19,16 @@ import (
 
 // A holder holds lanes like a relay.
 type holder struct {
-	mu    sync.Mutex
-	lanes map[int]bool
-	woken int
+	mu        sync.Mutex
+	lanes     map[int]bool
+	woken     int
+	connected int
+}
+
+func (h *holder) Connected() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.connected++
 }
 
 func (h *holder) Take(lane int) {
@@ -121,6 +130,9 @@ func TestHoldLanes(t *testing.T) {
 	}
 	if err := endC(); err != nil {
 		t.Error(err)
+	}
+	if a.connected != 1 || b.connected != 1 || c.connected != 1 {
+		t.Errorf("the relays were told %d, %d and %d times that they are connected", a.connected, b.connected, c.connected)
 	}
 }
 
@@ -258,6 +270,53 @@ func TestRecentPackWithOldToken(t *testing.T) {
 	}
 	if fmt.Sprint(got) != "[a=1 a=2]" {
 		t.Errorf("messages: %s", got)
+	}
+}
+
+// TestPacksWithoutThePool checks that a relay reads the outbox although batches use all
+// connections of the pool, also after its own connection was lost.
+func TestPacksWithoutThePool(t *testing.T) {
+	t.Parallel()
+	pool, _ := openNotes(t, postgres.Table{})
+	config := pool.Config()
+	config.MaxConns = 1
+	small, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(small.Close)
+	store := open(t, small, postgres.Table{Machine: noting, Name: "thing"})
+	var h holder
+	end := hold(t, store, &h)
+	awaitHeld(t, "[16]", &h)
+	var l log
+	apply(t, store, l.did("a", "made", 1))
+	busy, err := small.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() ([]versioning.Pack, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		return store.Packs(ctx, allLanes())
+	}
+	if packs, err := read(); err != nil || fmt.Sprint(valuesOf(packs)) != "[a=1]" {
+		t.Errorf("packs %v, %v", valuesOf(packs), err)
+	}
+	mustExec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND state = 'idle' AND query = 'COMMIT' AND pid <> `+fmt.Sprint(busy.Conn().PgConn().PID()))
+	if _, err := read(); versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Errorf("a read on a connection that was lost: %v", err)
+	}
+	if packs, err := read(); err != nil || fmt.Sprint(valuesOf(packs)) != "[a=1]" {
+		t.Errorf("packs %v, %v; on a new connection", valuesOf(packs), err)
+	}
+	busy.Release()
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	if packs, err := read(); err != nil || len(packs) != 1 {
+		t.Errorf("packs %v, %v; after the relay has stopped", valuesOf(packs), err)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -42,7 +44,11 @@ func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs 
 		packs, err = s.scanPacks(rows)
 		return err
 	})
-	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	if c := s.outbox.conn.Load(); c != nil {
+		err = c.run(ctx, batch)
+	} else {
+		err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	}
 	return packs, err
 }
 
@@ -231,25 +237,35 @@ WHERE s.slot <> ` + slotSQL + `
   AND pg_catalog.pg_relation_size(pg_catalog.to_regclass(format('%I.%I', $1::text, 'outbox_' || s.slot))) > 0
   AND NOT EXISTS (SELECT FROM pawl.outbox AS o WHERE o.slot = s.slot::smallint)`
 
-// truncateSlot truncates a partition if it is empty.
+// truncateSlot truncates a partition if it is empty. Whoever reads the outbox waits while the
+// partition is locked in ACCESS EXCLUSIVE mode, so everything is in one round trip, and the
+// partition, which may have many deleted rows, is searched before that.
 func (s *Store) truncateSlot(ctx context.Context, slot int) (ok bool, err error) {
 	name := pgx.Identifier{s.schema.String(), fmt.Sprint("outbox_", slot)}.Sanitize()
-	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {
-			return err
+	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
+		_, err := conn.Conn().PgConn().Exec(ctx, fmt.Sprintf(truncateSQL, name, s.schema.quoted)).ReadAll()
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // if it can't be sent, the connection is closed
 		}
-		// The lock excludes everybody who has written to the partition and has not
-		// committed, and this statement sees what was committed before it.
-		var isEmpty bool
-		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+name+")", oneMessage).Scan(&isEmpty); err != nil || !isEmpty {
-			return err
-		}
-		ok = true
-		_, err := tx.Exec(ctx, "TRUNCATE "+name)
 		return err
 	})
-	if isCode(err, lockNotAvailable) {
+	if isCode(err, lockNotAvailable) || isGuarded(err) {
 		return false, nil
 	}
-	return ok && err == nil, throughPooler(err)
+	return err == nil, err
+}
+
+// The first lock of truncateSQL excludes everybody who has written to the partition and has not
+// committed, and the next statement sees what was committed before it.
+const truncateSQL = `BEGIN ISOLATION LEVEL READ COMMITTED;
+LOCK TABLE %[1]s IN EXCLUSIVE MODE NOWAIT;
+SELECT (NOT EXISTS (SELECT FROM %[1]s))::%[2]s.guarded;
+LOCK TABLE %[1]s IN ACCESS EXCLUSIVE MODE NOWAIT;
+TRUNCATE %[1]s;
+COMMIT`
+
+// isGuarded reports whether an error is that of a guarded statement.
+func isGuarded(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.DataTypeName == "guarded"
 }

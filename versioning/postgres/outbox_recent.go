@@ -20,6 +20,7 @@ type outbox struct {
 	leftovers bool   // of machines that no longer write to the outbox, when the store was opened
 
 	held   [versioning.Lanes]atomic.Bool // by a relay through this store
+	conn   atomic.Pointer[packConn]      // of this relay; nil if there is none
 	mu     sync.Mutex                    // guards the fields below
 	holder versioning.LaneHolder         // nil if there is none
 	recent map[int64]recentPack          // packs that this store has committed to held lanes, by ID

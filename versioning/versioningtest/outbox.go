@@ -82,6 +82,7 @@ func (m *Memory) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
 	m.lanes.holders = append(m.lanes.holders, me)
 	m.lanes.change()
 	m.mu.Unlock()
+	h.Connected()
 	for {
 		changed := m.takeShare(me)
 		select {

@@ -15,9 +15,16 @@ import (
 
 // A laneLog is a holder that remembers what it was told.
 type laneLog struct {
-	mu    sync.Mutex
-	held  []int
-	wakes int
+	mu        sync.Mutex
+	held      []int
+	wakes     int
+	connected bool
+}
+
+func (l *laneLog) Connected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.connected = true
 }
 
 func (l *laneLog) Take(lane int) {
@@ -65,8 +72,8 @@ func TestLanes(t *testing.T) {
 			var all []int
 			for i := range holders {
 				lanes := holders[i].lanes()
-				if len(lanes) != sizes[i] {
-					t.Errorf("holder %d has the lanes %v, want %d", i, lanes, sizes[i])
+				if holders[i].connected != (ends[i] != nil) || len(lanes) != sizes[i] {
+					t.Errorf("holder %d is connected: %t, and has the lanes %v, want %d", i, holders[i].connected, lanes, sizes[i])
 				}
 				all = append(all, lanes...)
 			}
