@@ -9,7 +9,7 @@ import (
 )
 
 // ErrUnknown says that nobody knows whether a call was made: its answer was lost. The job is
-// cancelled with this error if the handler names no event for that.
+// cancelled or discarded with this error if the handler names no event for that.
 var ErrUnknown = errors.New("the call may or may not have been made: its answer is lost")
 
 // errTakenOver says that River has given the job to another worker meanwhile.
@@ -52,9 +52,10 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return fmt.Sprintf("%v (wait %v)", e.err, e.wait) }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// A RefusedError says that the entity refused the result of a job. The job is cancelled with
-// it, so that somebody sees it. The job keeps the result: when it is retried in River's UI,
-// the result is tried again, without a call.
+// A RefusedError says that the entity refused the result of a job. The store keeps the result:
+// as a dead letter, or parked if it is early. The job is cancelled with this error, so that
+// somebody sees it. It keeps the result too: when it is retried in River's UI, the result is
+// tried again, without a call.
 type RefusedError struct {
 	Outcome versioning.Outcome
 }
