@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -65,6 +66,20 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the result of the call is %s (%s): event %q of %s: %s",
 		e.Outcome.Verdict, e.Outcome.Reason, e.Outcome.Event, e.Outcome.Entity, e.Outcome.Detail)
 }
+
+// withoutNUL returns an error whose text PostgreSQL can store. River writes the ends of many
+// jobs with one statement, and one NUL, of an answer that an error quotes, would fail it.
+func withoutNUL(err error) error {
+	if err == nil || !strings.ContainsRune(err.Error(), 0) {
+		return err
+	}
+	return &cleanError{err}
+}
+
+type cleanError struct{ err error }
+
+func (e *cleanError) Error() string { return strings.ReplaceAll(e.err.Error(), "\x00", "\uFFFD") }
+func (e *cleanError) Unwrap() error { return e.err }
 
 // isNotCalled reports whether a call was certainly not made.
 func isNotCalled(err error) bool {

@@ -322,6 +322,23 @@ func TestResults(t *testing.T) {
 			func(context.Context, int) ([]versioning.Change, error) { return jobs.Event("settled", nil), nil }, nil,
 			"pending 1 ", "cancelled", 1, 0, "early",
 		},
+		"NUL in an error": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			fail(99, errors.New("the answer is a\x00b")), nil,
+			"unknown 2 ", "completed", 4, 0, "the answer is a\uFFFDb",
+		},
+		"once, NUL in an error": {
+			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
+			fail(99, errors.New("the answer is a\x00b")), nil,
+			"unknown 2 ", "completed", 1, 0, "",
+		},
+		"NUL in a result": {
+			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
+			func(context.Context, int) ([]versioning.Change, error) {
+				return []versioning.Change{{Event: "succeeded", Data: charged{"c"}, MessageID: "a\x00b"}}, nil
+			}, nil,
+			"unknown 2 ", "completed", 1, 0, "",
+		},
 		"a result that can't be kept": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
 			func(context.Context, int) ([]versioning.Change, error) {

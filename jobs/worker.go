@@ -66,7 +66,7 @@ func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
 	if err = a.run(ctx); ctx.Err() != nil || errors.Is(err, errTakenOver) {
 		a.letOthersEnd(ctx)
 	}
-	return err
+	return withoutNUL(err)
 }
 
 // run obtains the result, unless an earlier attempt has, and applies it.
@@ -267,6 +267,7 @@ func (a *attempt[A]) lost(ctx context.Context, err error) (*result, error) {
 	case a.Unknown == "":
 		return nil, err // it was the last attempt
 	}
+	err = withoutNUL(err)
 	r, invalid := newResult(Event(a.Unknown, nil))
 	if invalid != nil {
 		return nil, river.JobCancel(errors.Join(err, invalid))
