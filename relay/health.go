@@ -103,6 +103,15 @@ func (v *vitals) joined() {
 	})
 }
 
+// released records that a lane was released. Its troubles are over; if other lanes have some,
+// they say so again at their next attempt.
+func (v *vitals) released() {
+	v.change(func() {
+		v.deleting.End()
+		v.kafka.End()
+	})
+}
+
 // topicFailed records that a topic refuses messages.
 func (v *vitals) topicFailed(topic string, err error) {
 	v.change(func() {

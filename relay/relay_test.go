@@ -272,6 +272,39 @@ func TestWithoutLanes(t *testing.T) {
 	})
 }
 
+// TestTroubleIsReleased checks that the trouble of a lane is over for a relay once another relay
+// has the lane.
+func TestTroubleIsReleased(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes"), newOutbox()
+		cfg.Client, cfg.Store = b.opts(), o.store()
+		first := start(t, cfg)
+		o.emit("notes", entitiesIn(0, 1)...)
+		o.awaitEmpty(t)
+		fault := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ClusterAuthorizationFailed, Count: -1})
+		o.emit("notes", entitiesIn(versioning.Lanes-1, 1)...) // which the other relay gets
+		await(t, time.Minute, func() error {
+			if h := first.Health(); h.State != relay.Troubled {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		cfg.Store = o.store()
+		second := start(t, cfg)
+		await(t, time.Minute, func() error {
+			if h := first.Health(); h.State != relay.Publishing || h.Lanes != versioning.Lanes/2 {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		fault.Remove()
+		o.awaitEmpty(t)
+		first.stop()
+		second.stop()
+	})
+}
+
 // TestStarting checks the health of a relay that is about to connect.
 func TestStarting(t *testing.T) {
 	t.Parallel()

@@ -138,6 +138,7 @@ func (t *tenure) Release(id int) {
 		t.lanes[id] = nil
 	}
 	t.mu.Unlock()
+	t.vitals.released()
 	if alone != nil {
 		alone.Close()
 	}
