@@ -216,7 +216,7 @@ func TestOutboxOrder(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if last {
+			if last && len(packs) == 0 {
 				return
 			}
 			select {
