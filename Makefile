@@ -67,6 +67,10 @@ torture: ## Run workers on real servers under faults for DURATION; the last line
 	go build -C internal/torture -o "$(CURDIR)/torture.bin" .
 	./torture.bin -duration $(DURATION)
 
+.PHONY: gateways
+gateways: ## Measure how often proxies send a request, as in docs/gateways.md
+	go run ./internal/gateways
+
 .PHONY: mutants
 mutants: ## Plant mistakes in the code (RUN=marks for some) and check that a test catches each
 	go run ./internal/mutants -run '$(RUN)'
