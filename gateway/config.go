@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 )
 
-// A Config configures a Gateway. Backend and Tenant are required; the zero value of every
+// A Config configures a [Gateway]. Backend and Tenant are required; the zero value of every
 // other field is useful.
 type Config struct {
 	// Backend decides who runs, and stores the responses.
@@ -44,11 +48,11 @@ type Config struct {
 	MaxResponseBody int
 
 	// StoredHeaders are the headers of a response that are stored. nil means
-	// DefaultStoredHeaders. The first response has all headers, repeats have only these.
+	// [DefaultStoredHeaders]. The first response has all headers, repeats have only these.
 	StoredHeaders []string
 
-	// Stores reports whether responses with a status are stored. nil means Stores. Statuses
-	// of 5xx, 408, 425 and 429 are never stored.
+	// Stores reports whether responses with a status are stored. nil means
+	// [Stores], and those for which that is false are never stored.
 	Stores func(status int) bool
 
 	// Wait is how long a request waits for another with the same key that is running. It
@@ -62,7 +66,8 @@ type Config struct {
 	FinishTimeout time.Duration
 
 	// EncryptionKeys encrypt what is stored (AES-GCM). The first one encrypts, all decrypt.
-	// Empty means that responses are stored as they are, and that only such are read.
+	// Empty means that responses are stored as they are. Those that were stored so before are
+	// always read.
 	EncryptionKeys []EncryptionKey
 
 	// ProblemType is the start of the URI that is the type of each problem, such as
@@ -79,4 +84,112 @@ type Config struct {
 type EncryptionKey struct {
 	ID     string // stored with what it encrypts; 1 to 32 bytes, different for each key
 	Secret []byte // 16, 24 or 32 random bytes: AES-128, AES-192 or AES-256
+}
+
+// DefaultStoredHeaders are the headers of a response that are stored if a configuration does
+// not name any.
+var DefaultStoredHeaders = []string{
+	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
+	"Content-Type", "Etag", "Last-Modified", "Link", "Location",
+}
+
+// The defaults of the bounds.
+const (
+	defaultRequestBody  = 1 << 20
+	defaultStoredBody   = 256 << 10
+	defaultResponseBody = 8 << 20
+	defaultFinish       = 10 * time.Second
+)
+
+// withDefaults returns the configuration with its zero values replaced.
+func (c Config) withDefaults() Config {
+	if c.Route == nil {
+		c.Route = routeOf
+	}
+	if c.Methods == nil {
+		c.Methods = []string{http.MethodPost, http.MethodPatch}
+	}
+	if c.StoredHeaders == nil {
+		c.StoredHeaders = DefaultStoredHeaders
+	}
+	if c.Stores == nil {
+		c.Stores = Stores
+	}
+	if c.Logger == nil {
+		c.Logger = discard
+	}
+	c.MaxRequestBody = cmp.Or(c.MaxRequestBody, defaultRequestBody)
+	c.MaxStoredBody = cmp.Or(c.MaxStoredBody, defaultStoredBody)
+	c.MaxResponseBody = cmp.Or(c.MaxResponseBody, defaultResponseBody)
+	c.FinishTimeout = cmp.Or(c.FinishTimeout, defaultFinish)
+	c.Methods, c.StoredHeaders, c.EncryptionKeys = slices.Clone(c.Methods), slices.Clone(c.StoredHeaders), slices.Clone(c.EncryptionKeys)
+	return c
+}
+
+// routeOf is the default of Config.Route.
+func routeOf(r *http.Request) string {
+	if r.Pattern != "" {
+		return r.Pattern
+	}
+	return r.Method + " " + r.URL.EscapedPath()
+}
+
+// validate returns all problems of a configuration with defaults.
+func (c Config) validate() error {
+	var problems []error
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf("gateway: "+format, args...)) }
+	if c.Backend == nil {
+		problem("Backend is nil; use the one of package gateway/postgres, for example")
+	}
+	if c.Tenant == nil {
+		problem("Tenant is nil; without it, a caller could get another's response")
+	}
+	if len(c.Methods) == 0 {
+		problem("Methods is empty; nil means POST and PATCH")
+	}
+	for _, method := range c.Methods {
+		switch method {
+		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect, "":
+			problem("Methods has %q; only methods that change something need a key", method)
+		}
+	}
+	for name, bound := range map[string]int64{
+		"MaxRequestBody": c.MaxRequestBody, "MaxStoredBody": int64(c.MaxStoredBody), "MaxResponseBody": int64(c.MaxResponseBody),
+		"Wait": int64(c.Wait), "FinishTimeout": int64(c.FinishTimeout),
+	} {
+		if bound < 0 {
+			problem("%s is negative", name)
+		}
+	}
+	for _, name := range c.StoredHeaders {
+		if slices.Contains(notStored, http.CanonicalHeaderKey(name)) {
+			problem("StoredHeaders has %q, which belongs to one transmission of a response", name)
+		}
+	}
+	problems = append(problems, validateKeys(c.EncryptionKeys)...)
+	return errors.Join(problems...)
+}
+
+// notStored are headers that each transmission of a response has of its own (RFC 9110,
+// sections 6.6.1 and 7.6.1), and those of this package.
+var notStored = []string{
+	"Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	headerReplayed, headerBody,
+}
+
+func validateKeys(keys []EncryptionKey) (problems []error) {
+	seen := make(map[string]bool)
+	for i, key := range keys {
+		if key.ID == "" || len(key.ID) > maxKeyID {
+			problems = append(problems, fmt.Errorf("gateway: EncryptionKeys[%d] has an ID of %d bytes; it needs 1 to %d", i, len(key.ID), maxKeyID))
+		}
+		if seen[key.ID] {
+			problems = append(problems, fmt.Errorf("gateway: EncryptionKeys has %q twice", key.ID))
+		}
+		seen[key.ID] = true
+		if n := len(key.Secret); n != 16 && n != 24 && n != 32 {
+			problems = append(problems, fmt.Errorf("gateway: EncryptionKeys[%d] has a secret of %d bytes; it needs 16, 24 or 32", i, n))
+		}
+	}
+	return problems
 }

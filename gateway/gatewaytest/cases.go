@@ -1,0 +1,275 @@
+package gatewaytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/pawl-go/pawl/gateway"
+)
+
+func testStored(t *testing.T, s Subject) {
+	one, two := s.Open(t), s.Open(t)
+	mustFinish(t, mustClaim(t, one, key("a")), "first")
+	mustBeStored(t, one, key("a"), "first")
+	mustBeStored(t, two, key("a"), "first")
+	mustRelease(t, mustClaim(t, two, key("b")))
+}
+
+func testInProgress(t *testing.T, s Subject) {
+	one, two := s.Open(t), s.Open(t)
+	run := mustClaim(t, one, key("a"))
+	for range 3 {
+		mustBusy(t, one, key("a"))
+		mustBusy(t, two, key("a"))
+	}
+	other := mustClaim(t, two, key("b")) // other keys do not wait
+	mustFinish(t, run, "a")
+	mustFinish(t, other, "b")
+	mustBeStored(t, two, key("a"), "a")
+	mustBeStored(t, one, key("b"), "b")
+}
+
+func testReleased(t *testing.T, s Subject) {
+	one, two := s.Open(t), s.Open(t)
+	for range 3 {
+		mustRelease(t, mustClaim(t, one, key("a")))
+		mustRelease(t, mustClaim(t, two, key("a")))
+	}
+	mustFinish(t, mustClaim(t, one, key("a")), "at last")
+	mustBeStored(t, two, key("a"), "at last")
+}
+
+func testEnds(t *testing.T, s Subject) {
+	b := s.Open(t)
+	finished, released := mustClaim(t, b, key("a")), mustClaim(t, b, key("b"))
+	mustFinish(t, finished, "first")
+	mustRelease(t, released)
+	current := mustClaim(t, b, key("b")) // which the ended run must not end
+	for name, run := range map[string]gateway.Run{"finished": finished, "released": released} {
+		if err := run.Finish(t.Context(), gateway.Result{Response: []byte("second")}); !errors.Is(err, gateway.ErrEnded) {
+			t.Errorf("Finish of a %s run: %v, want ErrEnded", name, err)
+		}
+		if err := run.Release(t.Context()); !errors.Is(err, gateway.ErrEnded) {
+			t.Errorf("Release of a %s run: %v, want ErrEnded", name, err)
+		}
+	}
+	mustBeStored(t, b, key("a"), "first")
+	mustBusy(t, b, key("b"))
+	mustFinish(t, current, "current")
+	mustBeStored(t, b, key("b"), "current")
+}
+
+func testScopes(t *testing.T, s Subject) {
+	b := s.Open(t)
+	keys := []gateway.Key{
+		{Tenant: "a", Route: "b", Value: "c"},
+		{Tenant: "b", Route: "b", Value: "c"},
+		{Tenant: "a", Route: "a", Value: "c"},
+		{Tenant: "ab", Route: "", Value: "c"},
+		{Tenant: "", Route: "ab", Value: "c"},
+		{Tenant: "a", Route: "bc", Value: ""},
+		{Tenant: "a", Route: "b", Value: "C"},
+		{Tenant: "a", Route: "b", Value: "c\x00"},
+		{Tenant: "a", Route: "b", Value: strings.Repeat("c", 255)},
+	}
+	runs := make([]gateway.Run, len(keys))
+	for i, k := range keys {
+		runs[i] = mustClaim(t, b, k)
+	}
+	for i, run := range runs {
+		mustFinish(t, run, fmt.Sprint("of ", i))
+	}
+	for i, k := range keys {
+		mustBeStored(t, b, k, fmt.Sprint("of ", i))
+	}
+}
+
+func testExpires(t *testing.T, s Subject) {
+	one, two := s.Open(t), s.Open(t)
+	mustFinish(t, mustClaim(t, one, key("a")), "first")
+	s.Expire(t)
+	run := mustClaim(t, two, key("a"))
+	mustBusy(t, one, key("a"))
+	mustRelease(t, run)
+	mustFinish(t, mustClaim(t, one, key("a")), "second")
+	mustBeStored(t, two, key("a"), "second")
+}
+
+func testUndo(t *testing.T, s Subject) {
+	b := s.Open(t)
+	run := mustClaim(t, b, key("a"))
+	if ctx := run.Context(t.Context()); ctx == nil || ctx.Err() != nil {
+		t.Fatalf("the run's context is %v", ctx)
+	}
+	if err := run.Finish(t.Context(), gateway.Result{Response: []byte("refused"), Undo: true}); err != nil {
+		t.Fatal(err)
+	}
+	mustBeStored(t, b, key("a"), "refused")
+}
+
+func testSizes(t *testing.T, s Subject) {
+	b := s.Open(t)
+	random := rand.NewChaCha8([32]byte{1})
+	for _, size := range []int{1, 2, 100, 2_000, 8_191, 8_192, 100_000, 1 << 20} {
+		response := make([]byte, size)
+		_, _ = random.Read(response) // never fails
+		response[0] = 0
+		k := key(fmt.Sprint(size))
+		mustFinish(t, mustClaim(t, b, k), string(response))
+		mustBeStored(t, b, k, string(response))
+	}
+}
+
+func testCanceled(t *testing.T, s Subject) {
+	b := s.Open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if c, err := begin(ctx, b, key("a")); !errors.Is(err, context.Canceled) {
+		t.Errorf("Begin with a canceled context: %+v, %v", c, err)
+	}
+	mustFinish(t, mustClaim(t, b, key("a")), "first") // it has claimed nothing
+}
+
+func testOutlives(t *testing.T, s Subject) {
+	one, two := s.Open(t), s.Open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := begin(ctx, one, key("a"))
+	if err != nil || c.run == nil {
+		t.Fatal(c, err)
+	}
+	cancel()
+	mustBusy(t, two, key("a"))
+	mustFinish(t, c.run, "first")
+	mustBeStored(t, two, key("a"), "first")
+}
+
+// testHundred lets a hundred goroutines of three processes begin one key at a time. Half of
+// the runs are released, so that the key is claimed again and again.
+func testHundred(t *testing.T, s Subject) {
+	processes := []gateway.Backend{s.Open(t), s.Open(t), s.Open(t)}
+	var mu sync.Mutex
+	running, finished, runs := 0, 0, 0
+	attempt := func(b gateway.Backend, last bool) (stored []byte, err error) {
+		c, err := begin(t.Context(), b, key("a"))
+		if err != nil || c.run == nil {
+			return c.stored, err
+		}
+		mu.Lock()
+		running++
+		runs++
+		if running > 1 || finished > 0 {
+			t.Errorf("%d runs at the same time, after %d that have finished", running, finished)
+		}
+		finish := runs > 20 || last
+		if finish {
+			finished++
+		}
+		running--
+		mu.Unlock()
+		if finish {
+			return nil, c.run.Finish(t.Context(), gateway.Result{Response: []byte("once")})
+		}
+		return nil, c.run.Release(t.Context())
+	}
+	var wait sync.WaitGroup
+	for i := range 100 {
+		wait.Go(func() {
+			for n := 0; ; n++ {
+				stored, err := attempt(processes[i%3], n > 1000)
+				if err != nil {
+					t.Errorf("client %d: %v", i, err)
+					return
+				}
+				if stored != nil {
+					if string(stored) != "once" {
+						t.Errorf("client %d got %q", i, stored)
+					}
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if finished != 1 {
+		t.Errorf("%d runs have finished, want 1", finished)
+	}
+}
+
+func testKilled(t *testing.T, s Subject) {
+	if s.Kill == nil {
+		t.Skip("the backend does not outlive its process")
+	}
+	one, two := s.Open(t), s.Open(t)
+	mustFinish(t, mustClaim(t, one, key("stored")), "first")
+	run := mustClaim(t, one, key("running"))
+	mustBusy(t, two, key("running"))
+	s.Kill(t, one)
+	eventually(t, func() error {
+		c, err := begin(t.Context(), two, key("running"))
+		if err != nil || c.run == nil {
+			return fmt.Errorf("the key of a killed process: %+v, %w", c, err)
+		}
+		mustFinish(t, c.run, "second")
+		return nil
+	})
+	mustBeStored(t, two, key("stored"), "first")
+	if err := run.Finish(t.Context(), gateway.Result{Response: []byte("too late")}); err == nil {
+		t.Error("Finish succeeded after the run's process was killed")
+	}
+	mustBeStored(t, two, key("running"), "second")
+}
+
+// testRandom compares two processes with a model under random calls.
+func testRandom(t *testing.T, s Subject) {
+	processes := []gateway.Backend{s.Open(t), s.Open(t)}
+	round := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		round++
+		running, stored := make(map[gateway.Key]gateway.Run), make(map[gateway.Key]string)
+		for step := range rapid.IntRange(1, 30).Draw(rt, "steps") {
+			k := key(fmt.Sprint(round, "-", rapid.IntRange(0, 2).Draw(rt, "key")))
+			run := running[k]
+			switch what := rapid.SampledFrom([]string{"begin", "begin", "finish", "release", "expire"}).Draw(rt, "what"); {
+			case what == "expire":
+				s.Expire(t)
+				clear(stored)
+			case what == "begin":
+				c, err := begin(t.Context(), rapid.SampledFrom(processes).Draw(rt, "process"), k)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				if c.busy != (run != nil) || string(c.stored) != stored[k] {
+					rt.Fatalf("Begin: busy %t, stored %q; want busy %t, stored %q", c.busy, c.stored, run != nil, stored[k])
+				}
+				if c.run != nil {
+					running[k] = c.run
+				}
+			case run == nil:
+			case what == "finish":
+				response := fmt.Sprint("response ", step)
+				if err := run.Finish(t.Context(), gateway.Result{Response: []byte(response)}); err != nil {
+					rt.Fatal(err)
+				}
+				stored[k] = response
+				delete(running, k)
+			default:
+				if err := run.Release(t.Context()); err != nil {
+					rt.Fatal(err)
+				}
+				delete(running, k)
+			}
+		}
+		for _, run := range running {
+			if err := run.Release(t.Context()); err != nil {
+				rt.Fatal(err)
+			}
+		}
+	})
+}
