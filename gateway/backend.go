@@ -47,7 +47,8 @@ type Run interface {
 
 	// Finish stores the response and ends the run. If the backend gave the handler a
 	// transaction, both commit together. When Finish returns nil, the response is as durable
-	// as the backend makes it, and every later Begin returns it until it expires. Errors:
+	// as the backend makes it, and every later Begin returns it until it expires. (If it
+	// expires at once, the key may still be claimed for a moment.) Errors:
 	//   - [ErrTaken]: another run has stored a response. What the handler did in the
 	//     backend's transaction is undone. Begin returns the other's response.
 	//   - [ErrFateUnknown]: the response and the transaction are both there, or neither, and

@@ -1,0 +1,2 @@
+// Package postgres is a backend of package gateway that keeps responses in PostgreSQL.
+package postgres

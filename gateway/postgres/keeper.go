@@ -1,0 +1,246 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A keeper holds the locks of all runs without transactions, on one connection. They are
+// locks of the session, so that each can be released by itself. The session is in a
+// transaction as long as it holds one: a pooler then leaves the session to it, and ends the
+// session if this process dies. The transaction reads in a savepoint that it rolls back, so it
+// holds no snapshot and no lock of a table, however long it is open.
+//
+// If the connection breaks, the locks are lost, and other processes may run the same requests:
+// then the history, and whose response is stored first, decide.
+type keeper struct {
+	b     *Backend
+	tasks gatherer[*task]
+
+	// Owned by the one goroutine that works on tasks.
+	tx    pgx.Tx
+	holds map[id]struct{}
+	owed  []id        // of holds: to be unlocked with the next tasks, because nobody needs them
+	timer *time.Timer // for the next sign of life
+}
+
+// A task is a key to be claimed or unlocked, or a sign of life.
+type task struct {
+	id     id
+	unlock bool
+	alive  bool
+
+	done   chan struct{}
+	stored []byte
+	locked bool
+	err    error
+
+	mu   sync.Mutex
+	gone bool // nobody waits for the claim
+	over bool // the claim has been decided
+}
+
+const (
+	// keeperIdle is how long the server lets the keeper's session live without a sign of life,
+	// as when the host has disappeared.
+	keeperIdle = 60 * time.Second
+
+	// keeperAlive is how often the session gives one.
+	keeperAlive = 15 * time.Second
+
+	// keeperTimeout limits a round trip.
+	keeperTimeout = 10 * time.Second
+)
+
+func newKeeper(b *Backend) *keeper {
+	k := &keeper{b: b, holds: make(map[id]struct{})}
+	k.tasks = gatherer[*task]{work: k.work, most: 1, room: maxClaims, limit: func(*task) int { return 1 }}
+	return k
+}
+
+// claim locks a key and looks for its response. It returns the response, or nil if the key is
+// locked now.
+func (k *keeper) claim(ctx context.Context, id id) ([]byte, error) {
+	t := &task{id: id, done: make(chan struct{})}
+	k.tasks.add(t)
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+		if t.leave() {
+			return nil, ctx.Err()
+		}
+		<-t.done
+	}
+	switch {
+	case t.err != nil:
+		return nil, t.err
+	case t.stored == nil && !t.locked:
+		return nil, k.b.inProgress()
+	}
+	return t.stored, nil
+}
+
+// leave gives up a claim. It returns false if the claim has been decided.
+func (t *task) leave() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = !t.over
+	return t.gone
+}
+
+// decide ends a claim, and reports whether somebody waits for it.
+func (t *task) decide() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	close(t.done)
+	return !t.gone
+}
+
+// unlock frees a key. It does not wait; done is closed when the key is free.
+func (k *keeper) unlock(id id) (done <-chan struct{}) {
+	t := &task{id: id, unlock: true, done: make(chan struct{})}
+	k.tasks.add(t)
+	return t.done
+}
+
+// work does tasks in one round trip.
+func (k *keeper) work(tasks []*task) {
+	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
+	defer cancel()
+	claims, unlocks := k.sort(tasks)
+	err := k.roundTrip(ctx, claims, unlocks)
+	if err != nil {
+		k.lose()
+	}
+	for _, t := range claims {
+		if err != nil {
+			t.err = k.b.failed(context.Background(), fmt.Errorf("lock keys: %w", err))
+		} else if t.locked {
+			k.holds[t.id] = struct{}{}
+		}
+		if needed := t.decide() && t.stored == nil; t.locked && t.err == nil && !needed {
+			k.owed = append(k.owed, t.id)
+		}
+	}
+	for _, t := range tasks {
+		if t.unlock {
+			close(t.done)
+		}
+	}
+	k.rest(ctx)
+}
+
+// sort separates tasks. Keys that the session does not hold, because it was lost, need not be
+// unlocked.
+func (k *keeper) sort(tasks []*task) (claims []*task, unlocks []int64) {
+	free := func(id id) {
+		if _, held := k.holds[id]; held {
+			delete(k.holds, id)
+			unlocks = append(unlocks, k.b.lockKey(id))
+		}
+	}
+	for _, id := range k.owed {
+		free(id)
+	}
+	k.owed = nil
+	for _, t := range tasks {
+		switch {
+		case t.unlock:
+			free(t.id)
+		case !t.alive:
+			claims = append(claims, t)
+		}
+	}
+	return claims, unlocks
+}
+
+const (
+	lockAllSQL = `
+SELECT u.n, pg_try_advisory_lock(u.key) FROM unnest($1::bigint[]) WITH ORDINALITY AS u(key, n)`
+
+	unlockAllSQL = `SELECT pg_advisory_unlock(u.key) FROM unnest($1::bigint[]) AS u(key)`
+)
+
+// roundTrip unlocks, then locks, then looks for responses: in this order, what the holder
+// before has stored is visible.
+func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64) (err error) {
+	if k.tx == nil {
+		if len(claims) == 0 {
+			return nil
+		}
+		if k.tx, err = k.b.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}); err != nil {
+			return err
+		}
+	}
+	keys, ids := make([]int64, len(claims)), make([][]byte, len(claims))
+	for i, t := range claims {
+		keys[i], ids[i] = k.b.lockKey(t.id), t.id[:]
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(settingsSQL, milliseconds(keeperIdle)) // also a sign of life
+	if len(unlocks) > 0 {
+		batch.Queue(unlockAllSQL, unlocks)
+	}
+	if len(claims) > 0 {
+		batch.Queue("SAVEPOINT " + savepoint)
+		queueEach(batch, lockAllSQL, keys, func(i int, locked bool) { claims[i].locked = locked })
+		queueEach(batch, k.b.sql.lookupAll, ids, func(i int, stored []byte) { claims[i].stored = stored })
+		batch.Queue("ROLLBACK TO SAVEPOINT " + savepoint) // the locks of the session stay
+		batch.Queue("RELEASE SAVEPOINT " + savepoint)
+	}
+	return k.tx.SendBatch(ctx, batch).Close()
+}
+
+// queueEach queues a statement that returns a row for each element of an array: its number,
+// from 1, and a value.
+func queueEach[T any](batch *pgx.Batch, sql string, array any, use func(i int, value T)) {
+	batch.Queue(sql, array).Query(func(rows pgx.Rows) error {
+		var n int
+		var value T
+		_, err := pgx.ForEachRow(rows, []any{&n, &value}, func() error {
+			use(n-1, value)
+			var zero T
+			value = zero
+			return nil
+		})
+		return err
+	})
+}
+
+// rest ends the session's transaction if it holds no lock, and otherwise sees to it that the
+// session gives a sign of life.
+func (k *keeper) rest(ctx context.Context) {
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+	switch {
+	case k.tx == nil:
+	case len(k.owed) > 0:
+		k.tasks.add(&task{alive: true})
+	case len(k.holds) > 0:
+		k.timer = time.AfterFunc(keeperAlive, func() { k.tasks.add(&task{alive: true}) })
+	case k.tasks.idle():
+		if err := k.tx.Commit(ctx); err != nil {
+			k.lose()
+		}
+		k.tx = nil
+	}
+}
+
+// lose closes the connection, and so ends the session with its locks.
+func (k *keeper) lose() {
+	if k.tx == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = k.tx.Conn().Close(ctx)
+	_ = k.tx.Rollback(ctx) // returns the closed connection to the pool, which drops it
+	k.tx, k.owed = nil, nil
+	clear(k.holds)
+}

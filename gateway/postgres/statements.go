@@ -1,0 +1,60 @@
+package postgres
+
+import "github.com/pawl-go/pawl/migrations"
+
+// statements are the statements about the table responses, for the backend's schema.
+type statements struct {
+	lookup, reread, insert, deleteExpired, sweep string
+	lookupAll, insertAll                         string
+}
+
+func statementsFor(schema migrations.Schema) statements {
+	return statements{
+		lookup:        schema.SQL(lookupSQL),
+		reread:        schema.SQL(rereadSQL),
+		insert:        schema.SQL(insertSQL),
+		deleteExpired: schema.SQL(deleteExpiredSQL),
+		sweep:         schema.SQL(sweepSQL),
+		lookupAll:     schema.SQL(lookupAllSQL),
+		insertAll:     schema.SQL(insertAllSQL),
+	}
+}
+
+const (
+	lookupSQL = `SELECT response FROM pawl.responses WHERE id = $1 AND expires_at > now()`
+
+	rereadSQL = `SELECT response, expires_at <= now() FROM pawl.responses WHERE id = $1`
+
+	// The time is that of the statement: the handler may have taken long.
+	insertSQL = `INSERT INTO pawl.responses (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
+
+	deleteExpiredSQL = `DELETE FROM pawl.responses WHERE id = $1 AND expires_at <= now()`
+
+	lockSQL = `SELECT pg_try_advisory_xact_lock($1)`
+
+	settingsSQL = `
+SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
+       nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
+
+	// Rows that a run is replacing are locked; it deletes them itself.
+	sweepSQL = `
+WITH expired AS MATERIALIZED (
+	SELECT id, expires_at FROM pawl.responses WHERE expires_at >= $1 AND expires_at <= now()
+	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), deleted AS (
+	DELETE FROM pawl.responses AS r USING expired AS e WHERE r.id = e.id
+)
+SELECT count(*), coalesce(max(expires_at), $1) FROM expired`
+
+	// The subquery looks into the index once for each key, whatever the planner thinks of the
+	// table.
+	lookupAllSQL = `
+SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > now() OFFSET 0)
+FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
+
+	insertAllSQL = `
+INSERT INTO pawl.responses AS r (id, response, expires_at)
+SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id
+ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= now()
+RETURNING r.id`
+)
