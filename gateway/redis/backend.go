@@ -67,7 +67,7 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 	if err := b.check(ctx); err != nil {
 		return nil, nil, &gateway.UnavailableError{Err: err}
 	}
-	r := &run{b: b, key: b.name(key), lock: locked + rand.Text(), expires: time.Now().Add(b.cfg.Lease)}
+	r := &run{b: b, key: b.name(key), lock: locked + milliseconds(b.cfg.Lease) + ":" + rand.Text(), expires: time.Now().Add(b.cfg.Lease)}
 	held, err := b.lock(ctx, r)
 	if full(err) {
 		if held, err = b.get(ctx, r.key); err == nil && held == "" {
@@ -83,6 +83,7 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 	case strings.HasPrefix(held, response):
 		return nil, []byte(held[len(response):]), nil
 	case strings.HasPrefix(held, locked):
+		b.limitLock(ctx, r.key, held)
 		return nil, nil, &gateway.InProgressError{}
 	}
 	return nil, nil, fmt.Errorf("redis: the key of a response holds something else, of %d bytes; no other program may use the prefix %q", len(held), b.cfg.Prefix)
@@ -108,6 +109,20 @@ func (b *Backend) lock(ctx context.Context, r *run) (held string, err error) {
 		return "", nil
 	}
 	return held, err
+}
+
+// limitLock makes sure that somebody else's lock does not live longer than its lease. If that
+// fails, the next request with the key tries again.
+func (b *Backend) limitLock(ctx context.Context, key, held string) {
+	lease, _, _ := strings.Cut(held[len(locked):], ":")
+	if ms, err := strconv.ParseInt(lease, 10, 64); err != nil || ms <= 0 {
+		return // not a lock of this package
+	}
+	ctx, cancel := b.limit(ctx)
+	defer cancel()
+	if err := capScript.Exec(ctx, b.cfg.Client, []string{key}, []string{held, lease}).Error(); err != nil {
+		b.cfg.Logger.DebugContext(ctx, "a lock could not be looked at", "error", err)
+	}
 }
 
 // get returns what a key holds, or "" if that is nothing. Unlike a GET of rueidis it is not

@@ -29,7 +29,9 @@
 // SET with NX and PX makes the lock, so two processes can't both get it. While the handler
 // runs, the lock is renewed at a third of its lease. Finish and Release are scripts that
 // compare the token: a run whose lock has expired cannot delete the lock of its successor.
-// All times to live are counted by the server, so the clocks of the workers do not matter.
+// All times to live are counted by the server, so the clocks of the workers do not matter. If
+// the server's clock is set back, whoever finds a lock that would live longer than its lease
+// shortens it.
 //
 // # What the server needs
 //

@@ -4,7 +4,7 @@ import "github.com/redis/rueidis"
 
 // What the value of a key begins with.
 const (
-	locked   = "L" // the token follows
+	locked   = "L" // the lease in milliseconds follows, a colon, and the token
 	response = "R" // the encoded response follows
 )
 
@@ -39,3 +39,13 @@ if held == ARGV[1] or not held then
   return 'OK'
 end
 return 'LOST'`)
+
+// capScript limits what is left of somebody else's lock (ARGV[1]) to its lease (ARGV[2]). It
+// is more if the server's clock has been set back: without this, the key of a dead process
+// would be stuck until the clock has caught up.
+var capScript = rueidis.NewLuaScript(`#!lua flags=allow-oom
+local left = redis.call('PTTL', KEYS[1])
+if redis.call('GET', KEYS[1]) == ARGV[1] and (left > tonumber(ARGV[2]) or left == -1) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 'OK'`)

@@ -40,6 +40,11 @@ func checkServer(ctx context.Context, server string, node rueidis.Client) error 
 			return fmt.Errorf("redis server %s allows neither INFO nor CONFIG GET, so its maxmemory-policy is unknown (see Config.TrustServer): %w", server, err)
 		}
 	}
+	return fitness(server, version, policy)
+}
+
+// fitness returns why a server is unfit, or nil. A version that is unknown is accepted.
+func fitness(server, version, policy string) error {
 	if policy != "noeviction" {
 		return &EvictionError{Server: server, Policy: policy}
 	}
