@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -15,7 +16,13 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
+func TestMain(m *testing.M) {
+	if addresses, ok := os.LookupEnv(childVariable); ok {
+		child(addresses)
+		return
+	}
+	testenv.Main(m, testenv.CheckLeaks())
+}
 
 // startRedis starts a server for the test. It skips the test if there is none on the machine.
 func startRedis(t *testing.T, args ...string) *redisserver.Server {
