@@ -12,8 +12,8 @@ import (
 // A keeper holds the locks of all runs without transactions, on one connection. They are
 // locks of the session, so that each can be released by itself. The session is in a
 // transaction as long as it holds one: a pooler then leaves the session to it, and ends the
-// session if this process dies. The transaction reads in a savepoint that it rolls back, so it
-// holds no snapshot and no lock of a table, however long it is open.
+// session if this process dies. It reads within a savepoint and rolls back to it each time, so
+// it holds no snapshot and no lock of a table, however long the transaction is open.
 //
 // If the connection breaks, the locks are lost, and other processes may run the same requests:
 // then the history, and whose response is stored first, decide.
@@ -23,7 +23,7 @@ type keeper struct {
 
 	// Owned by the one goroutine that works on tasks.
 	tx    pgx.Tx
-	holds map[id]struct{}
+	holds map[id]int  // how often the session has locked each key: twice if the client of a claim has gone
 	owed  []id        // of holds: to be unlocked with the next tasks, because nobody needs them
 	timer *time.Timer // for the next sign of life
 }
@@ -45,11 +45,11 @@ type task struct {
 }
 
 const (
-	// keeperIdle is how long the server lets the keeper's session live without a sign of life,
-	// as when the host has disappeared.
-	keeperIdle = 60 * time.Second
+	// keeperBegin begins the transaction. The server ends a session that gives no sign of life
+	// for a minute, as when the host has disappeared.
+	keeperBegin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s'; SAVEPOINT ` + savepoint
 
-	// keeperAlive is how often the session gives one.
+	// keeperAlive is how often the session gives a sign of life.
 	keeperAlive = 15 * time.Second
 
 	// keeperTimeout limits a round trip.
@@ -57,7 +57,7 @@ const (
 )
 
 func newKeeper(b *Backend) *keeper {
-	k := &keeper{b: b, holds: make(map[id]struct{})}
+	k := &keeper{b: b, holds: make(map[id]int)}
 	k.tasks = gatherer[*task]{work: k.work, most: 1, room: maxClaims, limit: func(*task) int { return 1 }}
 	return k
 }
@@ -121,7 +121,7 @@ func (k *keeper) work(tasks []*task) {
 		if err != nil {
 			t.err = k.b.failed(context.Background(), fmt.Errorf("lock keys: %w", err))
 		} else if t.locked {
-			k.holds[t.id] = struct{}{}
+			k.holds[t.id]++
 		}
 		if needed := t.decide() && t.stored == nil; t.locked && t.err == nil && !needed {
 			k.owed = append(k.owed, t.id)
@@ -139,10 +139,13 @@ func (k *keeper) work(tasks []*task) {
 // unlocked.
 func (k *keeper) sort(tasks []*task) (claims []*task, unlocks []int64) {
 	free := func(id id) {
-		if _, held := k.holds[id]; held {
-			delete(k.holds, id)
-			unlocks = append(unlocks, k.b.lockKey(id))
+		if k.holds[id] == 0 {
+			return
 		}
+		if k.holds[id]--; k.holds[id] == 0 {
+			delete(k.holds, id)
+		}
+		unlocks = append(unlocks, k.b.lockKey(id))
 	}
 	for _, id := range k.owed {
 		free(id)
@@ -173,7 +176,7 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 		if len(claims) == 0 {
 			return nil
 		}
-		if k.tx, err = k.b.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}); err != nil {
+		if k.tx, err = k.b.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: keeperBegin}); err != nil {
 			return err
 		}
 	}
@@ -182,17 +185,14 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 		keys[i], ids[i] = k.b.lockKey(t.id), t.id[:]
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(settingsSQL, milliseconds(keeperIdle)) // also a sign of life
 	if len(unlocks) > 0 {
 		batch.Queue(unlockAllSQL, unlocks)
 	}
 	if len(claims) > 0 {
-		batch.Queue("SAVEPOINT " + savepoint)
 		queueEach(batch, lockAllSQL, keys, func(i int, locked bool) { claims[i].locked = locked })
 		queueEach(batch, k.b.sql.lookupAll, ids, func(i int, stored []byte) { claims[i].stored = stored })
-		batch.Queue("ROLLBACK TO SAVEPOINT " + savepoint) // the locks of the session stay
-		batch.Queue("RELEASE SAVEPOINT " + savepoint)
 	}
+	batch.Queue("ROLLBACK TO SAVEPOINT " + savepoint) // the locks of the session stay
 	return k.tx.SendBatch(ctx, batch).Close()
 }
 

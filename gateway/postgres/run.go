@@ -121,10 +121,14 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 	case status == 'E' && !result.Undo:
 		return errHandlerFailed
 	}
-	batch := &pgx.Batch{}
 	if result.Undo {
-		batch.Queue("ROLLBACK TO SAVEPOINT " + savepoint)
+		// Not in the batch below: in a transaction that has failed, its statements can't be
+		// prepared.
+		if _, err := r.tx.Exec(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
+			return r.b.failed(ctx, fmt.Errorf("undo what the handler did: %w", err))
+		}
 	}
+	batch := &pgx.Batch{}
 	if r.expired {
 		batch.Queue(r.b.sql.deleteExpired, r.id[:])
 	}

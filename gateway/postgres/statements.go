@@ -36,15 +36,17 @@ const (
 SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
        nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
 
-	// Rows that a run is replacing are locked; it deletes them itself.
+	// Rows that a run is replacing are locked; it deletes them itself. A row is found by its
+	// place, ctid, which does not change while it is locked: the planner might look for many
+	// ids by reading the whole table.
 	sweepSQL = `
-WITH expired AS MATERIALIZED (
-	SELECT id, expires_at FROM pawl.responses WHERE expires_at >= $1 AND expires_at <= now()
-	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), deleted AS (
-	DELETE FROM pawl.responses AS r USING expired AS e WHERE r.id = e.id
+WITH deleted AS (
+	DELETE FROM pawl.responses WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM pawl.responses WHERE expires_at >= $1 AND expires_at <= now()
+		ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+	RETURNING expires_at
 )
-SELECT count(*), coalesce(max(expires_at), $1) FROM expired`
+SELECT count(*), coalesce(max(expires_at), $1) FROM deleted`
 
 	// The subquery looks into the index once for each key, whatever the planner thinks of the
 	// table.

@@ -1,0 +1,4 @@
+package postgres
+
+// SweepSQL is the statement of a sweep in schema pawl.
+const SweepSQL = sweepSQL
