@@ -32,12 +32,12 @@ func (k *breaker) allows() bool {
 
 func (k *breaker) answered(ctx context.Context) {
 	if k.until.Load() != 0 && k.until.Swap(0) != 0 {
-		k.log.InfoContext(ctx, "Redis answers again")
+		k.log.InfoContext(ctx, "redis answers again")
 	}
 }
 
 func (k *breaker) failed(ctx context.Context, err error) {
 	if k.until.Swap(int64(time.Since(k.start)+k.cooldown)) == 0 {
-		k.log.WarnContext(ctx, "Redis is not used for now; the backend behind it decides alone", "error", err)
+		k.log.WarnContext(ctx, "redis is not used for now; the backend behind it decides alone", "error", err)
 	}
 }

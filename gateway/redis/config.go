@@ -72,19 +72,19 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	if c.Client == nil {
-		errs = append(errs, errors.New("Client is nil"))
+		errs = append(errs, errors.New("field Client is nil"))
 	}
 	if c.Lease < leastLease {
-		errs = append(errs, fmt.Errorf("Lease is %v, want at least %v", c.Lease, leastLease))
+		errs = append(errs, fmt.Errorf("field Lease is %v, want at least %v", c.Lease, leastLease))
 	}
 	if c.ResponseTTL < time.Millisecond {
-		errs = append(errs, fmt.Errorf("ResponseTTL is %v, want at least a millisecond", c.ResponseTTL))
+		errs = append(errs, fmt.Errorf("field ResponseTTL is %v, want at least a millisecond", c.ResponseTTL))
 	}
 	if c.Timeout < 0 || c.Timeout > c.Lease/3 {
-		errs = append(errs, fmt.Errorf("Timeout is %v, want at most a third of Lease, which is %v", c.Timeout, c.Lease))
+		errs = append(errs, fmt.Errorf("field Timeout is %v, want at most a third of Lease, which is %v", c.Timeout, c.Lease))
 	}
 	if c.CheckEvery < 0 {
-		errs = append(errs, fmt.Errorf("CheckEvery is %v", c.CheckEvery))
+		errs = append(errs, fmt.Errorf("field CheckEvery is %v", c.CheckEvery))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("redis: %w", errors.Join(errs...))

@@ -50,13 +50,13 @@ var _ gateway.Backend = (*Hybrid)(nil)
 func NewHybrid(cfg HybridConfig) (*Hybrid, error) {
 	var errs []error
 	if cfg.Redis == nil {
-		errs = append(errs, errors.New("Redis is nil"))
+		errs = append(errs, errors.New("field Redis is nil"))
 	}
 	if cfg.Decider == nil {
-		errs = append(errs, errors.New("Decider is nil"))
+		errs = append(errs, errors.New("field Decider is nil"))
 	}
 	if cfg.Cooldown < 0 {
-		errs = append(errs, fmt.Errorf("Cooldown is %v", cfg.Cooldown))
+		errs = append(errs, fmt.Errorf("field Cooldown is %v", cfg.Cooldown))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("redis: hybrid: %w", errors.Join(errs...))

@@ -86,7 +86,7 @@ func TestManagedServers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer client.Close()
+		t.Cleanup(client.Close)
 		b, err := redis.Open(t.Context(), redis.Config{Client: client, TrustServer: test.trust})
 		if (err == nil) != test.ok {
 			t.Errorf("%s, trusted: %t: %v", test.forbidden, test.trust, err)

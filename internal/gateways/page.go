@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/pawl-go/pawl/internal/gateways/configs"
 )
 
 // page is the page that shows the configurations and tables, from the root of the
@@ -67,7 +69,7 @@ func fill(text string, tables map[string]table, versions string) (string, error)
 		var content string
 		switch t, ok := tables[name]; {
 		case kind == "config":
-			content = "```\n" + configuration(name) + "```\n"
+			content = "```\n" + configs.Text(name) + "```\n"
 		case kind == "versions":
 			content = "Measured with " + versions + ".\n"
 		case ok:

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"net"
@@ -13,14 +12,13 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/pawl-go/pawl/internal/gateways/configs"
 )
 
 // proxyTimeout is how long the proxies wait for an answer here, instead of the 30 s of
 // their configurations.
 const proxyTimeout = time.Second
-
-//go:embed configs
-var configs embed.FS
 
 // A proxy is a program with a configuration that is measured.
 type proxy struct {
@@ -40,15 +38,6 @@ var proxies = []proxy{
 	{title: "HAProxy, recommended", file: "haproxy.cfg", start: haproxy, bind: "unix@"},
 	{title: "HAProxy, defaults", file: "haproxy-default.cfg", start: haproxy, bind: "unix@"},
 	{title: "HAProxy, all-retryable-errors for all requests", file: "haproxy-careless.cfg", start: haproxy, bind: "unix@"},
-}
-
-// configuration returns the text of a configuration as the page shows it.
-func configuration(file string) string {
-	text, err := configs.ReadFile("configs/" + file)
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	return string(text)
 }
 
 func nginx(ctx context.Context, dir string, files []string) *exec.Cmd {
@@ -127,7 +116,7 @@ func (p proxy) adapt(number int, c *cell) string {
 		"pawl", fmt.Sprintf("pawl%d", number),
 		"public", fmt.Sprintf("public%d", number),
 		"30s", fmt.Sprintf("%dms", proxyTimeout.Milliseconds()),
-	).Replace(configuration(p.file))
+	).Replace(configs.Text(p.file))
 }
 
 // listening waits until the socket accepts connections.

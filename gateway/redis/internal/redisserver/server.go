@@ -72,7 +72,7 @@ func (s *Server) Start(ctx context.Context) error {
 		"--protected-mode", "no", "--enable-debug-command", "local",
 	}
 	var output bytes.Buffer
-	cmd := exec.Command("redis-server", append(args, s.args...)...) //nolint:noctx // it outlives the call
+	cmd := exec.Command("redis-server", append(args, s.args...)...) //nolint:gosec,noctx // the arguments are those of tests; it outlives the call
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = attributes()
 	proc, err := spawn(cmd)
