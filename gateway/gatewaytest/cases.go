@@ -89,6 +89,7 @@ func testScopes(t *testing.T, s Subject) {
 
 func testExpires(t *testing.T, s Subject) {
 	one, two := s.Open(t), s.Open(t)
+	long := mustClaim(t, two, key("long")) // time goes on while it runs
 	mustFinish(t, mustClaim(t, one, key("a")), "first")
 	s.Expire(t)
 	run := claimExpired(t, two, key("a"))
@@ -96,6 +97,7 @@ func testExpires(t *testing.T, s Subject) {
 	mustRelease(t, run)
 	mustFinish(t, mustClaim(t, one, key("a")), "second")
 	mustBeStored(t, two, key("a"), "second")
+	mustRelease(t, long)
 }
 
 // claimExpired is mustClaim for a key whose response has expired. The claim of a run may end a

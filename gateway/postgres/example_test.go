@@ -179,15 +179,15 @@ func ExampleBackend_Sweep() {
 		fmt.Println(err)
 		return
 	}
-	serve(backend, func(http.ResponseWriter, *http.Request) {}, "a", "b")
+	serve(backend, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") }, "a", "b")
 	if _, err := pool.Exec(ctx, `UPDATE pawl.responses SET expires_at = now()`); err != nil { // a day has passed
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(backend.Sweep(ctx))
 	// Output:
-	// 200
-	// 200
+	// 200 done
+	// 200 done
 	// 2 <nil>
 }
 

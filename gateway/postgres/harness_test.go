@@ -90,7 +90,7 @@ func kill(t *testing.T, direct, pool *pgxpool.Pool) {
 
 func expire(t *testing.T, direct *pgxpool.Pool) {
 	t.Helper()
-	mustExec(t, direct, `UPDATE pawl.responses SET expires_at = now() - interval '1 second'`)
+	mustExec(t, direct, `UPDATE pawl.responses SET expires_at = clock_timestamp()`)
 }
 
 // A process is a backend with its pool.

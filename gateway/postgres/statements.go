@@ -23,12 +23,12 @@ func statementsFor(schema migrations.Schema) statements {
 const (
 	lookupSQL = `SELECT response FROM pawl.responses WHERE id = $1 AND expires_at > now()`
 
-	rereadSQL = `SELECT response, expires_at <= now() FROM pawl.responses WHERE id = $1`
+	rereadSQL = `SELECT response, expires_at <= statement_timestamp() FROM pawl.responses WHERE id = $1`
 
 	// The time is that of the statement: the handler may have taken long.
 	insertSQL = `INSERT INTO pawl.responses (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
 
-	deleteExpiredSQL = `DELETE FROM pawl.responses WHERE id = $1 AND expires_at <= now()`
+	deleteExpiredSQL = `DELETE FROM pawl.responses WHERE id = $1 AND expires_at <= statement_timestamp()`
 
 	lockSQL = `SELECT pg_try_advisory_xact_lock($1)`
 
@@ -49,14 +49,14 @@ WITH deleted AS (
 SELECT count(*), coalesce(max(expires_at), $1) FROM deleted`
 
 	// The subquery looks into the index once for each key, whatever the planner thinks of the
-	// table.
+	// table. The transaction may be old, so the time is that of the statement.
 	lookupAllSQL = `
-SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > now() OFFSET 0)
+SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > statement_timestamp() OFFSET 0)
 FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
 
 	insertAllSQL = `
 INSERT INTO pawl.responses AS r (id, response, expires_at)
 SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id
-ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= now()
+ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= statement_timestamp()
 RETURNING r.id`
 )

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/pawl-go/pawl/gateway"
 )
 
-// A HybridConfig configures a Hybrid. Redis and Decider are required; the zero value of every
-// other field is useful.
+// A HybridConfig configures a Hybrid. Decider is required; the zero value of every other field
+// is useful.
 type HybridConfig struct {
-	// Redis answers repeats and collisions.
+	// Redis answers repeats and collisions. nil means that Decider works alone until Use is
+	// called: a process must be able to start while Redis is down.
 	Redis *Backend
 
 	// Decider decides who runs, and stores the responses durably. Its responses should live
@@ -37,7 +39,7 @@ type HybridConfig struct {
 // A Hybrid is Redis in front of a backend that decides. The package documentation says what
 // each does. It is safe for concurrent use.
 type Hybrid struct {
-	fast    *Backend
+	fast    atomic.Pointer[Backend] // nil until there is one
 	decider gateway.Backend
 	refuse  bool // when Redis is full
 	breaker *breaker
@@ -49,9 +51,6 @@ var _ gateway.Backend = (*Hybrid)(nil)
 // configuration.
 func NewHybrid(cfg HybridConfig) (*Hybrid, error) {
 	var errs []error
-	if cfg.Redis == nil {
-		errs = append(errs, errors.New("field Redis is nil"))
-	}
 	if cfg.Decider == nil {
 		errs = append(errs, errors.New("field Decider is nil"))
 	}
@@ -67,10 +66,23 @@ func NewHybrid(cfg HybridConfig) (*Hybrid, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Hybrid{
-		fast: cfg.Redis, decider: cfg.Decider, refuse: cfg.RefuseWhenFull,
-		breaker: newBreaker(cfg.Cooldown, cfg.Logger),
-	}, nil
+	h := &Hybrid{decider: cfg.Decider, refuse: cfg.RefuseWhenFull, breaker: newBreaker(cfg.Cooldown, cfg.Logger)}
+	h.fast.Store(cfg.Redis)
+	return h, nil
+}
+
+// Use gives the hybrid a Redis from now on, such as one that was down when the process
+// started. Open fails then, and so does rueidis.NewClient: call both again in a goroutine
+// until they succeed.
+func (h *Hybrid) Use(b *Backend) { h.fast.Store(b) }
+
+// redis returns Redis if it may be asked now, and nil otherwise.
+func (h *Hybrid) redis() *Backend {
+	fast := h.fast.Load()
+	if fast == nil || !h.breaker.allows() {
+		return nil
+	}
+	return fast
 }
 
 // Begin claims a key; see [gateway.Backend]. Only the decider lets a request run.
@@ -94,10 +106,11 @@ func (h *Hybrid) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byt
 // ask asks Redis. If it returns neither a response nor an error, the decider must be asked;
 // the claim is nil if Redis has not given one.
 func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored []byte, err error) {
-	if !h.breaker.allows() {
+	fast := h.redis()
+	if fast == nil {
 		return nil, nil, ctx.Err()
 	}
-	claim, stored, err = h.fast.claim(ctx, key)
+	claim, stored, err = fast.claim(ctx, key)
 	_, busy := errors.AsType[*gateway.InProgressError](err)
 	switch {
 	case err == nil, busy:
@@ -122,10 +135,11 @@ func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored 
 	if claim != nil {
 		claim.end()
 	}
-	if !h.breaker.allows() {
+	fast := h.redis()
+	if fast == nil {
 		return
 	}
-	err := h.fast.put(context.WithoutCancel(ctx), h.fast.name(key), stored)
+	err := fast.put(context.WithoutCancel(ctx), fast.name(key), stored)
 	switch {
 	case err == nil:
 		h.breaker.answered(ctx)
@@ -138,14 +152,14 @@ func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored 
 
 // drop gives up a claim.
 func (h *Hybrid) drop(ctx context.Context, claim *run) {
-	if claim != nil && claim.end() && h.breaker.allows() {
+	if claim != nil && claim.end() && h.redis() != nil {
 		h.remove(ctx, claim)
 	}
 }
 
 // remove deletes the lock of a claim that has ended. If that fails, it expires.
 func (h *Hybrid) remove(ctx context.Context, claim *run) {
-	ctx, cancel := h.fast.limit(context.WithoutCancel(ctx))
+	ctx, cancel := claim.b.limit(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := claim.delete(ctx); err != nil {
 		h.breaker.failed(ctx, err)

@@ -336,3 +336,25 @@ func TestHybridDoesNotWaitForEach(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestHybridStartsWithoutRedis gives a hybrid its Redis later.
+func TestHybridStartsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	decider, err := postgres.Open(t.Context(), w.pool, postgres.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &counting{Backend: decider}
+	h, err := redis.NewHybrid(redis.HybridConfig{Decider: counted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := mustClaim(t, h, "a")
+	h.Use(open(t, w.server))
+	mustFinish(t, run, "first")
+	mustBeStored(t, h, "a", "first")
+	if n := counted.begins.Load(); n != 1 {
+		t.Errorf("PostgreSQL was asked %d times, want 1", n)
+	}
+}
