@@ -20,6 +20,8 @@ FUZZTIME ?= 10s
 
 # How long `make torture` causes faults.
 DURATION ?= 60s
+# How many requests `make gateway-torture` sends.
+REQUESTS ?= 100000
 # `make mutants` plants only the mutations whose file or reason matches.
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
@@ -35,7 +37,7 @@ TOOL = go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Compile everything
@@ -70,6 +72,11 @@ torture: ## Run workers on real servers under faults for DURATION; the last line
 .PHONY: gateways
 gateways: ## Measure how often proxies send a request, as in docs/gateways.md
 	go run ./internal/gateways
+
+.PHONY: gateway-torture
+gateway-torture: ## Send REQUESTS with retries through HAProxy while servers fail; the last line is JSON
+	go build -C gateway/redis/internal/torture -o "$(CURDIR)/gateway-torture.bin" .
+	./gateway-torture.bin -requests $(REQUESTS)
 
 .PHONY: mutants
 mutants: ## Plant mistakes in the code (RUN=marks for some) and check that a test catches each

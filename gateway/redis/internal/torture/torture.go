@@ -156,4 +156,6 @@ func (t *torture) sendUnderFaults(ctx context.Context, l *ledger, faults []*faul
 	return <-failed
 }
 
-func rounded(d time.Duration) float64 { return float64(d.Round(100*time.Millisecond)) / float64(time.Second) }
+func rounded(d time.Duration) float64 {
+	return float64(d.Round(100*time.Millisecond)) / float64(time.Second)
+}
