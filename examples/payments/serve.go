@@ -55,11 +55,14 @@ func serve(ctx context.Context, cfg serverConfig) error {
 	if cfg.started != nil {
 		cfg.started(listener.Addr())
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	swept := make(chan error, 1)
 	go func() {
 		swept <- backend.Run(ctx, func(err error) { cfg.logger.WarnContext(ctx, "expired responses were not deleted", "error", err) })
 	}()
 	err = listen(ctx, listener, handler)
+	cancel()
 	return errors.Join(err, <-swept)
 }
 
