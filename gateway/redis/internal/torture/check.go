@@ -143,7 +143,7 @@ repeat
   local page = redis.call('SCAN', cursor, 'COUNT', 1000)
   cursor = page[1]
   for _, key in ipairs(page[2]) do
-    if redis.call('GETRANGE', key, 0, 0) == 'L' then n = n + 1 end
+    n = n + (redis.call('GETRANGE', key, 0, 0) == 'L' and 1 or 0)
   end
 until cursor == '0'
 return n`

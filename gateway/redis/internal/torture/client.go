@@ -38,7 +38,7 @@ func traffic(ctx context.Context, t *torture, l *ledger) {
 	c := newClient(t)
 	defer c.http.CloseIdleConnections()
 	each(t.cfg.clients, len(l.entries), func(i int) {
-		random := rand.New(rand.NewPCG(t.cfg.seed, uint64(i))) //nolint:gosec // test data
+		random := rand.New(rand.NewPCG(t.cfg.seed, uint64(i)))
 		e := &entry{payment: payment{ID: fmt.Sprintf("%d", i), Refuse: random.IntN(10) == 0, Pad: random.IntN(3000)}}
 		l.entries[i] = e
 		if random.IntN(10) == 0 { // a second client is not patient

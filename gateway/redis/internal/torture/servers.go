@@ -98,7 +98,8 @@ func startProxy(dir string, servers [2]string) (*program, error) {
 		return nil, err
 	}
 	p := &program{path: "haproxy", args: []string{"-db", "-q", "-f", file}, address: address}
-	return p, p.start()
+	err = p.start()
+	return p, err
 }
 
 // A database is a PostgreSQL server that a script of the repository starts.

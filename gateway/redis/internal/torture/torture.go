@@ -134,10 +134,10 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	}
 	for i, v := range violations {
 		if i == 20 {
-			fmt.Printf("and %d more violations\n", len(violations)-i)
+			fmt.Fprintf(os.Stdout, "and %d more violations\n", len(violations)-i)
 			break
 		}
-		fmt.Println("violation:", v)
+		fmt.Fprintln(os.Stdout, "violation:", v)
 	}
 	r.OK = len(violations) == 0
 	return r.OK, json.NewEncoder(os.Stdout).Encode(r)
