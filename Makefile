@@ -9,7 +9,7 @@ SHELL := bash
 BROKERS ?= localhost:9092
 DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
-PKG ?= ./...
+PKG ?= ./... ./examples/orderflow/... ./gateway/redis/... ./jobs/...
 
 # `make sim` runs this many histories, starting with this seed.
 HISTORIES ?= 2000
@@ -26,14 +26,14 @@ REQUESTS ?= 100000
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
 # set. WORKLOAD is a list, with commas, of: new-orders, bank-log, hot-key, payments,
-# hot-account, replay, latency, do, growth, memory. Only a full run updates the chart in docs.
+# hot-account, replay, latency, outbox, latency-outbox, timers, do, growth, memory. Only a full run updates the chart in docs.
 WORKLOAD ?=
 QUICK ?=
 BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)
 BENCH_FLAGS ?= -svg $(BENCH_SVG) $(if $(WORKLOAD),-workload $(WORKLOAD)) $(if $(filter-out 0,$(QUICK)),-quick)
 
-# tools/go.mod pins the versions of the tools.
-TOOL = go tool -modfile=tools/go.mod
+# tools/go.mod pins the versions of the tools. go.work does not list that module.
+TOOL = GOWORK=off go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## List the targets
@@ -41,7 +41,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Compile everything
-	go build ./...
+	go build $(PKG)
 
 .PHONY: test
 test: ## Run the tests on the available servers, or on embedded ones
@@ -102,7 +102,7 @@ microbench: ## Run the Go benchmarks six times and show them with benchstat
 
 .PHONY: lint
 lint: ## Run the linters
-	$(TOOL) golangci-lint run ./...
+	for module in . examples/orderflow gateway/redis jobs; do (cd $$module && GOWORK=off go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -110,7 +110,7 @@ fmt: ## Format the code
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum
-	go mod tidy
+	for module in . bench examples/orderflow gateway/redis internal/torture jobs; do go -C $$module mod tidy; done
 
 .PHONY: ci
 ci: ## Run everything that must pass before a merge (LEGS="lint test" for some legs)

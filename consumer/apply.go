@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -151,7 +152,7 @@ func (a *applier) settle(work context.Context, b *batch, todo share) (released [
 				return released, share{}, err
 			}
 		}
-		if !sleep(work, wait) {
+		if !pace.Sleep(work, wait) {
 			return released, share{}, nil // given up: Kafka delivers the records again
 		}
 		todo = a.stillOwned(b, todo)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/kgoask"
 )
 
 // Protocol is a protocol of consumer groups.
@@ -95,7 +97,7 @@ func (c Config) validateClient() (problems []error) {
 // groupOptions reports whether options set an instance ID, and whether they let the broker
 // assign the partitions. The options must be valid.
 func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
-	askClient(opts, func(client *kgo.Client) {
+	kgoask.Client(opts, func(client *kgo.Client) {
 		isStatic = client.OptValue(kgo.InstanceID) != ""
 		isServerSide = client.OptValue(kgo.ServerSideBalancer) == true
 	})
@@ -105,44 +107,17 @@ func groupOptions(opts []kgo.Opt) (isStatic, isServerSide bool) {
 // adjustsOffsets reports whether options choose where partitions begin. The options must be
 // valid.
 func adjustsOffsets(opts []kgo.Opt) (adjusts bool) {
-	askClient(opts, func(client *kgo.Client) {
+	kgoask.Client(opts, func(client *kgo.Client) {
 		adjust, ok := client.OptValue(kgo.AdjustFetchOffsetsFn).(func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error))
 		adjusts = ok && adjust != nil
 	})
 	return adjusts
 }
 
-// askClient passes a client with the given options to ask, because only a client can read its
-// options. A hook, which comes first, gets the client before it starts a goroutine, and then
-// panics to stop its construction. So the client calls no hooks of the application and
-// opens no connections.
-func askClient(opts []kgo.Opt, ask func(*kgo.Client)) {
-	var hook clientHook
-	hook = func(client *kgo.Client) {
-		ask(client)
-		panic(&hook)
-	}
-	defer func() {
-		if p := recover(); p != nil && p != any(&hook) {
-			panic(p)
-		}
-	}()
-	first := kgo.WithHooks(&hook)
-	// A context of the application would keep a reference to the client.
-	last := kgo.WithContext(context.Background())
-	_, _ = kgo.NewClient(slices.Concat([]kgo.Opt{first}, opts, []kgo.Opt{last})...)
-}
-
 // decompressorOf returns the decompressor of a client with the given options.
 func decompressorOf(opts []kgo.Opt) (d kgo.Decompressor) {
-	askClient(opts, func(client *kgo.Client) {
+	kgoask.Client(opts, func(client *kgo.Client) {
 		d, _ = client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	})
 	return d
 }
-
-// A clientHook is called with a client that is being created.
-type clientHook func(*kgo.Client)
-
-// OnNewClient implements [kgo.HookNewClient].
-func (h clientHook) OnNewClient(client *kgo.Client) { h(client) }

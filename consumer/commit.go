@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/pace"
 )
 
 // progress is how far partitions are settled.
@@ -52,7 +54,7 @@ func (c *committer) start() {
 				wait = c.cfg.RetryMax
 				signal(c.due)
 			}
-			if !sleep(ctx, wait) {
+			if !pace.Sleep(ctx, wait) {
 				return
 			}
 		}

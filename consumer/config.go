@@ -40,9 +40,11 @@ type Config struct {
 
 	// Store holds the entities; usually a *postgres.Store. A Store that wraps another
 	// one must also pass on the methods beyond the interface: New requires a [Sweeper],
-	// unless SweepEvery is negative, and a [DeadLetterCopier] if DeadLetterTopic is set.
-	// Without those of a [StepwiseReporter], the worker does not log which tables are
-	// written more slowly.
+	// unless SweepEvery is negative, a [TimerFirer], unless FireEvery is negative, and a
+	// [DeadLetterCopier] if DeadLetterTopic is set. Without those of an [OutboxStore], the
+	// worker publishes no messages. Without those of a [StepwiseReporter], it does not log
+	// which tables are written more slowly, and without those of a [TimerCounter], it does
+	// not count timers.
 	Store Store
 
 	// Decode returns the changes that a record asks for. See [DecodeFunc].
@@ -54,7 +56,8 @@ type Config struct {
 
 	// Connections is the number of concurrent transactions for one batch. The batch is
 	// split over them by entity. 0 means 4. The pool should have at least as many
-	// connections.
+	// connections. If many timers are due at once, the worker uses up to as many again to fire
+	// them.
 	Connections int
 
 	// MaxBatch limits the number of records in a batch. 0 means 10,000. A batch is what
@@ -104,6 +107,12 @@ type Config struct {
 	// so on, with twice the wait each time.
 	SweepEvery time.Duration
 
+	// FireEvery is the longest time between two looks at the timers that are due. The worker
+	// also looks when the next timer that it knows is due. 0 means 1 second. A positive value
+	// needs a Store that is a [TimerFirer]. Negative means that this worker never fires
+	// timers, so another worker with the same tables has to.
+	FireEvery time.Duration
+
 	// StalledAfter is how long a worker with lag may make no progress before it is
 	// Troubled ([Worker.Health]), even if nothing has failed: a transaction may wait for
 	// a lock, or a partition may have no leader. It should be longer than any batch
@@ -116,6 +125,19 @@ type Config struct {
 	// HeaderReason and so on. Copies are produced with acks=all, at least once. The dead
 	// letters also stay in the database.
 	DeadLetterTopic func(topic string) string
+
+	// NoRelay turns off the relay that publishes the messages of transitions. Without it, the
+	// worker runs one if Store is an [OutboxStore] that emits messages. Run package relay
+	// somewhere then.
+	//
+	// The relay has a separate Kafka client, with the options of Client that are not about
+	// consuming, so that a topic that hangs disturbs nothing else. Hooks of the client see
+	// both.
+	NoRelay bool
+
+	// TransactionalID is that of the relay: see relay.Config. Empty means that messages are
+	// published at least once.
+	TransactionalID string
 
 	// Logger receives the worker's logs. nil means slog.Default().
 	Logger *slog.Logger
@@ -135,6 +157,7 @@ const (
 	defaultShutdownGrace = 10 * time.Second
 	defaultRebalanceHold = 5 * time.Second
 	defaultSweepEvery    = time.Minute
+	defaultFireEvery     = time.Second
 	defaultStalledAfter  = time.Minute
 	defaultRetryMin      = 100 * time.Millisecond
 	defaultRetryMax      = 10 * time.Second
@@ -151,6 +174,7 @@ func (c Config) withDefaults() Config {
 	c.RetryMin = cmp.Or(c.RetryMin, defaultRetryMin)
 	c.RetryMax = cmp.Or(c.RetryMax, max(defaultRetryMax, c.RetryMin))
 	c.SweepEvery = cmp.Or(c.SweepEvery, defaultSweepEvery)
+	c.FireEvery = cmp.Or(c.FireEvery, defaultFireEvery)
 	c.StalledAfter = cmp.Or(c.StalledAfter, defaultStalledAfter)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
@@ -182,6 +206,10 @@ func (c Config) validate() error {
 		require(ok, "Store is a %T, which does not implement Sweeper, so records could stay parked forever; "+
 			"add the method Sweep, or set SweepEvery to a negative value if something else sweeps", c.Store)
 	}
+	if _, ok := c.Store.(TimerFirer); c.FireEvery > 0 && c.Store != nil {
+		require(ok, "Store is a %T, which does not implement TimerFirer, so timers would never fire; "+
+			"add the method FireTimers, or set FireEvery to a negative value if another worker fires them", c.Store)
+	}
 	if _, ok := c.Store.(DeadLetterCopier); c.DeadLetterTopic != nil && c.Store != nil {
 		require(ok, "DeadLetterTopic is set, but Store is a %T, which does not implement DeadLetterCopier; add the method CopyDeadLetters", c.Store)
 	}
@@ -193,6 +221,9 @@ func (c Config) validate() error {
 	valid.Topics = slices.DeleteFunc(slices.Clone(c.Topics), func(topic string) bool { return topic == "" })
 	for _, err := range valid.validateClient() {
 		problems = append(problems, fmt.Errorf("%w: Client: %w", ErrConfig, err))
+	}
+	if _, err := c.newRelay(); err != nil && c.Store != nil {
+		problems = append(problems, fmt.Errorf("%w: %w; change that, or set NoRelay and run a relay elsewhere", ErrConfig, err))
 	}
 	return errors.Join(problems...)
 }

@@ -39,12 +39,14 @@ func TestConfig(t *testing.T) {
 		"half a store": {func(c *consumer.Config) {
 			c.Store = struct{ consumer.Store }{newFake()} // what it embeds is an interface, which hides the rest
 			c.DeadLetterTopic = consumer.DeadLetterSuffix
-		}, []string{"does not implement Sweeper", "does not implement DeadLetterCopier"}},
-		"half a store, swept": {func(c *consumer.Config) { c.Store, c.SweepEvery = struct{ consumer.Store }{newFake()}, -1 }, nil},
-		"hook":                {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
-		"bad client":          {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},
-		"all at once":         {func(c *consumer.Config) { c.Group, c.Connections = "", -1; c.Client = []kgo.Opt{kgo.SeedBrokers()} }, []string{"Group is empty", "Connections is -1", "Client:"}},
-		"overridden":          {client(kgo.ConsumerGroup("other"), kgo.ConsumeTopics("other"), kgo.AutoCommitInterval(time.Second)), nil},
+		}, []string{"does not implement Sweeper", "does not implement TimerFirer", "does not implement DeadLetterCopier"}},
+		"half a store, swept": {func(c *consumer.Config) {
+			c.Store, c.SweepEvery, c.FireEvery = struct{ consumer.Store }{newFake()}, -1, -1
+		}, nil},
+		"hook":        {func(c *consumer.Config) { c.Hooks = []consumer.Hook{new(hooks), "no hook"} }, []string{"Hooks[1] is a string"}},
+		"bad client":  {func(c *consumer.Config) { c.Client = []kgo.Opt{kgo.SeedBrokers("localhost:nine")} }, []string{"Client:"}},
+		"all at once": {func(c *consumer.Config) { c.Group, c.Connections = "", -1; c.Client = []kgo.Opt{kgo.SeedBrokers()} }, []string{"Group is empty", "Connections is -1", "Client:"}},
+		"overridden":  {client(kgo.ConsumerGroup("other"), kgo.ConsumeTopics("other"), kgo.AutoCommitInterval(time.Second)), nil},
 		"848 balancer": {func(c *consumer.Config) {
 			c.Protocol = consumer.Consumer
 			client(kgo.Balancers(kgo.RangeBalancer()))(c)

@@ -35,8 +35,9 @@ func (w *Worker) serveHealth(ok func(Health) bool) http.HandlerFunc {
 }
 
 // MarshalJSON returns the health as an object with the members state, since, reason,
-// partition, error, last_progress, lag and partitions. It omits empty members, except lag
-// and partitions.
+// partition, error, last_progress, lag, partitions, timers_pending, timers_overdue,
+// timers_oldest and timers_at_least: the last four are Health.Timers. It omits empty members,
+// except lag and partitions.
 func (h Health) MarshalJSON() ([]byte, error) {
 	text := ""
 	if h.Err != nil {
@@ -51,5 +52,12 @@ func (h Health) MarshalJSON() ([]byte, error) {
 		LastProgress time.Time   `json:"last_progress,omitzero"`
 		Lag          int64       `json:"lag"`
 		Partitions   int         `json:"partitions"`
-	}{h.State, h.Since, h.Reason, h.Partition, text, h.LastProgress, h.Lag, h.Partitions})
+		Pending      int64       `json:"timers_pending,omitempty"`
+		Overdue      int64       `json:"timers_overdue,omitempty"`
+		Oldest       time.Time   `json:"timers_oldest,omitzero"`
+		AtLeast      bool        `json:"timers_at_least,omitempty"`
+	}{
+		h.State, h.Since, h.Reason, h.Partition, text, h.LastProgress, h.Lag, h.Partitions,
+		h.Timers.Pending, h.Timers.Overdue, h.Timers.Oldest, h.Timers.AtLeast,
+	})
 }

@@ -302,6 +302,10 @@ func (f *fake) Sweep(context.Context, versioning.Reading) (versioning.Swept, err
 	return versioning.Swept{}, nil
 }
 
+func (f *fake) FireTimers(context.Context, int) (versioning.Fired, error) {
+	return versioning.Fired{}, nil
+}
+
 // on sets a function that is called before each Apply. It returns how many of the records to
 // settle, or -1 for all, and the error to return.
 func (f *fake) on(before func(context.Context, []*versioning.Record) (settled int, err error)) {

@@ -1,6 +1,10 @@
 package consumer
 
-import "time"
+import (
+	"time"
+
+	"github.com/pawl-go/pawl/versioning"
+)
 
 // HealthState is the state of a worker.
 type HealthState string
@@ -22,8 +26,8 @@ type Health struct {
 	Reason string
 
 	// Partition is the partition in trouble, as topic/partition. For a batch it is the
-	// partition of the first record. For a topic that does not exist it is the topic's
-	// name. Empty if the trouble does not concern a single partition.
+	// partition of the first record. For a topic that does not exist, or that messages can't
+	// be published to, it is the topic's name. Empty if the trouble does not concern a single partition.
 	Partition string
 
 	// Err is the last error of the trouble, or the one that Run returned. nil
@@ -42,6 +46,12 @@ type Health struct {
 	// Partitions is how many partitions the worker owns. 0 is not a trouble: the other
 	// workers of the group may own all of them.
 	Partitions int
+
+	// Timers counts the armed timers of the Store's machines: those of all workers, because
+	// any worker fires them. The worker counts them every 15 seconds. Timers that no longer
+	// hold, because their entity has left the state, count too. It is zero until the first
+	// count, and if the Store is not a [TimerCounter] or the worker does not fire timers.
+	Timers versioning.TimerCounts
 }
 
 // Live reports whether Run has not returned, or was not called yet. A troubled worker is
@@ -66,6 +76,8 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //   - while a partition stops at a batch that is too large to decompress
 //   - while the only records that a partition has left are hidden by a producer's open
 //     transaction, for Config.StalledAfter or longer
+//   - while its relay can't publish messages of transitions; see package relay
 //   - while dead letters can't be copied to Config.DeadLetterTopic
+//   - from the first failed attempt to fire timers until one succeeds
 //   - while it has settled nothing for Config.StalledAfter although there is lag
 func (w *Worker) Health() Health { return w.vitals.health() }

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/loglimit"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -20,7 +20,7 @@ import (
 // concurrent use.
 type logger struct {
 	log      *slog.Logger
-	limits   limiter
+	limits   loglimit.Limiter
 	troubled atomic.Bool // the last line about the database was about trouble
 	noAnswer atomic.Bool // the last line about the broker was that none answers
 }
@@ -33,17 +33,7 @@ func newLogger(cfg Config, broken func(error)) *logger {
 // limited logs a line unless too many of its kind were logged. Lines with the same
 // message and scope are of one kind.
 func (l *logger) limited(level slog.Level, msg, scope string, args ...any) {
-	suppressed, isLast, ok := l.limits.allow(msg + "\x00" + scope)
-	if !ok {
-		return
-	}
-	if suppressed > 0 {
-		args = append(args, "suppressed", suppressed)
-	}
-	if isLast {
-		args = append(args, "more_suppressed_for", limitWindow)
-	}
-	l.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the callers' messages are constant
+	l.limits.Log(l.log, level, msg, scope, args...)
 }
 
 func (l *logger) fetch(topic string, partition int32, err error) {
@@ -162,6 +152,26 @@ func (l *logger) clock(err error) {
 
 func (l *logger) swept(s versioning.Swept) {
 	l.limited(slog.LevelInfo, "parked records swept", "", "released", len(s.Released), "expired", s.Expired)
+}
+
+func (l *logger) fire(err error) {
+	l.limited(slog.LevelError, reasonTimers, "", "error", err)
+}
+
+func (l *logger) countTimers(err error) {
+	l.limited(slog.LevelWarn, "timers can't be counted; trying again", "", "error", err)
+}
+
+// fired logs what firing timers has settled at level debug, and at level warn each dead letter.
+func (l *logger) fired(settled []versioning.Settled) {
+	for _, s := range settled {
+		if s.Outcome.DeadLettered() {
+			l.deadLettered(s.Record, s.Outcome)
+		}
+	}
+	if len(settled) > 0 {
+		l.log.Debug("timers fired", "records", len(settled))
+	}
 }
 
 func (l *logger) copy(err error) {

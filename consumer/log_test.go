@@ -51,7 +51,7 @@ func TestDeadLettersAreLogged(t *testing.T) {
 		records[1].Key = []byte(strings.Repeat("long", 1000))
 		b.produceRecords(records...)
 		cfg := b.config(consumer.Classic, &refuser{}, "orders")
-		cfg.SweepEvery = -1
+		cfg.SweepEvery, cfg.FireEvery = -1, -1
 		w := start(t, cfg)
 		b.awaitCommitted("orders", 0, 1000)
 		synctest.Wait() // the log comes after the commit

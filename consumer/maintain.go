@@ -54,8 +54,9 @@ const (
 	sweepRest = 10
 )
 
-// A maintainer sweeps the parked records and copies dead letters. Each has its own goroutine,
-// so batches wait for neither, and sweeps do not wait while a dead-letter topic is missing.
+// A maintainer sweeps the parked records, copies dead letters and fires timers. Each has its own
+// goroutine, so batches wait for none of them, and sweeps do not wait while a dead-letter topic
+// is missing.
 type maintainer struct {
 	*shared
 
@@ -74,6 +75,13 @@ func (m *maintainer) start(ctx context.Context) {
 	}
 	if m.cfg.DeadLetterTopic != nil {
 		m.done.Go(func() { m.copyLoop(ctx) })
+	}
+	if m.cfg.FireEvery > 0 {
+		firer := m.cfg.Store.(TimerFirer) //nolint:forcetypeassert // New has checked that it is one
+		m.done.Go(func() { m.fireLoop(ctx, firer) })
+		if counter, ok := m.cfg.Store.(TimerCounter); ok {
+			m.done.Go(func() { m.countLoop(ctx, counter) })
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -75,7 +76,7 @@ func (m *marks) read(ctx context.Context, of map[string]map[int32]kgo.Offset) (m
 		m.vitals.failedToReadMarks(err)
 		m.log.mark(err)
 		m.endFatal(err)
-		if !sleep(ctx, retry.NextBackOff()) {
+		if !pace.Sleep(ctx, retry.NextBackOff()) {
 			return nil, ctx.Err()
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/pace"
 )
 
 // A poller polls batches of records. It belongs to the goroutine of Run.
@@ -96,7 +98,7 @@ func (p *poller) fetchErrors(ctx context.Context, fetches kgo.Fetches) (failed b
 	}
 	if len(recreated) > 0 {
 		p.client.AllowRebalance()
-		sleep(ctx, resubscribeTime)
+		pace.Sleep(ctx, resubscribeTime)
 	}
 	return failed, err
 }

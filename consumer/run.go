@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/kgoask"
 )
 
 // A run is one run of a worker with one Kafka client; to go back to its marks, the worker
@@ -32,7 +34,7 @@ func newRun(ctx context.Context, end func(error), cfg Config, vitals *vitals) (*
 	// The client outlives ctx: it has to commit and to leave the group.
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	// The client calls the callbacks from goroutines that it starts before NewClient returns.
-	setClient := clientHook(func(client *kgo.Client) { r.client = client })
+	setClient := kgoask.Hook(func(client *kgo.Client) { r.client = client })
 	opts = append(opts, kgo.WithHooks(setClient), kgo.WithContext(ctx), kgo.WithDecompressor(unpacker),
 		kgo.OnPartitionsAssigned(r.onAssigned), kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost), kgo.OnOffsetsFetched(begin.onOffsetsFetched),

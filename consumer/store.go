@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 
+	"github.com/pawl-go/pawl/relay"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -46,6 +47,22 @@ type Sweeper interface {
 	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
 
+// A TimerFirer is a Store that can fire timers; *postgres.Store is one. The worker calls
+// FireTimers when a timer is due, at least every Config.FireEvery, and from up to
+// Config.Connections goroutines when many are due.
+type TimerFirer interface {
+	// FireTimers makes the events of up to limit due timers happen, and returns their
+	// outcomes once its transaction has committed. It skips timers that others are firing. If
+	// it returns an error, the timers without an outcome are fired later.
+	FireTimers(ctx context.Context, limit int) (versioning.Fired, error)
+}
+
+// A TimerCounter is a Store that can count its timers; *postgres.Store is one. The worker needs
+// it for Health.Timers.
+type TimerCounter interface {
+	CountTimers(context.Context) (versioning.TimerCounts, error)
+}
+
 // A DeadLetterCopier is a Store whose dead letters can be copied to topics; *postgres.Store
 // is one. Config.DeadLetterTopic needs it.
 type DeadLetterCopier interface {
@@ -60,4 +77,12 @@ type DeadLetterCopier interface {
 // *postgres.Store is one. The worker logs them when it starts.
 type StepwiseReporter interface {
 	Stepwise() []versioning.Stepwise
+}
+
+// An OutboxStore is a Store with an outbox, which package relay empties; *postgres.Store is one.
+type OutboxStore interface {
+	relay.Store
+
+	// Emits reports whether there may be messages in the outbox.
+	Emits() bool
 }

@@ -296,7 +296,7 @@ func TestStoreBreaksItsContract(t *testing.T) {
 				b.topic("orders", 1)
 				b.produce("orders", 0, keys(10)...)
 				cfg := b.config(consumer.Classic, store, "orders")
-				cfg.SweepEvery = -1
+				cfg.SweepEvery, cfg.FireEvery = -1, -1
 				w := start(t, cfg)
 				if err := w.wait(); err == nil || !strings.Contains(err.Error(), "contract") {
 					t.Errorf("Run = %v, want an error about the store's contract", err)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // Health.Reason of a worker that is not Consuming.
@@ -21,6 +23,8 @@ const (
 	reasonBroker     = "no broker answers; retrying"
 	reasonNoTopic    = "topic does not exist; create it"
 	reasonCopy       = "dead letters can't be copied to their topic; retrying"
+	reasonTimers     = "timers can't be fired; retrying"
+	reasonRelay      = "messages of transitions can't be published; retrying"
 	reasonFetch      = "fetch failed; retrying"
 	reasonStalled    = "no progress although there is lag"
 	reasonTooLarge   = "a batch is too large to unpack; raise kgo.MaxDecompressBatchBytes in Config.Client, and start again"
@@ -43,29 +47,16 @@ type vitals struct {
 	broker     condition // no broker answers
 	noTopic    condition // a topic is missing; its partition is the name of the first one
 	copying    condition // dead letters can't be copied
+	firing     condition // timers can't be fired
+	relaying   condition // messages can't be published
 	fetch      condition // fetches return only errors
 	fetchLast  time.Time // when a fetch last failed
 	progress   time.Time // when records were last settled
 	calm       time.Time // when the last trouble ended
 	behind     time.Time // since when there are records to settle; zero if there are none
 	seen       summary   // of the current run's partitions
-}
 
-// A condition is something that keeps a worker from consuming, since some time and for a
-// reason.
-type condition struct {
-	since     time.Time // zero: the condition does not hold
-	reason    string
-	partition string
-	err       error
-}
-
-// begin makes the condition hold. If it already does, its beginning stays the same.
-func (c *condition) begin(reason, at string, err error) {
-	if c.since.IsZero() {
-		c.since = time.Now()
-	}
-	c.reason, c.partition, c.err = reason, at, err
+	timers versioning.TimerCounts // when they were last counted
 }
 
 func newVitals(cfg Config) *vitals {
@@ -191,6 +182,15 @@ func (v *vitals) copied() {
 	v.change(func() { v.copying = condition{} })
 }
 
+// failedToRelay records that messages can't be published. relays ends that.
+func (v *vitals) failedToRelay(topic string, err error) {
+	v.change(func() { v.relaying.begin(reasonRelay, topic, err) })
+}
+
+func (v *vitals) relays() {
+	v.change(func() { v.relaying = condition{} })
+}
+
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
@@ -228,19 +228,10 @@ func (v *vitals) trouble() condition {
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
+	certain := firstOf(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge)
 	switch {
-	case !v.database.since.IsZero():
-		return v.database
-	case !v.marksWrite.since.IsZero():
-		return v.marksWrite
-	case !v.marksRead.since.IsZero():
-		return v.marksRead
-	case !v.broker.since.IsZero():
-		return v.broker
-	case !v.noTopic.since.IsZero():
-		return v.noTopic
-	case !v.seen.tooLarge.since.IsZero():
-		return v.seen.tooLarge
+	case !certain.since.IsZero():
+		return certain
 	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
@@ -248,13 +239,13 @@ func (v *vitals) trouble() condition {
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
 		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
 	}
-	return v.copying
+	return firstOf(v.firing, v.relaying, v.copying)
 }
 
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions}
+	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions, Timers: v.timers}
 	trouble := v.trouble()
 	switch {
 	case !v.ended.since.IsZero():

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/pace"
 )
 
 const (
@@ -71,7 +73,7 @@ func (w *watcher) sleepAndLog(ctx context.Context, d time.Duration) bool {
 		case reasonHeldUp:
 			w.log.heldUp(h)
 		}
-		if !sleep(ctx, min(d, watchTrouble)) {
+		if !pace.Sleep(ctx, min(d, watchTrouble)) {
 			return false
 		}
 	}

@@ -46,6 +46,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	ended := errGoexit // stays if the goroutine ends before w.run returns
 	w.vitals.started()
 	defer func() { w.vitals.stopped(ended) }()
+	defer startRelay(ctx, w.cfg, w.vitals).stop()
 	ended = w.repeat(ctx)
 	return ended
 }

@@ -115,7 +115,7 @@ func (t Transition) deadline() (d Deadline, ok bool) {
 }
 
 // same reports whether two deadlines mean the same time.
-func (d Deadline) same(other Deadline) bool {
+func (d *Deadline) same(other Deadline) bool {
 	return d.Event == other.Event && d.After == other.After && d.Clock == other.Clock && d.Period.String() == other.Period.String()
 }
 

@@ -44,7 +44,8 @@ type Timer struct {
 }
 
 // Emit sends a message about the transition, with the entity's key as the record's key.
-// Messages of one entity are published in the order in which its transitions emitted them.
+// Messages of one entity to one topic, with one key, are published in the order in which its
+// transitions emitted them.
 // If the value can't be encoded, the record is refused.
 func (f *Firing) Emit(topic string, value any) { f.EmitMessage(Message{Topic: topic, Value: value}) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -168,4 +169,18 @@ func ExampleCauseOf() {
 	// retry: apply a batch: context deadline exceeded
 	// give up: apply a batch: permission denied for table orders
 	// true
+}
+
+// A store's Deliver makes the same record for the same changes, so that it finds what it has
+// kept of them.
+func ExampleNewDelivery() {
+	rules := map[string]versioning.Rules{"order": {Machine: light}}
+	prepare := func(r *versioning.Record) { versioning.Prepare(rules, r) }
+	captured := versioning.Change{Key: "42", Event: "captured", MessageID: "job 1"}
+	one := versioning.NewDelivery([]versioning.Change{captured}, time.Now(), 1, prepare)
+	two := versioning.NewDelivery([]versioning.Change{captured}, time.Now(), 2, prepare)
+	captured.MessageID = "job 2"
+	other := versioning.NewDelivery([]versioning.Change{captured}, time.Now(), 3, prepare)
+	fmt.Println(one.IsDelivery(), one.Origin == two.Origin, one.Origin == other.Origin)
+	// Output: true true false
 }

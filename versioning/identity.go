@@ -57,6 +57,13 @@ type Rules struct {
 	// Encode encodes the values of messages. nil means JSON. See [EncodeFunc].
 	Encode EncodeFunc
 
-	// Queues reports whether the store has a queue for jobs.
-	Queues bool
+	// ContentType is the media type of what Encode returns. Empty means that it is unknown.
+	ContentType string
+
+	// TextKeys says that the keys of messages must be text that PostgreSQL can store.
+	TextKeys bool
+
+	// CheckJob checks a job that an action enqueues: whether the store's queue can take it.
+	// nil means that there is no queue. See [CheckJobFunc].
+	CheckJob CheckJobFunc
 }

@@ -173,7 +173,7 @@ func (e *entity) leftBehind(r *Record, change int, version int64, o Outcome) Out
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by %q of a different message, %q from %s",
 			version, step.Event, step.MessageID, step.Origin)
 	}
-	if r.Direct && !step.isOf(r, change) { // of another caller, who expected the same version
+	if (r.Direct || r.IsDelivery()) && !step.isOf(r, change) { // of another caller, who expected the same version
 		return o.is(Diverged, ReasonVersionTaken, "version %d was made by another %q, which set other columns or had other data", version, step.Event)
 	}
 	o.Verdict = Duplicate

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +25,23 @@ type OutMessage struct {
 	Key     []byte // nil is no key
 	Value   []byte // nil is a tombstone
 	Headers []Header
+
+	// ContentType is the media type of Value. Empty means that it is unknown, or that Headers
+	// say it.
+	ContentType string
 }
+
+// contentType is the header with the media type of a message's value.
+const contentType = "content-type"
 
 // An EncodeFunc encodes the value of a message to a topic. It must be a pure function, as
 // actions are: it is called each time a record is judged. If it returns an error or panics,
 // the record is rejected.
 type EncodeFunc func(topic string, value any) ([]byte, error)
+
+// A CheckJobFunc says why a queue can't take a job. If it returns an error or panics, the
+// record is rejected. It must be a pure function, as actions are, and must not keep the job.
+type CheckJobFunc func(job any) error
 
 // Limits for the outputs of one step.
 const (
@@ -39,7 +51,7 @@ const (
 )
 
 // errNoQueue says what to do about a job that can't be stored.
-var errNoQueue = errors.New("it enqueues a job, but the table has no queue; set the queue in the store's Table")
+var errNoQueue = errors.New("the table has no queue for jobs; set the queue in the store's Table")
 
 // outputs returns what an action has asked for, checked and encoded.
 func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
@@ -50,8 +62,10 @@ func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
 	if n := len(asked.Messages) + len(asked.Jobs) + len(asked.Timers); n > maxOutputs {
 		return nil, fmt.Errorf("it asks for %d outputs; the limit is %d", n, maxOutputs)
 	}
-	if len(asked.Jobs) > 0 && !e.rules.Queues {
-		return nil, errNoQueue
+	for i, job := range asked.Jobs {
+		if err := e.rules.checkJob(job); err != nil {
+			return nil, fmt.Errorf("job %d, a %T: %w", i, job, err)
+		}
 	}
 	for _, t := range asked.Timers {
 		if err := e.checkTimer(t); err != nil {
@@ -86,6 +100,19 @@ func (e *entity) checkTimer(t statemachine.Timer) error {
 	return nil
 }
 
+// checkJob calls the queue's check, which may panic, as may a method of the job.
+func (r *Rules) checkJob(job any) (err error) {
+	if r.CheckJob == nil {
+		return errNoQueue
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Callback: "the queue's check of a job", Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return r.CheckJob(job)
+}
+
 // encode checks and encodes a message.
 func (e *entity) encode(key string, asked *statemachine.Message) (m OutMessage, err error) {
 	if err := checkTopic(asked.Topic); err != nil {
@@ -101,12 +128,16 @@ func (e *entity) encode(key string, asked *statemachine.Message) (m OutMessage, 
 		}
 		m.Headers = append(m.Headers, Header(h))
 	}
+	if e.rules.TextKeys && !StorableText(string(m.Key)) {
+		return OutMessage{}, errors.New("its key is not valid UTF-8, which Debezium's outbox event router needs")
+	}
 	switch value := asked.Value.(type) {
 	case nil:
 	case []byte:
 		m.Value = value
 	default:
 		m.Value, err = e.rules.encodeValue(asked.Topic, value)
+		m.ContentType = e.rules.contentType(m.Headers)
 	}
 	return m, err
 }
@@ -122,6 +153,18 @@ func (r *Rules) encodeValue(topic string, value any) (data []byte, err error) {
 		return r.Encode(topic, value)
 	}
 	return json.Marshal(value)
+}
+
+// contentType returns the media type of an encoded value, unless the message's own headers say
+// it.
+func (r *Rules) contentType(headers []Header) string {
+	switch {
+	case slices.ContainsFunc(headers, func(h Header) bool { return h.Key == contentType }):
+		return ""
+	case r.Encode == nil:
+		return "application/json"
+	}
+	return r.ContentType
 }
 
 // checkTopic checks a name as Kafka does.

@@ -51,7 +51,8 @@ type Record struct {
 	// Direct marks changes that a caller makes and waits for, rather than a record of a
 	// topic. If they can't be made now, nothing is written: they are neither parked nor
 	// stored as a dead letter. The origin of such a record has no topic, and an offset of
-	// its own. A store's Do sets it; a decode function can't.
+	// its own. A store's Do sets it; a decode function can't. Its Deliver does not: see
+	// [NewDelivery].
 	Direct bool
 
 	// Prepared belongs to the store that prepared the record.

@@ -60,16 +60,22 @@ func (f *firedTimer) change() Change {
 	}
 }
 
-// origin returns an origin that no other timer has: its partition and offset are a hash.
+// origin returns an origin that no other timer has.
 func (f *firedTimer) origin() Origin {
+	return hashedOrigin(TimerTopic, TimerTopicID, f.Machine, f.Entity, string(f.Event), strconv.FormatInt(f.Armed, 10))
+}
+
+// hashedOrigin returns the origin of a record that does not come from Kafka. Its partition and
+// offset are a hash of what identifies the record.
+func hashedOrigin(topic string, id [16]byte, parts ...string) Origin {
 	var text []byte
-	for _, part := range []string{f.Machine, f.Entity, string(f.Event)} {
+	for _, part := range parts {
 		text = strconv.AppendInt(text, int64(len(part)), 10) // the length keeps ("a", "bc") and ("ab", "c") apart
 		text = append(append(text, ':'), part...)
 	}
-	sum := sha256.Sum256(strconv.AppendInt(text, f.Armed, 10))
+	sum := sha256.Sum256(text)
 	return Origin{
-		Topic: TimerTopic, TopicID: TimerTopicID,
+		Topic: topic, TopicID: id,
 		Partition: int32(binary.BigEndian.Uint32(sum[:]) >> 1), Offset: int64(binary.BigEndian.Uint64(sum[4:]) >> 1),
 	}
 }

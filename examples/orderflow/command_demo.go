@@ -20,9 +20,10 @@ func demoCommand(s *settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the demo: kill a worker, replay the topic, account for every record (the default)",
-		Long: `Produces orders with realistic faults, consumes them with two workers, kills one
-of them halfway, replays the whole topic, and then accounts for every record. Exits
-with status 1 if a record was lost, applied twice, or changed by the replay.
+		Long: `Produces orders with realistic faults, consumes them with two workers, which ask an
+unreliable payment provider for the money and announce what is shipped to a third one.
+Kills one of them halfway, replays everything, and then accounts for every record, payment
+and shipment. Exits with status 1 if anything was lost, done twice, or changed by the replay.
 
 Without flags, the demo starts its own Kafka broker and PostgreSQL server. With
 --brokers and --database-url (or KAFKA_BROKERS and DATABASE_URL) it uses yours. There
@@ -37,7 +38,7 @@ it creates its own topic and its own orders, and removes them at the end.`,
 			}
 			cfg.Brokers, cfg.DatabaseURL, cfg.Topic, cfg.LogLevel = s.brokers, s.databaseURL, s.topic, s.logLevel()
 			cfg.Stdout, cfg.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-			cfg.Migrate, cfg.Work = migrateUp, workFor
+			cfg.Migrate, cfg.Work, cfg.Carry = migrateUp, workFor, carryFor
 			cfg.Command = func(job demo.Job) (string, []string) { return self, workerArgs(job, s.verbose) }
 			return demo.Run(cmd.Context(), cfg)
 		},
@@ -67,13 +68,19 @@ func checkOrders(n int) error {
 	return nil
 }
 
-// workFor runs a demo worker in this process.
-func workFor(ctx context.Context, job demo.Job) error {
-	return work(ctx, workerConfig{
+// workFor and carryFor run a demo worker in this process.
+func workFor(ctx context.Context, job demo.Job) error { return work(ctx, configOf(job)) }
+
+func carryFor(ctx context.Context, job demo.Job) error { return carry(ctx, configOf(job)) }
+
+func configOf(job demo.Job) workerConfig {
+	return workerConfig{
 		brokers: job.Brokers, databaseURL: job.DatabaseURL, topic: job.Topic, group: job.Group,
 		clientID: job.Name, sessionTimeout: job.SessionTimeout, logger: job.Logger,
+		terms:       Terms{PayWithin: job.PayWithin, Shipments: job.Shipments},
+		providerURL: job.Provider, callTimeout: job.CallTimeout,
 		hooks: []consumer.Hook{job.Hook},
-	})
+	}
 }
 
 // workerArgs returns the arguments that run a demo worker in a separate
@@ -85,6 +92,10 @@ func workerArgs(job demo.Job, verbose bool) []string {
 		"--topic", job.Topic,
 		"--group", job.Group,
 		"--client-id", job.Name,
+		"--shipments", job.Shipments,
+		"--provider", job.Provider,
+		"--pay-within", job.PayWithin.String(),
+		"--call-timeout", job.CallTimeout.String(),
 		"--session-timeout", job.SessionTimeout.String(),
 		fmt.Sprintf("--verbose=%t", verbose),
 	}

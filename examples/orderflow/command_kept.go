@@ -211,11 +211,15 @@ func (s *settings) onStore(use, short string, args cobra.PositionalArgs,
 		if err := s.need(false, true); err != nil {
 			return err
 		}
-		store, closeStore, err := openStore(cmd.Context(), s.databaseURL)
+		pool, err := openPool(cmd.Context(), s.databaseURL)
 		if err != nil {
 			return err
 		}
-		defer closeStore()
+		defer pool.Close()
+		store, err := openStore(cmd.Context(), pool, defaultTerms)
+		if err != nil {
+			return err
+		}
 		return do(cmd.Context(), cmd.OutOrStdout(), store, args)
 	}}
 }

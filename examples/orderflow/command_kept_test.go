@@ -65,13 +65,13 @@ func TestKept(t *testing.T) {
 }
 
 // runWorkerUntil runs a worker until the query returns true.
-func runWorkerUntil(t *testing.T, brokers, url, sql string) {
+func runWorkerUntil(t *testing.T, brokers, url, sql string, flags ...string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := executeUntil(ctx, "worker", "--brokers", brokers, "--database-url", url)
+		_, _, err := executeUntil(ctx, append([]string{"worker", "--brokers", brokers, "--database-url", url}, flags...)...)
 		done <- err
 	}()
 	deadline := time.Now().Add(30 * time.Second)

@@ -60,8 +60,10 @@ func produce(ctx context.Context, brokers []string, topic string, plan traffic.P
 	if err := client.Ping(soon); err != nil {
 		return 0, fmt.Errorf("no Kafka broker answered at %s: %w", strings.Join(brokers, ","), err)
 	}
-	if err := ensureTopic(ctx, client, topic); err != nil {
-		return 0, err
+	for _, name := range []string{topic, defaultTerms.Shipments} { // the workers will need the other one
+		if err := ensureTopic(ctx, client, name); err != nil {
+			return 0, err
+		}
 	}
 	sent, err := traffic.Send(ctx, client, topic, traffic.Generate(plan).Records)
 	return len(sent), err

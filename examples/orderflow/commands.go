@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pawl-go/pawl/statemachine"
 )
 
 // settings are the flags shared by several commands.
@@ -40,8 +42,8 @@ func rootCommand() *cobra.Command {
 	}
 	explicit := demoCommand(&s)
 	explicit.Args = cobra.NoArgs
-	root.AddCommand(explicit, workerCommand(&s), migrateCommand(&s), produceCommand(&s),
-		deadLettersCommand(&s), parkedCommand(&s), graphCommand())
+	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
+		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), graphCommand())
 	return root
 }
 
@@ -84,18 +86,25 @@ func (s *settings) topicName() string {
 	return s.topic
 }
 
+// machines are what graph draws.
+func machines() map[string]*statemachine.Machine {
+	return map[string]*statemachine.Machine{"order": orderMachine(defaultTerms), "payment": Payment, "shipment": Shipment}
+}
+
 func graphCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:   "graph",
-		Short: "Draw the order's state machine",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:       "graph [order|payment|shipment]",
+		Short:     "Draw a state machine, by default the order's",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"order", "payment", "shipment"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			machine := machines()[append(args, "order")[0]]
 			switch format {
 			case "mermaid":
-				fmt.Fprint(cmd.OutOrStdout(), Order.Mermaid())
+				fmt.Fprint(cmd.OutOrStdout(), machine.Mermaid())
 			case "graphviz", "dot":
-				fmt.Fprint(cmd.OutOrStdout(), Order.Graphviz())
+				fmt.Fprint(cmd.OutOrStdout(), machine.Graphviz())
 			default:
 				return fmt.Errorf("unknown format %q; use mermaid or graphviz", format)
 			}
@@ -116,8 +125,8 @@ func migrateCommand(s *settings) *cobra.Command {
 		},
 	}
 	cmd.AddCommand(
-		s.migration("up", "Create or upgrade schemas pawl and orderflow", migrateUp),
-		s.migration("down", "Drop all orders, and the history, parked records and dead letters in schema pawl", migrateDown),
+		s.migration("up", "Create or upgrade schemas pawl, orderflow and orderflow_river", migrateUp),
+		s.migration("down", "Drop all orders, payments, shipments and jobs, and everything in schema pawl", migrateDown),
 	)
 	return cmd
 }

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/shopspring/decimal"
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/statemachine"
@@ -18,37 +19,41 @@ type message struct {
 	Event statemachine.Event `json:"event"`
 	At    time.Time          `json:"at"`
 
-	Customer string      `json:"customer"` // order.placed
-	Total    json.Number `json:"total"`    // order.placed; a decimal, so not a float
-	Tracking string      `json:"tracking"` // order.shipped
-	Reason   string      `json:"reason"`   // order.cancelled
+	Customer string          `json:"customer"` // order.placed
+	Total    decimal.Decimal `json:"total"`    // order.placed
+	Card     string          `json:"card"`     // order.placed and payment.retried
+	Tracking string          `json:"tracking"` // order.shipped
+	Reason   string          `json:"reason"`   // order.cancelled
 }
 
 // decode returns the changes a record asks for. If it returns an error, the
 // record becomes a dead letter and the worker continues.
 var decode = consumer.JSON(changes)
 
+// changes returns one change, or two: all changes of a record are made, or none.
 func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 	if m.Order == "" || m.At.IsZero() {
 		return nil, errors.New(`message has no "order" or no "at"`)
 	}
-	return []versioning.Change{{Key: m.Order, Event: m.Event, Set: m.columns()}}, nil
-}
-
-// columns returns the columns to write to the order's row together with the
-// step. The machine decides whether the step is legal, not this function.
-func (m message) columns() versioning.Columns {
+	order := versioning.Change{Machine: "order", Key: m.Order, Event: m.Event}
+	payment := versioning.Change{Machine: Payment.Name(), Key: m.Order}
 	switch m.Event {
 	case OrderPlaced:
-		return versioning.Columns{"customer": m.Customer, "total": m.Total.String(), "placed_at": m.At}
-	case PaymentCaptured:
-		return versioning.Columns{"paid_at": m.At}
+		order.Data, order.Set = Placed{m.Customer, m.Total}, versioning.Columns{"placed_at": m.At}
+		payment.Event, payment.Data = PaymentRequested, Request{m.Total, m.Card}
+		return []versioning.Change{order, payment}, nil
+	case PaymentRetried:
+		payment.Event, payment.Data = PaymentRetried, Retry{m.Card}
+		return []versioning.Change{order, payment}, nil
 	case OrderShipped:
-		return versioning.Columns{"shipped_at": m.At, "tracking": m.Tracking}
+		order.Data = Dispatched{m.Tracking}
+		order.Set = versioning.Columns{"shipped_at": m.At, "tracking": m.Tracking}
 	case OrderDelivered:
-		return versioning.Columns{"delivered_at": m.At}
+		order.Set = versioning.Columns{"delivered_at": m.At}
 	case OrderCancelled:
-		return versioning.Columns{"cancelled_at": m.At, "cancel_reason": m.Reason}
+		order.Set = versioning.Columns{"cancelled_at": m.At, "cancel_reason": m.Reason}
+	case PaymentCaptured, PaymentDeclined, PaymentRefunded, OrderExpired:
+		return nil, versioning.Refuse(versioning.ReasonUnknownEvent, "%q is not for messages: it comes from the provider or from a timer", m.Event)
 	}
-	return nil
+	return []versioning.Change{order}, nil
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/examples/orderflow/internal/demo"
+	"github.com/pawl-go/pawl/examples/orderflow/internal/provider"
 	"github.com/pawl-go/pawl/internal/embedded"
 	"github.com/pawl-go/pawl/internal/testenv"
 )
@@ -28,7 +31,7 @@ func TestDemo(t *testing.T) {
 	if stdout, _, err = execute(t, "demo", "--orders=50", "--session-timeout=500ms"); err != nil {
 		t.Fatalf("%v\n%s", err, stdout)
 	}
-	for _, part := range []string{"kill -9", "records lost", "accounted for", "a payment, not a duplicate"} {
+	for _, part := range []string{"kill -9", "records lost", "accounted for", "only the provider's answer counts", "a lost answer", "has expired"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("the report does not contain %q:\n%s", part, stdout)
 		}
@@ -39,7 +42,7 @@ func TestDemo(t *testing.T) {
 // unchanged.
 func TestDemoOnServers(t *testing.T) {
 	brokers, url := servers(t)
-	const mine = `INSERT INTO orderflow.orders (id, state, version, customer, total, placed_at) VALUES ('mine', 'pending', 1, 'me', 1, now())`
+	const mine = `INSERT INTO orderflow.orders (id, state, version, customer, total, charge, placed_at) VALUES ('mine', 'paid', 1, 'me', 1, 'ch_1', now())`
 	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +58,10 @@ func TestDemoOnServers(t *testing.T) {
 	if rows := count(t, url, `orderflow.orders`); rows != 1 {
 		t.Errorf("%d orders are left, want the 1 from before", rows)
 	}
-	for _, table := range []string{"pawl.transitions", "pawl.parked", "pawl.dead_letters"} {
+	for _, table := range []string{
+		"pawl.transitions", "pawl.parked", "pawl.dead_letters", "pawl.timers", "pawl.outbox",
+		"orderflow.payments", "orderflow.shipments", "orderflow_river.river_job",
+	} {
 		if rows := count(t, url, table); rows != 0 {
 			t.Errorf("the demo left %d rows in %s", rows, table)
 		}
@@ -79,6 +85,38 @@ func TestWorker(t *testing.T) {
 	}
 	// Most of the 50; faults stop some from being placed.
 	runWorkerUntil(t, brokers, url, `SELECT count(*) >= 40 FROM orderflow.orders`)
+}
+
+// TestWorkers runs all that a shop needs, as a user does: both workers and the provider. An
+// order is paid, shipped and announced.
+func TestWorkers(t *testing.T) {
+	brokers, url := servers(t)
+	if _, _, err := execute(t, "migrate", "up", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := execute(t, "produce", "--orders=20", "--brokers", brokers); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	for _, args := range [][]string{
+		{"provider", "--listen", address, "--faults=false"},
+		{"carrier", "--brokers", brokers, "--database-url", url},
+	} {
+		running.Go(func() {
+			if _, _, err := executeUntil(ctx, args...); err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+		})
+	}
+	runWorkerUntil(t, brokers, url, `SELECT EXISTS (SELECT FROM orderflow.shipments WHERE state = 'arrived')
+		AND EXISTS (SELECT FROM orderflow.payments WHERE state = 'refunded')
+		AND EXISTS (SELECT FROM orderflow.orders WHERE state = 'expired')`,
+		"--provider=http://"+address, "--pay-within=100ms")
+	stop()
+	running.Wait()
 }
 
 // TestProduceAndTopic checks that the demo rejects an existing topic, because
@@ -105,6 +143,14 @@ func check(t *testing.T, r demo.Report, orders int) {
 	}
 	if min(r.Applied, r.Duplicate, r.Parked, r.DeadLettered) == 0 {
 		t.Errorf("some kind of fate does not occur: %+v", r)
+	}
+	if min(r.Expired, r.Money.Captured, r.Money.Declined, r.Money.Refunded, r.Shipments.Announced) == 0 {
+		t.Errorf("some kind of output does not occur: %+v", r)
+	}
+	for _, f := range provider.Faults {
+		if r.Answers[f.Name] == 0 {
+			t.Errorf("fault %q of the provider does not occur: %v", f.Name, r.Answers)
+		}
 	}
 	if r.Verdicts.Replay["applied"] != 0 {
 		t.Errorf("the replay applied records: %v", r.Verdicts.Replay)

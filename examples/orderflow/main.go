@@ -1,12 +1,13 @@
-// Command orderflow is a complete order worker, meant as a starting point for
-// your own, and a demo that tests it with faults.
+// Command orderflow is a complete order worker with payments and shipments, meant
+// as a starting point for your own, and a demo that tests it with faults.
 //
 //	go run ./examples/orderflow            the demo; needs nothing set up
 //	go run ./examples/orderflow worker     one worker, on your servers
 //	go run ./examples/orderflow --help     all commands
 //
-// To read the worker, start with order.go, then decode.go, worker.go and
-// migrate.go. The directory internal contains only the demo.
+// To read the worker, start with order.go, then payment.go, decode.go, worker.go,
+// charge.go, jobs.go, shipment.go and migrate.go. The directory internal contains only the
+// demo.
 package main
 
 import (

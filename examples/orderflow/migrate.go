@@ -11,6 +11,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"github.com/pawl-go/pawl/jobs"
 	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
@@ -18,13 +19,16 @@ import (
 var migrationFiles embed.FS
 
 // migrateUp creates or upgrades what this build needs in the database: the framework's
-// schema pawl, and the worker's own schema orderflow. Each has its own table of
-// versions, so their migrations do not interfere with each other or with yours.
+// schema pawl, River's tables, and the worker's own schema orderflow. Each has its own
+// table of versions, so their migrations do not interfere with each other or with yours.
 func migrateUp(ctx context.Context, databaseURL string) error {
 	if err := migrate.Up(ctx, databaseURL); err != nil {
 		return err
 	}
-	return migrateOwn(ctx, databaseURL, func(p *goose.Provider) error {
+	if err := jobs.MigrateIn(ctx, databaseURL, riverSchema); err != nil {
+		return err
+	}
+	return migrateOwn(ctx, databaseURL, func(_ *sql.DB, p *goose.Provider) error {
 		_, err := p.Up(ctx)
 		return err
 	})
@@ -32,7 +36,10 @@ func migrateUp(ctx context.Context, databaseURL string) error {
 
 // migrateDown drops all orders and everything the framework stores about them.
 func migrateDown(ctx context.Context, databaseURL string) error {
-	err := migrateOwn(ctx, databaseURL, func(p *goose.Provider) error {
+	err := migrateOwn(ctx, databaseURL, func(db *sql.DB, p *goose.Provider) error {
+		if _, err := db.ExecContext(ctx, "DROP SCHEMA IF EXISTS "+riverSchema+" CASCADE"); err != nil {
+			return err
+		}
 		_, err := p.DownTo(ctx, 0)
 		return err
 	})
@@ -44,7 +51,7 @@ func migrateDown(ctx context.Context, databaseURL string) error {
 
 // migrateOwn runs the worker's own migrations. The driver "pgx" is registered by
 // package migrate.
-func migrateOwn(ctx context.Context, databaseURL string, do func(*goose.Provider) error) (err error) {
+func migrateOwn(ctx context.Context, databaseURL string, do func(*sql.DB, *goose.Provider) error) (err error) {
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {
 		return fmt.Errorf("database URL: %w", err)
@@ -58,7 +65,7 @@ func migrateOwn(ctx context.Context, databaseURL string, do func(*goose.Provider
 	if err != nil {
 		return fmt.Errorf("load the migrations of schema orderflow: %w", err)
 	}
-	if err := do(provider); err != nil {
+	if err := do(db, provider); err != nil {
 		return fmt.Errorf("migrate schema orderflow: %w", err)
 	}
 	return nil

@@ -2,19 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/jobs"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
-
-// ordersTable is the worker's table; see the directory migrations.
-const ordersTable = "orderflow.orders"
 
 // A workerConfig configures a worker.
 type workerConfig struct {
@@ -23,10 +23,18 @@ type workerConfig struct {
 	topic       string
 	group       string
 	clientID    string
+	terms       Terms
+
+	// providerURL is the payment provider, and callTimeout how long it may take to answer.
+	providerURL string
+	callTimeout time.Duration
 
 	// sessionTimeout is how long the group waits for a silent worker before it
 	// gives its partitions to others. 0 means the client's default, 45 seconds.
 	sessionTimeout time.Duration
+
+	// maxBatch limits the number of records in a batch. 0 means the consumer's default.
+	maxBatch int
 
 	// listen is the address for the worker's health endpoints. Empty means
 	// none.
@@ -36,15 +44,19 @@ type workerConfig struct {
 	hooks  []consumer.Hook
 }
 
-// work runs one worker until ctx is done. Any number of workers, in any number
-// of processes, share the topic's partitions.
+// work runs one worker until ctx is done: it consumes orders, calls the provider,
+// fires the timers and publishes the shipments. Any number of workers, in any
+// number of processes, share the work.
 func work(ctx context.Context, cfg workerConfig) error {
-	store, closeStore, err := openStore(ctx, cfg.databaseURL)
+	pool, err := openPool(ctx, cfg.databaseURL)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-
+	defer pool.Close()
+	store, err := openStore(ctx, pool, cfg.terms)
+	if err != nil {
+		return err
+	}
 	worker, err := consumer.New(consumer.Config{
 		Client: cfg.client(),
 		Group:  cfg.group,
@@ -53,10 +65,17 @@ func work(ctx context.Context, cfg workerConfig) error {
 		Decode: decode,
 		Logger: cfg.logger,
 		Hooks:  cfg.hooks,
+
+		MaxBatch: cfg.maxBatch,
 	})
 	if err != nil {
 		return err
 	}
+	stopJobs, err := startJobs(ctx, cfg, pool, store)
+	if err != nil {
+		return err
+	}
+	defer stopJobs()
 	if cfg.listen != "" {
 		stop, err := serveHealth(ctx, cfg.listen, worker.Handler(), cfg.logger)
 		if err != nil {
@@ -67,18 +86,31 @@ func work(ctx context.Context, cfg workerConfig) error {
 	return worker.Run(ctx)
 }
 
-// openStore opens the store of the orders. The caller must call closeStore.
-func openStore(ctx context.Context, databaseURL string) (store *postgres.Store, closeStore func(), err error) {
-	pool, err := pgxpool.New(ctx, databaseURL)
+// openStore opens the store of the orders and their payments. Each of the
+// tables has the queue for the jobs that its transitions enqueue. FoldSteps
+// writes all steps of an order in a batch at once: that is safe, because its
+// CHECK is about the total, which only the first step sets.
+func openStore(ctx context.Context, pool *pgxpool.Pool, terms Terms) (*postgres.Store, error) {
+	queue, err := jobs.NewQueue(&river.Config{Schema: riverSchema})
 	if err != nil {
-		return nil, nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
-	store, err = postgres.Open(ctx, pool, postgres.Table{Machine: Order, Name: ordersTable})
+	return postgres.Open(ctx, pool,
+		postgres.Table{Machine: orderMachine(terms), Name: "orderflow.orders", Queue: queue, FoldSteps: true},
+		postgres.Table{Machine: Payment, Name: "orderflow.payments", Queue: queue})
+}
+
+// minConnections is what a worker needs: for batches, for the results of calls, and for
+// River and the relay, which hold one each.
+const minConnections = 10
+
+func openPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
-		pool.Close()
-		return nil, nil, err
+		return nil, fmt.Errorf("database URL: %w", errors.Unwrap(err))
 	}
-	return store, pool.Close, nil
+	config.MaxConns = max(config.MaxConns, minConnections)
+	return pgxpool.NewWithConfig(ctx, config)
 }
 
 // client returns the options of the Kafka client. Add TLS and SASL here.

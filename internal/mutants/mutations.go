@@ -185,7 +185,7 @@ var mutations = slices.Concat([]mutation{
 
 	// Altered tables.
 	{
-		file: "versioning/postgres/altered.go", text: `w.guarded(1, sql, args)`, mutated: `_, _ = sql, args`,
+		file: "versioning/postgres/altered.go", text: `w.batch.Queue(t.fingerprint.guard(w.store.schema))`, mutated: `_ = t.fingerprint.guard(w.store.schema)`,
 		why: "records are decided by rules of a table that was altered meanwhile",
 		pkg: "./versioning/postgres", tests: "^TestAlteredMeanwhile$",
 	},
@@ -233,4 +233,4 @@ var mutations = slices.Concat([]mutation{
 		why: "a number that rounding makes too large goes unnoticed because a later step sets the column again",
 		pkg: "./versioning/postgres", tests: "^TestTakes$",
 	},
-}, computing, direct, gateway, redis)
+}, computing, direct, timers, gateway, redis)

@@ -13,7 +13,7 @@ var direct = []mutation{
 		pkg: "./versioning", tests: "^TestDirect$",
 	},
 	{
-		file: "versioning/judge.go", text: `r.Direct && !step.isOf(r, change)`, mutated: `false`,
+		file: "versioning/judge.go", text: `(r.Direct || r.IsDelivery()) && !step.isOf(r, change)`, mutated: `false`,
 		why: "a change of another caller that expects the same version counts as a duplicate and is lost",
 		pkg: "./versioning/postgres", tests: "^TestDo$",
 	},
@@ -28,7 +28,7 @@ var direct = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestCalls",
 	},
 	{
-		file: "versioning/postgres/calls.go", text: `defer func() { c.settle(g, result, err) }()`, mutated: `defer func() { if err != errExited { c.settle(g, result, err) } }()`,
+		file: "versioning/postgres/calls.go", text: `defer func() { c.settle(g, outcomes, errs) }()`, mutated: `defer func() { if !errors.Is(errs[0], errExited) { c.settle(g, outcomes, errs) } }()`,
 		why: "callers wait forever if a function ends the goroutine of their batch",
 		pkg: "./versioning/postgres", tests: "^TestCallsFail$",
 	},

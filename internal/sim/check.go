@@ -2,8 +2,8 @@ package sim
 
 import (
 	"fmt"
-	"maps"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -28,6 +28,9 @@ type ledger struct {
 	steps   map[place]int
 	parked  map[place]int
 	dead    map[place]int
+
+	produced map[place]time.Time
+	due      map[versioning.Origin]time.Time
 }
 
 // ledger reads the store. It reads the parked records first, because a record
@@ -36,21 +39,31 @@ func (w *world) ledger() *ledger {
 	l := &ledger{
 		script: w.script, history: make(map[string][]versioningtest.Transition),
 		steps: make(map[place]int), parked: make(map[place]int), dead: make(map[place]int),
+		produced: w.produced, due: w.dues,
 	}
 	for _, p := range w.store.Parked() {
-		l.parked[placeOf(p.Origin)]++
+		if !isTimer(p.Origin) {
+			l.parked[placeOf(p.Origin)]++
+		}
 	}
 	for _, d := range w.store.DeadLetters() {
-		l.dead[placeOf(d.Origin)]++
+		if !isTimer(d.Origin) {
+			l.dead[placeOf(d.Origin)]++
+		}
 	}
 	for entity := range w.store.Rows() {
 		l.history[entity.Key] = w.store.History(entity)
 		for _, step := range l.history[entity.Key] {
-			l.steps[placeOf(step.Origin)]++
+			if !isTimer(step.Origin) {
+				l.steps[placeOf(step.Origin)]++
+			}
 		}
 	}
 	return l
 }
+
+// isTimer reports whether a record was made by a timer.
+func isTimer(o versioning.Origin) bool { return o.TopicID == versioning.TimerTopicID }
 
 // fates returns the final verdicts on a record. There must be exactly one.
 func (l *ledger) fates(at place) (fates []string) {
@@ -154,6 +167,7 @@ func (w *world) check() {
 		w.checkPath(l, entity, row)
 	}
 	w.checkAccounts(l)
+	w.checkAlarms(l)
 	if !w.script.shared {
 		w.compare(l)
 	}
@@ -184,8 +198,11 @@ func (w *world) checkWhole(l *ledger, at place) {
 func (w *world) checkPath(l *ledger, entity versioning.Entity, row versioningtest.Row) {
 	state, by := statemachine.None, make(map[string]place)
 	definition, identity := w.script.definition.Definition, w.script.identity
-	if entity.Machine == accountDefinition.Name {
+	switch entity.Machine {
+	case accountDefinition.Name:
 		definition, identity = accountDefinition, versioning.ByMessage
+	case alarmDefinition.Name:
+		definition, identity = alarmDefinition, versioning.ByMessage
 	}
 	steps := l.history[entity.Key]
 	for i, s := range steps {
@@ -196,7 +213,7 @@ func (w *world) checkPath(l *ledger, entity versioning.Entity, row versioningtes
 		if identity != versioning.ByMessage {
 			continue
 		}
-		if first, again := by[s.MessageID]; again && first != placeOf(s.Origin) && !w.script.versioned(s.Origin) {
+		if first, again := by[s.MessageID]; again && (isTimer(s.Origin) || first != placeOf(s.Origin) && !w.script.versioned(s.Origin)) {
 			w.fail("message %q moved %v twice, by records %v and %v", s.MessageID, entity, first, placeOf(s.Origin))
 		}
 		by[s.MessageID] = placeOf(s.Origin)
@@ -217,68 +234,4 @@ func legal(d statemachine.Definition, step versioningtest.Transition) bool {
 // by ID.
 func (s *script) versioned(o versioning.Origin) bool {
 	return slices.ContainsFunc(s.messages[o.Partition][o.Offset].Parts, func(p model.Part) bool { return p.Expected >= 0 })
-}
-
-// compare compares the store with the model, which gets the messages once, one
-// by one and in order. Each entity belongs to one partition, so the order of
-// the partitions does not matter.
-func (w *world) compare(l *ledger) {
-	m := model.New(w.script.definition, w.script.identity)
-	m.MaxParked = w.script.maxParked
-	for p, messages := range w.script.messages {
-		for i, msg := range messages {
-			if msg.isMoney {
-				continue
-			}
-			msg.Origin = versioning.Origin{Partition: int32(p), Offset: int64(i)}
-			if msg.garbage != readable {
-				m.Dead[msg.Origin] = model.Fate{Verdict: versioning.Rejected, Reason: versioning.ReasonUndecodable}
-				continue
-			}
-			m.Deliver(msg.Message)
-		}
-	}
-	money := func(at place) bool { return w.script.messages[at.partition][at.offset].isMoney }
-	maps.DeleteFunc(l.history, func(_ string, steps []versioningtest.Transition) bool { return money(placeOf(steps[0].Origin)) })
-	for key := range both(m.History, l.history) {
-		var got []model.Step
-		for _, s := range l.history[key] {
-			at := versioning.Origin{Partition: s.Origin.Partition, Offset: s.Origin.Offset} // the model's origins have no topic ID
-			got = append(got, model.Step{Event: s.Event, To: s.To, ID: s.MessageID, Origin: at})
-		}
-		w.expect(fmt.Sprintf("history of %q", key), got, m.History[key])
-	}
-	got, want := make(map[place]string), make(map[place]string)
-	for _, p := range w.store.Parked() {
-		got[placeOf(p.Origin)] = "waits for " + p.Entity.Key
-	}
-	for _, d := range w.store.DeadLetters() {
-		got[placeOf(d.Origin)] = fmt.Sprint(d.Outcome.Verdict, d.Outcome.Reason, d.Outcome.Entity.Key)
-	}
-	for _, p := range m.Parked {
-		want[placeOf(p.Origin)] = "waits for " + p.For
-	}
-	for origin, f := range m.Dead {
-		want[placeOf(origin)] = fmt.Sprint(f.Verdict, f.Reason, f.Key)
-	}
-	maps.DeleteFunc(got, func(at place, _ string) bool { return money(at) })
-	w.expect("kept records", got, want)
-}
-
-// expect compares the formatted values.
-func (w *world) expect(what string, got, want any) {
-	if g, m := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != m {
-		w.fail("%s: %s, but the model has %s", what, g, m)
-	}
-}
-
-func both[A, B any](a map[string]A, b map[string]B) map[string]bool {
-	keys := make(map[string]bool)
-	for key := range a {
-		keys[key] = true
-	}
-	for key := range b {
-		keys[key] = true
-	}
-	return keys
 }

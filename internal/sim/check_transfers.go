@@ -95,6 +95,9 @@ func (w *world) checkRefusals(l *ledger) {
 		}
 	}
 	for _, p := range w.store.Parked() {
+		if isTimer(p.Origin) {
+			continue
+		}
 		m := &w.script.messages[p.Origin.Partition][p.Origin.Offset]
 		if !m.isMoney || p.Reason != versioning.ReasonNotYet {
 			continue

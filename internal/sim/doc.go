@@ -8,6 +8,11 @@
 // Half of the histories also have transfers between accounts, whose transitions compute.
 // Another application writes the same rows meanwhile, and counts its writes.
 //
+// Half of them also have alarms, whose transitions emit messages and set timers. The workers'
+// relays publish the messages, and die in between. Each message of a committed transition must
+// be on its topic, in the order of its entity, and no other message; and each timer must fire
+// once, not early, if its entity is still in the state that armed it.
+//
 // [draw] draws the script of a history from a seed, [play] runs it and [check]
 // checks the result. The machine, the traffic and all faults depend only on the
 // seed. The order of goroutines that are ready at the same virtual time does

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
@@ -27,6 +29,11 @@ var knockouts = []knockout{
 	{"the check of the server", withoutServer, 100},
 	{"the guard against other writers", withoutWritten, 100},
 	{"the undoing of data", withoutUndo, 100},
+	{"publish after the transaction", publishFirst, 100},
+	{"delete after the acknowledgment", deleteFirst, 100},
+	{"the order of the outbox", withoutOrder, 100},
+	{"the state of a timer", withoutArmed, 100},
+	{"the time of a timer", tooEarly, 100},
 }
 
 // withoutGuard always writes the plan: it updates the guards to the current
@@ -92,6 +99,83 @@ func withoutUndo(w *world) {
 				row.Columns["balance"] = row.Columns["balance"].(int64) + s.Record.Changes[0].Data.(movement).Amount
 			})
 		}
+	}
+}
+
+// publishFirst publishes the messages of a plan before it is written. It may never be.
+func publishFirst(w *world) {
+	w.tamper = func(w *world, plan *versioning.Plan) {
+		client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(w.net.DialContext))
+		if err != nil {
+			panic(err)
+		}
+		defer client.Close()
+		for i := range plan.Moves {
+			for _, s := range plan.Moves[i].Steps {
+				if s.Outputs == nil {
+					continue
+				}
+				for index, m := range s.Outputs.Messages {
+					id := versioning.Emitted{Entity: plan.Moves[i].Entity, Version: s.Version, Index: index}
+					r := &kgo.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte(id.ID())}}}
+					if err := client.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+						panic(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// deleteFirst deletes the packs that a relay reads, before it has published them.
+func deleteFirst(w *world) {
+	w.packs = func(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error) {
+		packs, err := w.store.Packs(ctx, want)
+		var refs []versioning.PackRef
+		for _, p := range packs {
+			refs = append(refs, p.PackRef)
+		}
+		if err == nil {
+			_, err = w.store.DeletePacks(ctx, refs, true)
+		}
+		return packs, err
+	}
+}
+
+// withoutArmed makes the event of each due timer happen if it is legal, also in a state that
+// the entity has left and entered again.
+func withoutArmed(w *world) { w.fire = w.fireBadly(0, func(c *versioning.Change) { c.Armed = 0 }) }
+
+// tooEarly fires timers a second before they are due.
+func tooEarly(w *world) { w.fire = w.fireBadly(time.Second, func(*versioning.Change) {}) }
+
+// withoutOrder returns the packs of the outbox in the wrong order.
+func withoutOrder(w *world) {
+	w.packs = func(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error) {
+		packs, err := w.store.Packs(ctx, want)
+		slices.Reverse(packs)
+		return packs, err
+	}
+}
+
+// fireBadly applies the events of timers, changed, some time before they are due.
+func (w *world) fireBadly(before time.Duration, change func(*versioning.Change)) func(context.Context, int) (versioning.Fired, error) {
+	return func(ctx context.Context, limit int) (versioning.Fired, error) {
+		for _, timer := range w.store.Timers() {
+			if timer.Due.After(time.Now().Add(before)) {
+				break
+			}
+			r := versioning.TimerRecord(timer.Entity, timer.Timer)
+			change(&r.Changes[0])
+			w.store.Prepare(r)
+			if _, err := w.store.Apply(ctx, "", []*versioning.Record{r}); err != nil {
+				return versioning.Fired{}, err
+			}
+			w.mu.Lock()
+			w.dues[r.Origin] = r.Timestamp
+			w.mu.Unlock()
+		}
+		return w.fireTimers(ctx, limit)
 	}
 }
 

@@ -28,6 +28,7 @@ type script struct {
 
 	messages  [][]message // by partition and offset
 	accounts  int         // 0: the history has no transfers
+	alarms    int         // 0: the history has no alarms
 	lives     []life
 	incidents []incident
 }
@@ -36,8 +37,10 @@ type script struct {
 type message struct {
 	model.Message
 	movement // if isMoney
+	setting  // if isAlarm
 
 	isMoney bool // it is about accounts, not about the drawn machine
+	isAlarm bool // it is about alarms
 	at      time.Duration
 	garbage garbage
 }
@@ -94,6 +97,11 @@ const (
 	// another. The batches of drawn histories are too small for several lists; see
 	// TestCrashBetweenLists.
 	betweenLists = boundaries
+
+	// Workers of histories with alarms may also die in their relay: when it has read packs,
+	// and when it is about to delete those that it has published.
+	afterPacks   = boundaries + 1
+	beforeDelete = boundaries + 2
 )
 
 // An incident is a fault with a start and a duration.
@@ -102,6 +110,7 @@ type incident struct {
 	lasts     time.Duration
 	kind      kind
 	worker    int
+	topic     string // for moveLeader
 	partition int32
 	node      int32
 	key       kmsg.Key
@@ -143,6 +152,9 @@ func draw(seed uint64) *script {
 	}
 	for range r.IntN(10) {
 		s.incidents = append(s.incidents, s.drawIncident(r))
+	}
+	if outputs := rand.New(rand.NewPCG(seed, 4)); outputs.IntN(2) == 0 {
+		s.drawAlarms(outputs)
 	}
 	return s
 }
@@ -213,7 +225,7 @@ func drawLife(r *rand.Rand, n int) life {
 func (s *script) drawIncident(r *rand.Rand) incident {
 	t := incident{
 		at: upTo(r, length), lasts: upTo(r, 12*time.Second), kind: kind(r.IntN(int(kinds))),
-		worker: r.IntN(len(s.lives)), partition: int32(r.IntN(len(s.messages))), node: int32(r.IntN(nodes)),
+		worker: r.IntN(len(s.lives)), topic: topic, partition: int32(r.IntN(len(s.messages))), node: int32(r.IntN(nodes)),
 		count: 1 + r.IntN(4),
 	}
 	if t.kind == freeze {

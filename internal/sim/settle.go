@@ -56,6 +56,9 @@ func (w *world) undone() string {
 	if p, ok := w.behind(); ok {
 		return fmt.Sprintf("partition %d has no worker that knows the current server", p)
 	}
+	if undone := w.unpublished(); undone != "" {
+		return undone
+	}
 	for _, p := range w.store.Parked() {
 		if row, _ := w.store.Row(p.Entity); row.Version != p.Seen {
 			return fmt.Sprintf("%v waits for %v at version %d, judged at %d", p.Origin, p.Entity, row.Version, p.Seen)

@@ -149,6 +149,8 @@ func TestHistoriesCover(t *testing.T) {
 	want := []string{
 		"duplicate", "applied", "early", "rejected", "diverged", "decided again", "freeze", "restore",
 		"transfer accepted", "transfer refused", "transfer waits", "foreign write in between",
+		"message", "message repeated", "timer applied", "timer ignored", "timer made a step", "timer replaced",
+		fmt.Sprintf("crash at boundary %d", afterPacks), fmt.Sprintf("crash at boundary %d", beforeDelete),
 	}
 	for b := range boundaries {
 		want = append(want, fmt.Sprintf("crash at boundary %d", b))

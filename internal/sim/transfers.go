@@ -76,15 +76,18 @@ func debit(f *statemachine.Firing, row *accountRow, m movement) error {
 
 // machineOf returns the name of the machine of a message.
 func (s *script) machineOf(m *message) string {
-	if m.isMoney {
+	switch {
+	case m.isMoney:
 		return accountDefinition.Name
+	case m.isAlarm:
+		return alarmDefinition.Name
 	}
 	return s.definition.Name
 }
 
 // identityOf returns how duplicates of a message are detected.
 func (s *script) identityOf(m *message) versioning.Identity {
-	if m.isMoney {
+	if m.isMoney || m.isAlarm {
 		return versioning.ByMessage
 	}
 	return s.identity

@@ -31,7 +31,7 @@ type worker struct {
 	name   string
 	life   life
 	line   *line
-	been   [boundaries + 1]atomic.Int64
+	been   [boundaries + 3]atomic.Int64
 	calls  atomic.Int64 // running transactions
 	dead   atomic.Bool
 	on     atomic.Value // the versioning.Server from which the worker last read marks
@@ -40,8 +40,9 @@ type worker struct {
 	cancel context.CancelFunc
 	done   chan error
 
-	mu   sync.Mutex
-	mood *rand.Rand // of the store; guarded by mu
+	mu     sync.Mutex            // guards the fields below
+	mood   *rand.Rand            // of the store
+	holder versioning.LaneHolder // the worker's relay
 }
 
 var errDead = errors.New("process is dead")
@@ -87,6 +88,7 @@ func (w *worker) leave() {
 func (w *worker) kill() {
 	w.dead.Store(true)
 	w.line.cut()
+	w.loseLanes()
 	w.cancel()
 }
 
@@ -120,8 +122,11 @@ func (w *worker) decode(r *versioning.Record) ([]versioning.Change, error) {
 	changes := make([]versioning.Change, len(m.Parts))
 	for i, part := range m.Parts {
 		changes[i] = versioning.Change{Machine: w.world.script.machineOf(m), Key: part.Key, Event: part.Event, MessageID: m.ID}
-		if m.isMoney {
+		switch {
+		case m.isMoney:
 			changes[i].Data = m.movement
+		case part.Event == armed && m.isAlarm:
+			changes[i].Data = m.setting
 		}
 		if part.Expected >= 0 {
 			changes[i].Expected = versioning.At(part.Expected)

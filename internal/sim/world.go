@@ -47,6 +47,8 @@ type world struct {
 	apply  func(context.Context, versioning.Server, []*versioning.Record) (versioning.Result, error)
 	tamper func(*world, *versioning.Plan)
 	server versioning.Server // empty: each server has its own identity
+	packs  func(context.Context, []versioning.Wanted) ([]versioning.Pack, error)
+	fire   func(context.Context, int) (versioning.Fired, error)
 
 	waiting time.Time // since when settle has seen the group prepare a rebalance; zero: it does not
 
@@ -56,6 +58,10 @@ type world struct {
 	wrong   []string   // violations found
 	covered map[string]int
 	heard   map[string]time.Time // when each member of the group was last heard, by ID
+
+	produced map[place]time.Time             // the timestamps of the records
+	dues     map[versioning.Origin]time.Time // of timers that have fired, by the origins of their records
+	order    map[string]int                  // the place of each message on its topic, by ID; set by check
 }
 
 // A tweak changes a world before it starts.
@@ -85,18 +91,20 @@ func newWorld(s *script, handler slog.Handler) *world {
 	store := versioningtest.NewMemory(
 		versioning.Rules{Machine: statemachine.MustCompile(s.definition.Definition), Identity: s.identity, MaxParked: s.maxParked},
 		versioning.Rules{Machine: account, MaxParked: s.maxParked},
+		versioning.Rules{Machine: alarm, MaxParked: s.maxParked},
 	)
 	w := &world{
 		script: s, net: new(kfake.VirtualNetwork), store: store, log: slog.New(handler),
 		foreign: &foreign{store: store, writes: make(map[string]int64)},
 		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), covered: make(map[string]int), heard: make(map[string]time.Time),
+		produced: make(map[place]time.Time), dues: make(map[versioning.Origin]time.Time),
 	}
 	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
-	w.apply = w.store.Apply
+	w.apply, w.packs, w.fire = w.store.Apply, w.store.Packs, w.fireTimers
 	w.store.Between(w.between)
 	var err error
 	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(nodes), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen),
-		kfake.SeedTopics(int32(len(s.messages)), topic), kfake.BrokerConfigs(map[string]string{
+		kfake.SeedTopics(int32(len(s.messages)), topic), kfake.SeedTopics(announced, announcements), kfake.BrokerConfigs(map[string]string{
 			"group.consumer.session.timeout.ms":    strconv.FormatInt(session.Milliseconds(), 10),
 			"group.consumer.heartbeat.interval.ms": strconv.FormatInt(heartbeat.Milliseconds(), 10),
 		}))
@@ -139,6 +147,9 @@ func (w *world) producePartition(client *kgo.Client, partition int32) {
 		if err != nil || r.Offset != int64(i) {
 			panic(fmt.Sprintf("seed %d: message %d of partition %d is at offset %d: %v", w.script.seed, i, partition, r.Offset, err))
 		}
+		w.mu.Lock()
+		w.produced[place{partition, r.Offset}] = time.UnixMilli(r.Timestamp.UnixMilli()).UTC()
+		w.mu.Unlock()
 	}
 }
 
@@ -201,7 +212,7 @@ func (w *world) incidentEvents(t incident, worker **worker) []event {
 	case moveCoordinator:
 		return []event{{t.at, w.cluster.RehashCoordinators}}
 	case moveLeader:
-		return []event{{t.at, func() { _ = w.cluster.MoveTopicPartition(topic, t.partition, t.node) }}}
+		return []event{{t.at, func() { _ = w.cluster.MoveTopicPartition(t.topic, t.partition, t.node) }}}
 	case freeze:
 		return []event{{t.at, func() {
 			if *worker != nil {

@@ -55,6 +55,7 @@ CREATE TABLE torture.accounts (id text PRIMARY KEY, state text NOT NULL, version
 CREATE TABLE torture.transfers (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
 CREATE TABLE torture.wallets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
 	balance bigint NOT NULL, seen bigint NOT NULL, visits bigint NOT NULL DEFAULT 0);
+CREATE TABLE torture.tickets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL);
 CREATE TABLE torture.foreign_writes (id text NOT NULL);
 CREATE TABLE torture.seen (machine text NOT NULL, id text NOT NULL, state text NOT NULL, version bigint NOT NULL);
 CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -74,6 +75,7 @@ func tablesIn(schema string) []postgres.Table {
 		{Machine: account, Name: schema + ".accounts", MaxParked: maxParked},
 		{Machine: transfers, Name: schema + ".transfers", MaxParked: maxParked},
 		{Machine: wallets, Name: schema + ".wallets", MaxParked: maxParked},
+		{Machine: tickets, Name: schema + ".tickets", MaxParked: maxParked},
 	}
 }
 
@@ -101,6 +103,9 @@ func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 	}
 	if m.Event == founded || m.Event == moved {
 		return walletChanges(m), nil
+	}
+	if isTicket(m.Event) {
+		return ticketChanges(m), nil
 	}
 	change := versioning.Change{Machine: account.Name(), Key: m.Account, Event: m.Event, Set: versioning.Columns{"amount": m.Amount}}
 	if m.Expected != "" {

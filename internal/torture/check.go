@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +21,7 @@ type step struct {
 	MessageID       string
 	Partition       int32
 	Offset          int64
+	At              time.Time // when its transaction began
 }
 
 // A row is an entity's row.
@@ -45,6 +47,7 @@ type evidence struct {
 	dead   []place
 
 	wallets walletEvidence
+	sent    []sentMessage // in the order of each partition
 }
 
 func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
@@ -54,14 +57,15 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 	}
 	defer func() { _ = conn.Close(ctx) }() // everything was read already
 	if e.steps, err = collect(ctx, conn, pgx.RowToStructByPos[step], t.sql(`
-		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset"
+		SELECT machine, entity, version, event, from_state, to_state, message_id, partition, "offset", at
 		FROM pawl.transitions ORDER BY machine, entity, version`)); err != nil {
 		return e, err
 	}
 	if e.rows, err = collect(ctx, conn, pgx.RowToStructByPos[row], t.sql(`
 		SELECT 'account', id, state, version FROM torture.accounts
 		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers
-		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets`)); err != nil {
+		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets
+		UNION ALL SELECT 'ticket', id, state, version FROM torture.tickets`)); err != nil {
 		return e, err
 	}
 	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], t.sql(`SELECT machine, id, state, version FROM torture.seen`)); err != nil {
@@ -94,6 +98,7 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, to pgx.RowToFunc[T], sq
 type judgement struct {
 	lost, twice, wrong int
 	tally              tally
+	outputs            outputs
 	messages           []string
 }
 
@@ -112,6 +117,8 @@ func judge(l *ledger, e evidence) *judgement {
 	j.ends(l, e)
 	j.fates(l, e)
 	j.wallets(l, e)
+	j.tickets(e)
+	j.announcements(e)
 	return j
 }
 
@@ -148,15 +155,15 @@ func (j *judgement) paths(e evidence) {
 	}
 }
 
-// sights checks that the tables' trigger saw exactly the steps in the history. Wallets have
-// no trigger.
+// sights checks that the tables' trigger saw exactly the steps in the history. Wallets and
+// tickets have no trigger.
 func (j *judgement) sights(e evidence) {
 	seen := make(map[sight]int, len(e.seen))
 	for _, s := range e.seen {
 		seen[s]++
 	}
 	for i := range e.steps {
-		if e.steps[i].Machine == wallets.Name() {
+		if e.steps[i].Machine == wallets.Name() || e.steps[i].Machine == tickets.Name() {
 			continue
 		}
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
@@ -176,6 +183,8 @@ func legal(s step) bool {
 	switch s.Machine {
 	case transfers.Name():
 		machine = transfers
+	case tickets.Name():
+		machine = tickets
 	case wallets.Name():
 		return slices.ContainsFunc(wallets.Branches(s.FromState, s.Event), func(b statemachine.Branch) bool { return b.To == s.ToState })
 	}
@@ -210,74 +219,6 @@ func (j *judgement) ends(l *ledger, e evidence) {
 	if made != l.transfers {
 		j.report(&j.wrong, "%d transfers, want %d", made, l.transfers)
 	}
-}
-
-// fates checks that each record has exactly one final verdict, and the right
-// one.
-func (j *judgement) fates(l *ledger, e evidence) {
-	moved := make(map[place]int) // entities that a record moved
-	byID := make(map[string]int) // entities that a message moved, with any record
-	for _, s := range e.steps {
-		moved[place{s.Partition, s.Offset}]++
-		byID[s.MessageID]++
-	}
-	waiting, buried := count(e.parked), count(e.dead)
-	for i := range l.entries {
-		r := &l.entries[i]
-		got := func() string {
-			return fmt.Sprintf("steps of record %v (message %s, %+v): %d, of its message: %d, parked: %d, dead letters: %d",
-				r.at, r.id, r.body, moved[r.at], byID[r.id], waiting[r.at], buried[r.at])
-		}
-		switch r.fate {
-		case applied:
-			switch asks := entities(r.body); {
-			case byID[r.id] < asks:
-				j.report(&j.lost, "must be applied, but was not: %s", got())
-			case moved[r.at] != 0 && moved[r.at] != asks:
-				j.report(&j.wrong, "must be applied completely: %s", got())
-			case waiting[r.at]+buried[r.at] > 0:
-				j.report(&j.wrong, "was applied, but has a second verdict: %s", got())
-			}
-		case parked:
-			j.kept(waiting[r.at], buried[r.at]+moved[r.at], "must be parked", got)
-		case decided: // see audit
-		case dead:
-			j.kept(buried[r.at], waiting[r.at]+moved[r.at], "must be a dead letter", got)
-		}
-		delete(waiting, r.at)
-		delete(buried, r.at)
-	}
-	for at := range waiting {
-		j.report(&j.wrong, "record %v is parked, but not in the ledger", at)
-	}
-	for at := range buried {
-		j.report(&j.wrong, "record %v is a dead letter, but not in the ledger", at)
-	}
-}
-
-// kept checks a record that must be in one table and in no other.
-func (j *judgement) kept(there, elsewhere int, what string, got func() string) {
-	switch {
-	case there == 0 && elsewhere == 0:
-		j.report(&j.lost, "%s: %s", what, got())
-	case there != 1 || elsewhere != 0:
-		j.report(&j.wrong, "%s: %s", what, got())
-	}
-}
-
-func entities(m message) int {
-	if m.Transfer != "" {
-		return 3
-	}
-	return 1
-}
-
-func count(all []place) map[place]int {
-	n := make(map[place]int, len(all))
-	for _, at := range all {
-		n[at]++
-	}
-	return n
 }
 
 // gaps returns the gaps in the acknowledged offsets. A gap would be an error of

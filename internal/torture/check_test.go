@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -27,18 +29,21 @@ type played struct {
 	lanes  [][]*versioning.Record
 	store  *versioningtest.Memory
 	writes map[string]int64 // of others, by wallet
+	now    time.Time
+	made   map[string][]time.Time // when the steps of a ticket were made
 }
 
 // play produces messages and applies them in batches of random sizes from
 // random partitions.
 func play(t testing.TB, seed uint64, messages int) *played {
 	t.Helper()
-	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions), writes: make(map[string]int64)}
+	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions), writes: make(map[string]int64), now: time.Unix(1_800_000_000, 0), made: make(map[string][]time.Time)}
 	var rules []versioning.Rules
 	for _, table := range tablesIn("torture") {
 		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked})
 	}
 	p.store = versioningtest.NewMemory(rules...)
+	p.store.SetClock(func() time.Time { return p.now })
 
 	traffic := newTraffic(seed, testPartitions, p.ledger)
 	p.produce(t, traffic.open())
@@ -59,8 +64,33 @@ func play(t testing.TB, seed uint64, messages int) *played {
 			t.Fatal(err)
 		}
 		left[lane] = left[lane][n:]
+		p.pass(t, time.Duration(random.IntN(200))*time.Millisecond)
 		if !slices.ContainsFunc(left, func(l []*versioning.Record) bool { return len(l) > 0 }) {
+			p.pass(t, ticketLife)
 			return p
+		}
+	}
+}
+
+// pass notes which steps were made, lets time pass and fires what is due then.
+func (p *played) pass(t testing.TB, d time.Duration) {
+	t.Helper()
+	p.note()
+	p.now = p.now.Add(d)
+	for more := true; more; {
+		fired, err := p.store.FireTimers(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = fired.More
+	}
+	p.note()
+}
+
+func (p *played) note() {
+	for e, r := range p.store.Rows() {
+		for e.Machine == "ticket" && int64(len(p.made[e.Key])) < r.Version {
+			p.made[e.Key] = append(p.made[e.Key], p.now)
 		}
 	}
 }
@@ -111,8 +141,12 @@ func (p *played) evidence() (e evidence) {
 			e.wallets.purses = append(e.wallets.purses, purse)
 		}
 		for _, s := range p.store.History(entity) {
-			e.steps = append(e.steps, step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset})
-			if entity.Machine != "wallet" {
+			made := step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset, p.now}
+			if entity.Machine == "ticket" {
+				made.At = p.made[entity.Key][s.Version-1]
+			}
+			e.steps = append(e.steps, made)
+			if entity.Machine != "wallet" && entity.Machine != "ticket" {
 				e.seen = append(e.seen, sight{entity.Machine, entity.Key, s.To, s.Version})
 			}
 		}
@@ -120,6 +154,13 @@ func (p *played) evidence() (e evidence) {
 	slices.SortFunc(e.steps, func(a, b step) int {
 		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Version, b.Version))
 	})
+	for _, m := range p.store.Messages() {
+		sent := sentMessage{id: fmt.Sprint(m.Entity, m.Version, m.Index), source: "pawl"}
+		if err := json.Unmarshal(m.Value, &sent.announcement); err != nil {
+			panic(err)
+		}
+		e.sent = append(e.sent, sent)
+	}
 	for _, r := range p.store.Parked() {
 		e.parked = append(e.parked, place{r.Origin.Partition, r.Origin.Offset})
 		if r.Entity.Machine == "wallet" {
@@ -141,7 +182,7 @@ func TestFates(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		p := play(t, rapid.Uint64().Draw(r, "seed"), rapid.IntRange(0, 2000).Draw(r, "messages"))
 		j := judge(p.ledger, p.evidence())
-		if len(j.messages) > 0 {
+		if len(j.messages) > 0 || j.outputs.Repeated+j.outputs.Phantoms > 0 {
 			r.Fatalf("lost %d, applied twice %d, wrong %d, wallets %+v: %q", j.lost, j.twice, j.wrong, j.tally, j.messages)
 		}
 	})
@@ -170,12 +211,13 @@ func TestTrafficIsRich(t *testing.T) {
 			closings++
 		}
 	}
-	tally := judge(p.ledger, p.evidence()).tally
+	j := judge(p.ledger, p.evidence())
+	tally := j.tally
 	for what, n := range map[string]int{
 		"accepted between wallets": tally.Accepted, "refused between wallets": tally.Refused,
 		"waiting between wallets": tally.Waiting, "writes of others": tally.ForeignWrites,
 		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "refused": refused, "sent again": again,
-		"transfers": whole, "closed": closings,
+		"transfers": whole, "closed": closings, "messages": j.outputs.Messages, "expired": j.outputs.Expired, "about tickets": fates[timed],
 	} {
 		if n < 10 {
 			t.Errorf("%s: %d of 20,000 messages", what, n)
@@ -221,9 +263,12 @@ func TestJudge(t *testing.T) {
 		{"the trigger saw a step twice", func(e *evidence) { e.seen = append(e.seen, e.seen[0]) }, wrong},
 		{"the trigger saw another state", func(e *evidence) { e.seen[0].State = "somewhere" }, wrong},
 		{"a step is not legal", func(e *evidence) { e.steps[0].Event = thawed }, wrong},
-		{"a parked record is missing", func(e *evidence) { e.parked = e.parked[1:] }, lost},
-		{"a dead letter is missing", func(e *evidence) { e.dead = e.dead[1:] }, lost},
-		{"a dead letter exists twice", func(e *evidence) { e.dead = append(e.dead, e.dead[0]) }, wrong},
+		{"a parked record is missing", func(e *evidence) { e.parked = without(e.parked, first(parked)) }, lost},
+		{"a dead letter is missing", func(e *evidence) { e.dead = without(e.dead, first(dead)) }, lost},
+		{"a dead letter about a ticket is missing", func(e *evidence) {
+			e.dead = without(e.dead, timedAnd(p, e.dead))
+		}, lost},
+		{"a dead letter exists twice", func(e *evidence) { e.dead = append(e.dead, first(dead)) }, wrong},
 		{"a dead letter is parked too", func(e *evidence) { e.parked = append(e.parked, first(dead)) }, wrong},
 		{"a parked record is dead too", func(e *evidence) { e.dead = append(e.dead, first(parked)) }, wrong},
 		{"an applied record is parked too", func(e *evidence) {
@@ -245,6 +290,24 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+func without(all []place, at place) []place {
+	return slices.DeleteFunc(all, func(p place) bool { return p == at })
+}
+
+// timedAnd returns one of the places that has a record about a ticket, which was sent once.
+func timedAnd(p *played, places []place) place {
+	sent := make(map[string]int)
+	for _, r := range p.ledger.entries {
+		sent[r.id]++
+	}
+	for _, r := range p.ledger.entries {
+		if r.fate == timed && sent[r.id] == 1 && slices.Contains(places, r.at) {
+			return r.at
+		}
+	}
+	panic("there is none")
 }
 
 func lost(j *judgement) int  { return j.lost }
@@ -298,6 +361,47 @@ func TestAudit(t *testing.T) {
 			e := p.evidence()
 			tt.do(&e)
 			if j := judge(p.ledger, e); tt.want(j.tally) == 0 {
+				t.Errorf("judge did not detect it: %q", j.messages)
+			}
+		})
+	}
+}
+
+// TestOutputs checks that judge detects each kind of violation of messages and timers.
+func TestOutputs(t *testing.T) {
+	p := play(t, 7, 3000)
+	// later returns the index of a message whose entity has sent one before.
+	later := func(e *evidence) int {
+		return slices.IndexFunc(e.sent, func(m sentMessage) bool { return m.Version > 1 })
+	}
+	expiry := func(e *evidence) int {
+		return slices.IndexFunc(e.steps, func(s step) bool { return s.Event == expired })
+	}
+	tests := []struct {
+		name string
+		do   func(*evidence)
+		want func(outputs) int
+	}{
+		{"a message is missing", func(e *evidence) { e.sent = e.sent[1:] }, func(o outputs) int { return o.Missing }},
+		{"a message is late", func(e *evidence) { e.sent = append(e.sent[1:], e.sent[0]) }, func(o outputs) int { return o.Disordered }},
+		{"a message is on another partition", func(e *evidence) { e.sent[later(e)].partition++ }, func(o outputs) int { return o.Disordered }},
+		{"a message has another's ID", func(e *evidence) { e.sent[1].id = e.sent[0].id }, func(o outputs) int { return o.Misnamed }},
+		{"a message is repeated", func(e *evidence) { e.sent = append(e.sent, e.sent[0]) }, func(o outputs) int { return o.Repeated }},
+		{"a message is of no step", func(e *evidence) { e.sent[0].Event = "other" }, func(o outputs) int { return o.Phantoms }},
+		{"a ticket expires early", func(e *evidence) { e.steps[expiry(e)].At = e.steps[expiry(e)-1].At.Add(ticketLife - 1) }, func(o outputs) int { return o.Early }},
+		{"a ticket expires long after it was first opened", func(e *evidence) {
+			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Event == expired && s.Version > 3 })
+			e.steps[i-1].At = e.steps[i].At
+		}, func(o outputs) int { return o.Early }},
+		{"a ticket never expires", func(e *evidence) {
+			e.rows[slices.IndexFunc(e.rows, func(r row) bool { return r.Machine == "ticket" })].State = open
+		}, func(o outputs) int { return o.NotFired }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := p.evidence()
+			tt.do(&e)
+			if j := judge(p.ledger, e); tt.want(j.outputs) == 0 {
 				t.Errorf("judge did not detect it: %q", j.messages)
 			}
 		})

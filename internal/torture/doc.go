@@ -32,6 +32,12 @@
 // read, so the ledger does not know their fates. But the history must explain
 // each verdict and each balance, and there must be as much money as at first.
 //
+// Some records are about tickets, which expire by a timer if they stay open for two seconds.
+// Each step of a wallet or a ticket sends a message. At the end each ticket must have expired,
+// none too early, and the topic of the messages must have each of them, in the order of each
+// entity's steps. A message may be there again with the same ID, and there may be messages of
+// steps that a failover has lost.
+//
 //	make torture DURATION=60s
 //
 // The last line is a JSON object. The exit status is 1 if a promise was broken.

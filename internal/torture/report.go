@@ -20,6 +20,7 @@ type summary struct {
 	WorkerFailures int     `json:"worker_failures"`       // workers that exited unexpectedly, or did not stop when told to
 	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were up
 	Transfers      tally   `json:"transfers"`             // between wallets
+	Outputs        outputs `json:"outputs"`               // messages and timers
 	WorkerKills    int     `json:"worker_kills"`
 	Freezes        int     `json:"freezes"`
 	PostgresKills  int     `json:"postgres_kills"`
@@ -73,6 +74,10 @@ func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	line("transfers between wallets", fmt.Sprintf("%d accepted, %d refused, %d waiting", s.Transfers.Accepted, s.Transfers.Refused, s.Transfers.Waiting))
 	line("  lost, applied twice, otherwise wrong", fmt.Sprintf("%d, %d, %d", s.Transfers.Lost, s.Transfers.AppliedTwice, s.Transfers.Wrong))
 	line("  writes of others, lost of them", fmt.Sprintf("%d, %d", s.Transfers.ForeignWrites, s.Transfers.ForeignWritesLost))
+	line("messages", fmt.Sprintf("%d, sent again %d, of lost steps %d", s.Outputs.Messages, s.Outputs.Repeated, s.Outputs.Phantoms))
+	line("  missing, out of order, with another's ID", fmt.Sprintf("%d, %d, %d", s.Outputs.Missing, s.Outputs.Disordered, s.Outputs.Misnamed))
+	line("timers fired", s.Outputs.Expired)
+	line("  early, not at all", fmt.Sprintf("%d, %d", s.Outputs.Early, s.Outputs.NotFired))
 	line("workers that failed", s.WorkerFailures)
 	_ = table.Flush() // the write of the last line reports errors of w
 	for _, violation := range violations {

@@ -91,9 +91,13 @@ func makeTopics(ctx context.Context, broker string, partitions int) error {
 		return fmt.Errorf("create the topics: %w", err)
 	}
 	defer client.Close()
+	topics := []string{announced}
 	for _, t := range tenants {
-		if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, t.topic()); err != nil {
-			return fmt.Errorf("create topic %s: %w", t.topic(), err)
+		topics = append(topics, t.topic())
+	}
+	for _, topic := range topics {
+		if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
+			return fmt.Errorf("create topic %s: %w", topic, err)
 		}
 	}
 	return nil

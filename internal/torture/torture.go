@@ -127,9 +127,13 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	s := summary{Stuck: stuck, SettledIn: inSeconds(time.Since(last))}
 	t.stopWorkers()
 	stopForeign()
+	sent, err := readAnnounced(ctx, t.kafka.address)
+	if err != nil {
+		return false, err
+	}
 	var violations []string
 	for _, tenancy := range t.tenancies {
-		more, err := tenancy.judge(ctx, t.database.url(""), &s)
+		more, err := tenancy.judge(ctx, t.database.url(""), sent, &s)
 		if err != nil {
 			return false, err
 		}
@@ -143,16 +147,20 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	}
 	s.Seconds, s.WorkerFailures = inSeconds(time.Since(began)), len(t.failures)
 	s.count(faults)
+	if s.Failovers+s.Restores == 0 && s.Outputs.Phantoms > 0 {
+		violations = append(violations, fmt.Sprintf("%d messages are of steps that do not exist, although the database has lost none", s.Outputs.Phantoms))
+	}
 	s.OK = len(violations) == 0 && stuck == 0
 	return s.OK, s.print(os.Stdout, faults, violations)
 }
 
 // judge adds a tenant's results to the summary and returns the violations.
-func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations []string, err error) {
+func (t *tenancy) judge(ctx context.Context, url string, sent []sentMessage, s *summary) (violations []string, err error) {
 	e, err := t.gather(ctx, url)
 	if err != nil {
 		return nil, err
 	}
+	e.sent = t.sentBy(sent)
 	j, p := judge(t.book, e), t.progress
 	violations = append(t.book.gaps(), j.messages...)
 	for _, err := range t.book.lost {
@@ -169,6 +177,7 @@ func (t *tenancy) judge(ctx context.Context, url string, s *summary) (violations
 	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
 	s.Paused += inSeconds(p.paused)
 	s.Transfers.add(&j.tally)
+	s.Outputs.add(&j.outputs)
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
 	return violations, nil
 }
@@ -215,7 +224,7 @@ func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 
 // unsettled returns the number of records that are not committed, are not
 // marked in the database (which then has lost them), or are parked but should
-// not be.
+// not be, and of tickets that have not expired and messages that were not sent.
 func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
 	if err != nil {
@@ -236,13 +245,14 @@ func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 		return 0, fmt.Errorf("read the parked records: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // closing releases everything it holds
-	var waiting, marked int
+	var waiting, marked, caused int
 	const query = `SELECT (SELECT count(*) FROM pawl.parked AS p
-		WHERE p.machine <> 'wallet' OR p.seen_version <> (SELECT w.version FROM torture.wallets AS w WHERE w.id = p.entity)), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks)`
-	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked); err != nil {
-		return 0, fmt.Errorf("read the parked records and the marks: %w", err)
+		WHERE p.machine <> 'wallet' OR p.seen_version <> (SELECT w.version FROM torture.wallets AS w WHERE w.id = p.entity)), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks),
+		(SELECT count(*) FROM torture.tickets WHERE state <> 'ended') + (SELECT count(*) FROM pawl.outbox)`
+	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked, &caused); err != nil {
+		return 0, fmt.Errorf("read the parked records, the marks, the tickets and the outbox: %w", err)
 	}
-	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()), nil
+	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()) + caused, nil
 }
 
 // stopWorkers stops all workers at once. Each must exit cleanly.

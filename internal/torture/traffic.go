@@ -16,9 +16,12 @@ const (
 	parked       // forever: what it waits for never comes
 	dead         // a dead letter
 	decided      // one of these: it depends on the order
+	timed        // applied, or a dead letter because its ticket has expired
 )
 
-func (f fate) String() string { return [...]string{"applied", "parked", "dead letter", "decided"}[f] }
+func (f fate) String() string {
+	return [...]string{"applied", "parked", "dead letter", "decided", "timed"}[f]
+}
 
 // A sending is a message for a partition, and its expected fate. Of several
 // with the same ID, one is applied and the others do nothing.
@@ -39,7 +42,8 @@ type sending struct {
 //   - Transfers are between accounts of banks, which are open from the start and
 //     stay open.
 //
-// Only the fate of transfers between wallets depends on the order: see [audit].
+// Only the fate of transfers between wallets depends on the order, see [audit], and that of
+// messages about tickets on the time.
 type traffic struct {
 	random     *rand.Rand
 	partitions int
@@ -49,6 +53,8 @@ type traffic struct {
 	serial     int
 	wallets    int       // that are founded
 	payments   []sending // transfers between wallets
+	issued     int       // tickets
+	tickets    []*ticket // to send more messages about
 	ledger     *ledger
 }
 
@@ -123,6 +129,8 @@ func (t *traffic) next() []sending {
 		return t.release(t.transfer())
 	case t.chance(0.11):
 		return t.release(t.payment())
+	case t.chance(0.09):
+		return t.release(t.ticket())
 	case t.chance(0.01):
 		if s, ok := t.found(); ok {
 			return t.release(s)
@@ -160,7 +168,7 @@ func (t *traffic) rest() (all []sending) {
 	for s, ok := t.found(); ok; s, ok = t.found() {
 		all = append(all, s)
 	}
-	return all
+	return append(all, t.releaseTickets()...)
 }
 
 func (t *traffic) hold(c *customer, s sending) {
@@ -211,85 +219,4 @@ func (t *traffic) transfer() sending {
 	t.ledger.step(to, active)
 	t.ledger.transfers++
 	return s
-}
-
-// customer returns a customer that has an account, or waits for one.
-func (t *traffic) customer() *customer {
-	if len(t.customers) < openCustomers {
-		t.born++
-		c := &customer{
-			key: fmt.Sprintf("customer-%d", t.born), partition: t.random.IntN(t.partitions),
-			versioned: t.chance(0.3), steps: 2 + t.random.IntN(12),
-		}
-		t.customers = append(t.customers, c)
-	}
-	return t.customers[t.random.IntN(len(t.customers))]
-}
-
-// wrong sometimes returns a message that cannot be applied to the account's
-// current state. All earlier messages have been sent.
-func (t *traffic) wrong(c *customer) (s sending, ok bool) {
-	if !t.chance(0.01) || c.held > 0 || len(c.taken) == 0 {
-		return sending{}, false
-	}
-	s = t.sending(c.partition, message{Event: opened, Account: c.key}, dead)
-	switch {
-	case t.chance(0.3):
-		s.garbage = true
-	case c.state == active && t.chance(0.5): // legal, but the table rejects it
-		s.body.Event, s.body.Amount = deposited, -s.body.Amount
-		if c.versioned {
-			s.body.Expected = strconv.Itoa(len(c.taken))
-		}
-	case c.versioned: // another event took the version it expects
-		at := t.random.IntN(len(c.taken))
-		s.body.Expected = strconv.Itoa(at)
-		if s.body.Event = deposited; c.taken[at] == deposited {
-			s.body.Event = withdrawn
-		}
-	}
-	return s, true
-}
-
-// step returns the next message of an account's life.
-func (t *traffic) step(c *customer) sending {
-	m := message{Account: c.key}
-	if c.versioned {
-		m.Expected = strconv.Itoa(len(c.taken))
-	}
-	m.Event, c.state = t.event(c)
-	c.taken = append(c.taken, m.Event)
-	c.steps--
-	t.ledger.step(c.key, c.state)
-	s := t.sending(c.partition, m, applied)
-	c.sent = append(c.sent, s)
-	return s
-}
-
-func (t *traffic) event(c *customer) (statemachine.Event, statemachine.State) {
-	switch {
-	case c.state == statemachine.None:
-		return opened, active
-	case c.state == frozen:
-		return thawed, active
-	case c.steps <= 0 && c.held == 0:
-		t.leave(c)
-		return shut, closed
-	case t.chance(0.1):
-		return froze, frozen
-	case t.chance(0.5):
-		return withdrawn, active
-	}
-	return deposited, active
-}
-
-func (t *traffic) leave(c *customer) {
-	last := len(t.customers) - 1
-	for i := range t.customers {
-		if t.customers[i] == c {
-			t.customers[i] = t.customers[last]
-			t.customers = t.customers[:last]
-			return
-		}
-	}
 }

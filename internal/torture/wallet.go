@@ -51,17 +51,19 @@ var wallets = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In(closed),
 })
 
-func credit(_ *statemachine.Firing, row *purse, m money) error {
+func credit(f *statemachine.Firing, row *purse, m money) error {
 	row.Balance += m.Amount
+	f.Emit(announced, announcementOf(f))
 	return nil
 }
 
 // tooLittle is the error of a refused transfer. The checker compares it with the history.
 const tooLittle = "at version %d it has %d, less than %d"
 
-// debit changes the row before it decides: a refusal must undo that.
+// debit changes the row and sends its message before it decides: a refusal must undo both.
 func debit(f *statemachine.Firing, row *purse, m money) error {
 	row.Balance -= m.Amount
+	f.Emit(announced, announcementOf(f))
 	if row.Balance >= 0 {
 		return nil
 	}

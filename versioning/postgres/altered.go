@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,38 +25,43 @@ import (
 // errAltered says that a table was altered. Nothing was written.
 var errAltered = errors.New("a table was altered")
 
+// A catalogPart is a list of catalog rows about a table, in the order of their keys.
+type catalogPart struct {
+	what  string // of each row; of the type xid or text
+	typ   string
+	rows  string // the rest of the query; %s stands for what says that an OID is one of those concerned
+	order string
+}
+
 // The parts of a fingerprint are versions (xmin) of catalog rows. Everything that
 // matters here changes one of them, even if it has no row of its own in these queries:
 // adding a CHECK changes a count in pg_class, and adding a default changes the row of
-// its column.
+// its column. A row that is added or removed changes the list.
 //
 // Triggers of foreign keys are left out. The foreign keys that matter are constraints
 // of the table itself. A foreign key from another table to this one may be created by a
 // trigger, in the middle of a transaction.
-const (
-	// $1 is the table's name, $2 the table and its partitions.
-	fingerprintOfTable = `
-	SELECT 'name ' || pg_catalog.to_regclass($1)::oid AS part
-	UNION ALL SELECT 'class ' || oid || ' ' || xmin || pg_catalog.row_security_active(oid) FROM pg_catalog.pg_class WHERE oid = ANY ($2::oid[])
-	UNION ALL SELECT 'attribute ' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_catalog.pg_attribute WHERE attrelid = ANY ($2) AND attnum > 0
-	UNION ALL SELECT 'index ' || indexrelid || ' ' || xmin || indisvalid || indisready FROM pg_catalog.pg_index WHERE indrelid = ANY ($2)
-	UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE conrelid = ANY ($2)
-	UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($2)
-	UNION ALL SELECT 'trigger ' || t.oid || ' ' || t.xmin || ' ' || p.xmin FROM pg_catalog.pg_trigger AS t
-		JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = ANY ($2) AND NOT t.tgisinternal`
-	// These are added only if there are such objects.
-	fingerprintOfParents = `
-	UNION ALL SELECT 'child ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits WHERE inhparent = ANY ($%d::oid[])`
-	fingerprintOfFunctions = `
-	UNION ALL SELECT 'function ' || oid || ' ' || xmin FROM pg_catalog.pg_proc WHERE oid = ANY ($%d::oid[])`
-	fingerprintOfTypes = `
-	UNION ALL SELECT 'type ' || t.oid || ' ' || t.xmin || ' ' || n.xmin FROM pg_catalog.pg_type AS t
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = ANY ($%[1]d::oid[])
-	UNION ALL SELECT 'label ' || oid || ' ' || xmin FROM pg_catalog.pg_enum WHERE enumtypid = ANY ($%[1]d)
-	UNION ALL SELECT 'check ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid = ANY ($%[1]d)`
-	fingerprintOfCollations = `
-	UNION ALL SELECT 'collation ' || c.oid || ' ' || c.xmin || ' ' || n.xmin FROM pg_catalog.pg_collation AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = ANY ($%d::oid[])`
+var (
+	// These are about the table and its partitions.
+	partsOfTable = []catalogPart{
+		{"oid || ' ' || xmin || pg_catalog.row_security_active(oid)", "text", "pg_catalog.pg_class WHERE oid %s", "oid"},
+		{"xmin", "xid", "pg_catalog.pg_attribute WHERE attrelid %s AND attnum > 0", "attrelid, attnum"},
+		{"xmin::text || indisvalid || indisready", "text", "pg_catalog.pg_index WHERE indrelid %s", "indexrelid"},
+		{"xmin", "xid", "pg_catalog.pg_constraint WHERE conrelid %s", "oid"},
+		{"xmin", "xid", "pg_catalog.pg_rewrite WHERE ev_class %s", "oid"},
+		{"t.xmin || ' ' || p.xmin", "text", "pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid %s AND NOT t.tgisinternal", "t.oid"},
+	}
+	// These are there only if there are such objects.
+	partsOfParents   = []catalogPart{{"inhrelid || ' ' || xmin", "text", "pg_catalog.pg_inherits WHERE inhparent %s", "inhparent, inhrelid"}}
+	partsOfFunctions = []catalogPart{{"xmin", "xid", "pg_catalog.pg_proc WHERE oid %s", "oid"}}
+	partsOfTypes     = []catalogPart{
+		{"t.xmin || ' ' || n.xmin", "text", "pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid %s", "t.oid"},
+		{"xmin", "xid", "pg_catalog.pg_enum WHERE enumtypid %s", "oid"},
+		{"xmin", "xid", "pg_catalog.pg_constraint WHERE contypid %s", "oid"},
+	}
+	partsOfCollations = []catalogPart{
+		{"c.xmin || ' ' || n.xmin", "text", "pg_catalog.pg_collation AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid %s", "c.oid"},
+	}
 )
 
 // objectsQuery lists table $1 with its partitions and inheriting tables; those of them
@@ -84,53 +92,97 @@ SELECT ARRAY(SELECT oid FROM tree),
        ARRAY(SELECT oid FROM used WHERE oid >= 16384),
        ARRAY(SELECT DISTINCT attcollation FROM columns WHERE attcollation >= 16384)`
 
-// A fingerprint identifies what the catalog said about a table at one time.
+// A fingerprint identifies what the catalog said about a table at one time. Each transaction
+// that writes compares it, so that is cheap: PostgreSQL starts a scalar subquery of each part,
+// which is faster than their UNION, and needs no text for the rows of most of them. All that
+// it is compared with is constant. PostgreSQL reads a constant once, and a parameter in each
+// transaction.
 type fingerprint struct {
-	sql   string // the query that computes it
-	args  []any  // the arguments of the query
-	value string // a hash of the versions of all catalog rows about the table
+	same  string // an expression: whether the catalog still says the same
+	value string // a hash of what it said
 }
 
 // takeFingerprint is called before anything else is read about the table, so that any
 // later change is noticed.
 func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn) error {
-	return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) (err error) {
+	return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) error {
 		var tables, parents, functions, types, collations []uint32
 		if err := tx.QueryRow(ctx, objectsQuery, oneMessage, t.oid).Scan(&tables, &parents, &functions, &types, &collations); err != nil {
 			return err
 		}
-		parts, args := fingerprintOfTable, []any{t.ident, tables}
-		add := func(part string, of []uint32) {
-			if len(of) > 0 {
-				args = append(args, of)
-				parts += fmt.Sprintf(part, len(args))
-			}
-		}
-		add(fingerprintOfParents, parents)
-		add(fingerprintOfFunctions, functions)
-		add(fingerprintOfTypes, types)
-		add(fingerprintOfCollations, collations)
-		t.fingerprint = fingerprint{sql: `SELECT count(*) || ' ' || coalesce(sum(pg_catalog.hashtextextended(part, 0)), 0) FROM (` + parts + `) AS parts`, args: args}
-		t.fingerprint.value, err = t.fingerprint.now(ctx, tx)
+		d := &description{{value: fmt.Sprintf("pg_catalog.to_regclass(%s)::oid", literal(t.ident)), typ: "oid"}}
+		d.add(partsOfTable, tables)
+		d.add(partsOfParents, parents)
+		d.add(partsOfFunctions, functions)
+		d.add(partsOfTypes, types)
+		d.add(partsOfCollations, collations)
+		var err error
+		t.fingerprint, err = d.read(ctx, tx)
 		return err
 	})
 }
 
+// A description lists what the catalog says about a table.
+type description []struct {
+	value string // an expression
+	typ   string
+	rows  string // the rows that the value has, if it is an array
+}
+
+// add adds the parts about some objects, if there are any.
+func (d *description) add(parts []catalogPart, of []uint32) {
+	if len(of) == 0 {
+		return
+	}
+	is := fmt.Sprintf("= '%d'::oid", of[0]) // then an index has the rows in their order
+	if len(of) > 1 {
+		is = fmt.Sprintf("= ANY ('{%s}'::oid[])", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(of)), ","), "[]"))
+	}
+	for _, p := range parts {
+		rows := fmt.Sprintf(p.rows, is)
+		*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT %s FROM %s ORDER BY %s)", p.what, rows, p.order), p.typ + "[]", rows})
+	}
+}
+
+// read returns the fingerprint with the current values.
+func (d *description) read(ctx context.Context, tx pgx.Tx) (fingerprint, error) {
+	values := make([]string, len(*d))
+	for i, part := range *d {
+		values[i] = "(" + part.value + ")::text"
+	}
+	var now []string
+	if err := tx.QueryRow(ctx, "SELECT ARRAY["+strings.Join(values, ", ")+"]", oneMessage).Scan(&now); err != nil {
+		return fingerprint{}, err
+	}
+	same := make([]string, len(*d))
+	for i, part := range *d {
+		same[i] = fmt.Sprintf("%s = %s::%s", part.value, literal(now[i]), part.typ)
+		if now[i] == "{}" {
+			same[i] = "NOT EXISTS (SELECT FROM " + part.rows + ")"
+		}
+	}
+	hash := sha256.Sum256([]byte(strings.Join(now, "\n")))
+	return fingerprint{same: "(" + strings.Join(same, " AND ") + ") IS TRUE", value: hex.EncodeToString(hash[:8])}, nil
+}
+
+// literal returns a text as an SQL literal.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
 // repeatableRead are the options of a transaction whose queries all see the same data.
 var repeatableRead = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-// now returns the current fingerprint.
-func (f *fingerprint) now(ctx context.Context, db interface {
+// holds reports whether the catalog still says the same.
+func (f *fingerprint) holds(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
-) (value string, err error) {
-	err = db.QueryRow(ctx, f.sql, append([]any{oneMessage}, f.args...)...).Scan(&value)
-	return value, err
+) (holds bool, err error) {
+	err = db.QueryRow(ctx, "SELECT "+f.same, oneMessage).Scan(&holds)
+	return holds, err
 }
 
-// guard returns a query that returns a row if the fingerprint has not changed.
-func (f *fingerprint) guard() (sql string, args []any) {
-	return fmt.Sprintf(`SELECT true FROM (%s) AS now(fingerprint) WHERE fingerprint = $%d`, f.sql, len(f.args)+1), append(slices.Clone(f.args), f.value)
+// guard returns a statement that fails with errMoved if the catalog says something else.
+func (f *fingerprint) guard(in *schema) string {
+	return fmt.Sprintf("SELECT (same = true)::%s.guarded FROM (SELECT %s) AS catalog(same)", in.quoted, f.same)
 }
 
 // unaltered checks that no table was altered on which the script relies: it writes rows
@@ -139,8 +191,7 @@ func (w *writer) unaltered(c *script) {
 	for _, t := range w.store.tables {
 		name := t.Machine.Name()
 		if len(c.plan.Dead) > 0 || c.tells || slices.ContainsFunc(c.moves, func(m *versioning.Move) bool { return m.Entity.Machine == name }) {
-			sql, args := t.fingerprint.guard()
-			w.guarded(1, sql, args)
+			w.batch.Queue(t.fingerprint.guard(w.store.schema))
 		}
 	}
 }
@@ -152,7 +203,7 @@ func (s *snapshot) orAltered(ctx context.Context, err error) error {
 		return err
 	}
 	for _, t := range s.tables {
-		if now, failed := t.fingerprint.now(ctx, s.pool); failed == nil && now != t.fingerprint.value {
+		if holds, failed := t.fingerprint.holds(ctx, s.pool); failed == nil && !holds {
 			return fmt.Errorf("%w: %s: %w", errAltered, t.Name, err)
 		}
 	}

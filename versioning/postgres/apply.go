@@ -31,7 +31,12 @@ import (
 // from len(Result.Outcomes) on are then not settled, and may be passed to Apply again.
 // Records must be prepared.
 func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
-	direct := len(records) > 0 && records[0].Direct // then they say nothing about the batches of workers
+	return s.apply(ctx, on, records, true)
+}
+
+// apply is Apply. If the records are not of a topic, they say nothing about the batches of
+// workers.
+func (s *Store) apply(ctx context.Context, on versioning.Server, records []*versioning.Record, ofTopic bool) (versioning.Result, error) {
 	var all versioning.Result
 	err := s.retryAltered(ctx, func(e *snapshot) error {
 		done := len(all.Outcomes)
@@ -40,7 +45,7 @@ func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*vers
 		}
 		e.reprepare(records[done:])
 		few := fewRecords
-		if s.refusing.Load() && !direct {
+		if s.refusing.Load() && ofTopic {
 			few = manyRecords
 		}
 		part, err := e.apply(ctx, on, records[done:], few)
@@ -50,7 +55,7 @@ func (s *Store) Apply(ctx context.Context, on versioning.Server, records []*vers
 		all = part
 		return err
 	})
-	if n := len(all.Outcomes); n > 0 && !direct {
+	if n := len(all.Outcomes); n > 0 && ofTopic {
 		s.refusing.Store(refusedOf(all.Outcomes) > n/fewRecords)
 	}
 	return all, withCause(err)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"database/sql/driver"
 	"encoding/binary"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -25,6 +26,9 @@ type integers []int32
 // booleans is a column of boolean.
 type booleans []bool
 
+// times is a column of timestamptz. PostgreSQL stores microseconds; what is below is cut off.
+type times []time.Time
+
 // nullTexts is a column of text that may have NULLs.
 type nullTexts []pgtype.Text
 
@@ -37,6 +41,8 @@ func (a bigints) Value() (driver.Value, error) { return []int64(a), nil }
 func (a integers) Value() (driver.Value, error) { return []int32(a), nil }
 
 func (a booleans) Value() (driver.Value, error) { return []bool(a), nil }
+
+func (a times) Value() (driver.Value, error) { return []time.Time(a), nil }
 
 func (a nullTexts) Value() (driver.Value, error) { return []pgtype.Text(a), nil }
 
@@ -53,6 +59,8 @@ func (a bigints) oid() uint32 { return pgtype.Int8ArrayOID }
 func (a integers) oid() uint32 { return pgtype.Int4ArrayOID }
 
 func (a booleans) oid() uint32 { return pgtype.BoolArrayOID }
+
+func (a times) oid() uint32 { return pgtype.TimestamptzArrayOID }
 
 func (a nullTexts) oid() uint32 { return pgtype.TextArrayOID }
 
@@ -92,6 +100,17 @@ func (a booleans) appendTo(buf []byte) []byte {
 	}
 	return buf
 }
+
+func (a times) appendTo(buf []byte) []byte {
+	buf = appendHeader(buf, len(a), pgtype.TimestamptzOID, false)
+	for _, t := range a {
+		buf = binary.BigEndian.AppendUint64(appendLength(buf, 8), uint64(t.UnixMicro()-epoch))
+	}
+	return buf
+}
+
+// epoch is 2000-01-01, from which PostgreSQL counts microseconds, as Go counts them.
+const epoch = 946_684_800_000_000
 
 func (a nullTexts) appendTo(buf []byte) []byte {
 	buf = appendHeader(buf, len(a), pgtype.TextOID, true)
@@ -134,7 +153,7 @@ func appendLength(buf []byte, n int) []byte {
 // connection as it was: pgx itself treats arrays with a codec of another type differently.
 func sendColumns(m *pgtype.Map) (restore func()) {
 	var types []*pgtype.Type
-	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID} {
+	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID, pgtype.TimestamptzArrayOID} {
 		if t, ok := m.TypeForOID(oid); ok {
 			types = append(types, t)
 			m.RegisterType(&pgtype.Type{Name: t.Name, OID: t.OID, Codec: arrayCodec{t.Codec}})

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -23,6 +24,10 @@ func TestColumnsArriveAsTheyAre(t *testing.T) {
 			pgtype.Int8ArrayOID: bigints(rapid.SliceOf(rapid.Int64()).Draw(t, "bigints")),
 			pgtype.Int4ArrayOID: integers(rapid.SliceOf(rapid.Int32()).Draw(t, "integers")),
 			pgtype.BoolArrayOID: booleans(rapid.SliceOf(rapid.Bool()).Draw(t, "booleans")),
+
+			pgtype.TimestamptzArrayOID: times(rapid.SliceOf(rapid.Map(rapid.Int64Range(-62135596800_000_000, 253402300799_999_999), func(micro int64) time.Time {
+				return time.UnixMicro(micro).UTC()
+			})).Draw(t, "times")),
 		}
 		for name, m := range maps {
 			for _, format := range []int16{pgtype.BinaryFormatCode, pgtype.TextFormatCode} {
@@ -36,6 +41,8 @@ func TestColumnsArriveAsTheyAre(t *testing.T) {
 						sameColumn(t, name, m, plain, oid, format, c, []int32(want))
 					case booleans:
 						sameColumn(t, name, m, plain, oid, format, c, []bool(want))
+					case times:
+						sameColumn(t, name, m, plain, oid, format, c, []time.Time(want))
 					}
 				}
 				some := rapid.SliceOf(rapid.Custom(func(t *rapid.T) pgtype.Text {

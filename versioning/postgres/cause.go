@@ -117,6 +117,8 @@ const (
 	idleInTransaction     = "25P03" // idle_in_transaction_session_timeout
 	transactionTimeout    = "25P04" // transaction_timeout, since PostgreSQL 17
 	readOnlyTransaction   = "25006"
+	serializationFailure  = "40001"
+	deadlockDetected      = "40P01"
 	unknownStatement      = "26000" // a prepared statement that the session does not have
 	duplicateStatement    = "42P05" // a prepared statement that the session already has: it belongs to another client
 	unsupportedFeature    = "0A000" // such as a cached plan whose result type has changed

@@ -28,19 +28,47 @@ type storedChange struct {
 func (s *snapshot) encodeChanges(r *versioning.Record) string {
 	stored := make([]storedChange, len(r.Changes))
 	for i := range r.Changes {
-		c := &r.Changes[i]
-		stored[i] = storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed}
-		if v, ok := c.Expected.Version(); ok {
-			stored[i].Expected = &v
-		}
-		if columns := setOf(r, i); columns != nil {
-			stored[i].Set, stored[i].Digest = s.byMachine[c.Machine].textOf(columns), r.Digests[i]
-		}
-		if i < len(r.Encoded) && r.Encoded[i] != nil {
-			stored[i].Data, stored[i].Digest = r.Encoded[i], r.Digests[i]
-		}
+		stored[i] = s.encodeChange(r, i)
 	}
 	return mustJSON(stored)
+}
+
+func (s *snapshot) encodeChange(r *versioning.Record, i int) storedChange {
+	c := &r.Changes[i]
+	stored := storedChange{Machine: c.Machine, Key: c.Key, Event: string(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed}
+	if v, ok := c.Expected.Version(); ok {
+		stored.Expected = &v
+	}
+	if columns := setOf(r, i); columns != nil {
+		stored.Set, stored.Digest = s.byMachine[c.Machine].textOf(columns), r.Digests[i]
+	}
+	if i < len(r.Encoded) && r.Encoded[i] != nil {
+		stored.Data, stored.Digest = r.Encoded[i], r.Digests[i]
+	}
+	return stored
+}
+
+// change returns the change without its columns and data.
+func (c *storedChange) change() versioning.Change {
+	change := versioning.Change{
+		Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed,
+	}
+	if c.Expected != nil {
+		change.Expected = versioning.At(*c.Expected)
+	}
+	return change
+}
+
+// columns returns the columns that the change sets.
+func (c *storedChange) columns() versioning.Columns {
+	set := make(versioning.Columns, len(c.Set))
+	for name, text := range c.Set {
+		set[name] = nil
+		if text != nil {
+			set[name] = *text
+		}
+	}
+	return set
 }
 
 func (t *table) textOf(columns []column) map[string]*string {
@@ -63,22 +91,13 @@ func (s *snapshot) decodeChanges(r *versioning.Record, data []byte) error {
 	}
 	r.Changes = make([]versioning.Change, len(stored))
 	r.Digests = make([]versioning.Digest, len(stored))
-	for i, c := range stored {
-		r.Changes[i] = versioning.Change{Machine: c.Machine, Key: c.Key, Event: statemachine.Event(c.Event), MessageID: c.MessageID, FormerID: c.FormerID, Armed: c.Armed}
-		if c.Expected != nil {
-			r.Changes[i].Expected = versioning.At(*c.Expected)
-		}
+	for i := range stored {
+		c := &stored[i]
+		r.Changes[i] = c.change()
 		if s.byMachine[c.Machine] == nil {
 			continue
 		}
-		set := make(versioning.Columns, len(c.Set))
-		for name, text := range c.Set {
-			set[name] = nil
-			if text != nil {
-				set[name] = *text
-			}
-		}
-		r.Changes[i].Set = set
+		r.Changes[i].Set = c.columns()
 		rules := s.rules[c.Machine]
 		if err := rules.DecodeData(r, i, c.Data); err != nil && r.Unfit == nil {
 			r.Unfit = err

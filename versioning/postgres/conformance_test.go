@@ -58,7 +58,9 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 	versioningtest.Run(t, func(t *testing.T, rules []versioning.Rules) versioningtest.Harness {
 		t.Helper()
 		if store == nil {
-			empty = `DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks`
+			mustExec(t, pool, `CREATE TABLE queued (n bigserial, machine text, entity text, event text, version bigint, job text)`)
+			empty = `DELETE FROM queued; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks;
+				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed; DELETE FROM pawl.outbox`
 			var tables []postgres.Table
 			for _, r := range rules {
 				name := pgx.Identifier{r.Machine.Name()}.Sanitize()
@@ -66,15 +68,30 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 					` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text,
 					debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
 				empty += `; DELETE FROM ` + name
-				tables = append(tables, postgres.Table{
-					Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked,
-				})
+				table := postgres.Table{Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked}
+				if r.CheckJob != nil {
+					table.Queue = queue{}
+				}
+				tables = append(tables, table)
 			}
 			store = openIn(t, stores, schema, tables...)
 		}
 		mustExec(t, pool, in(schema, empty))
 		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
 	})
+}
+
+// queue writes jobs, which are strings, to a table.
+type queue struct{}
+
+func (queue) WriteOutputs(_ context.Context, tx postgres.Tx, steps []postgres.Caused) error {
+	for _, s := range steps {
+		for _, job := range s.Outputs.Jobs {
+			tx.Queue(`INSERT INTO queued (machine, entity, event, version, job) VALUES ($1, $2, $3, $4, $5)`,
+				s.Entity.Machine, s.Entity.Key, string(s.Event), s.Version, job)
+		}
+	}
+	return nil
 }
 
 // database inspects PostgreSQL for the suite.
@@ -165,6 +182,55 @@ func (d *database) DeadLetters() (all []versioningtest.DeadLetter) {
 		})
 	}
 	return all
+}
+
+func (d *database) Jobs() []versioningtest.Job {
+	d.t.Helper()
+	rows, err := d.pool.Query(d.t.Context(), `SELECT machine, entity, event, version, job FROM queued ORDER BY n`)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j versioningtest.Job, err error) {
+		var job string
+		err = row.Scan(&j.Entity.Machine, &j.Entity.Key, &j.Event, &j.Version, &job)
+		j.Job = job
+		return j, err
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return jobs
+}
+
+func (d *database) Timers() []versioningtest.Timer {
+	d.t.Helper()
+	armed, err := d.store.Timers(d.t.Context(), postgres.TimerFilter{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	all := make([]versioningtest.Timer, len(armed))
+	for i, a := range armed {
+		all[i] = versioningtest.Timer{Entity: a.Entity, Timer: a.Timer}
+	}
+	return all
+}
+
+func (d *database) Messages() (messages []versioningtest.Message) {
+	d.t.Helper()
+	for lane := range versioning.Lanes {
+		packs, err := d.store.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		for _, p := range packs {
+			for _, m := range p.Messages {
+				messages = append(messages, versioningtest.Message{
+					Entity: m.Entity, Event: m.Event, Version: m.Version, Index: m.Index, Time: m.Time, OutMessage: m.OutMessage,
+				})
+			}
+		}
+	}
+	return messages
 }
 
 func (d *database) Put(e versioning.Entity, row versioningtest.Row) {

@@ -15,8 +15,8 @@ import (
 
 // readDead queues the query that finds which records are already dead letters.
 func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
-	if slices.ContainsFunc(records, isDirect) {
-		if records = slices.DeleteFunc(slices.Clone(records), isDirect); len(records) == 0 {
+	if slices.ContainsFunc(records, neverDead) {
+		if records = slices.DeleteFunc(slices.Clone(records), neverDead); len(records) == 0 {
 			return
 		}
 	}
@@ -32,7 +32,9 @@ func (r *reader) readDead(batch *pgx.Batch, records []*versioning.Record) {
 	})
 }
 
-func isDirect(r *versioning.Record) bool { return r.Direct }
+// neverDead reports whether a record can't be a dead letter before it is judged: its caller waits
+// for its verdict, or it is of a timer, which is removed when it becomes a dead letter.
+func neverDead(r *versioning.Record) bool { return r.Direct || r.IsTimer() && !r.Redrive }
 
 // readDeadSQL reads the dead letters in ranges of partitions whose scope is the given
 // one, or names only machines of $6.
@@ -219,7 +221,7 @@ func (w *writer) made(moves []*versioning.Move) []*versioning.Record {
 	for _, m := range moves {
 		for i := range m.Steps {
 			r := m.Steps[i].Record
-			if preparedOf(r).kept == nil && !isDead(r) && !r.Direct {
+			if preparedOf(r).kept == nil && !isDead(r) && !neverDead(r) {
 				records = append(records, r)
 			}
 		}

@@ -22,17 +22,37 @@ import (
 // Concurrent calls share transactions. A call that comes alone does not wait for others.
 // Calls for one entity are made in their order. Do takes up to four connections of the pool at
 // a time. A batch that waits for a locked row holds up the calls in it, and later calls for
-// their entities; set lock_timeout on the role to limit that. The values of the contexts do not
-// reach the pool if several calls share a transaction.
+// their entities; set lock_timeout on the role to limit that: then only the calls fail whose
+// row is locked. The values of the contexts do not reach the pool if several calls share a
+// transaction.
 //
 // If the context ends before the transaction has begun, Do returns the context's error, and
-// nothing was changed. Any other error matches [versioning.ErrFateUnknown] and has the cause
-// Infrastructure or Fatal; see [versioning.CauseOf]. Do does not retry. After such an error,
-// the changes may still be made a little later, so Data and Set must not be altered. Applied
-// and Duplicate are final. The others say what was true when the changes were judged; if an
-// earlier attempt ended with ErrFateUnknown, ask again a little later.
+// nothing was changed. If PostgreSQL rolls the transaction back because of a deadlock or a
+// serialization failure, Do tries again a few times; if that does not help, or lock_timeout
+// has passed, nothing was changed either. Any other error matches
+// [versioning.ErrFateUnknown], and Do does not retry. The causes are Infrastructure or Fatal;
+// see [versioning.CauseOf].
+//
+// After ErrFateUnknown, the changes may still be made a little later, so Data and Set must not
+// be altered. Applied and Duplicate are final. The others say what was true when the changes
+// were judged; if an earlier attempt ended with ErrFateUnknown, ask again a little later.
 func (s *Store) Do(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
 	r := &versioning.Record{Direct: true, Changes: slices.Clone(changes), Origin: versioning.Origin{Offset: rand.Int64()}, Timestamp: time.Now()}
 	s.Prepare(r)
+	return s.calls.do(ctx, r)
+}
+
+// Deliver makes changes like Do, for a caller who can't handle a refusal, such as the handler
+// of a job whose result must not be lost. What can't be made is kept, as for a record of a
+// topic: Early is parked, and Rejected and Diverged become dead letters, which [Store.Redrive]
+// judges again without calling its decode function. They have the topic
+// [versioning.DeliveryTopic], which [Store.CopyDeadLetters] does not copy.
+//
+// Delivering the same changes again finds what was kept: Deliver returns the outcome that it
+// has. Changes are the same if they have the same message IDs or expected versions, and ask
+// for the same.
+func (s *Store) Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	r := versioning.NewDelivery(changes, time.Now(), rand.Int64(), s.Prepare)
+	r.Value = preparedOf(r).by.encodeDelivery(r)
 	return s.calls.do(ctx, r)
 }

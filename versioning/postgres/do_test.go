@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -285,4 +287,114 @@ func TestDoTellsTheTime(t *testing.T) {
 	mustDo(t, store, "applied", versioning.Change{Key: "a", Event: "came", MessageID: "1"})
 	wantRows(t, pool, `SELECT (at BETWEEN now() - interval '1 hour' AND now() + interval '1 hour')::text FROM visits`, "true")
 	mustDo(t, store, "duplicate", versioning.Change{Key: "a", Event: "came", MessageID: "1"}) // at another time
+}
+
+// Several callers share a batch, and somebody else has locked the row of one of them. After
+// lock_timeout the others get what they asked for.
+func TestDoGatheredWithALockedRow(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, _ := traced(t, pool, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["lock_timeout"] = "1s" })
+	keys := []string{"b0", "b1", "b2", "b3", "hot", "c0", "c1", "c2", "c3"}
+	for _, key := range keys {
+		mustDo(t, store, "applied", toChange(key, "placed", "1", nil))
+	}
+	busy := begun(t, pool, `SELECT FROM orders WHERE id LIKE 'b%' FOR UPDATE`)
+	hot := begun(t, pool, `SELECT FROM orders WHERE id = 'hot' FOR UPDATE`)
+	var all sync.WaitGroup
+	outcomes, errs := make([]versioning.Outcome, len(keys)), make([]error, len(keys))
+	call := func(i int) {
+		all.Go(func() {
+			outcomes[i], errs[i] = store.Do(t.Context(), toChange(keys[i], "captured", "2", nil))
+		})
+	}
+	for i := range 4 { // as many batches as run at a time
+		call(i)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error { return (&gate{pool: pool}).waiting(t, 4) })
+	for i := 4; i < len(keys); i++ {
+		call(i)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if n := store.Queued(); n != 5 {
+			return fmt.Errorf("%d calls wait, want 5", n)
+		}
+		return nil
+	})
+	if err := busy.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	for i, key := range keys {
+		switch {
+		case key == "hot":
+			if err := errs[i]; err == nil || errors.Is(err, versioning.ErrFateUnknown) || !errors.Is(err, versioning.ErrInfrastructure) {
+				t.Errorf("%s: %v, %v; want an error that says that nothing was changed", key, outcomes[i], err)
+			}
+		case errs[i] != nil || outcomes[i].Verdict != versioning.Applied:
+			t.Errorf("%s: %v, %v", key, outcomes[i], errs[i])
+		}
+	}
+	if err := hot.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, store, "applied", toChange("hot", "captured", "2", nil))
+}
+
+// PostgreSQL rolls back the transaction of a call, a few times or each time.
+func TestDoIsRolledBack(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"40001", "40P01"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			pool, store := openOrders(t)
+			mustExec(t, pool, `CREATE SEQUENCE tries`)
+			mustExec(t, pool, `
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF nextval('tries') < new.amount THEN RAISE EXCEPTION 'try again' USING ERRCODE = '`+code+`'; END IF;
+	RETURN new; END $$;
+CREATE TRIGGER fail BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION fail()`)
+			mustDo(t, store, "applied", toChange("z", "placed", "1", versioning.Columns{"amount": 0}))
+			mustExec(t, pool, `SELECT setval('tries', 1, false)`)
+			mustDo(t, store, "applied", toChange("a", "placed", "1", versioning.Columns{"amount": 5}))
+			wantRows(t, pool, `SELECT last_value::text FROM tries`, "5")
+			_, err := store.Do(t.Context(), toChange("b", "placed", "1", versioning.Columns{"amount": 100}))
+			if err == nil || errors.Is(err, versioning.ErrFateUnknown) || !errors.Is(err, versioning.ErrInfrastructure) {
+				t.Errorf("got %v; want an error that says that nothing was changed", err)
+			}
+			wantRows(t, pool, `SELECT id FROM orders ORDER BY id`, "a", "z")
+			wantRows(t, pool, `SELECT last_value::text FROM tries`, "10")
+		})
+	}
+}
+
+// A beginTracer calls a function before the second transaction of a pool begins.
+type beginTracer struct {
+	tracer
+
+	armed  atomic.Bool
+	begun  atomic.Int32
+	second func()
+}
+
+func (tr *beginTracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	begins := func(q *pgx.QueuedQuery) bool { return strings.HasPrefix(q.SQL, "BEGIN") }
+	if tr.armed.Load() && slices.ContainsFunc(data.Batch.QueuedQueries, begins) && tr.begun.Add(1) == 2 {
+		tr.second()
+	}
+	return tr.tracer.TraceBatchStart(ctx, conn, data)
+}
+
+// A table is altered after the store has looked at it, and before it tells a caller that the
+// change is refused.
+func TestDoRefusesWithTheTableLocked(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	tr := &beginTracer{second: func() { mustExec(t, pool, `ALTER TABLE orders ADD extra int`) }}
+	store, _ := traced(t, pool, func(c *pgxpool.Config) { c.ConnConfig.Tracer = tr })
+	tr.armed.Store(true)
+	mustDo(t, store, "applied", toChange("a", "placed", "1", versioning.Columns{"extra": 1}))
+	if n := tr.begun.Load(); n < 3 {
+		t.Errorf("%d transactions; want two that refuse, and one with the altered table", n)
+	}
 }

@@ -48,8 +48,20 @@
 //	GRANT USAGE ON SCHEMA pawl TO worker;
 //	GRANT SELECT ON pawl.goose_db_version TO worker;
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
-//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.timers, pawl.rearmed TO worker;
 //	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables TO worker;
+//
+// If a machine has functions, so that they may emit messages, a worker with its relay also
+// needs these. Open asks for SELECT and INSERT on table outbox and for USAGE on the sequence.
+// [Store.HoldLanes] asks for the others but DELETE on table unsent, which [Store.Resend] needs.
+//
+//	GRANT SELECT, INSERT, DELETE ON pawl.outbox TO worker;
+//	GRANT USAGE ON SEQUENCE pawl.outbox_id_seq TO worker;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.unsent TO worker;
+//	GRANT SELECT, TRUNCATE ON pawl.outbox_0, pawl.outbox_1, pawl.outbox_2, pawl.outbox_3 TO worker;
+//	GRANT SELECT, TRUNCATE ON pawl.outbox_4, pawl.outbox_5, pawl.outbox_6, pawl.outbox_7 TO worker;
+//
+// With [Debezium], the worker needs SELECT, INSERT and DELETE on table outbox_events instead.
 //
 // A machine's name stands for its table: an entity is known by its machine and key.
 // So a machine has one table in a database, which pawl.tables remembers, and Open
@@ -68,6 +80,38 @@
 // transaction that makes a record a dead letter holds an advisory lock of the record's
 // partition exclusively until it ends. Others that settle records of the partition share
 // that lock.
+//
+// # Messages
+//
+// What the functions of transitions emit is written in the transaction that makes the
+// transition. By default it goes to table outbox: one row, a pack, for what one transaction
+// sends to one lane. Each entity has one of 16 lanes. The IDs of the packs of a lane are in the
+// order of each entity's transitions, because the row of an entity is locked when its
+// messages are written. So whatever is visible in a lane can be published in that order:
+// nothing that becomes visible later comes before it. A transaction that stays open holds up
+// nothing.
+//
+// A relay (package relay) reads packs, publishes them and deletes them. VACUUM can't free their
+// space while anybody holds a snapshot, so new packs go to another partition of the table
+// every ten seconds, and [Store.TruncateOutbox] truncates the partitions that are empty. Lanes
+// belong to relays by advisory locks; see [Store.HoldLanes]. Messages that the broker refuses
+// for good are in table unsent: [Store.Unsent] lists them and [Store.Resend] sends them again.
+//
+// With Table.Outbox set to [Debezium], each message is a row of table outbox_events instead,
+// which the same transaction inserts and deletes. Debezium reads it from the WAL. Its outbox
+// event router (io.debezium.transforms.outbox.EventRouter) needs, besides its defaults:
+//
+//	table.include.list=pawl.outbox_events
+//	skipped.operations=u,d,t
+//	value.converter=io.debezium.converters.BinaryDataConverter
+//	header.converter=org.apache.kafka.connect.storage.StringConverter
+//	transforms.outbox.route.topic.replacement=${routedByValue}
+//	transforms.outbox.route.tombstone.on.empty.payload=true
+//	transforms.outbox.table.field.event.timestamp=timestamp
+//	transforms.outbox.table.fields.additional.placement=ce_specversion:header,ce_id:header,ce_source:header,type:header:ce_type,ce_time:header,content_type:header:content-type,headers:header
+//
+// Debezium publishes at least once, with the same ce_id. The headers that a transition has set
+// are one header, a JSON object. The table is empty, but VACUUM has to free its space.
 //
 // # Statements
 //

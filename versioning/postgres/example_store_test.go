@@ -86,6 +86,41 @@ func ExampleStore_Do() {
 	// 409 rejected "captured" is not legal in state "cancelled", nor in any later state
 }
 
+// The result of a job must not be lost. What can't be made of it is kept, and can be redriven.
+func ExampleStore_Deliver() {
+	ctx := context.Background()
+	store, closePool := openShop(ctx)
+	defer closePool()
+	for _, result := range []versioning.Change{
+		{Key: "42", Event: "captured", MessageID: "job 1"}, // the order comes later
+		{Key: "42", Event: "captured", MessageID: "job 1"}, // the job has run twice
+		{Key: "42", Event: "declined", MessageID: "job 2"},
+	} {
+		outcome, err := store.Deliver(ctx, result)
+		if err != nil { // deliver it again later
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(outcome.Verdict, outcome.Reason)
+	}
+	parked, err := store.Parked(ctx, postgres.ParkedFilter{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	letters, err := store.DeadLetters(ctx, postgres.DeadLetterFilter{Topic: versioning.DeliveryTopic})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(parked), "parked,", len(letters), "dead letter")
+	// Output:
+	// early no_entity
+	// early no_entity
+	// rejected unknown_event
+	// 1 parked, 1 dead letter
+}
+
 // A payment that arrives before its order waits. A sweep finds that another program has
 // created the order.
 func ExampleStore_Parked() {

@@ -36,6 +36,8 @@ import (
 //     Until then nothing is lost or done twice. notApplied also guards parking, so this
 //     happens only if both transactions commit at the same time. To prevent it, parking
 //     would have to exclude all others, and it is too common for that.
+//   - The record of a timer needs no fate lock: it is settled by the transaction that removes
+//     the timer from pawl.timers, or else like a record that is released or redriven.
 //   - Releasing, expiring or redriving a record deletes a row, and only one transaction
 //     can delete it: the second finds no row, and judges again.
 //
@@ -78,9 +80,10 @@ func fatesOf(plan *versioning.Plan) fateLocks {
 		locks.share(&s.Record.Origin)
 	}
 	for _, d := range plan.Dead {
-		if isDead(d.Record) {
+		switch {
+		case isDead(d.Record):
 			locks.share(&d.Record.Origin) // it stays a dead letter
-		} else {
+		case !d.Record.IsTimer():
 			locks[fateOf(&d.Record.Origin)] = true
 		}
 	}
@@ -95,6 +98,9 @@ func fateOf(at *versioning.Origin) int64 {
 }
 
 func (l fateLocks) share(at *versioning.Origin) {
+	if at.TopicID == versioning.TimerTopicID {
+		return
+	}
 	if bucket := fateOf(at); !l[bucket] {
 		l[bucket] = false
 	}

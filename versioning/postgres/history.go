@@ -34,6 +34,17 @@ CROSS JOIN LATERAL (
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
+// readEnteredSQL reads when the entities $2 have last entered a state, if that was after the
+// versions $3.
+const readEnteredSQL pawlSQL = `
+SELECT u.entity, h.version
+FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::bigint[]) AS armed OFFSET 0) AS u
+CROSS JOIN LATERAL (
+	SELECT version FROM pawl.transitions
+	WHERE entity = u.entity AND machine = $1 AND version > u.armed AND from_state <> to_state
+	ORDER BY version DESC LIMIT 1
+) AS h`
+
 // queuePast queues the lookups of one machine.
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 	messages := func(rows pgx.Rows) error { return r.scanMessages(rows, machine) }
@@ -53,6 +64,21 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 			})
 		})
 	}
+	if len(p.timed) > 0 {
+		batch.Queue(r.store.schema.sql(readEnteredSQL), machine, p.timed, p.armed).Query(func(rows pgx.Rows) error { return r.scanEntered(rows, machine) })
+		batch.Queue(r.store.schema.sql(readRearmedSQL), machine, p.timed, p.events).Query(func(rows pgx.Rows) error { return r.scanRearmed(rows, machine) })
+	}
+}
+
+func (r *reader) scanEntered(rows pgx.Rows, machine string) error {
+	var key string
+	var version int64
+	_, err := pgx.ForEachRow(rows, []any{&key, &version}, func() error {
+		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
+		k.Entered = max(k.Entered, version)
+		return nil
+	})
+	return err
 }
 
 func (r *reader) scanMessages(rows pgx.Rows, machine string) error {

@@ -24,6 +24,8 @@ type questions struct {
 	keys, messages texts // entities and messages: look up whether the message made a later step
 	moved          texts // entities and versions: look up the step to that version
 	versions       bigints
+	timed, events  texts // entities whose timers for these events fire: look up whether they have left the state or replaced the timer
+	armed          bigints
 }
 
 // lookUp calls ask for each change of the records and of the records parked for their
@@ -57,7 +59,7 @@ func (r *reader) lookUp(ctx context.Context, records []*versioning.Record,
 // readPast looks up the messages and the expected versions of records in the history, if
 // the rows and what was read with them do not decide.
 func (r *reader) readPast(ctx context.Context, records []*versioning.Record) error {
-	if !r.askHistory && len(r.view.Parked) == 0 {
+	if !r.askHistory && !r.askTimers && len(r.view.Parked) == 0 {
 		return nil
 	}
 	return r.lookUp(ctx, records, r.askPast, r.queuePast)
@@ -72,6 +74,9 @@ func (r *reader) askPast(asked lookups, k *versioning.Known, rec *versioning.Rec
 	p := asked.of(c.Machine)
 	if expected, versioned := c.Expected.Version(); versioned && expected < k.Row.Version {
 		p.moved, p.versions = append(p.moved, c.Key), append(p.versions, expected+1)
+	}
+	if c.Armed > 0 && c.Armed < k.Row.Version && !k.Row.Gone {
+		p.timed, p.events, p.armed = append(p.timed, c.Key), append(p.events, string(c.Event)), append(p.armed, c.Armed)
 	}
 	if !r.byMessage(c) {
 		return

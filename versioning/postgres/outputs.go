@@ -24,6 +24,25 @@ type OutputWriter interface {
 	WriteOutputs(ctx context.Context, tx Tx, steps []Caused) error
 }
 
+// A JobChecker is an [OutputWriter] that can tell beforehand which jobs it can't write. A
+// record whose action enqueues such a job is rejected. Without this interface, every job is
+// accepted, and one that can't be written holds up its batch.
+type JobChecker interface {
+	// CheckJob says why the queue can't take a job; see [versioning.CheckJobFunc].
+	CheckJob(job any) error
+}
+
+// checkJob returns the check of the table's queue, or nil if the table has no queue.
+func (t *table) checkJob() versioning.CheckJobFunc {
+	if t.Queue == nil {
+		return nil
+	}
+	if c, ok := t.Queue.(JobChecker); ok {
+		return c.CheckJob
+	}
+	return func(any) error { return nil }
+}
+
 // Caused is one step and what it causes.
 type Caused struct {
 	Entity   versioning.Entity
@@ -111,6 +130,7 @@ func (s *snapshot) writeOutputs(ctx context.Context, tx *transaction, c *script)
 		return nil
 	}
 	out := &outputTx{conn: tx.conn.Conn()}
+	s.writeMessages(out, c)
 	for _, t := range s.tables {
 		if t.Queue == nil {
 			continue

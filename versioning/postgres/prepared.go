@@ -16,6 +16,8 @@ type prepared struct {
 	kept    *string    // the record's scope, if it was read back from the database
 	parked  bool       // the current call of Apply has parked the record
 	dead    *string    // the scope of the record's dead letter, if the last read found one
+
+	digests []versioning.Digest // of the changes as they were delivered, if the record is a dead letter of that
 }
 
 var notPrepared = &prepared{}
@@ -117,12 +119,15 @@ func (s *snapshot) ready(r *versioning.Record) {
 	}
 	r.Prepared, r.Unfit, r.Digests = s.plain, nil, nil
 	if before.kept != nil {
-		own(r).kept = before.kept
+		own(r).kept, own(r).digests = before.kept, before.digests
 	}
 	if r.Err == nil {
 		if r.Err = s.check(r); r.Err != nil {
 			own(r).unfit = true
 		}
+	}
+	if before.digests != nil {
+		r.Digests = before.digests
 	}
 }
 

@@ -35,6 +35,7 @@ type reader struct {
 	pasts       []past              // by Known.Number minus 1
 	parked      []parkedInTurn      // those for the view, still unsorted
 	askHistory  bool                // what was read with the rows does not decide every change
+	askTimers   bool                // some changes are events of timers
 	parkedBytes int
 }
 
@@ -150,6 +151,9 @@ func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 				}
 			}
 			r.known = append(r.known, k)
+			if c.Armed > 0 {
+				r.askTimers = true
+			}
 			if !r.byMessage(c) {
 				r.askHistory = true
 			} else if f := unseen[t]; f != nil {

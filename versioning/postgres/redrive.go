@@ -107,6 +107,8 @@ func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.
 		case !isListed(&r):
 		case r.IsTimer():
 			r.Decode(versioning.DecodeTimer)
+		case r.IsDelivery():
+			s.decodeDelivery(&r)
 		default:
 			r.Decode(decode)
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	grantLine = regexp.MustCompile(`(?m)^\t?GRANT ([A-Z, ]+) ON ((?:SCHEMA )?[a-z_., ]+) TO worker;$`)
+	grantLine = regexp.MustCompile(`(?m)^\t?GRANT ([A-Z, ]+) ON ((?:SCHEMA |SEQUENCE )?[a-z0-7_., ]+) TO worker;$`)
 	separator = regexp.MustCompile(`, | and `)
 	lacks     = regexp.MustCompile(`^role .* lacks ([A-Z, ]+); GRANT it$`)
 )
@@ -96,6 +96,33 @@ func missing(err error) rights {
 	return all
 }
 
+// rightsOfMessages returns the rights that a worker needs besides if its transitions emit
+// messages: what Open asks for, what the relay asks for, and one to send messages again.
+func rightsOfMessages(t *testing.T) rights {
+	t.Helper()
+	pool, _ := openNotes(t, postgres.Table{})
+	restricted, role := asRole(t, pool)
+	for _, grant := range grantLine.FindAllString(security(t), -1) {
+		if !strings.Contains(grant, "outbox") && !strings.Contains(grant, "unsent") {
+			mustExec(t, pool, replaceWorker(strings.ReplaceAll(grant, " ON orders", " ON thing"), role))
+		}
+	}
+	table := postgres.Table{Machine: noting, Name: "thing"}
+	_, err := postgres.Open(t.Context(), restricted, table)
+	all := missing(err)
+	all["SEQUENCE pawl.outbox_id_seq"] = all["pawl.outbox_id_seq"]
+	delete(all, "pawl.outbox_id_seq")
+	mustExec(t, pool, `GRANT SELECT, INSERT ON pawl.outbox TO `+role+`; GRANT USAGE ON SEQUENCE pawl.outbox_id_seq TO `+role)
+	relay := missing(open(t, restricted, table).HoldLanes(t.Context(), &holder{}))
+	for on, privileges := range relay {
+		for _, p := range privileges {
+			all.add(on, p)
+		}
+	}
+	all.add("pawl.unsent", "DELETE")
+	return all
+}
+
 // TestDocumentedRights checks that the pages and the comments that list the rights of a
 // worker agree with each other and with what Open checks. TestRights checks that a worker
 // works with them.
@@ -109,6 +136,7 @@ func TestDocumentedRights(t *testing.T) {
 	_, err := postgres.Open(t.Context(), restricted, postgres.Table{Machine: order, Name: "orders"})
 	want := missing(err)
 	maps.Copy(want, granted(first))
+	maps.Copy(want, rightsOfMessages(t))
 	if len(want) < 8 {
 		t.Fatalf("Open names few rights: %v", err)
 	}

@@ -21,11 +21,12 @@ import (
 type decision struct {
 	records []*versioning.Record // their entities are read, and what is parked for these
 	judge   func(*versioning.View) *versioning.Plan
+	firing  *firing // takes the records, which are due timers, in the transaction; nil for other records
 }
 
 // decisionOn returns the decision about a batch.
 func (s *snapshot) decisionOn(records []*versioning.Record) decision {
-	return decision{records, func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
+	return decision{records: records, judge: func(view *versioning.View) *versioning.Plan { return versioning.Fold(s.rules, view, records) }}
 }
 
 // A settlement carries out a decision: it runs transactions until one of them commits.
@@ -77,6 +78,7 @@ func (s *settlement) transact(ctx context.Context) (*versioning.Plan, error) {
 		switch {
 		case err == nil:
 			s.noteWritten(script.moves)
+			s.outbox.committed(script.packs)
 			s.trial.noteRefused()
 			return script.plan, nil
 		case !errors.Is(err, errMoved), errors.Is(err, errAltered):
@@ -98,7 +100,8 @@ func (s *snapshot) inTransaction(ctx context.Context, work func(*transaction) er
 	})
 }
 
-// run runs one transaction: read, judge, write. It usually takes two round trips.
+// run runs one transaction: read, judge, write. It usually takes two round trips, and one more
+// to claim timers.
 //
 // Fate locks always come before row locks. The first attempt locks no rows before it
 // writes, so it takes its fate locks together with the writes. A later attempt takes
@@ -108,7 +111,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if lock {
 		tx.locks = s.locks
 	}
-	view, err := s.read(ctx, tx, s.records, lock)
+	view, err := s.look(ctx, tx, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +142,22 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	case !held:
 		return nil, errMoved
 	}
-	script.again, script.now = s.attempt > 0, tx.now
+	script.again, script.now, script.firing = s.attempt > 0, tx.now, s.firing
 	if err := s.writeOutputs(ctx, tx, script); err != nil {
 		return nil, err
 	}
 	return script, tx.finish(ctx, script.statements())
+}
+
+// look reads what the decision is about. Timers are claimed first.
+func (s *settlement) look(ctx context.Context, tx *transaction, lock bool) (*versioning.View, error) {
+	if s.firing != nil {
+		if err := s.firing.take(ctx, tx); err != nil {
+			return nil, err
+		}
+		s.decision = s.firing.decision(s.snapshot)
+	}
+	return s.read(ctx, tx, s.records, lock)
 }
 
 // refusesDirect reports whether a plan refuses the changes of a caller who waits for them. Such

@@ -26,7 +26,9 @@ type Store struct {
 
 	refusing atomic.Bool // PostgreSQL refused a large part of the last batch
 
-	calls *calls // of Do
+	calls  *calls     // of Do
+	watch  timerWatch // of FireTimers
+	outbox *outbox
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is
@@ -39,6 +41,7 @@ type snapshot struct {
 	rules     map[string]versioning.Rules
 	types     *types
 
+	outbox            *outbox
 	plain, plainSplit *prepared // for records that need nothing else; plainSplit for those in one of several lists
 }
 
@@ -76,11 +79,11 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 		return nil, withCause(fmt.Errorf("open store: connect to PostgreSQL; check that it runs and that the pool's connection string is right: %w", err))
 	}
 	defer conn.Release()
-	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables)}
+	s := &Store{pool: pool, schema: in, configs: slices.Clone(tables), outbox: &outbox{}}
 	s.calls = newCalls(func(ctx context.Context, records []*versioning.Record) (versioning.Result, error) {
-		return s.Apply(ctx, "", records)
+		return s.apply(ctx, "", records, false)
 	})
-	unfit := in.check(ctx, conn)
+	unfit := errors.Join(in.check(ctx, conn, tables), s.prepareOutbox(ctx, conn))
 	e, err := s.read(ctx, conn)
 	if err == nil && !errors.Is(unfit, migrations.ErrSchema) { // without the schema, there is nowhere to register
 		err = e.register(ctx, conn)
@@ -109,6 +112,7 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 	e := &snapshot{
 		pool:      s.pool,
 		schema:    s.schema,
+		outbox:    s.outbox,
 		byMachine: make(map[string]*table, len(s.configs)),
 		rules:     make(map[string]versioning.Rules, len(s.configs)),
 		types:     newTypes(),
@@ -148,6 +152,7 @@ func validate(tables []Table) error {
 		if t.MaxParked < 0 {
 			problems = append(problems, fmt.Errorf("machine %q: MaxParked is %d; it must not be negative", name, t.MaxParked))
 		}
+		problems = append(problems, validateOutbox(t))
 		if t.Identity == versioning.ByState {
 			if err := t.Machine.ProveStateIdentity(); err != nil {
 				problems = append(problems, fmt.Errorf("machine %q can't use identity ByState: %w", name, err))
@@ -172,7 +177,7 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) er
 		return err
 	}
 	s.types.learn(ctx, conn, t)
-	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, Queues: t.Queue != nil}
+	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob()}
 	t.rows, err = t.newRowType(s.types)
 	functions, problem := versioning.NewFunctions(t.Machine, t.rows)
 	if problem != nil && (err == nil || t.rows != nil) { // otherwise newRowType has found the same problems

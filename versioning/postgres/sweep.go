@@ -93,7 +93,7 @@ func (s *snapshot) refold(ctx context.Context, on versioning.Server, e versionin
 	refold := func(view *versioning.View) *versioning.Plan { return versioning.Refold(s.rules, view) }
 	for again := []versioning.Entity{e}; len(again) > 0; again = again[1:] {
 		probe := []*versioning.Record{{Changes: []versioning.Change{{Machine: again[0].Machine, Key: again[0].Key}}}}
-		plan, err := s.settle(ctx, on, decision{probe, refold}, true)
+		plan, err := s.settle(ctx, on, decision{records: probe, judge: refold}, true)
 		if err != nil {
 			return released, fmt.Errorf("judge the records parked for %s again: %w", again[0], err)
 		}

@@ -62,8 +62,23 @@ type Table struct {
 	// Encode encodes the values of messages that actions emit. nil means JSON.
 	Encode versioning.EncodeFunc
 
+	// ContentType is the media type of what Encode returns, for the content-type header of
+	// the messages. Empty means that they get none. Without Encode it is application/json.
+	ContentType string
+
+	// Source is the ce_source header of the messages. A message's ID is unique among the
+	// messages with the same source, so no other database that sends to the same topics may
+	// have the same Source for a machine of the same name. CloudEvents wants a URI reference.
+	// Empty means "/database/schema": the names of the database and of the framework's schema.
+	Source string
+
+	// Outbox says how messages leave the database. The zero value, Packed, is for package
+	// relay.
+	Outbox Outbox
+
 	// Queue stores the jobs that actions enqueue. nil means that there is no queue: then a
-	// record whose action enqueues a job is rejected. Package jobs has one.
+	// record whose action enqueues a job is rejected. Package jobs has one. If it is a
+	// [JobChecker], a job that it can't take rejects the record too.
 	Queue OutputWriter
 }
 
@@ -72,6 +87,20 @@ const (
 	defaultMaxParked = 100
 
 	defaultMaxRefused = 1000
+)
+
+// An Outbox is a way in which messages leave the database.
+type Outbox uint8
+
+const (
+	// Packed is the zero value: messages are written to table outbox, many in one row, and
+	// package relay publishes them. Workers run a relay.
+	Packed Outbox = iota
+
+	// Debezium writes each message as a row of table outbox_events, for Debezium's outbox
+	// event router, and deletes it in the same transaction: Debezium reads the WAL. The keys
+	// of messages must be text. The package documentation says how to configure the router.
+	Debezium
 )
 
 func (t Table) withDefaults() Table {

@@ -57,7 +57,7 @@ func (tr *tracer) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndDat
 func writes(q *pgx.QueuedQuery) bool {
 	sql := strings.TrimSpace(q.SQL)
 	return strings.HasPrefix(sql, "UPDATE") || strings.HasPrefix(sql, "INSERT") || strings.HasPrefix(sql, "DELETE") ||
-		strings.HasPrefix(sql, "WITH taken")
+		strings.HasPrefix(sql, "WITH taken") || strings.Contains(sql, ".guarded FROM")
 }
 
 func (tr *tracer) count(statements int) {

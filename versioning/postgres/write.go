@@ -24,7 +24,9 @@ type script struct {
 	tells bool               // it refuses changes of callers, who are told so
 
 	now     time.Time          // when the transaction began; zero in a dry run
+	firing  *firing            // of due timers; nil if the records are not timers
 	outputs []*pgx.QueuedQuery // statements of the writers of outputs
+	packs   []*outPack         // that these statements write
 }
 
 // compose returns the script of a plan.
@@ -74,6 +76,7 @@ func (c *script) statements() *pgx.Batch {
 		w.levels(c.rows)
 	}
 	w.history(c.moves)
+	w.arm(c)
 	w.batch.QueuedQueries = append(w.batch.QueuedQueries, c.outputs...)
 	w.park(c.plan.Park)
 	w.notDead(c.plan.Park)
@@ -174,7 +177,9 @@ func (w *writer) level(units []*unit) {
 var errOwnTables = errors.New("a framework table refuses a row; compare the versions of the entities' rows with their history")
 
 // ownTables are the framework's tables.
-var ownTables = []string{"transitions", "parked", "dead_letters", "marks", "caught_up", "tables"}
+var ownTables = []string{
+	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed", "outbox", "outbox_events",
+}
 
 // written translates the error of a write.
 func (s *snapshot) written(err error) error {

@@ -4,7 +4,7 @@ import "slices"
 
 // suiteCases are the test cases of the suite. The longest one also runs in two batches,
 // split at every possible place.
-var suiteCases = slices.Concat(plainCases, duplicateCases, changeCases)
+var suiteCases = slices.Concat(plainCases, duplicateCases, changeCases, directCases)
 
 // plainCases are about single records, in order.
 var plainCases = []suiteCase{

@@ -286,3 +286,22 @@ func ExampleMemory_Do() {
 	// captured applied <nil>
 	// 0 parked
 }
+
+// What can't be made of delivered changes is kept, once.
+func ExampleMemory_Deliver() {
+	store := versioningtest.NewMemory(payment)
+	for range 2 {
+		outcome, err := store.Deliver(context.Background(), versioning.Change{Key: "p1", Event: "captured", MessageID: "job 1"})
+		fmt.Println(outcome.Verdict, outcome.Reason, err)
+	}
+	fmt.Println("parked:", len(store.Parked()))
+	apply(store, asked(0, "p1", "authorized"))
+	fmt.Println("parked:", len(store.Parked()))
+	// Output:
+	// early no_entity <nil>
+	// early no_entity <nil>
+	// parked: 1
+	// payments/0@0 authorized applied
+	// pawl.deliveries/315686339@4176930381664368749 captured applied now
+	// parked: 0
+}

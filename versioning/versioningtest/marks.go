@@ -89,6 +89,9 @@ func (m *Memory) Restore(b Backup) (before []versioning.Mark) {
 	before = slices.Collect(maps.Values(m.marks))
 	m.database = b.clone()
 	m.server++
+	for _, h := range slices.Clone(m.lanes.holders) {
+		m.lanes.lose(h)
+	}
 	return before
 }
 
@@ -96,6 +99,7 @@ func (d *database) clone() database {
 	c := database{
 		rows: maps.Clone(d.rows), written: maps.Clone(d.written), writes: d.writes, history: maps.Clone(d.history), digests: maps.Clone(d.digests),
 		parked: slices.Clone(d.parked), dead: slices.Clone(d.dead), deadAt: maps.Clone(d.deadAt), marks: maps.Clone(d.marks),
+		caused: d.caused.clone(),
 	}
 	for e, steps := range c.history { // commit appends to these
 		c.history[e] = slices.Clone(steps)

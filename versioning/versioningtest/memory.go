@@ -19,7 +19,9 @@ type Memory struct {
 
 	mu     sync.Mutex // guards everything below
 	hooks  hooks
-	server int // how often it was restored
+	clock  func() time.Time // nil: time.Now
+	server int              // how often it was restored
+	lanes  lanes            // of the outbox
 
 	database
 }
@@ -35,6 +37,8 @@ type database struct {
 	dead    []DeadLetter
 	deadAt  map[versioning.Origin]int // index in dead
 	marks   map[marked]versioning.Mark
+
+	caused
 }
 
 // hooks are the functions called around a batch.
@@ -74,6 +78,7 @@ func NewMemory(rules ...versioning.Rules) *Memory {
 			written: make(map[versioning.Entity]int),
 			deadAt:  make(map[versioning.Origin]int),
 			marks:   make(map[marked]versioning.Mark),
+			caused:  caused{rearmed: make(map[armed]int64)},
 		},
 	}
 	for _, r := range rules {
@@ -173,19 +178,31 @@ func (m *Memory) Apply(ctx context.Context, on versioning.Server, records []*ver
 	if len(records) == 0 {
 		return versioning.Result{}, nil
 	}
+	return m.apply(ctx, &batch{on: on, records: records})
+}
+
+// A batch is what one transaction settles.
+type batch struct {
+	on      versioning.Server // any, if empty
+	records []*versioning.Record
+	timers  []Timer // those whose records these are; empty for other records
+}
+
+func (m *Memory) apply(ctx context.Context, b *batch) (versioning.Result, error) {
 	hooks := m.currentHooks()
 	if hooks.before != nil {
-		if err := hooks.before(ctx, records); err != nil {
+		if err := hooks.before(ctx, b.records); err != nil {
 			return versioning.Result{}, err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return versioning.Result{}, err
 	}
-	plan, err := m.transact(ctx, on, hooks.between, records)
+	plan, err := m.transact(ctx, hooks.between, b)
 	if err != nil {
 		return versioning.Result{}, err
 	}
+	m.wake()
 	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
 	if hooks.after != nil {
 		if err := hooks.after(ctx, result); err != nil {
@@ -204,6 +221,20 @@ func (m *Memory) Do(ctx context.Context, changes ...versioning.Change) (versioni
 	}
 	r := &versioning.Record{Direct: true, Changes: slices.Clone(changes), Origin: versioning.Origin{Offset: rand.Int64()}, Timestamp: time.Now()}
 	m.Prepare(r)
+	return m.settle(ctx, r)
+}
+
+// Deliver makes changes like Do, but keeps what can't be made, as Store.Deliver of package
+// postgres does: parked, or as a dead letter, which has no value here.
+func (m *Memory) Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	return m.settle(ctx, versioning.NewDelivery(changes, time.Now(), rand.Int64(), m.Prepare))
+}
+
+// settle settles the record of a caller.
+func (m *Memory) settle(ctx context.Context, r *versioning.Record) (versioning.Outcome, error) {
 	result, err := m.Apply(ctx, "", []*versioning.Record{r})
 	if err != nil {
 		return versioning.Outcome{}, fmt.Errorf("%w: %w", versioning.ErrFateUnknown, err)
@@ -213,9 +244,9 @@ func (m *Memory) Do(ctx context.Context, changes ...versioning.Change) (versioni
 
 // transact reads, decides and writes. The first attempt does not lock between reading
 // and writing. If rows were moved in between, the second attempt does.
-func (m *Memory) transact(ctx context.Context, on versioning.Server, between BetweenFunc, records []*versioning.Record) (*versioning.Plan, error) {
-	plan, server := m.decide(records)
-	if on != "" && on != server {
+func (m *Memory) transact(ctx context.Context, between BetweenFunc, b *batch) (*versioning.Plan, error) {
+	plan, server := m.decide(b.records)
+	if b.on != "" && b.on != server {
 		return nil, versioning.ErrServerChanged
 	}
 	if between != nil {
@@ -228,10 +259,11 @@ func (m *Memory) transact(ctx context.Context, on versioning.Server, between Bet
 	if m.here() != server {
 		return nil, errGone
 	}
-	if !m.unmoved(plan) {
-		plan = versioning.Fold(m.rules, m.view(records), records)
+	if m.unclaimed(b) || !m.unmoved(plan) {
+		plan = versioning.Fold(m.rules, m.view(b.records), b.records)
 	}
 	m.commit(plan)
+	m.disarm(b.timers)
 	return plan, nil
 }
 
@@ -249,6 +281,7 @@ func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Sw
 	if err := ctx.Err(); err != nil {
 		return versioning.Swept{}, err
 	}
+	defer m.wake()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	swept := versioning.Swept{At: time.Now()}

@@ -34,7 +34,7 @@ type suiteCase struct {
 // A step is a record and its last verdict. Changes are written "machine/key event",
 // joined by " + ", each followed by options: id=message, former=message, at=expected
 // version, note=column value. Options of the record follow after " | ": value=...,
-// err=text, same=index to deliver an earlier step again, or origin=index to deliver its
+// err=text, direct for the changes of a caller, same=index to deliver an earlier step again, or origin=index to deliver its
 // record decoded differently. "!gone" deletes the rows in the case's gone.
 type step struct{ say, want string }
 
@@ -80,6 +80,8 @@ func (s *script) parse(index int, say string) *versioning.Record {
 			r.Err = errors.New(value)
 		case "origin":
 			r.Origin = originOf(int(number(value)))
+		case "direct":
+			r.Direct, r.Origin = true, versioning.Origin{Offset: int64(1000 + index)}
 		case "same":
 			return s.parse(int(number(value)), s.c.steps[number(value)].say)
 		}
@@ -91,6 +93,9 @@ func (s *script) parse(index int, say string) *versioning.Record {
 		c := parseChange(change)
 		if c.Machine == account && c.Event == "debited" {
 			c.Data = debited{string(r.Value)}
+		}
+		if c.Machine == lamp {
+			c.Data = signal{string(r.Value)}
 		}
 		r.Changes = append(r.Changes, c)
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// Contents gives the suite access to the content of a store.
+// Contents gives the suite access to the content of a store. If it also has methods Messages,
+// Jobs or Timers like those of [Memory], the suite checks what steps cause.
 type Contents interface {
 	// Row returns an entity's row. ok is false if there is none.
 	Row(versioning.Entity) (row Row, ok bool)
@@ -37,14 +38,16 @@ type Harness struct {
 	Contents
 }
 
-// Open returns an empty store for the given machines. If a store has tables, each needs
+// Open returns an empty store for the given machines. One of them needs a queue for jobs, which
+// are strings. If a store has tables, each needs
 // these columns besides the key, the state and the version:
 //
 //	note text, place text, debits bigint NOT NULL DEFAULT 0,
 //	balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[]
 type Open func(t *testing.T, rules []versioning.Rules) Harness
 
-// Run runs the conformance suite against a store.
+// Run runs the conformance suite against a store. If the store also has methods Do, Deliver
+// or FireTimers like those of [Memory], the suite checks them.
 func Run(t *testing.T, open Open) {
 	t.Run("cases", func(t *testing.T) { runCases(t, open) })
 	t.Run("borders", func(t *testing.T) { runBorders(t, open) })
@@ -57,6 +60,10 @@ func Run(t *testing.T, open Open) {
 	t.Run("released", func(t *testing.T) { checkReleased(t, open) })
 	t.Run("split", func(t *testing.T) { checkSplit(t, open) })
 	t.Run("details", func(t *testing.T) { checkDetails(t, open) })
+	t.Run("outputs", func(t *testing.T) { checkOutputs(t, open) })
+	t.Run("timers", func(t *testing.T) { checkTimers(t, open) })
+	t.Run("do", func(t *testing.T) { checkDo(t, open) })
+	t.Run("deliver", func(t *testing.T) { checkDeliver(t, open) })
 	t.Run("marks", func(t *testing.T) { checkMarks(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }
@@ -132,6 +139,7 @@ func suiteRules() []versioning.Rules {
 		{Machine: parcelMachine, Identity: versioning.ByState},
 		{Machine: queueMachine, MaxParked: 2},
 		{Machine: walletMachine},
+		{Machine: lampMachine, CheckJob: anyJob},
 	}
 }
 
@@ -214,3 +222,6 @@ func debit(f *statemachine.Firing, row *accountRow, d debited) error {
 	}
 	return nil
 }
+
+// anyJob accepts every job.
+func anyJob(any) error { return nil }

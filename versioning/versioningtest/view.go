@@ -73,5 +73,6 @@ func (m *Memory) look(e versioning.Entity) *versioning.Known {
 		k.Steps[t.Version] = step
 		k.ByMessage[t.MessageID] = append(k.ByMessage[t.MessageID], step)
 	}
+	m.lookAtTimers(e, k)
 	return k
 }

@@ -70,9 +70,11 @@ func (m *Memory) hasApplied(s versioning.Settled) bool {
 // commit writes a plan. It leaves alone what others have parked, released or made a
 // dead letter since the plan was made.
 func (m *Memory) commit(plan *versioning.Plan) {
+	emitted := len(m.messages)
 	for i := range plan.Moves {
 		m.move(&plan.Moves[i])
 	}
+	m.pack(m.messages[emitted:])
 	for _, p := range plan.Park {
 		if m.parkedAt(p.Record.Origin) < 0 {
 			p.Record = clone(p.Record)
@@ -149,6 +151,7 @@ func (m *Memory) move(move *versioning.Move) {
 	}
 	row.State, row.Version = move.To()
 	m.write(move.Entity, row)
+	m.cause(move)
 }
 
 // write stores a row.

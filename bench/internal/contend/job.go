@@ -16,10 +16,12 @@ type Job struct {
 	Brokers     []string
 	DatabaseURL string
 	Topic       string
+	Out         string // the topic of the messages that steps send; empty if they send none
 	Group       string
 	Machine     string // a machine of package traffic
 	BankLog     string
 	Records     int           // the contender stops after this many records
+	Timers      bool          // timers that are due make the steps, not records
 	Callers     int           // if not 0, callers make this many changes at a time, without Kafka
 	Box         time.Duration // the contender stops after this time; 0 means no limit
 	Warmup      time.Duration // records due in this time are not counted in Latency
@@ -62,11 +64,21 @@ const (
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
+	WithoutMessages = "without-messages" // a worker whose transitions send nothing
+	HandOutbox      = "hand-written-outbox"
+	WithoutTimers   = "without-timers" // a worker whose transitions arm no timers
+	Records         = "records"        // a worker that gets records instead of timers
+
 	record = "record" // not a contender: it records what Limit replays
 )
 
 // All lists the contenders in display order.
-var All = []string{Limit, LimitMinimal, Pawl, PawlSet, HandBatch, HandWritten, HandSharded, Watermill, ConsumeOnly}
+var All = []string{
+	Limit, LimitMinimal, Pawl, PawlSet, WithoutMessages, WithoutTimers, Records, HandBatch, HandWritten, HandSharded, HandOutbox, Watermill, ConsumeOnly,
+}
+
+// Ordinary lists the contenders of workloads without outputs whose columns the messages set.
+var Ordinary = []string{Limit, LimitMinimal, Pawl, HandBatch, HandWritten, HandSharded, Watermill, ConsumeOnly}
 
 // Record returns the job that records a worker's statements for Limit.
 func (j Job) Record() Job {
@@ -93,8 +105,11 @@ func Run(ctx context.Context, job Job, ready func()) (Result, error) {
 }
 
 func (j Job) machine() (*statemachine.Machine, error) {
-	if j.Contender == PawlSet {
+	switch {
+	case j.Contender == PawlSet:
 		return traffic.WithoutFunctions(j.Machine)
+	case j.Contender == Pawl && j.Out != "":
+		return traffic.Announcing(j.Out)
 	}
 	return traffic.Machine(j.Machine, j.BankLog)
 }
@@ -104,7 +119,7 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runCallers(ctx, job, machine, m)
 	}
 	switch job.Contender {
-	case Pawl, PawlSet:
+	case Pawl, PawlSet, WithoutMessages, WithoutTimers, Records:
 		return runPawl(ctx, job, machine, m)
 	case record:
 		return recordPawl(ctx, job, machine, m)
@@ -116,6 +131,8 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runHandWritten(ctx, job, machine, m, 1)
 	case HandSharded:
 		return runHandWritten(ctx, job, machine, m, shards)
+	case HandOutbox:
+		return runHandWrittenOutbox(ctx, job, machine, m)
 	case HandBatch:
 		return runHandWrittenBatch(ctx, job, machine, m)
 	case Watermill:

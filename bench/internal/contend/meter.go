@@ -32,11 +32,12 @@ type meter struct {
 	verdicts  map[string]int
 	steps     Steps
 	latencies []float64
-	warm      time.Time // records due before this are not counted in latencies
+	commits   map[string]time.Time // by step: when it was committed, or acknowledged if that came first
+	warm      time.Time            // records due before this are not counted in latencies
 }
 
 func newMeter(job Job, ready func(), stop context.CancelFunc) *meter {
-	return &meter{job: job, ready: ready, stop: stop, verdicts: make(map[string]int)}
+	return &meter{job: job, ready: ready, stop: stop, verdicts: make(map[string]int), commits: make(map[string]time.Time)}
 }
 
 // OnBrokerWrite is a kgo hook. It starts the clock with the first fetch.
@@ -46,7 +47,19 @@ func (m *meter) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 	}
 }
 
-var _ kgo.HookBrokerWrite = (*meter)(nil)
+// OnProduceRecordUnbuffered is a kgo hook. With messages, a record is settled once the
+// message about its step is acknowledged.
+func (m *meter) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
+	if err == nil && r.Topic == m.job.Out {
+		m.acknowledged(string(r.Key)+"/"+header(r, traffic.TypeHeader), time.Now())
+		m.settle(1)
+	}
+}
+
+var (
+	_ kgo.HookBrokerWrite             = (*meter)(nil)
+	_ kgo.HookProduceRecordUnbuffered = (*meter)(nil)
+)
 
 // start starts the clock. Only the first call counts.
 func (m *meter) start() {
@@ -97,6 +110,35 @@ func (m *meter) committed(sent []byte, now time.Time) {
 	}
 	if !due.Before(m.warm) {
 		m.latencies = append(m.latencies, float64(now.Sub(due))/float64(time.Millisecond))
+	}
+}
+
+// stepCommitted and acknowledged record how long it takes from the commit of a step until the
+// message about it is acknowledged. Either may be reported first.
+func (m *meter) stepCommitted(step string, now time.Time) { m.pair(step, now, false) }
+func (m *meter) acknowledged(step string, now time.Time)  { m.pair(step, now, true) }
+
+func (m *meter) pair(step string, now time.Time, isAck bool) {
+	if m.job.Warmup == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.warm.IsZero() {
+		m.warm = now.Add(m.job.Warmup)
+	}
+	first, ok := m.commits[step]
+	if !ok {
+		m.commits[step] = now
+		return
+	}
+	delete(m.commits, step)
+	took := now.Sub(first)
+	if !isAck {
+		took = 0 // it was acknowledged before this process knew that it was committed
+	}
+	if now.After(m.warm) {
+		m.latencies = append(m.latencies, float64(took)/float64(time.Millisecond))
 	}
 }
 

@@ -31,7 +31,7 @@ func runPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *met
 	if err != nil {
 		return err
 	}
-	worker, err := consumer.New(workerConfig(job, timedStore{store, m}, m))
+	worker, err := consumer.New(workerConfig(job, timedStore{store, m, job}, m))
 	if err != nil {
 		return err
 	}
@@ -108,19 +108,38 @@ func (b batches) BatchEnd(_ context.Context, batch consumer.Batch) {
 		verdicts[outcome.Verdict.String()]++
 	}
 	b.meter.count(verdicts, Steps{batch.Decode.Seconds(), batch.Apply.Seconds()})
-	b.meter.settle(len(batch.Records))
+	if b.meter.job.Out == "" || b.meter.job.Contender != Pawl {
+		b.meter.settle(len(batch.Records))
+	}
 }
 
 // A timedStore notes when each transaction has committed.
 type timedStore struct {
 	*postgres.Store
 	meter *meter
+	job   Job
+}
+
+// FireTimers counts the timers that have moved their entity, if the job is about them.
+func (s timedStore) FireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
+	if s.job.Timers {
+		s.meter.start()
+	}
+	fired, err := s.Store.FireTimers(ctx, limit)
+	if s.job.Timers {
+		s.meter.settle(len(fired.Outcomes))
+	}
+	return fired, err
 }
 
 func (s timedStore) Apply(ctx context.Context, on versioning.Server, records []*versioning.Record) (versioning.Result, error) {
 	result, err := s.Store.Apply(ctx, on, records)
 	now := time.Now()
 	for _, r := range records[:len(result.Outcomes)] {
+		if s.job.Out != "" {
+			s.meter.stepCommitted(r.Changes[0].Key+"/"+string(r.Changes[0].Event), now)
+			continue
+		}
 		for _, h := range r.Headers {
 			if h.Key == traffic.SentHeader {
 				s.meter.committed(h.Value, now)

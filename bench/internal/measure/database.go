@@ -30,6 +30,9 @@ CREATE TABLE order_history (
 	order_id text COLLATE "C" NOT NULL, version bigint NOT NULL, event text NOT NULL, from_state text NOT NULL, to_state text NOT NULL,
 	message_id text NOT NULL, at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (order_id, version), UNIQUE (order_id, message_id)
+);
+CREATE TABLE order_outbox (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message_id text NOT NULL, key text NOT NULL, event text NOT NULL, value bytea NOT NULL
 )`
 }
 
@@ -96,7 +99,7 @@ func (s *server) create(ctx context.Context, name string, sums []string) error {
 // empty re-creates all tables of a database, so that neither rows nor planner
 // statistics remain.
 func (s *server) empty(ctx context.Context, name string, sums []string) error {
-	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history", tablesWith(sums))
+	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history, order_outbox", tablesWith(sums))
 	if err != nil {
 		return err
 	}

@@ -27,14 +27,37 @@ func latency(ctx context.Context, b *bench) error {
 			if contender == contend.HandWritten {
 				rate /= 10
 			}
-			return b.steadily(ctx, fmt.Sprintf("latency-%s-%d", contender, round), contender, rate, url)
+			return b.steadily(ctx, "latency", fmt.Sprintf("%s-%d", contender, round), contender, rate, url, "")
 		})
 	})
 }
 
-func (b *bench) steadily(ctx context.Context, name, contender string, rate int, url string) error {
+// latencyOutbox sends new orders at a fixed rate. The contender reports, for the message that
+// each step sends, the time from when the step was committed until Kafka has acknowledged the
+// message.
+func latencyOutbox(ctx context.Context, b *bench) error {
+	return b.inDatabase(ctx, "latency-outbox", nil, func(url, database string) error {
+		return b.byTurns([]string{contend.Pawl, contend.HandOutbox}, func(round int, contender string) error {
+			if err := b.server.empty(ctx, database, nil); err != nil {
+				return err
+			}
+			rate := steadyRate
+			if contender == contend.HandOutbox {
+				rate /= 10
+			}
+			name := fmt.Sprintf("%s-%d", contender, round)
+			out := "bench-" + b.run + "-announced-" + name
+			if err := b.broker.create(ctx, out); err != nil {
+				return err
+			}
+			return b.steadily(ctx, "latency-outbox", name, contender, rate, url, out)
+		})
+	})
+}
+
+func (b *bench) steadily(ctx context.Context, workload, name, contender string, rate int, url, out string) error {
 	in := input{
-		topic: "bench-" + b.run + "-" + name, machine: traffic.Order.Name(),
+		topic: "bench-" + b.run + "-" + workload + "-" + name, out: out, machine: traffic.Order.Name(),
 		records: int(float64(rate) * (b.warmup + b.steady).Seconds()),
 	}
 	if err := b.broker.create(ctx, in.topic); err != nil {
@@ -45,13 +68,13 @@ func (b *bench) steadily(ctx context.Context, name, contender string, rate int, 
 	}
 	events := traffic.NewOrders(b.run, in.records/4)
 	in.records = in.records / 4 * 4
-	job := b.job("latency", contender, in, url)
+	job := b.job(workload, contender, in, url)
 	job.Box, job.Warmup = 0, b.warmup
 	result, err := runChild(ctx, job, func() error { return b.broker.send(ctx, in.topic, events, rate) })
 	if err != nil {
 		return err
 	}
-	b.note("latency", contender, result)
-	b.results.AddLatency(contender, rate, result.Latencies)
+	b.note(workload, contender, result)
+	b.results.AddLatency(workload, contender, rate, result.Latencies)
 	return b.broker.remove(ctx, in.topic)
 }

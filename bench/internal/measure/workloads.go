@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/pawl-go/pawl/bench/internal/contend"
@@ -30,6 +29,9 @@ var workloads = []workload{
 	{"hot-account", "a tenth of all records for one account, whose balance is computed", hotAccount},
 	{"replay", "a topic that was already applied: only duplicates", replay},
 	{"latency", "time from due to committed, at a fixed rate", latency},
+	{"outbox", "new orders, each of whose transitions sends a message", outbox},
+	{"latency-outbox", "time from committed to acknowledged by Kafka, at a fixed rate", latencyOutbox},
+	{"timers", "new orders, each of whose transitions arms a timer; and timers that are due at once", timers},
 	{"do", "changes of callers that wait for them: of 256 at a time, and of one", do},
 	{"growth", "throughput by number of existing entities", growth},
 	{"memory", "a long lag of large records", memory},
@@ -74,6 +76,7 @@ func choose(names []string) (chosen []workload, err error) {
 // An input is a topic and what is needed to apply it.
 type input struct {
 	topic     string
+	out       string // the topic of the messages that steps send; empty if they send none
 	machine   string
 	events    iter.Seq[traffic.Event]
 	records   int
@@ -161,7 +164,7 @@ func bankLog(ctx context.Context, b *bench) error {
 // Contenders of workloads whose columns the messages set, and of those whose columns are
 // computed.
 var (
-	ordinary  = slices.DeleteFunc(slices.Clone(contend.All), func(c string) bool { return c == contend.PawlSet })
+	ordinary  = contend.Ordinary
 	computing = []string{contend.Limit, contend.Pawl, contend.PawlSet, contend.HandBatch, contend.HandSharded, contend.Watermill}
 )
 

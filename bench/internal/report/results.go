@@ -13,7 +13,7 @@ type Results struct {
 	rates   map[string]map[string][]float64
 	rss     map[string]map[string]float64
 	cpu     map[string]map[string][]float64
-	latency map[string]latencies
+	latency map[string]map[string]latencies
 	growth  map[int][]float64
 
 	Quick   bool
@@ -31,16 +31,17 @@ func NewResults() *Results {
 	return &Results{
 		rates: make(map[string]map[string][]float64), rss: make(map[string]map[string]float64),
 		cpu:     make(map[string]map[string][]float64),
-		latency: make(map[string]latencies), growth: make(map[int][]float64), Skipped: make(map[string]string),
+		latency: make(map[string]map[string]latencies), growth: make(map[int][]float64), Skipped: make(map[string]string),
 	}
 }
 
 // Names that are not contenders or workloads.
 const (
-	pawl         = "pawl"
-	latencyName  = "latency"
-	growthPrefix = "growth-"
-	memoryName   = "memory"
+	pawl              = "pawl"
+	latencyName       = "latency"
+	latencyOutboxName = "latency-outbox"
+	growthPrefix      = "growth-"
+	memoryName        = "memory"
 )
 
 func add[V any](m map[string]map[string]V, workload, contender string, update func(V) V) {
@@ -65,15 +66,16 @@ func (r *Results) AddUse(workload, contender string, rssMiB, cpuMicros float64) 
 	add(r.cpu, workload, contender, func(have []float64) []float64 { return append(have, cpuMicros) })
 }
 
-// AddLatency adds one round's latencies in milliseconds, from due to committed,
-// at a rate.
-func (r *Results) AddLatency(contender string, rate int, ms []float64) {
-	l := r.latency[contender]
-	l.rate = rate
-	l.p50 = append(l.p50, Percentile(ms, 0.50))
-	l.p99 = append(l.p99, Percentile(ms, 0.99))
-	l.p999 = append(l.p999, Percentile(ms, 0.999))
-	r.latency[contender] = l
+// AddLatency adds one round's latencies in milliseconds, at a rate. The workload is one of
+// those that measure latency.
+func (r *Results) AddLatency(workload, contender string, rate int, ms []float64) {
+	add(r.latency, workload, contender, func(l latencies) latencies {
+		l.rate = rate
+		l.p50 = append(l.p50, Percentile(ms, 0.50))
+		l.p99 = append(l.p99, Percentile(ms, 0.99))
+		l.p999 = append(l.p999, Percentile(ms, 0.999))
+		return l
+	})
 }
 
 // AddGrowth adds one round's records per second on tables with this many
@@ -91,6 +93,7 @@ type Summary struct {
 	Ratios  map[string]map[string]float64 `json:"ratios"`
 	Paired  map[string]map[string]float64 `json:"paired_ratios"`
 	Latency map[string]Latency            `json:"latency,omitempty"`
+	Outbox  map[string]Latency            `json:"latency_outbox,omitempty"`
 	Growth  map[string]float64            `json:"growth,omitempty"`
 	RSS     map[string]map[string]float64 `json:"rss_mib"`
 	CPU     map[string]map[string]float64 `json:"cpu_us_per_record"`
@@ -163,14 +166,18 @@ func medians(all map[string][]float64) map[string]float64 {
 
 // summarizeLatency adds the 99th percentile to the medians.
 func (r *Results) summarizeLatency(s *Summary) {
-	if len(r.latency) == 0 {
-		return
-	}
-	s.Latency, s.Medians[latencyName] = make(map[string]Latency), make(map[string]float64)
-	for contender, l := range r.latency {
-		one := Latency{round(Median(l.p50)), round(Median(l.p99)), round(Median(l.p999)), l.rate}
-		s.Latency[contender] = one
-		s.Medians[latencyName][contender] = one.P99
+	for workload, all := range r.latency {
+		one := make(map[string]Latency, len(all))
+		s.Medians[workload] = make(map[string]float64, len(all))
+		for contender, l := range all {
+			one[contender] = Latency{round(Median(l.p50)), round(Median(l.p99)), round(Median(l.p999)), l.rate}
+			s.Medians[workload][contender] = one[contender].P99
+		}
+		if workload == latencyOutboxName {
+			s.Outbox = one
+		} else {
+			s.Latency = one
+		}
 	}
 }
 

@@ -42,14 +42,19 @@ func (r *Results) throughput(out io.Writer, s Summary, contenders []string) {
 }
 
 func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
-	if len(s.Latency) == 0 {
+	if len(s.Latency)+len(s.Outbox) == 0 {
 		return
 	}
 	fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nworkload\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
-	for _, contender := range shown(contenders, s.Latency) {
-		l := s.Latency[contender]
-		fmt.Fprintf(out, "latency\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", contender, l.Rate, l.P50, l.P99, l.P999,
-			s.RSS[latencyName][contender], s.CPU[latencyName][contender])
+	for _, w := range []struct {
+		name string
+		all  map[string]Latency
+	}{{latencyName, s.Latency}, {latencyOutboxName, s.Outbox}} {
+		for _, contender := range shown(contenders, w.all) {
+			l := w.all[contender]
+			fmt.Fprintf(out, "%s\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", w.name, contender, l.Rate, l.P50, l.P99, l.P999,
+				s.RSS[w.name][contender], s.CPU[w.name][contender])
+		}
 	}
 }
 

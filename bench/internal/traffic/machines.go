@@ -51,6 +51,8 @@ func Machine(name, bankLog string) (*statemachine.Machine, error) {
 		return Payment, nil
 	case Wallet.Name():
 		return Wallet, nil
+	case Expiring.Name():
+		return Expiring, nil
 	case BankName:
 		log, err := banklog.Read(BankName, bankLog)
 		if err != nil {

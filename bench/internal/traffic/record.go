@@ -29,8 +29,9 @@ type Message struct {
 
 // Headers of a record.
 const (
-	IDHeader   = "ce_id" // the message's ID
-	SentHeader = "sent"  // the time at which the record was due, in nanoseconds since 1970
+	IDHeader   = "ce_id"   // the message's ID
+	TypeHeader = "ce_type" // the event that a message of the outbox is about
+	SentHeader = "sent"    // the time at which the record was due, in nanoseconds since 1970
 )
 
 // Message returns the message about an event. note makes it larger.

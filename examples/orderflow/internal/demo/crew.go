@@ -27,6 +27,7 @@ func (c *crew) job(name string) Job {
 	s := c.stage
 	return Job{
 		Name: name, Brokers: s.brokers, DatabaseURL: s.databaseURL, Topic: s.topic, Group: c.group,
+		Shipments: s.shipments, Provider: s.provider.URL(), PayWithin: payWithin, CallTimeout: callTimeout,
 		SessionTimeout: s.cfg.SessionTimeout, Logger: s.screen.logger(s.cfg.LogLevel).With("worker", name),
 	}
 }
@@ -36,12 +37,23 @@ func (c *crew) startWorker(name string) *tally {
 	t := newTally()
 	job := c.job(name)
 	job.Hook = t
+	c.run(job, c.stage.cfg.Work)
+	return t
+}
+
+// startCarrier starts a worker of the shipments in this process, in a group.
+func (c *crew) startCarrier(group string) {
+	job := c.job(carrier)
+	job.Topic, job.Group, job.Hook = c.stage.shipments, group, newTally()
+	c.run(job, c.stage.cfg.Carry)
+}
+
+func (c *crew) run(job Job, work func(context.Context, Job) error) {
 	c.inside.Go(func() {
-		if err := c.stage.cfg.Work(c.ctx, job); err != nil && !errors.Is(err, context.Canceled) {
-			c.fail(fmt.Errorf("worker %s: %w", name, err))
+		if err := work(c.ctx, job); err != nil && !errors.Is(err, context.Canceled) {
+			c.fail(fmt.Errorf("worker %s: %w", job.Name, err))
 		}
 	})
-	return t
 }
 
 // stopWorkers stops the workers of this process and waits for them.

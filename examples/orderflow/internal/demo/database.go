@@ -7,14 +7,25 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/examples/orderflow/internal/expect"
+	"github.com/pawl-go/pawl/examples/orderflow/internal/provider"
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// found is what the database says about the records and orders of a run.
+// found is what the database, the provider and the topic of the shipments say about the
+// records and orders of a run.
 type found struct {
-	orders map[string]expect.Order
-	fates  map[traffic.Place][]expect.Fate // by record; more than one is an error
-	steps  map[message]int                 // by message: how often it moved its order
+	orders    map[string]expect.Order
+	payments  map[string]expect.Payment
+	shipments map[string]string               // by order: the state
+	fates     map[traffic.Place][]expect.Fate // by record; more than one is an error
+	steps     map[message]int                 // by message: how often it moved its order
+
+	heard map[string][]expect.Heard // by order: what the provider and its timer have told it
+	early []string                  // orders that expired before their time
+	stray int                       // parked records and dead letters of the shipments; there should be none
+
+	provider  provider.Ledger
+	announced []announced
 }
 
 // A message is a message about an order.
@@ -23,16 +34,24 @@ type message struct{ order, id string }
 // find reads the database.
 func (s *stage) find(ctx context.Context) (*found, error) {
 	f := &found{
-		orders: make(map[string]expect.Order),
-		fates:  make(map[traffic.Place][]expect.Fate),
-		steps:  make(map[message]int),
+		orders:    make(map[string]expect.Order),
+		payments:  make(map[string]expect.Payment),
+		shipments: make(map[string]string),
+		fates:     make(map[traffic.Place][]expect.Fate),
+		steps:     make(map[message]int),
+		heard:     make(map[string][]expect.Heard),
+		provider:  s.provider.Ledger(),
 	}
-	for _, read := range []func(context.Context, *found) error{s.findOrders, s.findSteps, s.findParked, s.findDead} {
+	for _, read := range []func(context.Context, *found) error{
+		s.findOrders, s.findPayments, s.findShipments, s.findSteps, s.findHeard, s.findEarly, s.findParked, s.findDead, s.findStray,
+	} {
 		if err := read(ctx, f); err != nil {
 			return nil, fmt.Errorf("read the records' fates: %w", err)
 		}
 	}
-	return f, nil
+	var err error
+	f.announced, err = s.readShipments(ctx)
+	return f, err
 }
 
 func (s *stage) findOrders(ctx context.Context, f *found) error {
@@ -51,18 +70,88 @@ FROM orderflow.orders WHERE id = ANY($1)`, s.traffic.Orders)
 	return err
 }
 
+func (s *stage) findPayments(ctx context.Context, f *found) error {
+	rows, err := s.pool.Query(ctx, `
+SELECT id, state, version, amount::text, card FROM orderflow.payments WHERE id = ANY($1)`, s.traffic.Orders)
+	if err != nil {
+		return err
+	}
+	var id string
+	var p expect.Payment
+	_, err = pgx.ForEachRow(rows, []any{&id, &p.State, &p.Version, &p.Amount, &p.Card}, func() error {
+		f.payments[id] = p
+		return nil
+	})
+	return err
+}
+
+func (s *stage) findShipments(ctx context.Context, f *found) error {
+	rows, err := s.pool.Query(ctx, `SELECT id, state FROM orderflow.shipments WHERE id = ANY($1)`, s.traffic.Orders)
+	if err != nil {
+		return err
+	}
+	var id, state string
+	_, err = pgx.ForEachRow(rows, []any{&id, &state}, func() error {
+		f.shipments[id] = state
+		return nil
+	})
+	return err
+}
+
+// findHeard reads the steps of orders that no record of the topic made.
+func (s *stage) findHeard(ctx context.Context, f *found) error {
+	rows, err := s.pool.Query(ctx, `
+SELECT entity, event, version
+FROM pawl.transitions WHERE machine = 'order' AND entity = ANY($1) AND topic_id <> $2
+ORDER BY entity, version`, s.traffic.Orders, s.topicID)
+	if err != nil {
+		return err
+	}
+	var id string
+	var h expect.Heard
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.Event, &h.Version}, func() error {
+		f.heard[id] = append(f.heard[id], h)
+		return nil
+	})
+	return err
+}
+
+// findEarly reads the orders that expired before they were unpaid for long enough.
+func (s *stage) findEarly(ctx context.Context, f *found) error {
+	rows, err := s.pool.Query(ctx, `
+SELECT e.entity
+FROM pawl.transitions AS e
+JOIN pawl.transitions AS d USING (machine, entity)
+WHERE machine = 'order' AND entity = ANY($1) AND e.event = 'order.expired' AND d.version = e.version - 1
+	AND e.at < d.at + $2`, s.traffic.Orders, payWithin)
+	if err != nil {
+		return err
+	}
+	f.early, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return err
+}
+
+func (s *stage) findStray(ctx context.Context, f *found) error {
+	return s.pool.QueryRow(ctx, `
+SELECT (SELECT count(*) FROM pawl.parked WHERE topic_id = $1) + (SELECT count(*) FROM pawl.dead_letters WHERE topic_id = $1)`,
+		s.shipmentsID).Scan(&f.stray)
+}
+
 func (s *stage) findSteps(ctx context.Context, f *found) error {
 	rows, err := s.pool.Query(ctx, `
-SELECT entity, message_id, partition, "offset"
-FROM pawl.transitions WHERE machine = 'order' AND entity = ANY($1)`, s.traffic.Orders)
+SELECT entity, message_id, partition, "offset", topic_id = $2
+FROM pawl.transitions WHERE machine = 'order' AND entity = ANY($1)`, s.traffic.Orders, s.topicID)
 	if err != nil {
 		return err
 	}
 	var m message
 	var at traffic.Place
-	_, err = pgx.ForEachRow(rows, []any{&m.order, &m.id, &at.Partition, &at.Offset}, func() error {
+	var ofRecord bool
+	_, err = pgx.ForEachRow(rows, []any{&m.order, &m.id, &at.Partition, &at.Offset, &ofRecord}, func() error {
 		f.steps[m]++
-		f.fates[at] = append(f.fates[at], expect.Fate{Kind: expect.Applied})
+		if ofRecord {
+			f.fates[at] = append(f.fates[at], expect.Fate{Kind: expect.Applied})
+		}
 		return nil
 	})
 	return err

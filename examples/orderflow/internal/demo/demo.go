@@ -1,5 +1,6 @@
-// Package demo runs workers on faulty traffic, kills one of them, replays the
-// whole topic, and then accounts for every record.
+// Package demo runs workers on faulty traffic and with an unreliable payment
+// provider, kills one of them, replays the whole topic, and then accounts for
+// every record, payment and shipment.
 package demo
 
 import (
@@ -29,8 +30,9 @@ type Config struct {
 	// Migrate creates the tables.
 	Migrate func(ctx context.Context, databaseURL string) error
 
-	// Work runs one worker in this process until ctx is done.
-	Work func(ctx context.Context, job Job) error
+	// Work runs one worker of the orders in this process until ctx is done, and Carry
+	// one of the shipments.
+	Work, Carry func(ctx context.Context, job Job) error
 
 	// Command returns the command line that runs the same worker in a separate
 	// process. The process gets the database URL in the environment variable
@@ -45,14 +47,17 @@ type Job struct {
 	DatabaseURL    string
 	Topic          string
 	Group          string
+	Shipments      string        // the topic to announce shipments on
+	Provider       string        // the URL of the payment provider
+	PayWithin      time.Duration // after that, unpaid orders expire
+	CallTimeout    time.Duration // of calls to the provider
 	SessionTimeout time.Duration
 	Logger         *slog.Logger  // only for a worker in this process
 	Hook           consumer.Hook // only for a worker in this process
 }
 
-// Run runs the demo and prints the result. It returns an error if a record was
-// lost, applied twice or changed by the replay, or if the demo could not
-// continue.
+// Run runs the demo and prints the result. It returns an error if something does
+// not add up, or if the demo could not continue.
 func Run(ctx context.Context, cfg Config) (err error) {
 	started := time.Now()
 	s, err := open(ctx, cfg)
@@ -78,6 +83,7 @@ func (s *stage) run(ctx context.Context) (*Report, error) {
 	if err := s.consume(ctx, report); err != nil {
 		return nil, err
 	}
+	asked := s.provider.Ledger().Requests
 	before, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -94,6 +100,8 @@ func (s *stage) run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report.reconcile(s.ledger, found)
+	report.reconcileOutputs(found)
 	report.compare(before, after)
+	report.silent(asked, found)
 	return report, nil
 }

@@ -10,8 +10,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// pollEvery is the time between checks of the group.
-const pollEvery = 20 * time.Millisecond
+// pollEvery is the time between checks of the group, and pollDatabaseEvery between those of
+// the database, which cost more.
+const (
+	pollEvery         = 20 * time.Millisecond
+	pollDatabaseEvery = 250 * time.Millisecond
+)
 
 // patience is how long the group may make no progress, in addition to the
 // session timeout of a killed worker.
@@ -97,8 +101,14 @@ var errStuck = errors.New("the group made no progress")
 // await calls check until it is done. It gives up if progress does not change
 // for a while; until then it retries errors of check.
 func await(ctx context.Context, what string, check func(context.Context) (progress int64, done bool, err error)) error {
+	return awaitEvery(ctx, pollEvery, what, check)
+}
+
+func awaitEvery(ctx context.Context, every time.Duration, what string,
+	check func(context.Context) (progress int64, done bool, err error),
+) error {
 	last, since := int64(-1), time.Now()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		progress, done, err := check(ctx)

@@ -8,11 +8,11 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// reconcile compares what was produced with what the database says: every
-// record must have exactly the fate, and every order the row, that the model
-// expects.
+// reconcile compares what was produced with what the database and the provider
+// say: every record must have exactly the fate, every order and payment the row,
+// and every card the charges, that the model expects.
 func (r *Report) reconcile(ledger []traffic.Sent, f *found) {
-	want := expect.Of(ledger)
+	want := expect.Of(ledger, f.heard)
 	r.Produced = len(ledger)
 	for _, record := range ledger {
 		r.count(record, f, want.Fates[record.Place])
@@ -28,6 +28,8 @@ func (r *Report) reconcile(ledger []traffic.Sent, f *found) {
 		}
 	}
 	r.compareOrders(want.Orders, f.orders)
+	comparePayments(r, want.Payments, f.payments)
+	r.compareCharges(want.Charges, f.provider)
 }
 
 // count counts a record by its fate and reports problems with it.
@@ -80,6 +82,19 @@ func (r *Report) compareOrders(want, got map[string]expect.Order) {
 	for id, o := range want {
 		if got[id] != o {
 			r.problem("order %s is %+v, want %+v", id, got[id], o)
+		}
+	}
+}
+
+func comparePayments(r *Report, want, got map[string]expect.Payment) {
+	for id, p := range want {
+		if got[id] != p {
+			r.problem("the payment of order %s is %+v, want %+v", id, got[id], p)
+		}
+	}
+	for id := range got {
+		if _, expected := want[id]; !expected {
+			r.problem("order %s was never placed, but has a payment", id)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/pawl-go/pawl/examples/orderflow/internal/provider"
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
@@ -29,6 +30,17 @@ type Report struct {
 	Mismatches    int      `json:"mismatches"`
 	Problems      []string `json:"problems,omitempty"`
 
+	// What the orders have caused. See also Money and Shipments.
+	Expired      int `json:"expired"`
+	ExpiredEarly int `json:"expired_early"` // must be zero
+	NotSettled   int `json:"not_settled"`   // must be zero
+
+	Money     Money           `json:"money"`
+	Provider  provider.Ledger `json:"-"`
+	Requests  int             `json:"provider_requests"`
+	Answers   map[string]int  `json:"provider_faults"`
+	Shipments Shipments       `json:"shipments"`
+
 	Orders    int            `json:"orders"`
 	Seed      uint64         `json:"seed"`
 	ByState   map[string]int `json:"by_state"`
@@ -40,17 +52,38 @@ type Report struct {
 	Verdicts     Verdicts `json:"verdicts"`
 	KilledWorker Killed   `json:"killed_worker"`
 
-	// Seconds is the duration of the whole demo, ConsumeSeconds and
+	// Seconds is the duration of the whole demo, ConsumeSeconds, SettleSeconds and
 	// ReplaySeconds those of its acts. Throughput is worker A's, in records per
 	// second of the time in which it had work. ReplayThroughput is that of both
 	// workers of the replay, over its whole duration.
 	Seconds          float64 `json:"seconds"`
 	ConsumeSeconds   float64 `json:"consume_seconds"`
+	SettleSeconds    float64 `json:"settle_seconds"`
 	ReplaySeconds    float64 `json:"replay_seconds"`
 	Throughput       float64 `json:"throughput"`
 	ReplayThroughput float64 `json:"replay_throughput"`
 
 	faults []int // by index in traffic.Faults
+}
+
+// Money is what the provider has done with the customers' money, in numbers of charges.
+type Money struct {
+	Captured int `json:"captured"`
+	Declined int `json:"declined"`
+	Refunded int `json:"refunded"`
+
+	// What must be zero, in numbers of orders.
+	ChargedTwice  int `json:"charged_twice"`
+	RefundedTwice int `json:"refunded_twice"`
+	KeptUnpaid    int `json:"kept_unpaid"`   // the shop has money for an order that is not paid
+	NeverCharged  int `json:"never_charged"` // an order is paid, but the shop has no money
+}
+
+// Shipments is what was announced.
+type Shipments struct {
+	Announced int `json:"announced"` // orders
+	Repeated  int `json:"repeated"`  // records with the ID of an earlier one
+	Wrong     int `json:"wrong"`     // must be zero
 }
 
 // Verdicts are counted by run.
@@ -66,6 +99,7 @@ type Killed struct {
 	After       int     `json:"after_records"`         // number of records produced before the kill
 	Uncommitted int     `json:"uncommitted"`           // records left in its partitions
 	Redelivered int     `json:"settled_not_committed"` // number of those that were already settled in the database
+	Calls       int     `json:"calls"`                 // calls to the provider that it was making
 }
 
 func newReport(s *stage) *Report {
@@ -90,8 +124,9 @@ func (r *Report) replayed(t *tally, took time.Duration) {
 	r.ReplaySeconds, r.ReplayThroughput = seconds(took), math.Round(float64(t.records)/took.Seconds())
 }
 
-// ErrMismatch means that the database does not match the model.
-var ErrMismatch = errors.New("the database does not match the produced records")
+// ErrMismatch means that the database, the provider or the shipments do not match the
+// model.
+var ErrMismatch = errors.New("something does not match the produced records")
 
 // verdict returns nil if every record is accounted for.
 func (r *Report) verdict() error {
@@ -105,6 +140,7 @@ func (r *Report) verdict() error {
 // print writes the report, as tables or as one line of JSON.
 func (r *Report) print(cfg Config) error {
 	r.OK = r.Mismatches == 0
+	r.Requests, r.Answers = r.Provider.Requests, r.Provider.Faults
 	if cfg.JSON {
 		return json.NewEncoder(cfg.Stdout).Encode(r)
 	}

@@ -12,21 +12,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/examples/orderflow/internal/provider"
 	"github.com/pawl-go/pawl/internal/embedded"
 )
 
 // answerTimeout limits how long a server may take to answer the first time.
 const answerTimeout = 5 * time.Second
 
-// servers are the broker and the database that the demo uses.
+// servers are the broker, the database and the payment provider that the demo uses.
 type servers struct {
 	brokers     []string
 	databaseURL string
 	real        bool // at least one of them is the user's
 
-	client *kgo.Client
-	pool   *pgxpool.Pool
-	close  []func() error // in the order in which they were opened
+	client   *kgo.Client
+	pool     *pgxpool.Pool
+	provider *provider.Provider // always the demo's own
+	close    []func() error     // in the order in which they were opened
 }
 
 // shut closes everything that is open, last opened first.
@@ -115,4 +117,15 @@ func (s *servers) awaitDatabase(ctx context.Context, cfg Config, say narrator) e
 			"or omit both and the demo starts a server: %w", err)
 	}
 	return err
+}
+
+// openProvider starts the payment provider.
+func (s *servers) openProvider(ctx context.Context, cfg Config, say narrator) (err error) {
+	s.provider, err = provider.Start(ctx, "127.0.0.1:0", provider.Config{Faults: true, Seed: cfg.Seed})
+	if err != nil {
+		return err
+	}
+	s.close = append(s.close, s.provider.Close)
+	say("Provider", "of payments, in this process, on %s; it is not reliable", s.provider.URL())
+	return nil
 }

@@ -17,17 +17,29 @@ const snapshotSQL = `
 SELECT 'orders ' || t.id, md5(t.xmin::text || t::text)
 FROM orderflow.orders AS t WHERE t.id = ANY($1)
 UNION ALL
-SELECT 'transitions ' || t.entity || ' ' || t.version, md5(t.xmin::text || t::text)
-FROM pawl.transitions AS t WHERE t.machine = 'order' AND t.entity = ANY($1)
+SELECT 'payments ' || t.id, md5(t.xmin::text || t::text)
+FROM orderflow.payments AS t WHERE t.id = ANY($1)
+UNION ALL
+SELECT 'shipments ' || t.id, md5(t.xmin::text || t::text)
+FROM orderflow.shipments AS t WHERE t.id = ANY($1)
+UNION ALL
+SELECT 'jobs ' || t.id, md5(t.state::text || t.attempt)
+FROM orderflow_river.river_job AS t WHERE t.metadata #>> '{pawl,entity}' = ANY($1)
+UNION ALL
+SELECT 'timers ' || t.id, md5(t::text)
+FROM pawl.timers AS t WHERE t.machine = 'order' AND t.entities && $1
+UNION ALL
+SELECT 'transitions ' || t.machine || ' ' || t.entity || ' ' || t.version, md5(t.xmin::text || t::text)
+FROM pawl.transitions AS t WHERE t.machine IN ('order', 'payment', 'shipment') AND t.entity = ANY($1)
 UNION ALL
 SELECT 'parked ' || t.partition || '@' || t."offset", md5((to_jsonb(t) - 'parked_at')::text)
-FROM pawl.parked AS t WHERE t.topic_id = $2
+FROM pawl.parked AS t WHERE t.topic_id = ANY($2)
 UNION ALL
 SELECT 'dead_letters ' || t.partition || '@' || t."offset", md5(t.xmin::text || t::text)
-FROM pawl.dead_letters AS t WHERE t.topic_id = $2`
+FROM pawl.dead_letters AS t WHERE t.topic_id = ANY($2)`
 
 func (s *stage) snapshot(ctx context.Context) (snapshot, error) {
-	rows, err := s.pool.Query(ctx, snapshotSQL, s.traffic.Orders, s.topicID)
+	rows, err := s.pool.Query(ctx, snapshotSQL, s.traffic.Orders, s.topicIDs())
 	if err != nil {
 		return nil, fmt.Errorf("take a snapshot: %w", err)
 	}

@@ -14,8 +14,17 @@ import (
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
-// partitions is the number of partitions of the demo's topic.
+// partitions is the number of partitions of each of the demo's topics.
 const partitions = 6
+
+const (
+	// payWithin is how long the customers of the demo have to try another card. It is
+	// longer than their second try takes to arrive, unless a worker is killed.
+	payWithin = 3 * time.Second
+
+	// callTimeout is how long the workers wait for the provider.
+	callTimeout = time.Second
+)
 
 // A stage is everything that a run of the demo works on.
 type stage struct {
@@ -28,6 +37,10 @@ type stage struct {
 	group   string // of the first run; the replay's is group + "-replay"
 	traffic traffic.Traffic
 	ledger  []traffic.Sent // every record that was produced
+
+	shipments     string // the topic
+	shipmentsID   kadm.TopicID
+	shipmentGroup string // of the first run
 }
 
 // open starts the servers, creates the tables and the topic, and generates the
@@ -51,24 +64,31 @@ func (s *stage) setUp(ctx context.Context) error {
 	if err := s.cfg.Migrate(ctx, s.databaseURL); err != nil {
 		return err
 	}
-	s.screen.say("Tables", "orderflow.orders, and schema pawl with history, parked records and dead letters")
+	s.screen.say("Tables", "orderflow.orders, payments and shipments; schema pawl with history, timers, outbox,\n"+
+		"parked records and dead letters; schema orderflow_river with jobs")
+	if err := s.openProvider(ctx, s.cfg, s.screen.say); err != nil {
+		return err
+	}
 	s.name()
 	s.traffic = traffic.Generate(traffic.Plan{Orders: s.cfg.Orders, Seed: s.cfg.Seed, Prefix: s.prefix()})
-	return s.createTopic(ctx)
+	return s.createTopics(ctx)
 }
 
-// name sets the names of the topic and the group. On servers that the demo
+// name sets the names of the topics and the groups. On servers that the demo
 // starts they are fixed. On the user's servers every run has unique names, so
 // that it cannot collide with an earlier run or with the user's data.
 func (s *stage) name() {
-	s.topic = "orders"
+	s.topic, s.shipments = "orders", "shipments"
 	if s.real {
 		s.topic = "orderflow-" + strings.ToLower(rand.Text()[:8])
 	}
 	if s.cfg.Topic != "" {
 		s.topic = s.cfg.Topic
 	}
-	s.group = s.topic + "-workers"
+	if s.topic != "orders" {
+		s.shipments = s.topic + "-shipments"
+	}
+	s.group, s.shipmentGroup = s.topic+"-workers", s.shipments+"-carriers"
 }
 
 // prefix returns the prefix of the keys of this run's orders.
@@ -79,19 +99,28 @@ func (s *stage) prefix() string {
 	return "order"
 }
 
-func (s *stage) createTopic(ctx context.Context) error {
+func (s *stage) createTopics(ctx context.Context) (err error) {
+	if s.topicID, err = s.createTopic(ctx, s.topic); err != nil {
+		return err
+	}
+	if s.shipmentsID, err = s.createTopic(ctx, s.shipments); err != nil {
+		return err
+	}
+	s.screen.say("Topics", "%s and %s, with %d partitions each", s.topic, s.shipments, partitions)
+	return nil
+}
+
+func (s *stage) createTopic(ctx context.Context, name string) (id kadm.TopicID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	topic, err := s.admin.CreateTopic(ctx, partitions, -1, nil, s.topic) // -1: the broker's default replication factor
+	topic, err := s.admin.CreateTopic(ctx, partitions, -1, nil, name) // -1: the broker's default replication factor
 	if errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %q: the demo needs a new topic, because it must know every record in it; omit --topic: %w", s.topic, err)
+		return id, fmt.Errorf("create topic %q: the demo needs a new topic, because it must know every record in it; omit --topic: %w", name, err)
 	}
 	if err != nil {
-		return fmt.Errorf("create topic %q: %w", s.topic, err)
+		return id, fmt.Errorf("create topic %q: %w", name, err)
 	}
-	s.topicID = topic.ID
-	s.screen.say("Topic", "%s, with %d partitions", s.topic, partitions)
-	return nil
+	return topic.ID, nil
 }
 
 // close removes what the demo created on the servers and closes what is open.

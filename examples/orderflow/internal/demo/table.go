@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pawl-go/pawl/examples/orderflow/internal/provider"
 	"github.com/pawl-go/pawl/examples/orderflow/internal/traffic"
 )
 
@@ -17,6 +18,7 @@ func (r *Report) table(out io.Writer) error {
 	t := &table{}
 	r.records(t)
 	r.orders(t)
+	r.outputs(t)
 	r.faultsStruck(t)
 	r.reasons(t)
 	r.speed(t)
@@ -42,7 +44,8 @@ func (t *table) numbers(name string, numbers ...int) {
 }
 
 func (t *table) remark(name string, n int, format string, args ...any) {
-	fmt.Fprintf(t, "  %-32s%15s   "+format+"\n", append([]any{name, thousands(n)}, args...)...)
+	line := fmt.Sprintf("  %-32s%15s   "+format, append([]any{name, thousands(n)}, args...)...)
+	fmt.Fprintln(t, strings.TrimRight(line, " "))
 }
 
 func (t *table) row(name string, cells ...string) {
@@ -64,10 +67,10 @@ func (r *Report) records(t *table) {
 		{"duplicate", "duplicate", r.Duplicate},
 		{"parked", "early", r.Parked},
 		{"dead letter", "rejected", r.DeadLettered},
-		{"lost", "undecided", r.Lost},
 	} {
 		t.numbers(line.name, line.n, r.Verdicts.Survivor[line.verdict], r.Verdicts.Replay[line.verdict])
 	}
+	t.numbers("lost", r.Lost)
 	t.numbers("all", r.Produced, total(r.Verdicts.Survivor), total(r.Verdicts.Replay))
 	fmt.Fprintln(t, "  The first column is read from the database, the others count the workers' verdicts.")
 	fmt.Fprintln(t, "  Worker B's are lost. A parked record may still be applied when its order moves.")
@@ -81,8 +84,22 @@ func (r *Report) orders(t *table) {
 	t.numbers("no order: not placed, or rejected", r.Orders-total(r.ByState))
 }
 
+func (r *Report) outputs(t *table) {
+	t.title("Payments at the provider", "charges")
+	t.remark("captured", r.Money.Captured, "")
+	t.remark("declined", r.Money.Declined, "some customers try another card")
+	t.remark("refunded", r.Money.Refunded, "of those captured: their orders were cancelled meanwhile")
+	t.title("Shipments on their topic", "orders")
+	t.remark("announced", r.Shipments.Announced, "and %s records published a second time, with the same ID", thousands(r.Shipments.Repeated))
+	t.title("Faults of the provider", "requests")
+	for _, f := range provider.Faults {
+		t.remark(f.Name, r.Provider.Faults[f.Name], "%s", f.Does)
+	}
+	t.remark("all requests", r.Provider.Requests, "")
+}
+
 func (r *Report) faultsStruck(t *table) {
-	t.title("Faults", "orders")
+	t.title("Faults of the traffic", "orders")
 	for i, f := range traffic.Faults {
 		t.remark(f.Name, r.faults[i], f.Ends)
 	}
@@ -109,6 +126,13 @@ func (r *Report) checks(t *table) {
 	t.numbers("records lost", r.Lost)
 	t.numbers("messages applied twice", r.AppliedTwice)
 	t.numbers("rows changed by the replay", r.MovedByReplay)
+	t.numbers("orders charged twice", r.Money.ChargedTwice)
+	t.numbers("orders refunded twice", r.Money.RefundedTwice)
+	t.numbers("orders paid, but never charged", r.Money.NeverCharged)
+	t.numbers("orders not paid, but charged", r.Money.KeptUnpaid)
+	t.numbers("orders not announced once", r.Shipments.Wrong)
+	t.numbers("orders expired too early", r.ExpiredEarly)
+	t.numbers("orders not settled", r.NotSettled)
 	t.numbers("differences from the model", r.Mismatches)
 	for _, problem := range r.Problems {
 		fmt.Fprintln(t, "  -", problem)
@@ -117,7 +141,9 @@ func (r *Report) checks(t *table) {
 		fmt.Fprintf(t, "  - and %s more\n", thousands(more))
 	}
 	if r.Mismatches == 0 {
-		fmt.Fprintf(t, "\nAll %s records are accounted for, each exactly once (%.1f s).\n", thousands(r.Produced), r.Seconds)
+		fmt.Fprintf(t, "\nAll %s records are accounted for, each exactly once. Each order that was paid was charged\n"+
+			"once, each that was shipped was announced once, and each that was not paid has expired (%.1f s).\n",
+			thousands(r.Produced), r.Seconds)
 	}
 }
 

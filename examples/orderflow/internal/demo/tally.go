@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pawl-go/pawl/consumer"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // A tally counts a worker's verdicts. It is a consumer.BatchEndHook.
@@ -23,9 +24,12 @@ func (t *tally) BatchEnd(_ context.Context, b consumer.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range b.Outcomes {
+		if o.Verdict == versioning.Undecided { // another worker has the record's partition now
+			continue
+		}
 		t.verdicts[o.Verdict.String()]++
+		t.records++
 	}
-	t.records += len(b.Records)
 	t.busy += b.Decode + b.Apply
 }
 

@@ -38,3 +38,27 @@ type Order struct {
 	Tracking string // may be empty
 	Reason   string // may be empty
 }
+
+// A Payment is the expected row of an order's payment.
+type Payment struct {
+	State   string
+	Version int64
+	Amount  string
+	Card    string // the last one that the customer has tried
+}
+
+// A Charge is what the provider must have been asked for, and its answer.
+type Charge struct {
+	Order    string
+	Amount   string
+	Card     string
+	Captured bool
+	Refunded bool
+}
+
+// Heard is an event that an order did not get from the topic, but from the provider or from a
+// timer.
+type Heard struct {
+	Event   string
+	Version int64 // of the order after the event
+}

@@ -15,11 +15,11 @@ type Fault struct {
 // ones change what happens to the order, the last ones how the records arrive.
 // An order may have several faults.
 var Faults = []Fault{
-	{"payment after cancellation", 0.02, "dead letter: a payment, not a duplicate", paidAfterCancelled},
+	{"a payment that is only claimed", 0.02, "dead letter: only the provider's answer counts", claimed},
 	{"delivery after cancellation", 0.01, "dead letter", deliveredAfterCancelled},
 	{"shipped twice, by two messages", 0.01, "the second is a dead letter", shippedTwice},
 	{"never placed", 0.01, "all its records stay parked", neverPlaced},
-	{"never paid", 0.005, "later records stay parked", neverPaid},
+	{"shipped although never paid", 0.005, "dead letter when the order expires", neverPaid},
 	{"a negative total", 0.001, "dead letter: the table rejects it", negativeTotal},
 	{"an unknown event", 0.01, "dead letter", unknownEvent},
 	{"truncated JSON", 0.01, "dead letter", cutOff},
@@ -29,15 +29,16 @@ var Faults = []Fault{
 	{"redelivered later", 0.08, "duplicate", redelivered},
 }
 
-func paidAfterCancelled(o *order) { o.setEvents(Placed, Cancelled, Captured) }
+// claimed sends the event of a payment as a message, which anybody could do.
+func claimed(o *order) { o.setEvents(Placed, Claimed, Shipped); o.declined() }
 
-func deliveredAfterCancelled(o *order) { o.setEvents(Placed, Captured, Cancelled, Delivered) }
+func deliveredAfterCancelled(o *order) { o.setEvents(Placed, Cancelled, Delivered) }
 
-func shippedTwice(o *order) { o.setEvents(Placed, Captured, Shipped, Shipped, Delivered) }
+func shippedTwice(o *order) { o.setEvents(Placed, Shipped, Shipped, Delivered) }
 
-func neverPlaced(o *order) { o.setEvents(Captured, Shipped) }
+func neverPlaced(o *order) { o.setEvents(Shipped, Delivered) }
 
-func neverPaid(o *order) { o.setEvents(Placed, Shipped, Delivered) }
+func neverPaid(o *order) { o.setEvents(Placed, Shipped, Delivered); o.declined() }
 
 // negativeTotal makes a total that decodes, but violates the table's CHECK.
 func negativeTotal(o *order) {
@@ -51,7 +52,7 @@ func negativeTotal(o *order) {
 func unknownEvent(o *order) { o.insertAnywhere(o.record("order.teleported")) }
 
 func cutOff(o *order) {
-	r := o.record(Captured)
+	r := o.record(Shipped)
 	r.Damage = CutOff
 	o.insertAnywhere(r)
 }

@@ -7,13 +7,22 @@ import (
 	"time"
 )
 
-// The events of an order.
+// The events of an order that arrive as messages.
 const (
 	Placed    = "order.placed"
-	Captured  = "payment.captured"
+	Retried   = "payment.retried"
 	Shipped   = "order.shipped"
 	Delivered = "order.delivered"
 	Cancelled = "order.cancelled"
+)
+
+// Claimed is an event that only the provider's answer may cause.
+const Claimed = "payment.captured"
+
+// The cards of the customers. The provider declines Declined.
+const (
+	goodCard     = "4000056655665556"
+	DeclinedCard = "4000000000000002"
 )
 
 // An order is one order with its records, in the order in which they are sent.
@@ -36,18 +45,34 @@ func newOrder(prefix string, n int, rng *rand.Rand) *order {
 }
 
 // live sets what happens to the order without faults: most orders are open or
-// delivered, some are cancelled.
+// delivered, some are cancelled, and some are never paid.
 func (o *order) live() {
 	switch p := o.rng.Float64(); {
-	case p < 0.08:
+	case p < 0.10:
 		o.setEvents(Placed, Cancelled)
-	case p < 0.15:
-		o.setEvents(Placed, Captured, Cancelled)
-	case p < 0.35:
-		all := []string{Placed, Captured, Shipped}
+	case p < 0.13:
+		o.setEvents(Placed, Cancelled)
+		o.declined()
+	case p < 0.20:
+		o.setEvents(Placed)
+		o.declined()
+	case p < 0.26:
+		o.setEvents(Placed, Retried, Shipped, Delivered)
+		o.declined()
+	case p < 0.42:
+		all := []string{Placed, Shipped}
 		o.setEvents(all[:1+o.rng.IntN(len(all))]...)
 	default:
-		o.setEvents(Placed, Captured, Shipped, Delivered)
+		o.setEvents(Placed, Shipped, Delivered)
+	}
+}
+
+// declined makes the customer pay with a card that the provider declines.
+func (o *order) declined() {
+	for i := range o.records {
+		if m := &o.records[i].Message; m.Event == Placed {
+			m.Card = DeclinedCard
+		}
 	}
 }
 
@@ -68,6 +93,9 @@ func (o *order) record(event string) Record {
 	case Placed:
 		m.Customer = customers[o.rng.IntN(len(customers))]
 		m.Total = json.Number(fmt.Sprintf("%d.%02d", 5+o.rng.IntN(500), o.rng.IntN(100)))
+		m.Card = goodCard
+	case Retried:
+		m.Card = goodCard
 	case Shipped:
 		m.Tracking = fmt.Sprintf("PW%010d", o.rng.Uint32())
 	case Cancelled:

@@ -31,6 +31,7 @@ type Message struct {
 	At       time.Time   `json:"at"`
 	Customer string      `json:"customer,omitempty"`
 	Total    json.Number `json:"total,omitempty"`
+	Card     string      `json:"card,omitempty"`
 	Tracking string      `json:"tracking,omitempty"`
 	Reason   string      `json:"reason,omitempty"`
 }

@@ -1,0 +1,2 @@
+// Package loglimit keeps repeated lines from flooding a log.
+package loglimit

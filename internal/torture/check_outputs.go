@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A sentMessage is a message on the topic of announcements.
+type sentMessage struct {
+	announcement
+
+	id        string // its header ce_id
+	source    string // its header ce_source
+	partition int32
+}
+
+// outputs is the part of a judgement, and of the summary, about messages and timers.
+type outputs struct {
+	Messages   int `json:"messages"` // of steps that still exist
+	Repeated   int `json:"repeated"` // messages that were sent again
+	Phantoms   int `json:"phantoms"` // messages of steps that a failover or a restore has lost
+	Missing    int `json:"missing"`
+	Disordered int `json:"disordered"`
+	Misnamed   int `json:"misnamed"` // messages whose ID is not that of their step
+	Expired    int `json:"expired"`  // timers that fired
+	Early      int `json:"early"`    // timers that fired too early, or for a state that was left
+	NotFired   int `json:"not_fired"`
+}
+
+func (o *outputs) add(more *outputs) {
+	o.Messages += more.Messages
+	o.Repeated += more.Repeated
+	o.Phantoms += more.Phantoms
+	o.Missing += more.Missing
+	o.Disordered += more.Disordered
+	o.Misnamed += more.Misnamed
+	o.Expired += more.Expired
+	o.Early += more.Early
+	o.NotFired += more.NotFired
+}
+
+// readAnnounced reads the whole topic of announcements.
+func readAnnounced(ctx context.Context, broker string) (all []sentMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(announced), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, fmt.Errorf("read topic %s: %w", announced, err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, announced)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read topic %s: %w", announced, err)
+	}
+	left := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	for left > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
+			return nil, fmt.Errorf("read topic %s, of which %d records are left: %w", announced, left, err)
+		}
+		for _, r := range fetches.Records() {
+			left--
+			m := sentMessage{partition: r.Partition}
+			if err := json.Unmarshal(r.Value, &m.announcement); err != nil {
+				return nil, fmt.Errorf("topic %s, partition %d, offset %d: %w", announced, r.Partition, r.Offset, err)
+			}
+			for _, h := range r.Headers {
+				switch h.Key {
+				case "ce_id":
+					m.id = string(h.Value)
+				case "ce_source":
+					m.source = string(h.Value)
+				}
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+// sentBy returns the messages of a tenant. Their source names the tenant's schema.
+func (t tenant) sentBy(all []sentMessage) (own []sentMessage) {
+	for _, m := range all {
+		if strings.HasSuffix(m.source, "/"+t.pawl().String()) {
+			own = append(own, m)
+		}
+	}
+	return own
+}
+
+// announcements checks that there is a message for each step of wallets and tickets, in the
+// order of each entity's versions. A message may be sent again, with the same ID. If a failover
+// or a restore has lost a step whose message was sent, another step may have taken its version.
+func (j *judgement) announcements(e evidence) {
+	due := e.due()
+	last := make(map[string]int64)
+	places := make(map[string]int32)
+	seen := make(map[announcement]bool)
+	for _, m := range e.sent {
+		who := m.Machine + "/" + m.Entity
+		if at, ok := places[who]; ok && at != m.partition {
+			j.report(&j.outputs.Disordered, "messages of %s are on partitions %d and %d", who, at, m.partition)
+		}
+		places[who] = m.partition
+		switch {
+		case !due[m.announcement]:
+			j.outputs.Phantoms++
+			continue
+		case seen[m.announcement]:
+			j.outputs.Repeated++
+			continue
+		case m.Version < last[who]:
+			j.report(&j.outputs.Disordered, "message %+v comes after that of version %d", m.announcement, last[who])
+		}
+		seen[m.announcement], last[who] = true, max(last[who], m.Version)
+		j.outputs.Messages++
+	}
+	for step := range due {
+		if !seen[step] {
+			j.report(&j.outputs.Missing, "there is no message about %+v", step)
+		}
+	}
+	j.names(e, len(seen))
+}
+
+// due returns what the steps in the history must have sent.
+func (e *evidence) due() map[announcement]bool {
+	due := make(map[announcement]bool)
+	for i := range e.steps {
+		s := &e.steps[i]
+		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() {
+			due[announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState}] = true
+		}
+	}
+	return due
+}
+
+// names checks that an ID belongs to one version of one entity, and that each of the messages,
+// of which there are so many, has one.
+func (j *judgement) names(e evidence, messages int) {
+	ids := make(map[string]announcement) // without what made the step
+	for _, m := range e.sent {
+		step := announcement{Machine: m.Machine, Entity: m.Entity, Version: m.Version}
+		if first, ok := ids[m.id]; ok && first != step {
+			j.report(&j.outputs.Misnamed, "ID %q is that of %+v and of %+v", m.id, first, step)
+		}
+		ids[m.id] = step
+	}
+	if len(ids) < messages {
+		j.report(&j.outputs.Misnamed, "%d IDs for %d messages", len(ids), messages)
+	}
+}
+
+// tickets checks that each ticket has expired, and not before it had been open for its life.
+func (j *judgement) tickets(e evidence) {
+	var since time.Time // when the ticket was opened
+	for i := range e.steps {
+		s := &e.steps[i]
+		if s.Machine != tickets.Name() {
+			continue
+		}
+		if s.Event == expired {
+			j.outputs.Expired++
+			if was := s.At.Sub(since); was < ticketLife {
+				j.report(&j.outputs.Early, "ticket %s has expired after %v: %+v", s.Entity, was, *s)
+			}
+		}
+		if s.ToState == open {
+			since = s.At
+		}
+	}
+	for _, r := range e.rows {
+		if r.Machine == tickets.Name() && r.State != ended {
+			j.report(&j.outputs.NotFired, "ticket %s is still %s", r.Entity, r.State)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// progress is what a job's metadata says about it and its earlier attempts.
+//
+// Attempts are told apart by the time at which River gave the job to a worker. River's count
+// of attempts does not do: an attempt that is put off, or ends because the client stops, does
+// not count.
+type progress struct {
+	Cause *cause `json:"pawl"`
+
+	// Called is the last attempt that has ended and may have made the call. NotCalled is the
+	// last one that marked the call and certainly did not make it.
+	Called    string `json:"pawl_called"`
+	NotCalled string `json:"pawl_not_called"`
+
+	// Output has the mark that is written before a call. River's UI shows it as the output.
+	Output *mark `json:"output"`
+
+	// Result is the result, if the call has one and it could not be applied yet.
+	Result *result `json:"pawl_result"`
+}
+
+// A mark says that an attempt is about to make the call.
+type mark struct {
+	Attempt string    `json:"calling_since_attempt"`
+	At      time.Time `json:"calling_since"`
+}
+
+// progressOf reads a job's metadata.
+func progressOf(row *rivertype.JobRow) (*progress, error) {
+	p := &progress{}
+	if err := json.Unmarshal(row.Metadata, p); err != nil {
+		// The output is no mark: it is what a handler has recorded.
+		type other struct {
+			*progress
+			Output json.RawMessage `json:"output"`
+		}
+		p = &progress{}
+		if err := json.Unmarshal(row.Metadata, &other{progress: p}); err != nil {
+			return nil, fmt.Errorf("the job's metadata: %w", err)
+		}
+	}
+	if p.Cause == nil || p.Cause.Machine == "" {
+		return nil, errors.New("the job's metadata does not say which step enqueued it: insert jobs with Firing.Enqueue")
+	}
+	return p, nil
+}
+
+// called returns the attempt that may have made the call, and roughly when it began, or "" if
+// none has.
+func (p *progress) called() (attempt string, since time.Time) {
+	if p.Called != "" && p.Called != p.NotCalled {
+		attempt = p.Called
+	}
+	if p.Output != nil && p.Output.Attempt != "" && p.Output.Attempt != p.NotCalled {
+		attempt = p.Output.Attempt
+	}
+	if micros, err := strconv.ParseInt(attempt, 10, 64); err == nil {
+		since = time.UnixMicro(micros)
+		if p.Output != nil && p.Output.Attempt == attempt {
+			since = p.Output.At
+		}
+	}
+	return attempt, since
+}
+
+// attemptOf identifies an attempt of a job.
+func attemptOf(row *rivertype.JobRow) string {
+	if row.AttemptedAt == nil {
+		return ""
+	}
+	return strconv.FormatInt(row.AttemptedAt.UnixMicro(), 10)
+}
+
+// markCall records durably that the call is about to be made, unless another attempt has
+// taken over the job. It takes one round trip. The returned row decides, because the update
+// waits for others that change it.
+func markCall(ctx context.Context, row *rivertype.JobRow) error {
+	client, err := river.ClientFromContextSafely[pgx.Tx](ctx)
+	if err != nil {
+		return err
+	}
+	m := mark{Attempt: attemptOf(row), At: time.Now().UTC()}
+	now, err := client.JobUpdate(ctx, row.ID, &river.JobUpdateParams{Output: m})
+	if err != nil {
+		return fmt.Errorf("mark the call: %w", err)
+	}
+	if now.State != rivertype.JobStateRunning || attemptOf(now) != m.Attempt {
+		return errTakenOver
+	}
+	return nil
+}
+
+// noteCalled makes River store with the end of this attempt that the call may have been made.
+func noteCalled(ctx context.Context, row *rivertype.JobRow) error {
+	return river.MetadataSet(ctx, metadataKey+"_called", attemptOf(row))
+}
+
+// noteNotCalled makes River store with the end of this attempt that it did not make the call
+// although it has marked it.
+func noteNotCalled(ctx context.Context, row *rivertype.JobRow) error {
+	return river.MetadataSet(ctx, metadataKey+"_not_called", attemptOf(row))
+}
+
+// noteResult makes River store the result with the end of this attempt.
+func noteResult(ctx context.Context, r *result) error {
+	return river.MetadataSet(ctx, metadataKey+"_result", r)
+}

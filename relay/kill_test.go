@@ -1,0 +1,267 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/relay"
+)
+
+var errKilled = errors.New("the process is dead")
+
+// A victim is a process with a relay. Once it is killed, nothing that it does has an effect.
+type victim struct {
+	b     *broker
+	store *fake
+
+	mu    sync.Mutex
+	conns []net.Conn
+	isCut bool
+	dead  chan struct{}
+	once  sync.Once
+}
+
+func newVictim(b *broker, o *outbox) *victim {
+	return &victim{b: b, store: o.store(), dead: make(chan struct{})}
+}
+
+func (v *victim) kill() {
+	v.once.Do(func() {
+		close(v.dead)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for _, c := range v.conns {
+			_ = c.Close()
+		}
+	})
+}
+
+// cut breaks the victim's network, or mends it.
+func (v *victim) cut(is bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.isCut = is
+	for _, c := range v.conns {
+		_ = c.Close()
+	}
+	v.conns = nil
+}
+
+func (v *victim) isDead() bool {
+	select {
+	case <-v.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+func (v *victim) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	v.mu.Lock()
+	isCut := v.isCut
+	v.mu.Unlock()
+	if isCut || v.isDead() {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}
+	conn, err := v.b.net.DialContext(ctx, network, host)
+	if err == nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.conns = append(v.conns, conn)
+	}
+	return conn, err
+}
+
+// A death says when a relay is killed.
+type death struct {
+	key   kmsg.Key // at a request; 0 with a call is a call of the store
+	call  string
+	after bool // the broker handles the request
+	nth   int
+}
+
+func (d death) String() string {
+	what := d.call
+	if what == "" {
+		what = kmsg.NameForKey(int16(d.key))
+	}
+	return fmt.Sprintf("%s after=%t nth=%d", what, d.after, d.nth)
+}
+
+// deaths are all moments at which a relay may be killed.
+func deaths() (all []death) {
+	keys := []kmsg.Key{
+		kmsg.InitProducerID, kmsg.OffsetFetch, kmsg.Produce, kmsg.AddOffsetsToTxn, kmsg.TxnOffsetCommit, kmsg.EndTxn, kmsg.Metadata,
+	}
+	for nth := 1; nth <= 5; nth += 2 {
+		for _, after := range []bool{false, true} {
+			for _, key := range keys {
+				all = append(all, death{key: key, after: after, nth: nth})
+			}
+			for _, call := range []string{"Packs", "DeletePacks", "DeleteTokens"} {
+				all = append(all, death{call: call, after: after, nth: nth})
+			}
+		}
+	}
+	return all
+}
+
+// arrange kills the victim at its moment.
+func (d death) arrange(v *victim) {
+	n := 0
+	v.store.on(func(call string) error {
+		if v.isDead() {
+			return errKilled
+		}
+		want := "before " + d.call
+		if d.after {
+			want = "after " + d.call
+		}
+		if call == want {
+			v.store.mu.Lock()
+			n++
+			now := n == d.nth
+			v.store.mu.Unlock()
+			if now {
+				v.kill()
+				return errKilled
+			}
+		}
+		return nil
+	})
+	if d.call != "" {
+		return
+	}
+	seen := 0
+	v.b.ControlKey(int16(d.key), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if v.isDead() {
+			return nil, nil, false // of others
+		}
+		v.b.KeepControl()
+		if seen++; seen != d.nth {
+			return nil, nil, false
+		}
+		v.kill()
+		if d.after {
+			return nil, nil, false
+		}
+		return nil, errKilled, true
+	})
+}
+
+// TestKilled kills a relay at every moment, and lets another one go on.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"", "test"} {
+		for _, d := range deaths() {
+			t.Run(fmt.Sprintf("id=%s %s", id, d), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					b, o := startBroker(t, "notes"), newOutbox()
+					v := newVictim(b, o)
+					d.arrange(v)
+					opts := []kgo.Opt{kgo.SeedBrokers("localhost:9092"), kgo.Dialer(v.dial)}
+					cfg := relay.Config{Client: opts, Store: v.store, TransactionalID: id, ShutdownGrace: -1, RetryMax: time.Second}
+					first := start(t, cfg)
+					emit := func() {
+						for i := range 6 {
+							o.emit("notes", entitiesIn(i%2, 1)[0], entitiesIn(i%2, 1)[0])
+							<-time.After(15 * time.Millisecond)
+						}
+					}
+					emit()
+					<-time.After(300 * time.Millisecond)
+					v.kill()
+					v.store.lose()
+					emit()
+					cfg.Client, cfg.Store = b.opts(), o.store()
+					start(t, cfg)
+					o.awaitEmpty(t)
+					first.stop()
+					repeats := wantInOrder(t, o, b.read("notes"))
+					if id != "" && repeats > 0 {
+						t.Errorf("%d repeats", repeats)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestKilledInFlight kills a relay while one message is in flight and others are acknowledged.
+func TestKilledInFlight(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes", "stuck"), newOutbox()
+		v := newVictim(b, o)
+		death{call: "nothing"}.arrange(v)
+		cfg.Client, cfg.Store = []kgo.Opt{kgo.SeedBrokers("localhost:9092"), kgo.Dialer(v.dial)}, v.store
+		cfg.ShutdownGrace = -1
+		fault := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "stuck", Err: kerr.NotEnoughReplicas, Count: -1})
+		start(t, cfg)
+		stuck, free := entitiesIn(1, 1)[0], entitiesIn(2, 1)[0]
+		o.emit("stuck", stuck)
+		<-time.After(100 * time.Millisecond)
+		o.emit("notes", free)
+		await(t, time.Minute, func() error {
+			if len(b.read("notes")) == 0 {
+				return errors.New("the other lane is held up")
+			}
+			return nil
+		})
+		v.kill()
+		v.store.lose()
+		fault.Remove()
+		cfg.Client, cfg.Store = b.opts(), o.store()
+		start(t, cfg)
+		o.awaitEmpty(t)
+		wantInOrder(t, o, b.read("notes", "stuck"))
+	})
+}
+
+// TestZombie lets a relay go on that does not know that it has lost its lanes.
+func TestZombie(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes"), newOutbox()
+		v := newVictim(b, o)
+		zombie := v.store
+		cfg.Client, cfg.Store = []kgo.Opt{kgo.SeedBrokers("localhost:9092"), kgo.Dialer(v.dial)}, zombie
+		start(t, cfg)
+		emit := func(n int) {
+			for i := range n {
+				o.emit("notes", entitiesIn(i%2, 1)[0], entitiesIn(i%2, 1)[0])
+				<-time.After(7 * time.Millisecond)
+			}
+		}
+		emit(50)
+		v.cut(true)
+		emit(10)
+		zombie.steal()
+		cfg.Client, cfg.Store = b.opts(), o.store()
+		start(t, cfg)
+		emit(100)
+		v.cut(false)
+		emit(1500)
+		zombie.lose()
+		emit(50)
+		o.awaitEmpty(t)
+		repeats := wantInOrder(t, o, b.read("notes"))
+		t.Logf("%d messages, %d repeats", len(o.emitted), repeats)
+		if cfg.TransactionalID != "" && repeats > 0 {
+			t.Errorf("%d repeats", repeats)
+		}
+	})
+}

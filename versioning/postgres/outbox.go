@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// Emits reports whether the store has an outbox for a relay: one of its machines has functions,
+// and Table.Outbox is Packed.
+func (s *Store) Emits() bool {
+	return slices.ContainsFunc(s.configs, func(t Table) bool { return emits(t.Machine) && t.Outbox == Packed })
+}
+
+// maxPackBytes and maxPackMessages limit a pack. One message is never split.
+const (
+	maxPackBytes    = 256 << 10
+	maxPackMessages = 2000
+)
+
+// maxSourceBytes limits Table.Source, so that message IDs stay short.
+const maxSourceBytes = 256
+
+// validateOutbox checks the fields of a table that are about messages.
+func validateOutbox(t Table) error {
+	name := t.Machine.Name()
+	switch {
+	case t.Outbox > Debezium:
+		return fmt.Errorf("machine %q: Outbox is %d; use Packed or Debezium", name, t.Outbox)
+	case len(t.Source) > maxSourceBytes || !utf8.ValidString(t.Source):
+		return fmt.Errorf("machine %q: Source must be UTF-8 and have at most %d bytes", name, maxSourceBytes)
+	}
+	return nil
+}
+
+// emits reports whether the entities of a machine may emit messages: it has functions.
+func emits(m *statemachine.Machine) bool { return m.RowType() != nil }
+
+// An outPack is a pack that a transaction writes.
+type outPack struct {
+	versioning.PackRef
+
+	n        int
+	messages []byte
+}
+
+// A laneWriter collects the messages of a transaction.
+type laneWriter struct {
+	lanes [versioning.Lanes]packer
+	packs []*outPack
+}
+
+// add adds a message to its lane.
+func (w *laneWriter) add(m *versioning.Emitted) {
+	lane := versioning.LaneOf(m.Entity)
+	p := &w.lanes[lane]
+	if p.n > 0 && (p.n == maxPackMessages || len(p.body)+sizeOfMessage(m) > maxPackBytes) {
+		w.end(lane)
+	}
+	p.add(m)
+}
+
+func sizeOfMessage(m *versioning.Emitted) int {
+	n := len(m.Key) + len(m.Value) + len(m.Entity.Key)
+	for _, h := range m.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
+}
+
+// end ends the pack of a lane.
+func (w *laneWriter) end(lane int) {
+	if w.lanes[lane].n == 0 {
+		return
+	}
+	messages, n := w.lanes[lane].pack()
+	w.packs = append(w.packs, &outPack{versioning.PackRef{Token: rand.Int64(), Lane: lane}, n, messages})
+}
+
+// finish ends all packs, and returns those of each lane in order.
+func (w *laneWriter) finish() []*outPack {
+	for lane := range w.lanes {
+		w.end(lane)
+	}
+	return w.packs
+}
+
+// insertPacksSQL writes packs: their tokens $1, lanes $2, numbers of messages $3 and messages
+// $4. The IDs are in the order of the arrays.
+const insertPacksSQL pawlSQL = `
+INSERT INTO pawl.outbox (token, slot, lane, n, messages)
+SELECT u.token, ` + slotSQL + `, u.lane, u.n, u.messages
+FROM unnest($1::bigint[], $2::smallint[], $3::integer[], $4::bytea[]) WITH ORDINALITY AS u(token, lane, n, messages, nr)
+ORDER BY u.nr
+RETURNING id, slot`
+
+// slotSQL is the partition that new packs go to.
+const slotSQL = `(floor(extract(epoch FROM clock_timestamp()) / 10)::bigint % 8)::smallint`
+
+// queuePacks queues the statement that writes packs, which sets their IDs.
+func queuePacks(tx interface {
+	Queue(sql string, args ...any) *pgx.QueuedQuery
+}, in *schema, packs []*outPack,
+) {
+	tokens, lanes := make(bigints, len(packs)), make([]int16, len(packs))
+	ns, messages := make(integers, len(packs)), make([][]byte, len(packs))
+	for i, p := range packs {
+		tokens[i], lanes[i], ns[i], messages[i] = p.Token, int16(p.Lane), int32(p.n), p.messages
+	}
+	tx.Queue(in.sql(insertPacksSQL), tokens, lanes, ns, messages).Query(func(rows pgx.Rows) error {
+		next := packs
+		var id int64
+		var slot int16
+		_, err := pgx.ForEachRow(rows, []any{&id, &slot}, func() error {
+			next[0].ID, next[0].Slot = id, int(slot)
+			next = next[1:]
+			return nil
+		})
+		return err
+	})
+}
+
+// writeMessages queues the statements that write the messages of a script.
+func (s *snapshot) writeMessages(tx Tx, c *script) {
+	var lanes laneWriter
+	var events []versioning.Emitted
+	for _, t := range s.tables {
+		if !emits(t.Machine) {
+			continue
+		}
+		for _, caused := range c.caused(t, func(o *versioning.Outputs) bool { return len(o.Messages) > 0 }) {
+			for i := range caused.Outputs.Messages {
+				m := s.emitted(t, &caused, i, c.now)
+				if t.Outbox == Debezium {
+					events = append(events, m)
+				} else {
+					lanes.add(&m)
+				}
+			}
+		}
+	}
+	if c.packs = lanes.finish(); len(c.packs) > 0 {
+		queuePacks(tx, s.schema, c.packs)
+	}
+	if len(events) > 0 {
+		queueEvents(tx, s.schema, events)
+	}
+}
+
+// emitted returns a message of a step.
+func (s *snapshot) emitted(t *table, c *Caused, index int, now time.Time) versioning.Emitted {
+	m := versioning.Emitted{
+		OutMessage: c.Outputs.Messages[index], Source: t.Source, Entity: c.Entity, Event: c.Event,
+		Version: c.Version, Index: index, Time: storableTime(c.Time),
+	}
+	if m.Source == "" {
+		m.Source = s.outbox.source(s.schema)
+	}
+	if c.Time.IsZero() { // a change of a caller
+		m.Time = now.UTC()
+	}
+	return m
+}
+
+// source returns the source of messages of tables that have none.
+func (o *outbox) source(in *schema) string {
+	source := "/" + url.PathEscape(o.database) + "/" + url.PathEscape(in.String())
+	return source[:min(len(source), maxSourceBytes)]
+}
+
+// prepareOutbox reads what the outbox needs to know about the database.
+func (s *Store) prepareOutbox(ctx context.Context, conn *pgxpool.Conn) error {
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.current_database()`, oneMessage).Scan(&s.outbox.database)
+	if err != nil {
+		return fmt.Errorf("read the name of the database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// This file has what a relay does with packs; see package relay. All of it is safe for
+// concurrent use, by relays that hold the lanes and by those that only think so.
+
+// readPacks limits the packs of one lane in one answer of Packs.
+const readPacks = 64
+
+// Packs returns the packs of lanes that are committed and not deleted: for each lane its first
+// ones, in their order. The order of the packs of one lane is one in which every entity's
+// messages are in the order of its transitions, and a pack that is visible now is never after
+// one of the same entity that becomes visible later.
+func (s *Store) Packs(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error) {
+	packs, err := s.readPacks(ctx, want)
+	if err != nil {
+		return nil, withCause(fmt.Errorf("read the outbox: %w", err))
+	}
+	return packs, nil
+}
+
+func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs []versioning.Pack, err error) {
+	lanes, most := make([]int16, len(want)), make(bigints, len(want))
+	has := []int64{} // not NULL
+	for i, w := range want {
+		lanes[i], most[i] = int16(w.Lane), int64(w.Bytes)
+		has = append(has, w.Has...)
+	}
+	known := s.outbox.recentIDs(want)
+	batch := &pgx.Batch{}
+	batch.Queue(s.schema.sql(readPacksSQL), lanes, most, has, known, readPacks).Query(func(rows pgx.Rows) (err error) {
+		packs, err = s.scanPacks(rows)
+		return err
+	})
+	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	return packs, err
+}
+
+func (s *Store) scanPacks(rows pgx.Rows) (packs []versioning.Pack, err error) {
+	var p versioning.Pack
+	var slot, lane int16
+	var messages []byte
+	gap := -1 // a lane whose next packs must wait for the next call
+	_, err = pgx.ForEachRow(rows, []any{&slot, &lane, &p.ID, &p.Token, &p.At, &p.Size, &messages}, func() error {
+		p.Slot, p.Lane = int(slot), int(lane)
+		recent, ok := s.outbox.take(p.PackRef)
+		switch {
+		case p.Lane == gap:
+			return nil
+		case messages != nil:
+		case ok:
+			messages = recent
+		default: // it was in memory a moment ago
+			gap = p.Lane
+			return nil
+		}
+		p.Messages, err = unpack(messages)
+		if err != nil {
+			return fmt.Errorf("row %d: %w", p.ID, err)
+		}
+		packs = append(packs, p)
+		return nil
+	})
+	return packs, err
+}
+
+// readPacksSQL reads up to $5 packs of each of the lanes $1, up to the first one after $2
+// bytes, without those with the IDs $3. It leaves out the messages of those with the IDs $4.
+const readPacksSQL pawlSQL = `
+SELECT p.slot, p.lane, p.id, p.token, p.at, p.size, CASE WHEN p.id = ANY ($4::bigint[]) THEN NULL ELSE p.messages END
+FROM unnest($1::smallint[], $2::bigint[]) AS u(lane, most)
+CROSS JOIN LATERAL (
+	SELECT *, sum(f.size) OVER (ORDER BY f.id) - f.size AS before
+	FROM (
+		SELECT o.slot, o.lane, o.id, o.token, o.at, octet_length(o.messages) AS size, o.messages
+		FROM pawl.outbox AS o
+		WHERE o.lane = u.lane AND o.id <> ALL ($3::bigint[])
+		ORDER BY o.id LIMIT $5
+	) AS f
+) AS p
+WHERE p.before < u.most OR p.before = 0
+ORDER BY p.lane, p.id`
+
+// DeletePacks deletes packs whose messages are published. Unless it is durable, PostgreSQL may
+// lose the deletion if it crashes within a second, and then the messages are published again.
+// It returns how many packs it has deleted: others may have deleted some.
+func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) (deleted int, err error) {
+	batch := &pgx.Batch{}
+	if !durable {
+		batch.Queue("SET LOCAL synchronous_commit = off")
+	}
+	return s.deleteFromOutbox(ctx, batch, queueDeletePacks(batch, s.schema, packs))
+}
+
+// deleteFromOutbox runs a batch whose last statement deletes packs, and returns how many.
+func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch, last *pgx.QueuedQuery) (deleted int, err error) {
+	last.Exec(func(tag pgconn.CommandTag) error {
+		deleted = int(tag.RowsAffected())
+		return nil
+	})
+	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	if err != nil {
+		return 0, withCause(fmt.Errorf("delete from the outbox: %w", err))
+	}
+	return deleted, nil
+}
+
+func queueDeletePacks(batch *pgx.Batch, in *schema, packs []versioning.PackRef) *pgx.QueuedQuery {
+	slots, lanes := make([]int16, len(packs)), make([]int16, len(packs))
+	ids, tokens := make(bigints, len(packs)), make(bigints, len(packs))
+	for i, p := range packs {
+		slots[i], lanes[i], ids[i], tokens[i] = int16(p.Slot), int16(p.Lane), p.ID, p.Token
+	}
+	return batch.Queue(in.sql(deletePacksSQL), slots, lanes, ids, tokens)
+}
+
+const deletePacksSQL pawlSQL = `
+DELETE FROM pawl.outbox AS o
+USING (SELECT unnest($1::smallint[]) AS slot, unnest($2::smallint[]) AS lane, unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS token OFFSET 0) AS u
+WHERE o.slot = u.slot AND o.lane = u.lane AND o.id = u.id AND o.token = u.token`
+
+// errNoPack says that a pack no longer exists.
+var errNoPack = errors.New("the pack no longer exists")
+
+// RefuseMessages makes messages of a pack unsent messages, which Unsent lists, and leaves the
+// rest of the pack in the outbox. Both happen or neither. It returns the new pack; its ID is
+// the same. If nothing is left, the pack is deleted, and the new one has no messages. If the
+// pack no longer exists, because another relay has dealt with it, nothing happens, and ok is
+// false.
+func (s *Store) RefuseMessages(ctx context.Context, pack versioning.PackRef, refused []versioning.Refused, rest []versioning.Emitted) (left versioning.Pack, ok bool, err error) {
+	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error {
+		batch := &pgx.Batch{}
+		queueDeletePacks(batch, s.schema, []versioning.PackRef{pack}).Exec(func(tag pgconn.CommandTag) error {
+			if tag.RowsAffected() == 0 {
+				return errNoPack
+			}
+			return nil
+		})
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			return err
+		}
+		batch = &pgx.Batch{}
+		queueUnsent(batch, s.schema, refused)
+		if len(rest) > 0 {
+			left = s.queueRest(batch, pack, rest)
+		}
+		return tx.finish(ctx, batch)
+	})
+	switch {
+	case errors.Is(err, errNoPack):
+		return versioning.Pack{}, false, nil
+	case err != nil:
+		return versioning.Pack{}, false, withCause(fmt.Errorf("store unsent messages: %w", err))
+	}
+	return left, true, nil
+}
+
+// queueRest queues the statement that writes the rest of a pack in the place of the pack.
+func (s *Store) queueRest(batch *pgx.Batch, pack versioning.PackRef, rest []versioning.Emitted) versioning.Pack {
+	var p packer
+	for i := range rest {
+		p.add(&rest[i])
+	}
+	data, n := p.pack()
+	left := versioning.Pack{PackRef: pack, At: time.Now(), Size: len(data), Messages: rest}
+	left.Token++ // it is another pack for those who know the old one
+	batch.Queue(s.schema.sql(insertRestSQL), left.ID, left.Token, left.Slot, left.Lane, n, data)
+	return left
+}
+
+const insertRestSQL pawlSQL = `
+INSERT INTO pawl.outbox (id, token, slot, lane, n, messages)
+VALUES ($1::bigint, $2::bigint, $3::smallint, $4::smallint, $5::integer, $6::bytea)`
+
+// OutboxDepth returns what the outbox contains. It reads all rows, without their messages:
+// that is cheap unless the relay has not worked for long.
+func (s *Store) OutboxDepth(ctx context.Context) (d versioning.OutboxDepth, err error) {
+	var oldest *time.Time
+	err = s.pool.QueryRow(ctx, s.schema.sql(depthSQL), oneMessage).Scan(&d.Packs, &d.Messages, &oldest, &d.Age, &d.Unsent)
+	if err != nil {
+		return versioning.OutboxDepth{}, withCause(fmt.Errorf("read the depth of the outbox: %w", err))
+	}
+	if oldest != nil {
+		d.Oldest = *oldest
+	}
+	return d, nil
+}
+
+const depthSQL pawlSQL = `
+SELECT count(*), coalesce(sum(n), 0)::bigint, min(at), coalesce(greatest(clock_timestamp() - min(at), '0'), '0'),
+       (SELECT count(*) FROM pawl.unsent)
+FROM pawl.outbox`
+
+// TruncateOutbox frees the space of the partitions of the outbox that are empty and that no
+// transaction uses. VACUUM can't do that while anybody holds a snapshot. It returns how many
+// partitions it has truncated. It waits for nothing: a partition that is locked is left for the
+// next call.
+func (s *Store) TruncateOutbox(ctx context.Context) (truncated int, err error) {
+	slots, err := s.emptySlots(ctx)
+	for _, slot := range slots {
+		ok, problem := s.truncateSlot(ctx, slot)
+		if ok {
+			truncated++
+		}
+		err = errors.Join(err, problem)
+	}
+	if err != nil {
+		return truncated, withCause(fmt.Errorf("truncate the outbox: %w", err))
+	}
+	return truncated, nil
+}
+
+// emptySlots returns the partitions that seem to be empty although they have space, without the
+// one that new packs go to.
+func (s *Store) emptySlots(ctx context.Context) ([]int, error) {
+	rows, err := s.pool.Query(ctx, s.schema.sql(emptySlotsSQL), oneMessage, s.schema.String())
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int])
+}
+
+// emptySlotsSQL reads the sizes from the catalog of files. The rows are in one query because
+// most slots have no file to look into.
+const emptySlotsSQL pawlSQL = `
+SELECT s.slot FROM generate_series(0, 7) AS s(slot)
+WHERE s.slot <> ` + slotSQL + `
+  AND pg_catalog.pg_relation_size(pg_catalog.to_regclass(format('%I.%I', $1::text, 'outbox_' || s.slot))) > 0
+  AND NOT EXISTS (SELECT FROM pawl.outbox AS o WHERE o.slot = s.slot::smallint)`
+
+// truncateSlot truncates a partition if it is empty.
+func (s *Store) truncateSlot(ctx context.Context, slot int) (ok bool, err error) {
+	name := pgx.Identifier{s.schema.String(), fmt.Sprint("outbox_", slot)}.Sanitize()
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {
+			return err
+		}
+		// The lock excludes everybody who has written to the partition and has not
+		// committed, and this statement sees what was committed before it.
+		var isEmpty bool
+		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+name+")", oneMessage).Scan(&isEmpty); err != nil || !isEmpty {
+			return err
+		}
+		ok = true
+		_, err := tx.Exec(ctx, "TRUNCATE "+name)
+		return err
+	})
+	if isCode(err, lockNotAvailable) {
+		return false, nil
+	}
+	return ok && err == nil, throughPooler(err)
+}

@@ -1,0 +1,316 @@
+package postgres_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+type note struct {
+	N int64 `db:"n"`
+}
+
+// noting emits the number of each event to topic notes.
+var noting = machineOf(func(f *statemachine.Firing, row *note, n int64) error {
+	row.N = n
+	if n < 0 {
+		f.Emit("notes", n)
+		return fmt.Errorf("%d is negative", n)
+	}
+	f.Emit("notes", n)
+	return nil
+})
+
+// openNotes opens a store whose machine emits messages.
+func openNotes(t *testing.T, table postgres.Table) (*pgxpool.Pool, *postgres.Store) {
+	t.Helper()
+	table.Machine = noting
+	return openThings(t, `, n bigint NOT NULL`, table)
+}
+
+// allLanes asks for all packs of all lanes.
+func allLanes() (want []versioning.Wanted) {
+	for lane := range versioning.Lanes {
+		want = append(want, versioning.Wanted{Lane: lane, Bytes: 1 << 30})
+	}
+	return want
+}
+
+func packsOf(t *testing.T, store *postgres.Store, want ...versioning.Wanted) []versioning.Pack {
+	t.Helper()
+	packs, err := store.Packs(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packs
+}
+
+// valuesOf returns the keys and values of the packs' messages, by lane in order.
+func valuesOf(packs []versioning.Pack) (all []string) {
+	for _, p := range packs {
+		for _, m := range p.Messages {
+			all = append(all, string(m.Key)+"="+string(m.Value))
+		}
+	}
+	return all
+}
+
+func refs(packs []versioning.Pack) (all []versioning.PackRef) {
+	for _, p := range packs {
+		all = append(all, p.PackRef)
+	}
+	return all
+}
+
+// TestOutbox checks what is written for what actions emit: once, with an ID, and nothing for
+// duplicates, refused records and dry runs.
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{Source: "/test"})
+	var l log
+	first := l.did("a", "made", 1)
+	first.Timestamp = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	records := []*versioning.Record{first, l.did("a", "did", 2), l.did("a", "did", -1), l.did("a", "did", 3)}
+	wantVerdicts(t, apply(t, store, records...), "applied", "applied", "rejected refused", "applied")
+	wantVerdicts(t, apply(t, store, records[0], records[1]), "duplicate", "duplicate")
+	packs := packsOf(t, store, allLanes()...)
+	if diff := cmp.Diff([]string{"a=1", "a=2", "a=3"}, valuesOf(packs)); diff != "" {
+		t.Errorf("messages (-want, +got):\n%s", diff)
+	}
+	m := packs[0].Messages[0]
+	want := versioning.Emitted{
+		OutMessage: versioning.OutMessage{Topic: "notes", Key: []byte("a"), Value: []byte("1"), ContentType: "application/json"},
+		Source:     "/test", Entity: versioning.Entity{Machine: "thing", Key: "a"}, Event: "made", Version: 1, Time: first.Timestamp,
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Errorf("message (-want, +got):\n%s", diff)
+	}
+	if m.ID() != "thing/a/1/0" {
+		t.Errorf("ID is %q", m.ID())
+	}
+	dead, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil || len(dead) != 1 {
+		t.Fatal(dead, err)
+	}
+	if _, err := store.DryRedrive(t.Context(), dead, func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Machine: "thing", Key: "a", Event: "did", Data: int64(5)}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, pool, `SELECT sum(n)::text FROM pawl.outbox`, "3")
+	if n, err := store.DeletePacks(t.Context(), refs(packs), true); err != nil || n != len(packs) {
+		t.Errorf("DeletePacks = %d, %v", n, err)
+	}
+	if n, err := store.DeletePacks(t.Context(), refs(packs), false); err != nil || n != 0 {
+		t.Errorf("second DeletePacks = %d, %v", n, err)
+	}
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
+}
+
+// TestOutboxPaths checks that every way to make a step writes its messages: Do, a redrive, a
+// release of a parked record, a sweep, and a batch written record by record.
+func TestOutboxPaths(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	mustExec(t, pool, `ALTER TABLE thing ADD CONSTRAINT small CHECK (n < 100)`)
+	var l log
+	wantMessages := func(want ...string) {
+		t.Helper()
+		packs := packsOf(t, store, allLanes()...)
+		if diff := cmp.Diff(want, valuesOf(packs)); diff != "" {
+			t.Errorf("messages (-want, +got):\n%s", diff)
+		}
+		if _, err := store.DeletePacks(t.Context(), refs(packs), true); err != nil {
+			t.Error(err)
+		}
+	}
+	outcome, err := store.Do(t.Context(), versioning.Change{Machine: "thing", Key: "a", Event: "made", Data: int64(1)})
+	if err != nil || outcome.Verdict != versioning.Applied {
+		t.Fatal(outcome, err)
+	}
+	wantMessages("a=1")
+	wantVerdicts(t, apply(t, store, l.did("b", "did", 2)), "early no_entity")
+	wantMessages()
+	wantVerdicts(t, apply(t, store, l.did("b", "made", 1)), "applied")
+	wantMessages("b=1", "b=2")
+	wantVerdicts(t, apply(t, store, l.did("b", "did", 3), l.did("b", "did", 101), l.did("b", "did", 4)), "applied", "rejected constraint", "applied")
+	wantMessages("b=3", "b=4")
+	mustExec(t, pool, `ALTER TABLE thing DROP CONSTRAINT small`)
+	dead, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Redrive(t.Context(), dead, func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Machine: "thing", Key: "b", Event: "did", Data: int64(101)}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wantMessages("b=101")
+}
+
+// TestOutboxOrder applies records of few entities from several goroutines, and reads and deletes
+// packs meanwhile: each entity's messages come in order and once.
+func TestOutboxOrder(t *testing.T) {
+	t.Parallel()
+	_, store := openNotes(t, postgres.Table{})
+	const writers, each = 4, 60
+	var group, reader sync.WaitGroup
+	done := make(chan struct{})
+	next := make(map[string]int64) // version by entity
+	reader.Go(func() {
+		for last := false; ; {
+			packs := packsOf(t, store, allLanes()...)
+			for _, p := range packs {
+				for _, m := range p.Messages {
+					if next[m.Entity.Key]++; m.Version != next[m.Entity.Key] {
+						t.Errorf("entity %s: the message of version %d comes in the place of %d", m.Entity.Key, m.Version, next[m.Entity.Key])
+					}
+				}
+			}
+			if _, err := store.DeletePacks(t.Context(), refs(packs), false); err != nil {
+				t.Error(err)
+				return
+			}
+			if last {
+				return
+			}
+			select {
+			case <-done:
+				last = true
+			default:
+			}
+		}
+	})
+	const entities = 3
+	var l log
+	for key := range entities {
+		apply(t, store, l.did(fmt.Sprint(key), "made", 0))
+	}
+	for w := range writers {
+		group.Go(func() {
+			for i := range each {
+				for key := range entities {
+					outcome, err := store.Do(t.Context(), versioning.Change{
+						Machine: "thing", Key: fmt.Sprint(key), Event: "did", Data: int64(i), MessageID: fmt.Sprint(w, i),
+					})
+					if err != nil || outcome.Verdict != versioning.Applied {
+						t.Error(outcome, err)
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(done)
+	reader.Wait()
+	for key, version := range next {
+		if version != 1+writers*each {
+			t.Errorf("entity %s: %d messages, not %d", key, version, 1+writers*each)
+		}
+	}
+	if len(next) != entities {
+		t.Errorf("%d entities, not %d", len(next), entities)
+	}
+}
+
+// TestTruncateOutbox checks that empty partitions are truncated, and those with a row, or with
+// one that is not committed, are not.
+func TestTruncateOutbox(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	// In every partition but the first three there was a row.
+	mustExec(t, pool, `INSERT INTO pawl.outbox (token, slot, lane, n, messages) SELECT 1, s, 0, 1, '' FROM generate_series(0, 7) AS s`)
+	mustExec(t, pool, `DELETE FROM pawl.outbox WHERE slot > 0`)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), `INSERT INTO pawl.outbox (token, slot, lane, n, messages) VALUES (2, 1, 0, 1, '')`); err != nil {
+		t.Fatal(err)
+	}
+	n, err := store.TruncateOutbox(t.Context())
+	if err != nil || n < 5 || n > 6 { // one may be the current one
+		t.Errorf("TruncateOutbox = %d, %v; want 5 or 6", n, err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, pool, `SELECT slot || ' ' || token FROM pawl.outbox ORDER BY 1`, "0 1", "1 2")
+	testenv.Eventually(t, 30*time.Second, func() error {
+		if _, err := store.TruncateOutbox(t.Context()); err != nil {
+			return err
+		}
+		var size int64
+		err := pool.QueryRow(t.Context(), `SELECT sum(pg_relation_size('pawl.outbox_' || s)) FROM generate_series(2, 7) AS s`).Scan(&size)
+		if err == nil && size > 0 {
+			err = fmt.Errorf("empty partitions have %d bytes", size)
+		}
+		return err
+	})
+	wantRows(t, pool, `SELECT slot || ' ' || token FROM pawl.outbox ORDER BY 1`, "0 1", "1 2")
+}
+
+// TestUnsent checks how messages become unsent ones and are sent again.
+func TestUnsent(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	var l log
+	apply(t, store, l.did("a", "made", 1), l.did("a", "did", 2), l.did("a", "did", 3))
+	pack := packsOf(t, store, allLanes()...)[0]
+	refuse := func(p versioning.Pack, index int) versioning.Refused {
+		return versioning.Refused{Emitted: p.Messages[index], Reason: "MESSAGE_TOO_LARGE", Detail: "it is \x00 too large"}
+	}
+	left, ok, err := store.RefuseMessages(t.Context(), pack.PackRef, []versioning.Refused{refuse(pack, 1)}, []versioning.Emitted{pack.Messages[0], pack.Messages[2]})
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	packs := packsOf(t, store, allLanes()...)
+	if diff := cmp.Diff([]string{"a=1", "a=3"}, valuesOf(packs)); diff != "" || packs[0].ID != pack.ID {
+		t.Errorf("the rest of the pack (-want, +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(left.PackRef, packs[0].PackRef); diff != "" {
+		t.Errorf("reference (-returned, +read):\n%s", diff)
+	}
+	// Another relay, which has lost the lane, comes too late.
+	if _, ok, err := store.RefuseMessages(t.Context(), pack.PackRef, []versioning.Refused{refuse(pack, 0)}, nil); ok || err != nil {
+		t.Errorf("a pack that is gone: %t, %v", ok, err)
+	}
+	unsent, err := store.Unsent(t.Context(), postgres.UnsentFilter{Topic: "notes", Reason: "MESSAGE_TOO_LARGE", Machine: "thing", Key: "a"})
+	if err != nil || len(unsent) != 1 {
+		t.Fatalf("%d unsent messages, %v", len(unsent), err)
+	}
+	if got := unsent[0]; got.Attempts != 1 || !cmp.Equal(got.OutMessage, pack.Messages[1].OutMessage) || got.Emitted.ID() != "thing/a/2/0" {
+		t.Errorf("unsent message: %+v", got)
+	}
+	if n, err := store.Resend(t.Context(), unsent[0].ID, unsent[0].ID+1); n != 1 || err != nil {
+		t.Errorf("Resend = %d, %v", n, err)
+	}
+	packs = packsOf(t, store, allLanes()...)
+	if diff := cmp.Diff([]string{"a=1", "a=3", "a=2"}, valuesOf(packs)); diff != "" {
+		t.Errorf("after Resend (-want, +got):\n%s", diff)
+	}
+	if _, ok, err := store.RefuseMessages(t.Context(), packs[1].PackRef, []versioning.Refused{refuse(packs[1], 0)}, nil); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if unsent, err = store.Unsent(t.Context(), postgres.UnsentFilter{}); err != nil || len(unsent) != 1 || unsent[0].Attempts != 2 {
+		t.Errorf("refused again: %+v, %v", unsent, err)
+	}
+	depth, err := store.OutboxDepth(t.Context())
+	if err != nil || depth.Packs != 1 || depth.Messages != 2 || depth.Unsent != 1 || depth.Age <= 0 || depth.Oldest.IsZero() {
+		t.Errorf("depth: %+v, %v", depth, err)
+	}
+	mustExec(t, pool, `TRUNCATE pawl.outbox`)
+	if depth, err = store.OutboxDepth(t.Context()); err != nil || depth != (versioning.OutboxDepth{Unsent: 1}) {
+		t.Errorf("depth of an empty outbox: %+v, %v", depth, err)
+	}
+}

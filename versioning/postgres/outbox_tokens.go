@@ -1,0 +1,16 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// DeleteTokens deletes the packs of a lane that have one of the tokens, and returns how many
+// there were. The deletion is durable.
+func (s *Store) DeleteTokens(ctx context.Context, lane int, tokens []int64) (deleted int, err error) {
+	batch := &pgx.Batch{}
+	return s.deleteFromOutbox(ctx, batch, batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), bigints(tokens)))
+}
+
+const deleteTokensSQL pawlSQL = `DELETE FROM pawl.outbox WHERE lane = $1::smallint AND token = ANY ($2::bigint[])` //nolint:gosec // a token of a pack is no credential
