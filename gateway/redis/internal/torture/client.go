@@ -18,24 +18,29 @@ const (
 	// clientTimeout is how long a client waits for an answer before it sends again.
 	clientTimeout = 1200 * time.Millisecond
 
-	// stuckAfter is how long a request may go without a response. All outages are shorter.
-	stuckAfter = time.Minute
+	// A request is stuck if it has no response after stuckAfter, while others had stuckOthers
+	// of theirs. All outages are shorter. If nobody gets responses, the machine is overloaded,
+	// or all requests are stuck: then they have until allStuckAfter.
+	stuckAfter    = time.Minute
+	stuckOthers   = 1000
+	allStuckAfter = 10 * time.Minute
 )
 
 // A client sends requests through the proxy.
 type client struct {
-	http *http.Client
-	url  string
+	http   *http.Client
+	url    string
+	ledger *ledger
 }
 
-func newClient(t *torture) *client {
+func newClient(t *torture, l *ledger) *client {
 	transport := &http.Transport{MaxIdleConnsPerHost: t.cfg.clients, MaxIdleConns: t.cfg.clients}
-	return &client{http: &http.Client{Transport: transport, Timeout: clientTimeout}, url: "http://" + t.address + "/payments"}
+	return &client{http: &http.Client{Transport: transport, Timeout: clientTimeout}, url: "http://" + t.address + "/payments", ledger: l}
 }
 
 // traffic sends all requests, each until it has its response, and some of them again.
 func traffic(ctx context.Context, t *torture, l *ledger) {
-	c := newClient(t)
+	c := newClient(t, l)
 	defer c.http.CloseIdleConnections()
 	each(t.cfg.clients, len(l.entries), func(i int) {
 		random := rand.New(rand.NewPCG(t.cfg.seed, uint64(i)))
@@ -57,7 +62,7 @@ func traffic(ctx context.Context, t *torture, l *ledger) {
 
 // again repeats each twentieth request long after it was answered.
 func again(ctx context.Context, t *torture, l *ledger) {
-	c := newClient(t)
+	c := newClient(t, l)
 	defer c.http.CloseIdleConnections()
 	each(t.cfg.clients, len(l.entries)/20, func(i int) { c.insist(ctx, l.entries[20*i]) })
 }
@@ -86,8 +91,10 @@ func (c *client) insist(ctx context.Context, e *entry) {
 		switch a.status {
 		case http.StatusCreated, http.StatusPaymentRequired:
 			e.got(a)
+			c.ledger.answered.Add(1)
 			return true
 		case http.StatusConflict, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		case http.StatusRequestTimeout: // of the proxy, if this process is slow to send the request
 		default:
 			e.complain("unexpected answer %v", a)
 		}
@@ -121,7 +128,8 @@ func (c *client) until(ctx context.Context, e *entry, p payment, done func(answe
 		return err
 	}
 	last := "nothing was sent"
-	for deadline := time.Now().Add(stuckAfter); time.Now().Before(deadline); {
+	began, answered := time.Now(), c.ledger.answered.Load()
+	for !c.stuck(began, answered) {
 		e.sent()
 		a, err := c.send(ctx, e.payment.ID, body)
 		switch {
@@ -136,7 +144,14 @@ func (c *client) until(ctx context.Context, e *entry, p payment, done func(answe
 			return ctx.Err()
 		}
 	}
-	return fmt.Errorf("no response after %v; the last answer was %.200s", stuckAfter, last)
+	return fmt.Errorf("no response after %v, in which others had %d; the last answer was %.200s",
+		time.Since(began).Round(time.Second), c.ledger.answered.Load()-answered, last)
+}
+
+// stuck reports whether a request is stuck that began when the ledger had so many responses.
+func (c *client) stuck(began time.Time, answered int64) bool {
+	took := time.Since(began)
+	return took > allStuckAfter || took > stuckAfter && c.ledger.answered.Load()-answered >= stuckOthers
 }
 
 // send sends a request once. http.Transport may send it again by itself.

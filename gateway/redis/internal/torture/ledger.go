@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // An answer is a response as a client sees it, without what each transmission has.
@@ -27,7 +28,8 @@ type entry struct {
 }
 
 type ledger struct {
-	entries []*entry
+	entries  []*entry
+	answered atomic.Int64 // how often a client got the response of a request
 }
 
 func newLedger(n int) *ledger { return &ledger{entries: make([]*entry, n)} }
