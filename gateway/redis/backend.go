@@ -53,13 +53,17 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 // Then the key is in progress until the lease has expired.
 func (b *Backend) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byte, error) {
 	r, stored, err := b.claim(ctx, key)
-	if r == nil {
+	switch {
+	case err != nil, r == nil:
 		return nil, stored, err
+	case ctx.Err() != nil: // the caller has gone
+		return nil, nil, errors.Join(ctx.Err(), r.Release(context.WithoutCancel(ctx)))
 	}
-	return r, stored, err
+	return r, nil, nil
 }
 
-// claim is Begin.
+// claim is Begin, but it returns a claim even if ctx has ended in the meantime. A claim with an
+// error may have been made.
 func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -74,12 +78,14 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 			err = ErrFull
 		}
 	}
-	if err != nil {
-		return nil, nil, &gateway.UnavailableError{Err: err}
-	}
 	switch {
+	case err != nil && code(err) == "":
+		return r, nil, &gateway.UnavailableError{Err: err}
+	case err != nil: // the server has refused the command
+		return nil, nil, &gateway.UnavailableError{Err: err}
 	case held == "":
-		return b.claimed(ctx, r)
+		r.begin()
+		return r, nil, nil
 	case strings.HasPrefix(held, response):
 		return nil, []byte(held[len(response):]), nil
 	case strings.HasPrefix(held, locked):
@@ -87,15 +93,6 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 		return nil, nil, &gateway.InProgressError{}
 	}
 	return nil, nil, fmt.Errorf("redis: the key of a response holds something else, of %d bytes; no other program may use the prefix %q", len(held), b.cfg.Prefix)
-}
-
-// claimed starts the run, unless its caller has gone.
-func (b *Backend) claimed(ctx context.Context, r *run) (*run, []byte, error) {
-	r.begin()
-	if err := ctx.Err(); err != nil {
-		return nil, nil, errors.Join(err, r.Release(context.WithoutCancel(ctx)))
-	}
-	return r, nil, nil
 }
 
 // lock sets the run's lock if the key holds nothing. Otherwise it returns what the key holds.

@@ -30,6 +30,9 @@ func (k *breaker) allows() bool {
 	return now >= until && k.until.CompareAndSwap(until, now+int64(k.cooldown))
 }
 
+// isOpen reports whether the server is not to be used because it has failed the last time.
+func (k *breaker) isOpen() bool { return k.until.Load() != 0 }
+
 func (k *breaker) answered(ctx context.Context) {
 	if k.until.Load() != 0 && k.until.Swap(0) != 0 {
 		k.log.InfoContext(ctx, "redis answers again")

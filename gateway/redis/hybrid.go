@@ -76,15 +76,6 @@ func NewHybrid(cfg HybridConfig) (*Hybrid, error) {
 // until they succeed.
 func (h *Hybrid) Use(b *Backend) { h.fast.Store(b) }
 
-// redis returns Redis if it may be asked now, and nil otherwise.
-func (h *Hybrid) redis() *Backend {
-	fast := h.fast.Load()
-	if fast == nil || !h.breaker.allows() {
-		return nil
-	}
-	return fast
-}
-
 // Begin claims a key; see [gateway.Backend]. Only the decider lets a request run.
 func (h *Hybrid) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byte, error) {
 	claim, stored, err := h.ask(ctx, key)
@@ -106,17 +97,18 @@ func (h *Hybrid) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byt
 // ask asks Redis. If it returns neither a response nor an error, the decider must be asked;
 // the claim is nil if Redis has not given one.
 func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored []byte, err error) {
-	fast := h.redis()
-	if fast == nil {
+	fast := h.fast.Load()
+	if fast == nil || !h.breaker.allows() {
 		return nil, nil, ctx.Err()
 	}
 	claim, stored, err = fast.claim(ctx, key)
 	_, busy := errors.AsType[*gateway.InProgressError](err)
 	switch {
-	case err == nil, busy:
+	case err == nil && ctx.Err() == nil, busy:
 		h.breaker.answered(ctx)
 		return claim, stored, err
 	case ctx.Err() != nil:
+		h.abandon(claim)
 		return nil, nil, errors.Join(ctx.Err(), err)
 	case errors.Is(err, ErrFull):
 		h.breaker.answered(ctx)
@@ -126,44 +118,58 @@ func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored [
 		return nil, nil, nil
 	}
 	h.breaker.failed(ctx, err)
+	h.abandon(claim)
 	return nil, nil, nil
 }
 
 // cache stores a response that the decider has stored. If Redis does not take it, the claim
 // is dropped, so that the next request asks the decider.
 func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte) {
+	fast := h.fast.Load()
+	if fast == nil || h.breaker.isOpen() {
+		h.abandon(claim)
+		return
+	}
 	if claim != nil {
 		claim.end()
-	}
-	fast := h.redis()
-	if fast == nil {
-		return
 	}
 	err := fast.put(context.WithoutCancel(ctx), fast.name(key), stored)
 	switch {
 	case err == nil:
-		h.breaker.answered(ctx)
-	case full(err) && claim != nil:
-		h.remove(ctx, claim)
-	case !full(err):
+	case full(err):
+		h.drop(ctx, claim)
+	default:
 		h.breaker.failed(ctx, err)
+		h.abandon(claim)
 	}
 }
 
-// drop gives up a claim.
+// drop ends a claim, and deletes its lock.
 func (h *Hybrid) drop(ctx context.Context, claim *run) {
-	if claim != nil && claim.end() && h.redis() != nil {
-		h.remove(ctx, claim)
+	if claim == nil {
+		return
 	}
-}
-
-// remove deletes the lock of a claim that has ended. If that fails, it expires.
-func (h *Hybrid) remove(ctx context.Context, claim *run) {
+	if h.breaker.isOpen() {
+		h.abandon(claim)
+		return
+	}
+	claim.end()
 	ctx, cancel := claim.b.limit(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := claim.delete(ctx); err != nil {
 		h.breaker.failed(ctx, err)
+		h.abandon(claim)
 	}
+}
+
+// abandon ends a claim, which may not have been made. It does not wait: the lock is deleted
+// when Redis answers again, or expires.
+func (h *Hybrid) abandon(claim *run) {
+	if claim == nil {
+		return
+	}
+	claim.end()
+	go func() { _ = claim.retry(context.Background(), claim.delete) }() // for as long as the lease
 }
 
 // A hybridRun is a run of the decider with its claim in Redis.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -335,6 +336,81 @@ func TestHybridDoesNotWaitForEach(t *testing.T) {
 	if err := w.server.Thaw(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestHybridFreesLocksAfterAnOutage freezes Redis when it has a lock, and when it is about to
+// get one. The keys do not wait for the lease, of an hour.
+func TestHybridFreesLocksAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	long := func(cfg *redis.Config) { cfg.Lease, cfg.Timeout = time.Hour, 200*time.Millisecond }
+	one, _ := w.open(t, long)
+	two, _ := w.open(t, long)
+	finished, released := mustClaim(t, one, "finished"), mustClaim(t, one, "released")
+	if err := w.server.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	late := mustClaim(t, two, "late") // Redis locks it when it goes on
+	mustFinish(t, late, "first")
+	mustFinish(t, finished, "first")
+	mustRelease(t, released)
+	if err := w.server.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"late", "finished"} {
+		testenv.Eventually(t, 10*time.Second, func() error {
+			_, stored, err := two.Begin(t.Context(), key(value))
+			if err != nil || string(stored) != "first" {
+				return fmt.Errorf("key %s: %q, %w", value, stored, err)
+			}
+			return nil
+		})
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		run, _, err := two.Begin(t.Context(), key("released"))
+		if err != nil {
+			return err
+		}
+		return run.Release(t.Context())
+	})
+}
+
+// TestHybridBesideAnEvictingServer checks that responses do not go to a server that may evict,
+// and that this is logged once.
+func TestHybridBesideAnEvictingServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log lines
+	fast, err := redis.Open(t.Context(), redis.Config{Client: connect(t, w.server), CheckEvery: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := redis.NewHybrid(redis.HybridConfig{
+		Redis: fast, Decider: gatewaytest.NewMemory(0), Cooldown: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, w.client, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+	for i := range 10 {
+		value := fmt.Sprint(i)
+		mustFinish(t, mustClaim(t, h, value), "first")
+		mustBeStored(t, h, value, "first")
+	}
+	if n, err := do(t, w.client, "DBSIZE").AsInt64(); n != 0 || err != nil {
+		t.Errorf("%d keys are in Redis, %v", n, err)
+	}
+	if n := log.n.Load(); n != 1 {
+		t.Errorf("%d lines were logged, want 1", n)
+	}
+}
+
+// lines counts what is logged.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.n.Add(1)
+	return len(p), nil
 }
 
 // TestHybridStartsWithoutRedis gives a hybrid its Redis later.

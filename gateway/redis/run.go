@@ -12,7 +12,8 @@ import (
 	"github.com/pawl-go/pawl/gateway"
 )
 
-// A run holds the lock of a key, and renews it until it ends.
+// A run holds the lock of a key, and renews it until it ends. It is not renewed if it is not
+// known whether the key was locked.
 type run struct {
 	b    *Backend
 	key  string // in Redis

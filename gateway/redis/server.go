@@ -21,12 +21,11 @@ func checkServers(ctx context.Context, client rueidis.Client) error {
 	if len(nodes) == 0 {
 		return errors.New("redis: the client knows no server")
 	}
+	var errs []error
 	for server, node := range nodes {
-		if err := checkServer(ctx, server, node); err != nil {
-			return err
-		}
+		errs = append(errs, checkServer(ctx, server, node))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func checkServer(ctx context.Context, server string, node rueidis.Client) error {

@@ -26,6 +26,11 @@ var redis = []mutation{
 		module: "gateway/redis", pkg: ".", tests: "^TestHybridDecides$",
 	},
 	{
+		file: "gateway/redis/hybrid.go", text: `go func() { _ = claim.retry(context.Background(), claim.delete) }()`, mutated: `_ = context.Background`,
+		why:    "keys that were in use when Redis failed are in progress until the lease has passed",
+		module: "gateway/redis", pkg: ".", tests: "^TestHybridFreesLocksAfterAnOutage$",
+	},
+	{
 		file: "gateway/redis/scripts.go", text: "finishScript = rueidis.NewLuaScript(`#!lua flags=allow-oom", mutated: "finishScript = rueidis.NewLuaScript(`#!lua",
 		why:    "a full server forgets the response of a request that has run",
 		module: "gateway/redis", pkg: ".", tests: "^TestFullServer$",
