@@ -10,23 +10,46 @@ import (
 	"github.com/pawl-go/pawl/gateway"
 	"github.com/pawl-go/pawl/gateway/gatewaytest"
 	"github.com/pawl-go/pawl/gateway/redis"
+	"github.com/pawl-go/pawl/gateway/redis/internal/redisserver"
 )
 
-// A handler that writes nothing to a database uses Redis alone.
-func ExampleOpen() { //nolint:testableexamples // it needs a server
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:6379"}})
+// Redis alone is for handlers that write nothing to a database, such as one that sends a mail.
+func ExampleOpen() {
+	ctx := context.Background()
+	server, err := redisserver.Run(ctx) // for the example
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer server.Close()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer client.Close()
-	backend, err := redis.Open(context.Background(), redis.Config{Client: client, ResponseTTL: 7 * 24 * time.Hour})
+	backend, err := redis.Open(ctx, redis.Config{Client: client, ResponseTTL: 7 * 24 * time.Hour})
 	if err != nil {
 		fmt.Println(err) // such as that the server may evict keys, and what to set
 		return
 	}
-	_, err = gateway.New(gateway.Config{Backend: backend /* and Tenant */})
-	fmt.Println(err)
+
+	// A gateway with this backend does the rest for each request:
+	key := gateway.Key{Tenant: "acme", Route: "POST /mails", Value: "8e03978e"}
+	run, _, err := backend.Begin(ctx, key)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, _, err = backend.Begin(ctx, key)
+	fmt.Println("while it runs:", err)
+	fmt.Println(run.Finish(ctx, gateway.Result{Response: []byte("sent")}))
+	_, stored, err := backend.Begin(ctx, key)
+	fmt.Println(string(stored), err)
+	// Output:
+	// while it runs: a request with the same key is running
+	// <nil>
+	// sent <nil>
 }
 
 // A process starts and serves requests while Redis is down: the decider works alone. A real
