@@ -124,6 +124,7 @@ func FuzzResponse(f *testing.F) {
 func FuzzRequests(f *testing.F) {
 	f.Add("a=1", []byte("body"), "a=1", []byte("other"))
 	f.Add("", []byte{0}, "", []byte{0, 0})
+	f.Add("a\x00", []byte("b"), "a", []byte("\x00b")) // the same bytes, if they are only separated
 	f.Fuzz(func(t *testing.T, query string, body []byte, otherQuery string, otherBody []byte) {
 		fingerprintOf := func(query string, body []byte) fingerprint {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/a", nil)

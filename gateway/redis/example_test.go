@@ -22,7 +22,7 @@ func ExampleOpen() {
 		return
 	}
 	defer server.Close()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}, ForceSingleClient: true})
 	if err != nil {
 		fmt.Println(err)
 		return
