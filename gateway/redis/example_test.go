@@ -62,7 +62,7 @@ func ExampleNewHybrid() {
 		return
 	}
 	connect := func() error { // is called until it succeeds
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}})
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}, ForceSingleClient: true})
 		if err != nil {
 			return err
 		}
