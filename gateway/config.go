@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,8 +23,8 @@ type Config struct {
 	Tenant func(*http.Request) string
 
 	// Route names where a request goes. nil means the pattern of the [http.ServeMux] that
-	// has chosen the handler, or the method and path if there is none. A key belongs to its
-	// route. With Store.Do, message IDs are derived from it: a route that is renamed no
+	// has chosen the handler, or the method and path if there is none; and before it the
+	// prefix that [http.StripPrefix] has removed, if any. A key belongs to its route. With Store.Do, message IDs are derived from it: a route that is renamed no
 	// longer finds the changes that were made under its former name.
 	Route func(*http.Request) string
 
@@ -126,12 +127,18 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// routeOf is the default of Config.Route.
+// routeOf is the default of Config.Route. Muxes that are mounted at different prefixes may
+// have the same patterns.
 func routeOf(r *http.Request) string {
-	if r.Pattern != "" {
-		return r.Pattern
+	route := r.Pattern
+	if route == "" {
+		route = r.Method + " " + r.URL.EscapedPath()
 	}
-	return r.Method + " " + r.URL.EscapedPath()
+	sent, _, _ := strings.Cut(r.RequestURI, "?")
+	if prefix, ok := strings.CutSuffix(sent, r.URL.EscapedPath()); ok && strings.HasPrefix(prefix, "/") {
+		return prefix + " " + route
+	}
+	return route
 }
 
 // validate returns all problems of a configuration with defaults.
@@ -151,6 +158,9 @@ func (c Config) validate() error {
 		switch method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect, "":
 			problem("Methods has %q; only methods that change something need a key", method)
+		case strings.ToUpper(method):
+		default:
+			problem("Methods has %q; methods are case-sensitive, use %q", method, strings.ToUpper(method))
 		}
 	}
 	for name, bound := range map[string]int64{

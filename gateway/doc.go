@@ -11,13 +11,17 @@
 // The protocol is that of draft-ietf-httpapi-idempotency-key-header. Errors are problems of
 // RFC 9457, with a code:
 //
-//	400 key_missing, key_invalid         no key, or not one; or the body could not be read
+//	400 key_missing, key_invalid         no key, or not one
+//	400 body_unreadable                  the body could not be read
 //	403 tenant_unknown                   Config.Tenant does not know who sent it
+//	408 body_too_slow                    the body did not arrive in time
 //	409 in_progress                      a request with the key is running; has Retry-After
 //	413 body_too_large                   larger than Config.MaxRequestBody
 //	422 key_reused                       another request was sent with the key
 //	503 unavailable, outcome_unknown     send it again with the same key; has Retry-After
-//	500 not_stored, response_refused     nothing was changed
+//	500 not_stored, response_refused     the response was not stored, and the handler's transaction is undone
+//	500 response_unreadable              a stored response can't be decoded or decrypted
+//	500 body_consumed                    another handler has read the body before
 //
 // A repeat has the header "Idempotent-Replayed: true". A key belongs to a tenant and a route.
 // A repeated request has the same method, route, path, query and body; its headers may differ.
@@ -48,7 +52,12 @@
 // response has no body either.
 //
 // If the client hangs up, the handler's context ends, as always. If the handler still answers,
-// its response is stored.
+// its response is stored. If it returns without having called Write or WriteHeader, it has not
+// answered: the key is released.
+//
+// Handlers in front of the gateway must not read the body, unless they put it back: the
+// fingerprint would leave it out. Where the gateway notices that, it refuses the request with
+// 500 (body_consumed).
 //
 // # Backends
 //

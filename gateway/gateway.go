@@ -90,7 +90,7 @@ func (g *Gateway) begin(ctx context.Context, key Key) (Run, []byte, error) {
 	}
 }
 
-// run calls the handler and settles the run. If the handler panics, or ends its goroutine,
+// run calls the handler and ends the run. If the handler panics, or ends its goroutine,
 // the key is released, and the panic goes on to the server.
 func (g *Gateway) run(w http.ResponseWriter, r *http.Request, next http.Handler, in *incoming, run Run) {
 	returned := false
@@ -105,36 +105,50 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, next http.Handler,
 	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(in.body)), int64(len(in.body))
 	request.TransferEncoding = nil
 	next.ServeHTTP(rec, request)
+	answer, refusal := g.answerOf(request.Context(), rec)
+	stored := refusal == nil && g.stores(answer.status)
 	returned = true
-	g.settle(w, r, in, run, rec)
+	switch {
+	case stored:
+		g.finish(w, r, in, run, answer)
+	case refusal != nil:
+		g.release(r.Context(), run)
+		g.refuse(w, *refusal)
+	default:
+		g.release(r.Context(), run)
+		answer.send(w)
+	}
 	r.Pattern = request.Pattern // as a mux that next contains has set it, for whoever logs it
 }
 
-// settle ends the run, and only then answers the client.
-func (g *Gateway) settle(w http.ResponseWriter, r *http.Request, in *incoming, run Run, rec *recorder) {
+// answerOf returns the handler's response, or what the client gets instead.
+func (g *Gateway) answerOf(ctx context.Context, rec *recorder) (*response, *Problem) {
+	if rec.status == 0 && ctx.Err() != nil {
+		// The handler has given up, not made the empty response: to store that would turn a
+		// failure into a success.
+		return nil, &problemNoAnswer
+	}
 	answer, err := rec.response()
 	if err != nil {
-		g.release(r.Context(), run)
-		g.cfg.Logger.ErrorContext(r.Context(), "a response can't be made idempotent; nothing was stored", "error", err)
-		g.refuse(w, problemRefusedResponse)
-		return
+		g.cfg.Logger.ErrorContext(ctx, "a response can't be made idempotent; nothing was stored", "error", err)
+		return nil, &problemRefusedResponse
 	}
-	if !g.stores(answer.status) {
-		g.release(r.Context(), run)
-		answer.send(w)
-		return
-	}
+	return answer, nil
+}
+
+// finish stores the response, and only then answers the client.
+func (g *Gateway) finish(w http.ResponseWriter, r *http.Request, in *incoming, run Run, answer *response) {
 	payload := g.codec.encode(in.key, g.storedForm(in, answer))
 	ctx, cancel := g.finishContext(r.Context())
 	defer cancel()
-	err = run.Finish(ctx, Result{Response: payload, Undo: answer.status >= http.StatusBadRequest})
+	err := run.Finish(ctx, Result{Response: payload, Undo: answer.status >= http.StatusBadRequest})
 	switch {
 	case err == nil:
 		answer.send(w)
 	case errors.Is(err, ErrTaken):
 		g.replayOther(w, r, in)
 	default:
-		g.refuse(w, g.problemOf(r.Context(), err))
+		g.refuse(w, g.problemOf(r.Context(), err).afterRun())
 	}
 }
 
@@ -145,10 +159,10 @@ func (g *Gateway) replayOther(w http.ResponseWriter, r *http.Request, in *incomi
 	run, stored, err := g.begin(ctx, in.key)
 	switch {
 	case err != nil:
-		g.refuse(w, g.problemOf(r.Context(), err))
+		g.refuse(w, g.problemOf(r.Context(), err).afterRun())
 	case run != nil: // it has expired in the meantime
 		g.release(r.Context(), run)
-		g.refuse(w, problemUnavailable)
+		g.refuse(w, problemUnavailable.afterRun())
 	default:
 		g.replay(w, r, in, stored)
 	}

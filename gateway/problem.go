@@ -92,8 +92,13 @@ var (
 	}
 	problemRefusedResponse = Problem{
 		Status: http.StatusInternalServerError, Code: "response_refused",
-		Title: "The request failed", Detail: "The server made a response that can't be repeated. Nothing was changed.",
+		Title: "The request failed", Detail: "The server made a response that can't be repeated.",
 	}
+	problemBodyConsumed = Problem{
+		Status: http.StatusInternalServerError, Code: "body_consumed",
+		Title: "The request can't be processed", Detail: "The server has lost the body of this request. Nothing was changed.",
+	}
+	problemNoAnswer   = problemUnavailable.afterRun()
 	problemUnreadable = Problem{
 		Status: http.StatusInternalServerError, Code: "response_unreadable",
 		Title: "The response can't be repeated", Detail: "The request has taken effect. Its response is stored, but can't be read.",
@@ -117,6 +122,18 @@ func (g *Gateway) problemOf(ctx context.Context, err error) Problem {
 	}
 	g.cfg.Logger.ErrorContext(ctx, "the backend failed", "error", err)
 	return problemNotStored
+}
+
+// afterRun is the problem once the handler has run. If the backend has given it no
+// transaction, it may have changed something.
+func (p Problem) afterRun() Problem {
+	switch p.Code {
+	case problemUnavailable.Code:
+		p.Detail = "The response could not be stored. Send this request again later, with the same key, to get it."
+	case problemNotStored.Code:
+		p.Detail = "The response could not be stored."
+	}
+	return p
 }
 
 func (p Problem) after(d time.Duration) Problem {

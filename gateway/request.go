@@ -60,6 +60,10 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 		return nil, nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxRequestBody))
+	if len(body) == 0 && isConsumed(r, err) {
+		g.cfg.Logger.ErrorContext(r.Context(), "a handler in front of the gateway has read the body of a request; it must put it back, or come after the gateway")
+		return nil, &problemBodyConsumed
+	}
 	if err == nil {
 		return body, nil
 	}
@@ -70,6 +74,13 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 		return nil, &problemSlowBody
 	}
 	return nil, &problemBadBody
+}
+
+// isConsumed reports whether somebody else has read a body that had no bytes left, but err.
+// Without it, different requests would have the same fingerprint.
+func isConsumed(r *http.Request, err error) bool {
+	return errors.Is(err, http.ErrBodyReadAfterClose) ||
+		err == nil && (r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil)
 }
 
 // A fingerprint tells a repeated request from another one with the same key.

@@ -157,6 +157,60 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// TestMounts checks that handlers with the same pattern, in muxes that are mounted at
+// different prefixes, have different routes.
+func TestMounts(t *testing.T) {
+	t.Parallel()
+	handler := &counter{}
+	g := newGateway(t, gateway.Config{})
+	outer := http.NewServeMux()
+	for _, prefix := range []string{"/v1", "/v2"} {
+		inner := http.NewServeMux()
+		inner.Handle("POST /orders", g.Handler(handler))
+		outer.Handle(prefix+"/", http.StripPrefix(prefix, inner))
+	}
+	for _, want := range []struct{ path, body string }{{"/v1/orders", "run 1"}, {"/v2/orders", "run 2"}, {"/v1/orders", "run 1"}} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, want.path, strings.NewReader("b"))
+		r.Header.Set("Tenant", "acme")
+		r.Header.Set("Idempotency-Key", "k")
+		if got := do(outer, r).Body.String(); got != want.body {
+			t.Errorf("%s got %q, want %q", want.path, got, want.body)
+		}
+	}
+}
+
+// TestBodyIsGone checks that a request is refused if an outer handler has read its body:
+// its fingerprint would leave it out.
+func TestBodyIsGone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before func(*http.Request)
+		status int
+	}{
+		"read":        {func(r *http.Request) { _, _ = io.ReadAll(r.Body) }, http.StatusInternalServerError},
+		"form":        {func(r *http.Request) { _ = r.ParseForm() }, http.StatusInternalServerError},
+		"chunks":      {func(r *http.Request) { r.ContentLength = -1; _ = r.ParseForm() }, http.StatusInternalServerError},
+		"no body":     {func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0; _ = r.ParseForm() }, http.StatusCreated},
+		"put back":    {func(r *http.Request) { _, _ = io.ReadAll(r.Body); r.Body = io.NopCloser(strings.NewReader("a=1")) }, http.StatusCreated},
+		"transformed": {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("decompressed")) }, http.StatusCreated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler := &counter{}
+			r := request(t, "k", "a=1")
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			c.before(r)
+			w := do(newGateway(t, gateway.Config{}).Handler(handler), r)
+			if w.Code != c.status || (handler.runs == 1) != (w.Code == http.StatusCreated) {
+				t.Errorf("%d %s after %d runs, want %d", w.Code, w.Body, handler.runs, c.status)
+			}
+			if w.Code >= 500 {
+				wantProblem(t, w, c.status, "body_consumed")
+			}
+		})
+	}
+}
+
 // TestOtherMethods checks that requests that need no key reach the handler as they are.
 func TestOtherMethods(t *testing.T) {
 	t.Parallel()
@@ -224,12 +278,12 @@ func TestHandlersRequest(t *testing.T) {
 func TestNew(t *testing.T) {
 	t.Parallel()
 	_, err := gateway.New(gateway.Config{
-		Methods: []string{"GET", "POST", ""}, MaxRequestBody: -1, MaxStoredBody: -1, MaxResponseBody: -1, Wait: -1, FinishTimeout: -1,
+		Methods: []string{"GET", "POST", "", "patch"}, MaxRequestBody: -1, MaxStoredBody: -1, MaxResponseBody: -1, Wait: -1, FinishTimeout: -1,
 		StoredHeaders:  []string{"location", "connection", "idempotent-replayed"},
 		EncryptionKeys: []gateway.EncryptionKey{{ID: "a", Secret: make([]byte, 32)}, {ID: "a", Secret: make([]byte, 31)}, {ID: strings.Repeat("a", 33)}},
 	})
 	for _, part := range []string{
-		"Backend", "Tenant", `"GET"`, `""`, "MaxRequestBody", "MaxStoredBody", "MaxResponseBody", "Wait", "FinishTimeout",
+		"Backend", "Tenant", `"GET"`, `""`, `"patch"`, "MaxRequestBody", "MaxStoredBody", "MaxResponseBody", "Wait", "FinishTimeout",
 		`"connection"`, `"idempotent-replayed"`, `"a" twice`, "31 bytes", "33 bytes",
 	} {
 		if err == nil || !strings.Contains(err.Error(), part) {

@@ -277,6 +277,79 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+// TestStoresPanics checks that a panic of the configuration's function releases the key too.
+func TestStoresPanics(t *testing.T) {
+	t.Parallel()
+	backend := &fake{}
+	h := newGateway(t, gateway.Config{Backend: backend, Stores: func(int) bool { panic(errDown) }}).Handler(&counter{})
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		do(h, request(t, "k", ""))
+	}()
+	if len(backend.finished) != 0 || backend.released != 1 {
+		t.Errorf("stored %d times, released %d times", len(backend.finished), backend.released)
+	}
+}
+
+// TestNoAnswer checks handlers that return without an answer because their context has ended:
+// nothing is stored. Without that reason it is an answer, the empty one.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		hangUp   bool
+		handle   http.HandlerFunc
+		isStored bool
+	}{
+		"nothing":                {false, func(http.ResponseWriter, *http.Request) {}, true},
+		"nothing, client gone":   {true, func(http.ResponseWriter, *http.Request) {}, false},
+		"headers, client gone":   {true, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/a") }, false},
+		"an answer, client gone": {true, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			backend := &fake{}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w := do(newGateway(t, gateway.Config{Backend: backend}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.hangUp {
+					cancel()
+					<-r.Context().Done()
+				}
+				c.handle(w, r)
+			})), request(t, "k", "").WithContext(ctx))
+			if (len(backend.finished) == 1) != c.isStored || (backend.released == 1) == c.isStored {
+				t.Errorf("stored %d times, released %d times", len(backend.finished), backend.released)
+			}
+			if !c.isStored {
+				wantProblem(t, w, http.StatusServiceUnavailable, "unavailable")
+			}
+		})
+	}
+}
+
+// TestNoClaims checks that a problem does not claim that nothing was changed once the handler
+// has run: the backend may have given it no transaction.
+func TestNoClaims(t *testing.T) {
+	t.Parallel()
+	for name, backend := range map[string]*fake{
+		"unavailable": {finishErr: &gateway.UnavailableError{Err: errDown}}, "broken": {finishErr: errDown},
+		"unknown": {finishErr: gateway.ErrFateUnknown}, "refused": {},
+	} {
+		w := do(newGateway(t, gateway.Config{Backend: backend}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if name == "refused" {
+				w.Header().Set("Trailer", "X")
+			}
+		})), request(t, "k", ""))
+		if w.Code < 500 || strings.Contains(strings.ToLower(w.Body.String()), "nothing was changed") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
 // TestLargeResponses checks responses that are too large to store, or to hold.
 func TestLargeResponses(t *testing.T) {
 	t.Parallel()

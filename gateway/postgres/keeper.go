@@ -11,8 +11,8 @@ import (
 
 // A keeper holds the locks of all runs without transactions, on one connection. They are
 // locks of the session, so that each can be released by itself. The session is in a
-// transaction as long as it holds one: a pooler then leaves the session to it, and ends the
-// session if this process dies. It reads within a savepoint and rolls back to it each time, so
+// transaction as long as it holds one, and for a moment after that: a pooler then leaves the
+// session to it, and ends the session if this process dies. It reads within a savepoint and rolls back to it each time, so
 // it holds no snapshot and no lock of a table, however long the transaction is open.
 //
 // If the connection breaks, the locks are lost, and other processes may run the same requests:
@@ -25,7 +25,7 @@ type keeper struct {
 	tx    pgx.Tx
 	holds map[id]int  // how often the session has locked each key: twice if the client of a claim has gone
 	owed  []id        // of holds: to be unlocked with the next tasks, because nobody needs them
-	timer *time.Timer // for the next sign of life
+	timer *time.Timer // for the next sign of life, or the end of the transaction
 }
 
 // A task is a key to be claimed or unlocked, or a sign of life.
@@ -51,6 +51,10 @@ const (
 
 	// keeperAlive is how often the session gives a sign of life.
 	keeperAlive = 15 * time.Second
+
+	// keeperLinger is how long the transaction stays open without a lock, so that requests that
+	// come one after another need not begin one each.
+	keeperLinger = 50 * time.Millisecond
 
 	// keeperTimeout limits a round trip.
 	keeperTimeout = 10 * time.Second
@@ -132,7 +136,7 @@ func (k *keeper) work(tasks []*task) {
 			close(t.done)
 		}
 	}
-	k.rest(ctx)
+	k.rest(ctx, len(claims)+len(unlocks) == 0)
 }
 
 // sort separates tasks. Keys that the session does not hold, because it was lost, need not be
@@ -180,6 +184,9 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 			return err
 		}
 	}
+	if len(claims)+len(unlocks)+len(k.holds) == 0 {
+		return nil // no sign of life is needed
+	}
 	keys, ids := make([]int64, len(claims)), make([][]byte, len(claims))
 	for i, t := range claims {
 		keys[i], ids[i] = k.b.lockKey(t.id), t.id[:]
@@ -212,9 +219,9 @@ func queueEach[T any](batch *pgx.Batch, sql string, array any, use func(i int, v
 	})
 }
 
-// rest ends the session's transaction if it holds no lock, and otherwise sees to it that the
-// session gives a sign of life.
-func (k *keeper) rest(ctx context.Context) {
+// rest ends the session's transaction if it holds no lock and there was nothing to do, and
+// otherwise sees to it that the session gives a sign of life.
+func (k *keeper) rest(ctx context.Context, quiet bool) {
 	if k.timer != nil {
 		k.timer.Stop()
 	}
@@ -224,6 +231,8 @@ func (k *keeper) rest(ctx context.Context) {
 		k.tasks.add(&task{alive: true})
 	case len(k.holds) > 0:
 		k.timer = time.AfterFunc(keeperAlive, func() { k.tasks.add(&task{alive: true}) })
+	case !quiet:
+		k.timer = time.AfterFunc(keeperLinger, func() { k.tasks.add(&task{alive: true}) })
 	case k.tasks.idle():
 		if err := k.tx.Commit(ctx); err != nil {
 			k.lose()

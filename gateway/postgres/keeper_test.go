@@ -129,3 +129,22 @@ func TestAbandonedClaims(t *testing.T) {
 		}
 	}
 }
+
+// TestStoredTwice stores two responses of one key at the same time: those of a run that the
+// middleware has given up while the server was slow, and of the one after it. The first one
+// stays, and responses of other keys are not affected.
+func TestStoredTwice(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	b := open(t, poolOf(t, direct), postgres.Config{})
+	one, two := gateway.Key{Value: "one"}, gateway.Key{Value: "two"}
+	errs := b.StoreAll([]gateway.Key{one, two, one, one}, []string{"a", "b", "c", "d"})
+	if errs[0] != nil || errs[1] != nil || !isTaken(errs[2]) || !isTaken(errs[3]) {
+		t.Errorf("errors %v, want two successes and two ErrTaken", errs)
+	}
+	for key, want := range map[gateway.Key]string{one: "a", two: "b"} {
+		if _, stored, err := b.Begin(t.Context(), key); string(stored) != want || err != nil {
+			t.Errorf("%s: stored %q, %v, want %q", key.Value, stored, err, want)
+		}
+	}
+}

@@ -57,7 +57,9 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 	default:
 		return nil, nil
 	}
-	_ = r.tx.Rollback(context.WithoutCancel(wait)) // if that fails, the connection is closed
+	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.b.cfg.QueueTimeout)
+	defer cancel()
+	_ = r.tx.Rollback(over) // if that fails, the connection is closed
 	return stored, err
 }
 

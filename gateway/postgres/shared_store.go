@@ -24,35 +24,41 @@ type storing struct {
 const storeTimeout = 30 * time.Second
 
 // store stores responses in one transaction, which is one statement. A response that another
-// process has stored first stays; the primary key decides.
+// process has stored first stays; the primary key decides. If a batch has several for one key,
+// the first one is stored: the middleware has given up the others' runs while the server was
+// slow, but their responses were still waiting.
 func (s *shared) store(batch []*storing) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	stored, err := s.insert(ctx, batch)
+	firsts := make(map[id]*storing, len(batch))
+	var ids, responses [][]byte
+	for _, st := range batch {
+		if firsts[st.id] == nil {
+			firsts[st.id] = st
+			ids, responses = append(ids, st.id[:]), append(responses, st.response)
+		}
+	}
+	stored, err := s.insert(ctx, ids, responses)
 	for _, st := range batch {
 		switch _, ok := stored[st.id]; {
 		case err != nil:
 			st.err = err
-		case !ok:
+		case !ok || firsts[st.id] != st:
 			st.err = gateway.ErrTaken
 		}
 		close(st.done)
 	}
 }
 
-// insert returns the IDs of the responses that were inserted.
-func (s *shared) insert(ctx context.Context, batch []*storing) (map[id]struct{}, error) {
-	ids, responses := make([][]byte, len(batch)), make([][]byte, len(batch))
-	for i, st := range batch {
-		ids[i], responses[i] = st.id[:], st.response
-	}
+// insert returns the IDs of the responses that were inserted. The IDs differ.
+func (s *shared) insert(ctx context.Context, ids, responses [][]byte) (map[id]struct{}, error) {
 	conn, err := s.b.pool.Acquire(ctx)
 	if err != nil {
 		return nil, s.b.unavailable(fmt.Errorf("connect to store responses: %w", err))
 	}
 	defer conn.Release()
 	rows, err := conn.Query(ctx, s.b.sql.insertAll, s.b.alone, ids, responses, s.b.cfg.TTL)
-	stored := make(map[id]struct{}, len(batch))
+	stored := make(map[id]struct{}, len(ids))
 	if err == nil {
 		var one []byte
 		_, err = pgx.ForEachRow(rows, []any{&one}, func() error {
