@@ -24,7 +24,7 @@ DURATION ?= 60s
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
 # set. WORKLOAD is a list, with commas, of: new-orders, bank-log, hot-key, payments,
-# hot-account, replay, latency, outbox, latency-outbox, timers, do, growth, memory. Only a full run updates the chart in docs.
+# hot-account, replay, latency, outbox, latency-outbox, timers, do, gateway, growth, memory. Only a full run updates the chart in docs.
 WORKLOAD ?=
 QUICK ?=
 BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)
