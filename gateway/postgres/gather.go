@@ -26,6 +26,15 @@ func (g *gatherer[T]) add(items ...T) {
 	}
 }
 
+// later adds an item to the next batch, but does not begin one. It returns false if somebody
+// must call add before long.
+func (g *gatherer[T]) later(item T) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queue = append(g.queue, item)
+	return g.running > 0
+}
+
 func (g *gatherer[T]) run() {
 	for batch := g.next(); len(batch) > 0; batch = g.next() {
 		g.work(batch)

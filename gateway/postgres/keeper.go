@@ -46,8 +46,11 @@ type task struct {
 
 const (
 	// keeperBegin begins the transaction. The server ends a session that gives no sign of life
-	// for a minute, as when the host has disappeared.
-	keeperBegin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s'; SAVEPOINT ` + savepoint
+	// for a minute, as when the host has disappeared. It plans each statement once, with the
+	// indexes: it would plan those for a few keys again each time, and a plan that reads the
+	// whole table, which is good as long as that is small, must not be kept.
+	keeperBegin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '60s';
+SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SAVEPOINT ` + savepoint
 
 	// keeperAlive is how often the session gives a sign of life.
 	keeperAlive = 15 * time.Second
@@ -55,6 +58,10 @@ const (
 	// keeperLinger is how long the transaction stays open without a lock, so that requests that
 	// come one after another need not begin one each.
 	keeperLinger = 50 * time.Millisecond
+
+	// keeperDelay is how long the unlocking of a key may be delayed whose response is stored:
+	// the response is found whether the key is locked or not.
+	keeperDelay = 5 * time.Millisecond
 
 	// keeperTimeout limits a round trip.
 	keeperTimeout = 10 * time.Second
@@ -110,6 +117,13 @@ func (k *keeper) unlock(id id) (done <-chan struct{}) {
 	t := &task{id: id, unlock: true, done: make(chan struct{})}
 	k.tasks.add(t)
 	return t.done
+}
+
+// unlockLater frees a key whose response is stored, with other tasks if there are some soon.
+func (k *keeper) unlockLater(id id) {
+	if !k.tasks.later(&task{id: id, unlock: true, done: make(chan struct{})}) {
+		time.AfterFunc(keeperDelay, func() { k.tasks.add(&task{alive: true}) })
+	}
 }
 
 // work does tasks in one round trip.

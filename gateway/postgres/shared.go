@@ -133,11 +133,14 @@ func (r *sharedRun) Finish(ctx context.Context, result gateway.Result) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("%w: %w", gateway.ErrFateUnknown, ctx.Err())
 	}
-	unlocked := r.end()
 	if err != nil {
-		await(ctx, unlocked)
-	} // otherwise the response is found before the lock
-	return err
+		await(ctx, r.end())
+		return err
+	}
+	r.ended = true
+	r.s.keeper.unlockLater(r.id)
+	r.s.leave(r.id)
+	return nil
 }
 
 // Release frees the key.

@@ -57,7 +57,11 @@ func (s *shared) insert(ctx context.Context, ids, responses [][]byte) (map[id]st
 		return nil, s.b.unavailable(fmt.Errorf("connect to store responses: %w", err))
 	}
 	defer conn.Release()
-	rows, err := conn.Query(ctx, s.b.sql.insertAll, s.b.alone, ids, responses, s.b.cfg.TTL)
+	sql, args := s.b.sql.insertAll, []any{s.b.alone, ids, responses, s.b.cfg.TTL}
+	if len(ids) == 1 {
+		sql, args = s.b.sql.insertFirst, []any{s.b.alone, ids[0], responses[0], s.b.cfg.TTL}
+	}
+	rows, err := conn.Query(ctx, sql, args...)
 	stored := make(map[id]struct{}, len(ids))
 	if err == nil {
 		var one []byte

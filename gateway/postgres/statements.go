@@ -5,7 +5,7 @@ import "github.com/pawl-go/pawl/migrations"
 // statements are the statements about the table responses, for the backend's schema.
 type statements struct {
 	lookup, reread, insert, deleteExpired, sweep string
-	lookupAll, insertAll                         string
+	lookupAll, insertAll, insertFirst            string
 }
 
 func statementsFor(schema migrations.Schema) statements {
@@ -17,6 +17,7 @@ func statementsFor(schema migrations.Schema) statements {
 		sweep:         schema.SQL(sweepSQL),
 		lookupAll:     schema.SQL(lookupAllSQL),
 		insertAll:     schema.SQL(insertAllSQL),
+		insertFirst:   schema.SQL(insertFirstSQL),
 	}
 }
 
@@ -56,7 +57,13 @@ FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
 
 	insertAllSQL = `
 INSERT INTO pawl.responses AS r (id, response, expires_at)
-SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id
+SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id` + unlessStored
+
+	// The same for one response: the server would plan the other one for it each time.
+	insertFirstSQL = `
+INSERT INTO pawl.responses AS r (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)` + unlessStored
+
+	unlessStored = `
 ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= statement_timestamp()
 RETURNING r.id`
 )
