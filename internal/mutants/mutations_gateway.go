@@ -39,6 +39,35 @@ var gateway = []mutation{
 		pkg: "./gateway", tests: "^TestPanics$",
 	},
 	{
+		file: "gateway/gateway.go", text: `if rec.status == 0 && ctx.Err() != nil {`, mutated: `if false {`,
+		why: "a handler gives up because its client has gone, and the retry gets an empty success",
+		pkg: "./gateway", tests: "^TestNoAnswer$",
+	},
+	{
+		file: "gateway/gateway.go", text: `	stored := refusal == nil && g.stores(answer.status)
+	returned = true
+`, mutated: `	returned = true
+	stored := refusal == nil && g.stores(answer.status)
+`,
+		why: "a panic of the configuration's function leaves the key claimed for good",
+		pkg: "./gateway", tests: "^TestStoresPanics$",
+	},
+	{
+		file: "gateway/request.go", text: `if len(body) == 0 && isConsumed(r, err) {`, mutated: `if isConsumed(r, err); false {`,
+		why: "all bodies are the same because an outer handler has read them",
+		pkg: "./gateway", tests: "^TestBodyIsGone$",
+	},
+	{
+		file: "gateway/config.go", text: `return prefix + " " + route`, mutated: `return route`,
+		why: "a mux that is mounted at a prefix gets the responses of another",
+		pkg: "./gateway", tests: "^TestMounts$",
+	},
+	{
+		file: "gateway/postgres/shared_store.go", text: `if firsts[st.id] == nil {`, mutated: `{`,
+		why: "a response that waits twice makes all responses fail that are stored with it",
+		pkg: "./gateway/postgres", tests: "^TestStoredTwice$",
+	},
+	{
 		file: "gateway/postgres/statements.go", text: `r.expires_at > statement_timestamp() OFFSET 0`, mutated: `r.expires_at > now() OFFSET 0`,
 		why: "an expired response is sent as long as there are always requests: the transaction that looks for it is old",
 		pkg: "./gateway/postgres", tests: "^TestConformance$/^without_transactions$/^responses_expire$",

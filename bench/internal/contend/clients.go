@@ -66,11 +66,10 @@ func runClients(ctx context.Context, job Job, machine *statemachine.Machine, m *
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range job.Callers {
 		group.Go(func() error {
-			err := withClient(ctx, address, func(c *client) error { return send(job, i, c, m) })
-			if ctx.Err() != nil {
-				return nil // the end, or the time limit
+			if err := withClient(ctx, address, func(c *client) error { return send(job, i, c, m) }); ctx.Err() == nil {
+				return err
 			}
-			return err
+			return nil // the end, or the time limit
 		})
 	}
 	return group.Wait()
@@ -80,7 +79,7 @@ func runClients(ctx context.Context, job Job, machine *statemachine.Machine, m *
 func listen(handler http.Handler) (address string, stop func(), err error) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /orders", handler)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
@@ -157,7 +156,7 @@ func keep(ctx context.Context, job Job, address string) (all kept, err error) {
 // repeat repeats requests, and compares the responses.
 func (k *kept) repeat(_ Job, _ int, c *client, m *meter) error {
 	for {
-		n := rand.N(len(k.requests)) //nolint:gosec // no secret
+		n := rand.N(len(k.requests))
 		response, err := c.post(k.requests[n])
 		if err != nil {
 			return err

@@ -189,7 +189,7 @@ func (r *Results) summarizeLatency(s *Summary) {
 
 // summarizeAdded adds what a gateway adds to the 99th percentile of a lone request, as a
 // multiple of that of a request with one transaction.
-func (s *Summary) summarizeAdded() {
+func (s Summary) summarizeAdded() {
 	transaction := s.HTTP["one-transaction"].P99
 	for contender, without := range map[string]string{pawl: "without-gateway", "pawl-transaction": "one-transaction"} {
 		with, bare := s.HTTP[contender].P99, s.HTTP[without].P99
