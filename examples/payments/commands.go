@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	explicit := demoCommand()
 	explicit.Args = cobra.NoArgs
-	root.AddCommand(explicit, workerCommand(), migrateCommand())
+	root.AddCommand(explicit, workerCommand(), serveCommand(), migrateCommand())
 	return root
 }
 
@@ -129,6 +130,35 @@ func workerCommand() *cobra.Command {
 	if err := flags.MarkHidden("with-parent"); err != nil {
 		panic(err) // the flag exists
 	}
+	return cmd
+}
+
+func serveCommand() *cobra.Command {
+	var cfg serverConfig
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the HTTP API until SIGINT or SIGTERM; a second signal kills it",
+		Long: `Runs the HTTP API. Whoever may use it is named in the environment variable API_CALLERS, as
+name=token, separated by commas.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if cfg.databaseURL, err = databaseURL(cfg.databaseURL); err != nil {
+				return err
+			}
+			if cfg.callers, err = parseCallers(os.Getenv("API_CALLERS")); err != nil {
+				return fmt.Errorf("API_CALLERS: %w", err)
+			}
+			cfg.logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level(verbose)}))
+			cfg.started = func(at net.Addr) { fmt.Fprintf(cmd.OutOrStdout(), "listening on http://%s\n", at) }
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.listen, "listen", "localhost:8080", "address to listen on, host:port")
+	flags.StringVar(&cfg.databaseURL, "database-url", "", "PostgreSQL connection string (default $DATABASE_URL)")
+	flags.BoolVarP(&verbose, "verbose", "v", false, "log everything, not only warnings")
 	return cmd
 }
 

@@ -20,6 +20,8 @@ func TestUsageErrors(t *testing.T) {
 		{"worker", []string{"--brokers"}},
 		{"worker --brokers=" + nobody, []string{"--database-url", "DATABASE_URL"}},
 		{"worker --brokers=" + nobody + " --database-url=postgres://u:secret@" + nobody + "/db", []string{"connect to PostgreSQL", "refused"}},
+		{"serve", []string{"--database-url", "DATABASE_URL"}},
+		{"serve --database-url=postgres://u:secret@" + nobody + "/db", []string{"API_CALLERS", "name=token"}},
 		{"migrate", []string{"migrate up", "migrate down"}},
 		{"migrate up", []string{"--database-url", "DATABASE_URL"}},
 		{"migrate up --database-url=postgres://u:secret@" + nobody + "/db", []string{"refused"}},

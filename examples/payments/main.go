@@ -3,10 +3,11 @@
 //
 //	go run ./examples/payments            the demo; needs nothing set up
 //	go run ./examples/payments worker     one worker, on your servers
+//	go run ./examples/payments serve      the HTTP API, on your database
 //	go run ./examples/payments --help     all commands
 //
 // To read the worker, start with payment.go and account.go, then decode.go, worker.go and
-// migrate.go. The directory internal contains only the demo.
+// migrate.go. api.go and serve.go are the HTTP API in front of the same machine. The directory internal contains only the demo.
 package main
 
 import (

@@ -13,6 +13,8 @@ import (
 	// go test reuses a cached result unless an import of the test changes. It does not
 	// see what go list reads, so import the packages.
 	_ "github.com/pawl-go/pawl/consumer"
+	_ "github.com/pawl-go/pawl/gateway"
+	_ "github.com/pawl-go/pawl/gateway/postgres"
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/statemachine"
 	_ "github.com/pawl-go/pawl/versioning"
@@ -47,6 +49,8 @@ var (
 var modules = map[string][]string{
 	"statemachine":        looplab,
 	"migrations":          pgx,
+	"gateway":             nil,
+	"gateway/postgres":    pgxpool,
 	"versioning":          looplab,
 	"versioning/postgres": slices.Concat(pgxpool, looplab),
 	"consumer": slices.Concat(looplab, franz, []string{

@@ -22,6 +22,9 @@ import (
 	// go test runs this test again when what it imports changes, and knows nothing of
 	// what go list reads.
 	_ "github.com/pawl-go/pawl/consumer"
+	_ "github.com/pawl-go/pawl/gateway"
+	_ "github.com/pawl-go/pawl/gateway/gatewaytest"
+	_ "github.com/pawl-go/pawl/gateway/postgres"
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/migrations/migrate"
 	_ "github.com/pawl-go/pawl/relay"

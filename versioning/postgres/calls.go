@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-go/pawl/internal/handlertx"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -63,8 +64,17 @@ type gathered struct {
 	cancel context.CancelFunc
 }
 
+// errInTransaction refuses a call of a handler that got a transaction from the gateway. The
+// change would commit without that transaction, which may be rolled back, and it would take a
+// second connection while the handler holds the first.
+var errInTransaction = &versioning.Error{Cause: versioning.Fatal, Err: errors.New("the context is that of an HTTP handler with the gateway's transaction, " +
+	"and the change would not be part of that transaction; give the gateway the backend of WithoutTransaction for handlers that call Do or Deliver")}
+
 // do waits until a record is settled.
 func (c *calls) do(ctx context.Context, r *versioning.Record) (versioning.Outcome, error) {
+	if handlertx.Marked(ctx) {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", errInTransaction)
+	}
 	if err := ctx.Err(); err != nil {
 		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}

@@ -26,6 +26,10 @@ import (
 // row is locked. The values of the contexts do not reach the pool if several calls share a
 // transaction.
 //
+// Do refuses the context of an HTTP handler that got a transaction from package
+// gateway/postgres: the change would not be part of it. Such handlers need the gateway's
+// backend without transactions (Backend.WithoutTransaction).
+//
 // If the context ends while the call waits for the batches before it, Do returns the context's
 // error, and nothing was changed. If PostgreSQL rolls the transaction back because of a
 // deadlock or a serialization failure, Do tries again a few times; if that does not help, or

@@ -113,6 +113,17 @@ func (m *meter) committed(sent []byte, now time.Time) {
 	}
 }
 
+// took records the latency of a request that was sent at a time, unless it was sent before the
+// end of the warmup.
+func (m *meter) took(sent time.Time) {
+	took := time.Since(sent)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if sent.Sub(m.started) >= m.job.Warmup {
+		m.latencies = append(m.latencies, float64(took)/float64(time.Millisecond))
+	}
+}
+
 // stepCommitted and acknowledged record how long it takes from the commit of a step until the
 // message about it is acknowledged. Either may be reported first.
 func (m *meter) stepCommitted(step string, now time.Time) { m.pair(step, now, false) }

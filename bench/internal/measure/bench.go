@@ -152,6 +152,8 @@ func check(job contend.Job, r contend.Result, steps int, fresh bool) error {
 		least, most = 0, 0
 	case job.Contender == contend.HandOutbox:
 		most = steps // it counts messages that were acknowledged; its loop is ahead of its relay
+	case job.HTTP == contend.Repeated:
+		least, most = contend.Kept, contend.Kept
 	case job.Callers > 0:
 		most += job.Callers
 	case job.Box > 0:

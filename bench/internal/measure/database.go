@@ -13,8 +13,9 @@ import (
 )
 
 // tablesWith returns SQL that creates the application's tables. All contenders write
-// orders, which gets these columns of sums too. Those without the framework use order_history as the framework uses
-// pawl.transitions. fillfactor leaves room on the pages of orders for HOT
+// orders, which gets these columns of sums too. Those without the framework use
+// order_history as the framework uses pawl.transitions, and order_requests as a gateway uses
+// pawl.responses. fillfactor leaves room on the pages of orders for HOT
 // updates, which do not touch the index. Keys are compared as bytes, as in
 // pawl.transitions.
 func tablesWith(sums []string) string {
@@ -33,6 +34,9 @@ CREATE TABLE order_history (
 );
 CREATE TABLE order_outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message_id text NOT NULL, key text NOT NULL, event text NOT NULL, value bytea NOT NULL
+);
+CREATE TABLE order_requests (
+	key text COLLATE "C" PRIMARY KEY, fingerprint bytea NOT NULL, status int, response bytea, at timestamptz NOT NULL DEFAULT now()
 )`
 }
 
@@ -99,7 +103,7 @@ func (s *server) create(ctx context.Context, name string, sums []string) error {
 // empty re-creates all tables of a database, so that neither rows nor planner
 // statistics remain.
 func (s *server) empty(ctx context.Context, name string, sums []string) error {
-	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history, order_outbox", tablesWith(sums))
+	err := s.in(ctx, name, "DROP SCHEMA IF EXISTS pawl CASCADE", "DROP TABLE IF EXISTS orders, order_history, order_outbox, order_requests", tablesWith(sums))
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ var workloads = []workload{
 	{"latency-outbox", "time from committed to acknowledged by Kafka, at a fixed rate", latencyOutbox},
 	{"timers", "new orders, each of whose transitions arms a timer; and timers that are due at once", timers},
 	{"do", "changes of callers that wait for them: of 256 at a time, and of one", do},
+	{"gateway", "HTTP requests with an Idempotency-Key: first ones, repeated ones, and of one client alone", gateway},
 	{"growth", "throughput by number of existing entities", growth},
 	{"memory", "a long lag of large records", memory},
 }
@@ -236,7 +237,6 @@ func replay(ctx context.Context, b *bench) error {
 // do measures callers that wait for each of their changes: many that share a pool of
 // connections, and one alone.
 func do(ctx context.Context, b *bench) error {
-	const crowd = 256
 	return b.inDatabase(ctx, "do", nil, func(url, database string) error {
 		call := func(workload string, callers int) func(int, string) error {
 			return func(round int, contender string) error {

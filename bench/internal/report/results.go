@@ -40,6 +40,7 @@ const (
 	pawl              = "pawl"
 	latencyName       = "latency"
 	latencyOutboxName = "latency-outbox"
+	latencyHTTPName   = "gateway-alone"
 	growthPrefix      = "growth-"
 	memoryName        = "memory"
 )
@@ -94,6 +95,7 @@ type Summary struct {
 	Paired  map[string]map[string]float64 `json:"paired_ratios"`
 	Latency map[string]Latency            `json:"latency,omitempty"`
 	Outbox  map[string]Latency            `json:"latency_outbox,omitempty"`
+	HTTP    map[string]Latency            `json:"latency_gateway,omitempty"`
 	Growth  map[string]float64            `json:"growth,omitempty"`
 	RSS     map[string]map[string]float64 `json:"rss_mib"`
 	CPU     map[string]map[string]float64 `json:"cpu_us_per_record"`
@@ -135,6 +137,7 @@ func (r *Results) Summary() Summary {
 		}
 	}
 	r.pair(&s)
+	s.summarizeAdded()
 	r.summarizeGrowth(&s)
 	return s
 }
@@ -173,10 +176,25 @@ func (r *Results) summarizeLatency(s *Summary) {
 			one[contender] = Latency{round(Median(l.p50)), round(Median(l.p99)), round(Median(l.p999)), l.rate}
 			s.Medians[workload][contender] = one[contender].P99
 		}
-		if workload == latencyOutboxName {
+		switch workload {
+		case latencyOutboxName:
 			s.Outbox = one
-		} else {
+		case latencyHTTPName:
+			s.HTTP = one
+		default:
 			s.Latency = one
+		}
+	}
+}
+
+// summarizeAdded adds what a gateway adds to the 99th percentile of a lone request, as a
+// multiple of that of a request with one transaction.
+func (s Summary) summarizeAdded() {
+	transaction := s.HTTP["one-transaction"].P99
+	for contender, without := range map[string]string{pawl: "without-gateway", "pawl-transaction": "one-transaction"} {
+		with, bare := s.HTTP[contender].P99, s.HTTP[without].P99
+		if with > 0 && bare > 0 && transaction > 0 {
+			add(s.Ratios, latencyHTTPName, contender+"-added-to-one-transaction", func(float64) float64 { return round((with - bare) / transaction) })
 		}
 	}
 }

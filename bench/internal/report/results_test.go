@@ -26,6 +26,9 @@ func measured() *Results {
 		r.AddUse("memory", "pawl", 200+x, 40)
 		r.AddLatency("latency", "pawl", 2000, []float64{1, 2, 3 + x})
 		r.AddLatency("latency", "hand-written-1", 200, []float64{2, 4, 6})
+		for contender, ms := range map[string]float64{"pawl": 5, "without-gateway": 4, "pawl-transaction": 3, "one-transaction": 2} {
+			r.AddLatency("gateway-alone", contender, 300, []float64{ms + x})
+		}
 		r.AddGrowth(100, "pawl", 5000)
 		r.AddGrowth(2000, "pawl", 4000+x)
 		r.AddGrowth(2000, "hand-written-batch", 2000)
@@ -52,12 +55,19 @@ func TestSummary(t *testing.T) {
 			"growth-100":  {"pawl": 5000},
 			"growth-2000": {"pawl": 4000, "hand-written-batch": 2000},
 			"memory":      {"pawl": 201},
+
+			"gateway-alone": {"one-transaction": 2, "pawl": 5, "pawl-transaction": 3, "without-gateway": 4},
 		},
 		Ratios: map[string]map[string]float64{
 			"new-orders":  {"limit": 0.8, "watermill": 20},
 			"latency":     {"hand-written-1": 0.5},
 			"growth":      {"largest-to-smallest": 0.8},
 			"growth-2000": {"hand-written-batch": 2},
+
+			"gateway-alone": {
+				"one-transaction": 2.5, "pawl-transaction": 1.667, "without-gateway": 1.25,
+				"pawl-added-to-one-transaction": 0.5, "pawl-transaction-added-to-one-transaction": 0.5,
+			},
 		},
 		Paired: map[string]map[string]float64{
 			"new-orders":  {"limit": 0.8, "watermill": 20},
@@ -66,6 +76,12 @@ func TestSummary(t *testing.T) {
 		Latency: map[string]Latency{
 			"pawl":           {P50: 2, P99: 3, P999: 3, Rate: 2000},
 			"hand-written-1": {P50: 4, P99: 6, P999: 6, Rate: 200},
+		},
+		HTTP: map[string]Latency{
+			"one-transaction":  {P50: 2, P99: 2, P999: 2, Rate: 300},
+			"pawl":             {P50: 5, P99: 5, P999: 5, Rate: 300},
+			"pawl-transaction": {P50: 3, P99: 3, P999: 3, Rate: 300},
+			"without-gateway":  {P50: 4, P99: 4, P999: 4, Rate: 300},
 		},
 		Growth: map[string]float64{"100": 5000, "2000": 4000},
 		RSS:    map[string]map[string]float64{"new-orders": {"pawl": 121}, "memory": {"pawl": 201}},
@@ -92,7 +108,7 @@ func TestTable(t *testing.T) {
 	if err := r.Table(&out, contenders); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"100,000", "0.8x", "20x", "Medians of 3 rounds", "SKIPPED: bank-log: no event log", "201 MiB"} {
+	for _, want := range []string{"100,000", "0.8x", "20x", "Medians of 3 rounds", "SKIPPED: bank-log: no event log", "201 MiB", "pawl-transaction adds 0.50 of"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table does not contain %q:\n%s", want, out.String())
 		}

@@ -42,14 +42,14 @@ func (r *Results) throughput(out io.Writer, s Summary, contenders []string) {
 }
 
 func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
-	if len(s.Latency)+len(s.Outbox) == 0 {
+	if len(s.Latency)+len(s.Outbox)+len(s.HTTP) == 0 {
 		return
 	}
 	fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nworkload\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
 	for _, w := range []struct {
 		name string
 		all  map[string]Latency
-	}{{latencyName, s.Latency}, {latencyOutboxName, s.Outbox}} {
+	}{{latencyName, s.Latency}, {latencyOutboxName, s.Outbox}, {latencyHTTPName, s.HTTP}} {
 		for _, contender := range shown(contenders, w.all) {
 			l := w.all[contender]
 			fmt.Fprintf(out, "%s\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", w.name, contender, l.Rate, l.P50, l.P99, l.P999,
@@ -67,6 +67,18 @@ func (r *Results) remarks(w io.Writer, s Summary) error {
 	text.WriteByte('\n')
 	if x, ok := s.Ratios["growth"]["largest-to-smallest"]; ok {
 		fmt.Fprintf(&text, "Growth: the rate on the largest tables is %.2f of the rate on the smallest.\n", x)
+	}
+	for _, with := range []struct{ redis, without string }{
+		{"pawl-redis", "without-gateway"}, {"pawl-redis-transaction", "one-transaction"}, {"redis-alone", "without-gateway"},
+	} {
+		if ours, bare := s.HTTP[with.redis].P99, s.HTTP[with.without].P99; ours > 0 && bare > 0 {
+			fmt.Fprintf(&text, "Gateway: %s adds %.2f ms to the p99 of a lone request.\n", with.redis, ours-bare)
+		}
+	}
+	for _, contender := range []string{pawl, "pawl-transaction"} {
+		if x, ok := s.Ratios[latencyHTTPName][contender+"-added-to-one-transaction"]; ok {
+			fmt.Fprintf(&text, "Gateway: %s adds %.2f of a transaction's time to the p99 of a lone request.\n", contender, x)
+		}
 	}
 	if peak := r.peak(); peak > 0 {
 		fmt.Fprintf(&text, "Memory: the worker's peak resident set was %.0f MiB.\n", peak)

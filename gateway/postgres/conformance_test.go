@@ -1,0 +1,95 @@
+package postgres_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/gateway"
+	"github.com/pawl-go/pawl/gateway/gatewaytest"
+	"github.com/pawl-go/pawl/gateway/postgres"
+	"github.com/pawl-go/pawl/internal/testenv"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gatewaytest.Test(t, func(t *testing.T) gatewaytest.Subject {
+				return subject(t, testenv.Pool(t, migrated), kind)
+			})
+		})
+	}
+}
+
+// bouncing makes a pool connect through a PgBouncer in transaction mode.
+func bouncing(t *testing.T, direct *pgxpool.Pool, mode pgx.QueryExecMode) func(*pgxpool.Config) {
+	t.Helper()
+	through, err := pgxpool.ParseConfig(testenv.PgBouncer(t, direct.Config().ConnString()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *pgxpool.Config) {
+		name := c.ConnConfig.RuntimeParams["application_name"]
+		c.ConnConfig = through.ConnConfig.Copy()
+		c.ConnConfig.DefaultQueryExecMode = mode
+		c.ConnConfig.RuntimeParams = map[string]string{"application_name": name} // which PgBouncer passes on
+	}
+}
+
+func TestConformanceThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gatewaytest.Test(t, func(t *testing.T) gatewaytest.Subject {
+				direct := testenv.Pool(t, migrated)
+				return subject(t, direct, kind, bouncing(t, direct, pgx.QueryExecModeCacheDescribe))
+			})
+		})
+	}
+}
+
+// TestModesThroughPgBouncer tries each way to send statements that works behind a pooler in
+// transaction mode.
+func TestModesThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	} {
+		pool := poolOf(t, direct, bouncing(t, direct, mode))
+		b := open(t, pool, postgres.Config{IdleTimeout: time.Minute})
+		for name, kind := range kinds {
+			backend := kind(b)
+			for i := range 3 {
+				k := gateway.Key{Tenant: mode.String(), Route: name, Value: fmt.Sprint(i)}
+				for _, end := range []func(gateway.Run) error{
+					func(run gateway.Run) error { return run.Release(t.Context()) },
+					func(run gateway.Run) error {
+						return run.Finish(t.Context(), gateway.Result{Response: []byte("a\x00b"), Undo: true})
+					},
+				} {
+					run, _, err := backend.Begin(t.Context(), k)
+					if err == nil {
+						err = end(run)
+					}
+					if err != nil {
+						t.Fatalf("%v: %v", mode, err)
+					}
+				}
+				if _, stored, err := backend.Begin(t.Context(), k); string(stored) != "a\x00b" || err != nil {
+					t.Errorf("%v: stored %q, %v", mode, stored, err)
+				}
+			}
+		}
+		expire(t, direct)
+		if n, err := b.Sweep(t.Context()); n != 6 || err != nil {
+			t.Errorf("%v: Sweep = %d, %v, want the 6 that have expired", mode, n, err)
+		}
+	}
+}

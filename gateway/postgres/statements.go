@@ -1,0 +1,69 @@
+package postgres
+
+import "github.com/pawl-go/pawl/migrations"
+
+// statements are the statements about the table responses, for the backend's schema.
+type statements struct {
+	lookup, reread, insert, deleteExpired, sweep string
+	lookupAll, insertAll, insertFirst            string
+}
+
+func statementsFor(schema migrations.Schema) statements {
+	return statements{
+		lookup:        schema.SQL(lookupSQL),
+		reread:        schema.SQL(rereadSQL),
+		insert:        schema.SQL(insertSQL),
+		deleteExpired: schema.SQL(deleteExpiredSQL),
+		sweep:         schema.SQL(sweepSQL),
+		lookupAll:     schema.SQL(lookupAllSQL),
+		insertAll:     schema.SQL(insertAllSQL),
+		insertFirst:   schema.SQL(insertFirstSQL),
+	}
+}
+
+const (
+	lookupSQL = `SELECT response FROM pawl.responses WHERE id = $1 AND expires_at > now()`
+
+	rereadSQL = `SELECT response, expires_at <= statement_timestamp() FROM pawl.responses WHERE id = $1`
+
+	// The time is that of the statement: the handler may have taken long.
+	insertSQL = `INSERT INTO pawl.responses (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
+
+	deleteExpiredSQL = `DELETE FROM pawl.responses WHERE id = $1 AND expires_at <= statement_timestamp()`
+
+	lockSQL = `SELECT pg_try_advisory_xact_lock($1)`
+
+	settingsSQL = `
+SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
+       nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
+
+	// Rows that a run is replacing are locked; it deletes them itself. A row is found by its
+	// place, ctid, which does not change while it is locked: the planner might look for many
+	// ids by reading the whole table.
+	sweepSQL = `
+WITH deleted AS (
+	DELETE FROM pawl.responses WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM pawl.responses WHERE expires_at >= $1 AND expires_at <= now()
+		ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+	RETURNING expires_at
+)
+SELECT count(*), coalesce(max(expires_at), $1) FROM deleted`
+
+	// The subquery looks into the index once for each key, whatever the planner thinks of the
+	// table. The transaction may be old, so the time is that of the statement.
+	lookupAllSQL = `
+SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > statement_timestamp() OFFSET 0)
+FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
+
+	insertAllSQL = `
+INSERT INTO pawl.responses AS r (id, response, expires_at)
+SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id` + unlessStored
+
+	// The same for one response: the server would plan the other one for it each time.
+	insertFirstSQL = `
+INSERT INTO pawl.responses AS r (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)` + unlessStored
+
+	unlessStored = `
+ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= statement_timestamp()
+RETURNING r.id`
+)
