@@ -259,7 +259,9 @@ func (l *lanes) release(keep int) {
 		}
 		all.Wait()
 		l.mu.Lock()
-		l.free = slices.Equal(leaving, l.leaving)
+		if slices.Equal(leaving, l.leaving) { // else it was asked for more lanes since
+			l.free = true
+		}
 		l.mu.Unlock()
 		select {
 		case l.released <- struct{}{}:
