@@ -35,8 +35,8 @@ func (t *tenure) decide(ctx context.Context) error {
 	return nil
 }
 
-// decideLane decides about the failed messages of a lane. Nothing is in flight, so nobody else
-// changes its packs, except that acknowledged ones are deleted.
+// decideLane decides about the failed messages of a lane. Nothing is in flight, and nothing is
+// deleted while there are failed messages, so nobody else changes its packs.
 func (t *tenure) decideLane(ctx context.Context, l *lane) error {
 	var next attempt
 	t.mu.Lock()
@@ -176,6 +176,7 @@ func (t *tenure) decided(l *lane, next attempt) error {
 	}
 	l.settle()
 	t.mu.Unlock()
+	signal(t.acks)
 	if client != nil {
 		client.Close()
 	}

@@ -14,14 +14,21 @@
 //
 // Each message is published at least once. After a crash of a relay, of a broker or of
 // PostgreSQL, messages that were published and not yet deleted are published again: with the
-// same ID, and after their first occurrence, so first occurrences are in order whatever
-// happens. A consumer that is itself a Pawl recognizes the repeats by their IDs.
+// same ID, and after their first occurrence, so first occurrences are in order. A consumer that
+// is itself a Pawl recognizes the repeats by their IDs.
+//
+// There is one exception. A broker may refuse a batch of messages and take the next one. The
+// relay then makes unsent messages of those that were overtaken (see below). If it dies or loses
+// its lanes before it has done that, the next relay sends the refused messages again, and the
+// later ones after them. If the broker now takes what it has refused, the first occurrence of a
+// refused message comes after that of a later one. With Config.TransactionalID, readers of
+// committed records never see that.
 //
 // An outbox has 16 lanes. Each entity is always in the same one, and each lane belongs to one
 // relay at a time. Relays that come and go share the lanes by themselves. A relay that does not
 // know that it has lost its lanes (it was frozen or cut off) may still send what it had read:
 // messages that the new owner publishes too, in the same order. So at worst it repeats some. It
-// can't send a message before an earlier one of the entity, because it never passes over one.
+// never sends a message before an earlier one of the entity.
 //
 // # Headers
 //

@@ -21,6 +21,7 @@ type outbox struct {
 	unsent  []versioning.Refused
 	owner   [versioning.Lanes]*fake
 	stores  []*fake
+	damaged int64    // the ID of a pack that can't be read; 0 if there is none
 	emitted []string // IDs, in the order in which they were emitted
 }
 
@@ -87,7 +88,10 @@ func entitiesIn(lane, n int) (entities []string) {
 	return entities
 }
 
-var errLost = errors.New("connection lost")
+var (
+	errLost    = errors.New("connection lost")
+	errDamaged = errors.New("row is damaged")
+)
 
 // call runs a call of the store between the hook's.
 func (f *fake) call(ctx context.Context, name string, do func() error) error {
@@ -211,10 +215,15 @@ func (f *fake) release(h versioning.LaneHolder, keep int) {
 }
 
 func (f *fake) Packs(ctx context.Context, want []versioning.Wanted) (found []versioning.Pack, err error) {
+	var damaged error
 	err = f.call(ctx, "Packs", func() error {
 		for _, w := range want {
 			bytes := 0
 			for _, p := range f.packs {
+				if p.Lane == w.Lane && p.ID == f.damaged {
+					damaged = &versioning.Error{Cause: versioning.Data, Err: errDamaged}
+					break
+				}
 				if p.Lane != w.Lane || slices.Contains(w.Has, p.ID) || bytes > 0 && bytes >= w.Bytes {
 					continue
 				}
@@ -224,7 +233,10 @@ func (f *fake) Packs(ctx context.Context, want []versioning.Wanted) (found []ver
 		}
 		return nil
 	})
-	return found, err
+	if err != nil {
+		return nil, err
+	}
+	return found, damaged
 }
 
 func (f *fake) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {

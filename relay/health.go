@@ -50,6 +50,7 @@ const (
 	reasonNotConnected = "not connected to the database yet"
 	reasonStopped      = "Run has returned"
 	reasonDatabase     = "database in trouble; retrying"
+	reasonDamaged      = "a row of the outbox can't be read; its lane waits"
 	reasonTopic        = "topic does not exist or is not writable; retrying"
 	reasonKafka        = "broker refuses messages; retrying"
 	reasonStalled      = "messages are not acknowledged; retrying"
@@ -61,6 +62,7 @@ type vitals struct {
 	ran                bool
 	connected          bool             // lanes could be held at least once
 	reading, deleting  health.Condition // the outbox can't be read, or deleted from
+	damaged            health.Condition // a row of the outbox can't be read
 	holding            health.Condition // no lanes can be held
 	topic              health.Condition // a topic refuses messages
 	topicLast          time.Time        // when it last did
@@ -83,7 +85,7 @@ func (v *vitals) change(change func()) {
 }
 
 func (v *vitals) trouble() health.Condition {
-	for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.topic, &v.kafka, &v.stalled} {
+	for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.damaged, &v.topic, &v.kafka, &v.stalled} {
 		if !c.Holds() || c == &v.topic && time.Since(v.topicLast) > v.topicMemory {
 			continue
 		}
@@ -97,7 +99,7 @@ func (v *vitals) trouble() health.Condition {
 func (v *vitals) joined() {
 	v.change(func() {
 		v.connected = true
-		for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.kafka, &v.stalled} {
+		for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.damaged, &v.kafka, &v.stalled} {
 			c.End()
 		}
 	})
@@ -108,6 +110,7 @@ func (v *vitals) joined() {
 func (v *vitals) released() {
 	v.change(func() {
 		v.deleting.End()
+		v.damaged.End()
 		v.kafka.End()
 	})
 }

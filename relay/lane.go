@@ -13,8 +13,9 @@ import (
 // mutex of its tenure.
 //
 // The packs of a lane are sent in their order, several at a time. If a message fails, the lane
-// sends no new packs. Once all that is in flight has been answered, the tenure decides about
-// the messages that failed: they are sent again, in their order, or become unsent messages.
+// sends no new packs, and deletes none. Once all that is in flight has been answered, the tenure
+// decides about the messages that failed: they are sent again, in their order, or become unsent
+// messages.
 type lane struct {
 	id       int
 	packs    []*pack // sent or acknowledged, and not deleted
@@ -81,13 +82,16 @@ func (l *lane) wanted(most int) (w versioning.Wanted, ok bool) {
 func (l *lane) isBlocked() bool { return l.failed || l.wait != nil }
 
 // isDecidable reports whether the lane has failed messages and everything is answered.
-func (l *lane) isDecidable() bool { return l.failed && l.inFlight == 0 && !l.leaving }
+func (l *lane) isDecidable() bool { return l.failed && l.inFlight == 0 }
 
-// isIdle reports whether nothing of the lane is in flight, and nothing acknowledged is left to
-// delete.
+// isIdle reports whether nothing of the lane is in flight, and nothing is left to decide or to
+// delete: the next relay would send again, behind later messages, what these have overtaken.
 func (l *lane) isIdle() bool {
 	if l.inFlight > 0 || l.tx != nil { // tx is busy until it has deleted what is published
 		return l.inFlight == 0 && !l.tx.busy
+	}
+	if l.failed {
+		return false
 	}
 	for _, p := range l.packs {
 		if p.left == 0 {

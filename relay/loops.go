@@ -45,7 +45,7 @@ func (t *tenure) deleteAcked(ctx context.Context) error {
 	n := 0
 	t.mu.Lock()
 	for _, l := range t.lanes {
-		if l == nil {
+		if l == nil || l.failed { // the decision must see what has overtaken a failed message
 			continue
 		}
 		for _, p := range l.packs {

@@ -68,10 +68,17 @@ func (t *tenure) readOnce(ctx context.Context) (found bool, err error) {
 	}
 	want, lanes := t.wanted()
 	if len(want) == 0 {
+		t.vitals.over(&t.vitals.damaged) // perhaps the lane was released
 		return false, nil
 	}
 	packs, err := t.cfg.Store.Packs(ctx, want)
-	if err != nil {
+	switch {
+	case err == nil:
+		t.vitals.over(&t.vitals.damaged)
+	case versioning.CauseOf(err) == versioning.Data:
+		t.vitals.failed(&t.vitals.damaged, reasonDamaged, "", err)
+		t.log.limited(slog.LevelError, "a row of the outbox can't be read; its lane waits", "", "error", err)
+	default:
 		return false, err
 	}
 	for i := range packs {

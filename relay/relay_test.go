@@ -561,6 +561,51 @@ func TestTrouble(t *testing.T) {
 	})
 }
 
+// TestDamagedPack checks that a pack that can't be read holds up its lane only.
+func TestDamagedPack(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes"), newOutbox()
+		cfg.Client, cfg.Store = b.opts(), o.store()
+		held, free := entitiesIn(1, 1)[0], entitiesIn(2, 1)[0]
+		o.emit("notes", held)
+		o.emit("notes", held)
+		o.emit("notes", held)
+		o.damaged = 2
+		r := start(t, cfg)
+		left := func(want int) {
+			t.Helper()
+			await(t, time.Second, func() error {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				if len(o.packs) != want {
+					return fmt.Errorf("the outbox has %d packs", len(o.packs))
+				}
+				return nil
+			})
+		}
+		left(2)
+		for range 50 {
+			o.emit("notes", free)
+			left(2)
+		}
+		if h := r.Health(); h.State != relay.Troubled || h.Reason != "a row of the outbox can't be read; its lane waits" || !errors.Is(h.Err, errDamaged) {
+			t.Errorf("health: %+v", h)
+		}
+		o.mu.Lock()
+		o.damaged = 0
+		o.mu.Unlock()
+		left(0)
+		if h := r.Health(); h.State != relay.Publishing {
+			t.Errorf("health: %+v", h)
+		}
+		r.stop()
+		if n := wantInOrder(t, o, b.read("notes")); n > 0 {
+			t.Errorf("%d repeats", n)
+		}
+	})
+}
+
 // TestGrace checks that a stop does not wait for a broker that does not answer.
 func TestGrace(t *testing.T) {
 	t.Parallel()

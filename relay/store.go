@@ -13,7 +13,9 @@ type Store interface {
 	// returns an error, others may already hold the lanes.
 	HoldLanes(ctx context.Context, h versioning.LaneHolder) error
 
-	// Packs returns the first packs of lanes, in their order.
+	// Packs returns the first packs of lanes, in their order. If some can't be read because
+	// their data are damaged, it returns those before them and those of other lanes, and an
+	// error with the cause [versioning.Data].
 	Packs(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error)
 
 	// DeletePacks deletes packs that are published. Unless it is durable, the database may

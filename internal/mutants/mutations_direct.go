@@ -28,7 +28,7 @@ var direct = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestCalls",
 	},
 	{
-		file: "versioning/postgres/calls.go", text: `defer func() { c.settle(g, outcomes, errs) }()`, mutated: `defer func() { if !errors.Is(errs[0], errExited) { c.settle(g, outcomes, errs) } }()`,
+		file: "versioning/postgres/calls_run.go", text: `defer func() { c.settle(g, outcomes, errs) }()`, mutated: `defer func() { if !errors.Is(errs[0], errExited) { c.settle(g, outcomes, errs) } }()`,
 		why: "callers wait forever if a function ends the goroutine of their batch",
 		pkg: "./versioning/postgres", tests: "^TestCallsFail$",
 	},

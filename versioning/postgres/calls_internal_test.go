@@ -176,7 +176,7 @@ func TestCallsWaitForMore(t *testing.T) {
 		}
 		call("a", "b", "c", "d") // one batch each
 		call("e", "f", "g")
-		time.Sleep(time.Second) // the first batches end
+		<-time.After(time.Second) // the first batches end
 		synctest.Wait()
 		s.want(t, "a", "b", "c", "d", "e f g")
 		call("h", "i")
@@ -185,7 +185,7 @@ func TestCallsWaitForMore(t *testing.T) {
 		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
 		call("k", "l")
 		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
-		time.Sleep(gatherFor)
+		<-time.After(gatherFor)
 		synctest.Wait()
 		s.want(t, "a", "b", "c", "d", "e f g", "h i j", "k l")
 		for i, want := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {

@@ -259,7 +259,7 @@ func (l *lanes) release(keep int) {
 		}
 		all.Wait()
 		l.mu.Lock()
-		l.free = slices.Equal(leaving, l.leaving)
+		l.free = l.free || slices.Equal(leaving, l.leaving) // else it was asked for more since
 		l.mu.Unlock()
 		select {
 		case l.released <- struct{}{}:

@@ -23,15 +23,22 @@ const readPacks = 64
 // ones, in their order. The order of the packs of one lane is one in which every entity's
 // messages are in the order of its transitions, and a pack that is visible now is never after
 // one of the same entity that becomes visible later.
+//
+// A row that can't be unpacked holds up its lane only: Packs returns the packs before it and
+// those of other lanes, and also an error with the cause Data.
 func (s *Store) Packs(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error) {
-	packs, err := s.readPacks(ctx, want)
+	packs, damaged, err := s.readPacks(ctx, want)
 	if err != nil {
 		return nil, withCause(fmt.Errorf("read the outbox: %w", err))
+	}
+	if damaged != nil {
+		return packs, &versioning.Error{Cause: versioning.Data, Err: fmt.Errorf("read the outbox: %w", damaged)}
 	}
 	return packs, nil
 }
 
-func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs []versioning.Pack, err error) {
+// readPacks reads packs. damaged has the errors of rows that can't be unpacked.
+func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs []versioning.Pack, damaged, err error) {
 	lanes, most := make([]int16, len(want)), make(bigints, len(want))
 	has := []int64{} // not NULL
 	for i, w := range want {
@@ -41,7 +48,7 @@ func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs 
 	known := s.outbox.recentIDs(want)
 	batch := &pgx.Batch{}
 	batch.Queue(s.schema.sql(readPacksSQL), lanes, most, has, known, readPacks).Query(func(rows pgx.Rows) (err error) {
-		packs, err = s.scanPacks(rows)
+		packs, damaged, err = s.scanPacks(rows)
 		return err
 	})
 	if c := s.outbox.conn.Load(); c != nil {
@@ -49,14 +56,14 @@ func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs 
 	} else {
 		err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
 	}
-	return packs, err
+	return packs, damaged, err
 }
 
-func (s *Store) scanPacks(rows pgx.Rows) (packs []versioning.Pack, err error) {
+func (s *Store) scanPacks(rows pgx.Rows) (packs []versioning.Pack, damaged, err error) {
 	var p versioning.Pack
 	var slot, lane int16
 	var messages []byte
-	gap := -1 // a lane whose next packs must wait for the next call
+	gap := -1 // a lane whose next packs must wait for another call
 	_, err = pgx.ForEachRow(rows, []any{&slot, &lane, &p.ID, &p.Token, &p.At, &p.Size, &messages}, func() error {
 		p.Slot, p.Lane = int(slot), int(lane)
 		recent, ok := s.outbox.take(p.PackRef)
@@ -70,14 +77,15 @@ func (s *Store) scanPacks(rows pgx.Rows) (packs []versioning.Pack, err error) {
 			gap = p.Lane
 			return nil
 		}
-		p.Messages, err = unpack(messages)
-		if err != nil {
-			return fmt.Errorf("row %d: %w", p.ID, err)
+		var problem error
+		if p.Messages, problem = unpack(messages); problem != nil {
+			gap, damaged = p.Lane, errors.Join(damaged, fmt.Errorf("lane %d: row %d: %w", p.Lane, p.ID, problem))
+			return nil
 		}
 		packs = append(packs, p)
 		return nil
 	})
-	return packs, err
+	return packs, damaged, err
 }
 
 // readPacksSQL reads up to $5 packs of each of the lanes $1, up to the first one after $2

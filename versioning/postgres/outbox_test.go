@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,28 @@ func TestOutbox(t *testing.T) {
 		t.Error(err)
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
+}
+
+// TestDamagedRow checks that a row that can't be unpacked holds up only its lane.
+func TestDamagedRow(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	var l log
+	for _, key := range []string{"a", "b"} {
+		for n := range 3 {
+			apply(t, store, l.did(key, map[bool]statemachine.Event{true: "made", false: "did"}[n == 0], int64(n)))
+		}
+	}
+	mustExec(t, pool, `UPDATE pawl.outbox SET messages = '\xff' WHERE id = 2`)
+	packs, err := store.Packs(t.Context(), allLanes())
+	if versioning.CauseOf(err) != versioning.Data || !strings.Contains(fmt.Sprint(err), "row 2:") {
+		t.Errorf("Packs = %v", err)
+	}
+	got := valuesOf(packs)
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"a=0", "b=0", "b=1", "b=2"}, got); diff != "" {
+		t.Errorf("messages (-want, +got):\n%s", diff)
+	}
 }
 
 // TestLeftovers checks that messages that are still in the outbox get a relay when their machine
