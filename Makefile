@@ -9,7 +9,7 @@ SHELL := bash
 BROKERS ?= localhost:9092
 DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
-PKG ?= ./... ./examples/orderflow/... ./jobs/...
+PKG ?= ./... ./examples/orderflow/... ./gateway/redis/... ./jobs/...
 
 # `make sim` runs this many histories, starting with this seed.
 HISTORIES ?= 2000
@@ -20,6 +20,8 @@ FUZZTIME ?= 10s
 
 # How long `make torture` causes faults.
 DURATION ?= 60s
+# How many requests `make gateway-torture` sends.
+REQUESTS ?= 100000
 # `make mutants` plants only the mutations whose file or reason matches.
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
@@ -35,7 +37,7 @@ TOOL = GOWORK=off go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Compile everything
@@ -67,6 +69,15 @@ torture: ## Run workers on real servers under faults for DURATION; the last line
 	go build -C internal/torture -o "$(CURDIR)/torture.bin" .
 	./torture.bin -duration $(DURATION)
 
+.PHONY: gateways
+gateways: ## Measure how often proxies send a request, as in docs/gateways.md
+	go run ./internal/gateways
+
+.PHONY: gateway-torture
+gateway-torture: ## Send REQUESTS with retries through HAProxy while servers fail; the last line is JSON
+	go build -C gateway/redis/internal/torture -o "$(CURDIR)/gateway-torture.bin" .
+	./gateway-torture.bin -requests $(REQUESTS)
+
 .PHONY: mutants
 mutants: ## Plant mistakes in the code (RUN=marks for some) and check that a test catches each
 	go run ./internal/mutants -run '$(RUN)'
@@ -91,7 +102,7 @@ microbench: ## Run the Go benchmarks six times and show them with benchstat
 
 .PHONY: lint
 lint: ## Run the linters
-	for module in . examples/orderflow jobs; do (cd $$module && GOWORK=off go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
+	for module in . examples/orderflow gateway/redis jobs; do (cd $$module && GOWORK=off go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -99,7 +110,7 @@ fmt: ## Format the code
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum
-	for module in . bench examples/orderflow internal/torture jobs; do go -C $$module mod tidy; done
+	for module in . bench examples/orderflow gateway/redis internal/torture jobs; do go -C $$module mod tidy; done
 
 .PHONY: ci
 ci: ## Run everything that must pass before a merge (LEGS="lint test" for some legs)

@@ -2,7 +2,10 @@ module github.com/pawl-go/pawl/bench
 
 go 1.26.0
 
-replace github.com/pawl-go/pawl => ../
+replace (
+	github.com/pawl-go/pawl => ../
+	github.com/pawl-go/pawl/gateway/redis => ../gateway/redis
+)
 
 require (
 	github.com/IBM/sarama v1.43.3
@@ -11,6 +14,8 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/pawl-go/pawl v0.0.0-00010101000000-000000000000
+	github.com/pawl-go/pawl/gateway/redis v0.0.0-00010101000000-000000000000
+	github.com/redis/rueidis v1.0.79
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
@@ -59,5 +64,6 @@ require (
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )

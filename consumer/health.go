@@ -78,6 +78,7 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //     transaction, for Config.StalledAfter or longer
 //   - while its relay can't publish messages of transitions; see package relay
 //   - while dead letters can't be copied to Config.DeadLetterTopic
-//   - from the first failed attempt to fire timers until one succeeds
+//   - from the first failed attempt to fire timers until one succeeds. A timer that the Store
+//     sets aside, to fire the others, is no failure
 //   - while it has settled nothing for Config.StalledAfter although there is lag
 func (w *Worker) Health() Health { return w.vitals.health() }

@@ -361,16 +361,16 @@ func TestMarksCantBeWritten(t *testing.T) {
 	marks := r.committer.marks
 	marks.base.check(FakeServer)
 	due := progress{{"t", 0}: {tenure: 1}}
-	if marks.write(t.Context(), due) || r.vitals.trouble().since.IsZero() {
+	if marks.write(t.Context(), due) || !r.vitals.trouble().Holds() {
 		t.Error("marks that can't be written are no trouble")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := marks.read(ctx, nil); err == nil || r.vitals.trouble().since.IsZero() {
+	if _, err := marks.read(ctx, nil); err == nil || !r.vitals.trouble().Holds() {
 		t.Errorf("read = %v, and the trouble with writing is over", err)
 	}
 	r.cfg.Store = &nothing{}
-	if !marks.write(t.Context(), due) || !r.vitals.trouble().since.IsZero() {
+	if !marks.write(t.Context(), due) || r.vitals.trouble().Holds() {
 		t.Error("the trouble does not end once the marks are written")
 	}
 }

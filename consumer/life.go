@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/health"
 )
 
 // A partition identifies a partition of a topic.
@@ -82,7 +84,7 @@ type reach struct {
 	hidden time.Time
 	stable int64
 
-	tooLarge condition // a batch can't be unpacked
+	tooLarge health.Condition // a batch can't be unpacked
 }
 
 // begins records at which offset consumption of the partition begins.

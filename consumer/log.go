@@ -158,6 +158,11 @@ func (l *logger) fire(err error) {
 	l.limited(slog.LevelError, reasonTimers, "", "error", err)
 }
 
+// setAside logs that the store tries a timer again later and fires the others.
+func (l *logger) setAside(err error) {
+	l.limited(slog.LevelWarn, "a timer can't be fired now; it is tried again later, and the others are fired", "", "error", err)
+}
+
 func (l *logger) countTimers(err error) {
 	l.limited(slog.LevelWarn, "timers can't be counted; trying again", "", "error", err)
 }

@@ -232,7 +232,7 @@ func (p *partitions) survey(asked map[partition]tenure, found map[partition]ends
 func (p *partitions) cantUnpack(at partition, err error) {
 	p.change(func() {
 		if l := p.lives[at]; l != nil {
-			l.reach.tooLarge.begin(reasonTooLarge, at.String(), err)
+			l.reach.tooLarge.Begin(reasonTooLarge, at.String(), err)
 		}
 	})
 }

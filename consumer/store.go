@@ -53,7 +53,8 @@ type Sweeper interface {
 type TimerFirer interface {
 	// FireTimers makes the events of up to limit due timers happen, and returns their
 	// outcomes once its transaction has committed. It skips timers that others are firing. If
-	// it returns an error, the timers without an outcome are fired later.
+	// it returns an error, the timers without an outcome are fired later. An error together
+	// with More concerns only timers that it has set aside: others can be fired at once.
 	FireTimers(ctx context.Context, limit int) (versioning.Fired, error)
 }
 

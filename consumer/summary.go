@@ -1,6 +1,10 @@
 package consumer
 
-import "time"
+import (
+	"time"
+
+	"github.com/pawl-go/pawl/internal/health"
+)
 
 // A summary is what the worker's health needs to know about its partitions.
 type summary struct {
@@ -9,7 +13,7 @@ type summary struct {
 	due        int64 // offsets that can be consumed and are not settled
 	furthest   partition
 	heldUp     heldUp
-	tooLarge   condition // of the first partition that stopped at a batch that can't be unpacked
+	tooLarge   health.Condition // of the first partition that stopped at a batch that can't be unpacked
 }
 
 // A heldUp is the partition that an open transaction has held up the longest.
@@ -33,7 +37,7 @@ func (p *partitions) summary() summary {
 		if r.isHeldUp() && isFirst(r.hidden, s.heldUp.since) {
 			s.heldUp = heldUp{r.hidden, at}
 		}
-		if isFirst(r.tooLarge.since, s.tooLarge.since) {
+		if isFirst(r.tooLarge.Since, s.tooLarge.Since) {
 			s.tooLarge = r.tooLarge
 		}
 	}

@@ -15,8 +15,8 @@ const (
 	fireLimit  = 2000             // timers per call of FireTimers
 	countEvery = 15 * time.Second // between two counts for the worker's health
 
-	// fireRest is the shortest wait between two looks without a timer that is due. If this
-	// machine's clock is ahead of the database's, the next timer seems to be due already.
+	// fireRest is the shortest wait between two looks without a timer that could be fired. If
+	// this machine's clock is ahead of the database's, the next timer seems to be due already.
 	fireRest = 20 * time.Millisecond
 )
 
@@ -80,7 +80,21 @@ func (m *maintainer) fireTogether(ctx context.Context, firer TimerFirer) error {
 	return errors.Join(errs...)
 }
 
+// fireSome fires some timers. It returns no error if the store has set a timer aside and others
+// may be fired.
 func (m *maintainer) fireSome(ctx context.Context, firer TimerFirer) (versioning.Fired, error) {
+	fired, err := m.fireOnce(ctx, firer)
+	if err == nil || !fired.More {
+		return fired, err
+	}
+	m.log.setAside(err)
+	if !pace.Sleep(ctx, fireRest) { // in case the store has not set it aside
+		return fired, err
+	}
+	return fired, nil
+}
+
+func (m *maintainer) fireOnce(ctx context.Context, firer TimerFirer) (versioning.Fired, error) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	fired, err := firer.FireTimers(ctx, fireLimit)
@@ -117,11 +131,11 @@ func (m *maintainer) countTimers(ctx context.Context, counter TimerCounter) {
 // failedToFire records that timers could not be fired. fired ends that: they were fired, or none
 // is due.
 func (v *vitals) failedToFire(err error) {
-	v.change(func() { v.firing.begin(reasonTimers, "", err) })
+	v.change(func() { v.firing.Begin(reasonTimers, "", err) })
 }
 
 func (v *vitals) fired() {
-	v.change(func() { v.firing = condition{} })
+	v.change(v.firing.End)
 }
 
 // counted records how many timers are armed.

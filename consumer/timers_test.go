@@ -133,7 +133,7 @@ func TestTroubleWithTimers(t *testing.T) {
 	const failing = 8
 	do := func(_ context.Context, call int) (versioning.Fired, error) {
 		if call <= failing {
-			return versioning.Fired{More: true}, errDown
+			return versioning.Fired{}, errDown
 		}
 		return versioning.Fired{}, nil
 	}
@@ -153,12 +153,39 @@ func TestTroubleWithTimers(t *testing.T) {
 	})
 }
 
-// A worker that stops does not wait for a call that hangs.
+// Timers that can't be fired now do not hold up the others, and are no trouble of the worker: the
+// store sets them aside. Here the first 20 are such.
+func TestSetAsideTimers(t *testing.T) {
+	t.Parallel()
+	const aside = 20
+	do := func(_ context.Context, call int) (versioning.Fired, error) {
+		if call <= aside {
+			return versioning.Fired{More: true}, errDown
+		}
+		return versioning.Fired{}, nil
+	}
+	change := func(cfg *consumer.Config) { cfg.Connections = 1 }
+	fireTest(t, change, do, func(t *testing.T, f *firer, r *running) {
+		began := time.Now()
+		pass(900 * time.Millisecond)
+		if calls := f.since(began); len(calls) <= aside || calls[1] == 0 {
+			t.Errorf("timers were fired after %v; want all within a second, but not all at once", calls)
+		}
+		r.expect(consumer.Consuming)
+		if n := len(r.logs.matching("a timer can't be fired now", errDown.Error())); n == 0 || n > 5 {
+			t.Errorf("%d lines about it", n)
+		}
+		pass(time.Minute)
+		r.expect(consumer.Consuming)
+	})
+}
+
+// A worker that stops does not wait for a call that hangs, nor for timers that are set aside.
 func TestStopWhileFiring(t *testing.T) {
 	t.Parallel()
 	do := func(ctx context.Context, _ int) (versioning.Fired, error) {
 		<-ctx.Done()
-		return versioning.Fired{}, ctx.Err()
+		return versioning.Fired{More: true}, ctx.Err()
 	}
 	fireTest(t, nil, do, func(t *testing.T, _ *firer, r *running) {
 		pass(time.Second)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/pawl-go/pawl/internal/health"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -38,30 +39,30 @@ type vitals struct {
 	fetchMemory  time.Duration // how long a failed fetch counts as trouble unless records arrive
 
 	mu         sync.Mutex
-	began      time.Time // when Run was called; zero before
-	left       condition // why the worker is not a member of its group; does not hold if it is
-	ended      condition // Run has returned
-	database   condition // the current batch can't be written
-	marksRead  condition // marks can't be read
-	marksWrite condition // marks can't be written
-	broker     condition // no broker answers
-	noTopic    condition // a topic is missing; its partition is the name of the first one
-	copying    condition // dead letters can't be copied
-	firing     condition // timers can't be fired
-	relaying   condition // messages can't be published
-	fetch      condition // fetches return only errors
-	fetchLast  time.Time // when a fetch last failed
-	progress   time.Time // when records were last settled
-	calm       time.Time // when the last trouble ended
-	behind     time.Time // since when there are records to settle; zero if there are none
-	seen       summary   // of the current run's partitions
+	began      time.Time        // when Run was called; zero before
+	left       health.Condition // why the worker is not a member of its group; does not hold if it is
+	ended      health.Condition // Run has returned
+	database   health.Condition // the current batch can't be written
+	marksRead  health.Condition // marks can't be read
+	marksWrite health.Condition // marks can't be written
+	broker     health.Condition // no broker answers
+	noTopic    health.Condition // a topic is missing; its partition is the name of the first one
+	copying    health.Condition // dead letters can't be copied
+	firing     health.Condition // timers can't be fired
+	relaying   health.Condition // messages can't be published
+	fetch      health.Condition // fetches return only errors
+	fetchLast  time.Time        // when a fetch last failed
+	progress   time.Time        // when records were last settled
+	calm       time.Time        // when the last trouble ended
+	behind     time.Time        // since when there are records to settle; zero if there are none
+	seen       summary          // of the current run's partitions
 
 	timers versioning.TimerCounts // when they were last counted
 }
 
 func newVitals(cfg Config) *vitals {
 	v := &vitals{stalledAfter: cfg.StalledAfter, fetchMemory: max(time.Minute, 2*cfg.RetryMax)}
-	v.left.begin(reasonNotRun, "", nil)
+	v.left.Begin(reasonNotRun, "", nil)
 	return v
 }
 
@@ -77,33 +78,39 @@ func (v *vitals) change(change func()) {
 	}
 }
 
-func (v *vitals) isCalm() bool { return v.left.since.IsZero() && v.trouble().since.IsZero() }
+func (v *vitals) isCalm() bool { return !v.left.Holds() && !v.trouble().Holds() }
 
 func (v *vitals) started() {
 	v.change(func() {
 		v.began = time.Now()
-		v.left = condition{}
-		v.left.begin(reasonNotJoined, "", nil)
+		v.left.End()
+		v.left.Begin(reasonNotJoined, "", nil)
 	})
 }
 
 func (v *vitals) stopped(err error) {
-	v.change(func() { v.ended.begin(reasonStopped, "", err) })
+	v.change(func() { v.ended.Begin(reasonStopped, "", err) })
 }
 
 // joined records that the worker is a member of its group.
 func (v *vitals) joined() {
-	v.change(func() { v.left, v.fetch = condition{}, condition{} })
+	v.change(func() {
+		v.left.End()
+		v.fetch.End()
+	})
 }
 
 // lost records that the group has given up the worker.
 func (v *vitals) lost() {
-	v.change(func() { v.left.begin(reasonLost, "", nil) })
+	v.change(func() { v.left.Begin(reasonLost, "", nil) })
 }
 
 // wrote records that the database has settled some records.
 func (v *vitals) wrote() {
-	v.change(func() { v.progress, v.database = time.Now(), condition{} })
+	v.change(func() {
+		v.progress = time.Now()
+		v.database.End()
+	})
 }
 
 // settledSince reports whether the database has settled records since a time.
@@ -114,96 +121,96 @@ func (v *vitals) settledSince(t time.Time) bool {
 }
 
 func (v *vitals) failedToWrite(at string, err error) {
-	v.change(func() { v.database.begin(reasonDatabase, at, err) })
+	v.change(func() { v.database.Begin(reasonDatabase, at, err) })
 }
 
 // finished ends the trouble of the current batch, whether it was settled or given up.
 func (v *vitals) finished() {
-	v.change(func() { v.database = condition{} })
+	v.change(v.database.End)
 }
 
 // failedToReadMarks records that the marks can't be read. readMarks ends that: they were read,
 // or the worker has given up the partitions that need them.
 func (v *vitals) failedToReadMarks(err error) {
-	v.change(func() { v.marksRead.begin(reasonDatabase, "", err) })
+	v.change(func() { v.marksRead.Begin(reasonDatabase, "", err) })
 }
 
 func (v *vitals) readMarks() {
-	v.change(func() { v.marksRead = condition{} })
+	v.change(v.marksRead.End)
 }
 
 // failedToWriteMarks records that the marks can't be written. wroteMarks ends that.
 func (v *vitals) failedToWriteMarks(err error) {
-	v.change(func() { v.marksWrite.begin(reasonDatabase, "", err) })
+	v.change(func() { v.marksWrite.Begin(reasonDatabase, "", err) })
 }
 
 func (v *vitals) wroteMarks() {
-	v.change(func() { v.marksWrite = condition{} })
+	v.change(v.marksWrite.End)
 }
 
 // startsOver records that the worker is about to join its group again.
 func (v *vitals) startsOver() {
 	v.change(func() {
-		v.left.begin(reasonStartsOver, "", nil)
+		v.left.Begin(reasonStartsOver, "", nil)
 		v.seen = summary{}
 	})
 }
 
 func (v *vitals) noBroker(err error) {
-	v.change(func() { v.broker.begin(reasonBroker, "", err) })
+	v.change(func() { v.broker.Begin(reasonBroker, "", err) })
 }
 
 func (v *vitals) brokerAnswers() {
-	v.change(func() { v.broker = condition{} })
+	v.change(v.broker.End)
 }
 
 // missTopics records which topics the broker does not know. No topics means that all exist.
 func (v *vitals) missTopics(topics []string) {
 	v.change(func() {
 		if len(topics) == 0 {
-			v.noTopic = condition{}
+			v.noTopic.End()
 			return
 		}
 		var err error
 		for _, topic := range topics {
 			err = errors.Join(err, fmt.Errorf("topic %q: %w", topic, kerr.UnknownTopicOrPartition))
 		}
-		v.noTopic.begin(reasonNoTopic, topics[0], err)
+		v.noTopic.Begin(reasonNoTopic, topics[0], err)
 	})
 }
 
 // failedToCopy records that dead letters could not be copied. copied ends that: they were
 // copied, or there are none.
 func (v *vitals) failedToCopy(err error) {
-	v.change(func() { v.copying.begin(reasonCopy, "", err) })
+	v.change(func() { v.copying.Begin(reasonCopy, "", err) })
 }
 
 func (v *vitals) copied() {
-	v.change(func() { v.copying = condition{} })
+	v.change(v.copying.End)
 }
 
 // failedToRelay records that messages can't be published. relays ends that.
 func (v *vitals) failedToRelay(topic string, err error) {
-	v.change(func() { v.relaying.begin(reasonRelay, topic, err) })
+	v.change(func() { v.relaying.Begin(reasonRelay, topic, err) })
 }
 
 func (v *vitals) relays() {
-	v.change(func() { v.relaying = condition{} })
+	v.change(v.relaying.End)
 }
 
 func (v *vitals) failedToFetch(at string, err error) {
 	v.change(func() {
 		if time.Since(v.fetchLast) > v.fetchMemory {
-			v.fetch = condition{}
+			v.fetch.End()
 		}
 		v.fetchLast = time.Now()
-		v.fetch.begin(reasonFetch, at, err)
+		v.fetch.Begin(reasonFetch, at, err)
 	})
 }
 
 // fetched records that records arrived.
 func (v *vitals) fetched() {
-	v.change(func() { v.fetch = condition{} })
+	v.change(v.fetch.End)
 }
 
 // recount records what has changed about the partitions.
@@ -223,23 +230,23 @@ func (v *vitals) measure() {
 
 // trouble returns what keeps the worker from making progress. If several conditions hold,
 // it returns the one that causes the others.
-func (v *vitals) trouble() condition {
+func (v *vitals) trouble() health.Condition {
 	idle := v.behind // since when there are records to settle and none was settled
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
-	certain := firstOf(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge)
+	certain := health.First(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge)
 	switch {
-	case !certain.since.IsZero():
+	case certain.Holds():
 		return certain
-	case !v.fetch.since.IsZero() && time.Since(v.fetchLast) <= v.fetchMemory:
+	case v.fetch.Holds() && time.Since(v.fetchLast) <= v.fetchMemory:
 		return v.fetch
 	case !idle.IsZero() && time.Since(idle) >= v.stalledAfter:
-		return condition{since: idle, reason: reasonStalled, partition: v.seen.furthest.String()}
+		return health.Condition{Since: idle, Reason: reasonStalled, At: v.seen.furthest.String()}
 	case !v.seen.heldUp.since.IsZero() && time.Since(v.seen.heldUp.since) >= v.stalledAfter:
-		return condition{since: v.seen.heldUp.since, reason: reasonHeldUp, partition: v.seen.heldUp.partition.String()}
+		return health.Condition{Since: v.seen.heldUp.since, Reason: reasonHeldUp, At: v.seen.heldUp.partition.String()}
 	}
-	return firstOf(v.firing, v.relaying, v.copying)
+	return health.First(v.firing, v.relaying, v.copying)
 }
 
 func (v *vitals) health() Health {
@@ -248,28 +255,28 @@ func (v *vitals) health() Health {
 	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions, Timers: v.timers}
 	trouble := v.trouble()
 	switch {
-	case !v.ended.since.IsZero():
+	case v.ended.Holds():
 		return h.being(Stopped, v.ended)
 	case v.began.IsZero():
 		return h.being(Starting, v.left)
-	case !trouble.since.IsZero():
+	case trouble.Holds():
 		return h.being(Troubled, trouble)
-	case !v.left.since.IsZero():
+	case v.left.Holds():
 		return h.being(Starting, v.left)
 	}
-	return h.being(Consuming, condition{since: v.calmSince()})
+	return h.being(Consuming, health.Condition{Since: v.calmSince()})
 }
 
 // calmSince returns since when the worker has had no trouble. A failed fetch stops
 // counting after fetchMemory, without an event that would set calm.
 func (v *vitals) calmSince() time.Time {
-	if expired := v.fetchLast.Add(v.fetchMemory); !v.fetch.since.IsZero() && expired.After(v.calm) {
+	if expired := v.fetchLast.Add(v.fetchMemory); v.fetch.Holds() && expired.After(v.calm) {
 		return expired
 	}
 	return v.calm
 }
 
-func (h Health) being(state HealthState, c condition) Health {
-	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.since, c.reason, c.partition, c.err
+func (h Health) being(state HealthState, c health.Condition) Health {
+	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.Since, c.Reason, c.At, c.Err
 	return h
 }

@@ -22,10 +22,14 @@ type cause struct {
 	Version int64              `json:"version"` // of the entity, after the step
 	Index   int                `json:"index"`   // of the job among the step's jobs, from 0
 	Event   statemachine.Event `json:"event"`
+
+	// Attempts is the number of attempts that may make the call. River's row allows one more:
+	// see attempt.settles.
+	Attempts int `json:"attempts"`
 }
 
 func causeOf(step *postgres.Caused, index int) *cause {
-	return &cause{step.Entity.Machine, step.Entity.Key, step.Version, index, step.Event}
+	return &cause{Machine: step.Entity.Machine, Entity: step.Entity.Key, Version: step.Version, Index: index, Event: step.Event}
 }
 
 func (c *cause) entity() versioning.Entity {

@@ -62,23 +62,36 @@
 // Retries are River's: the args' InsertOpts limit their number, and the client's RetryPolicy
 // says when. [RetryAfter] puts the job off as long as the provider wants.
 //
+// After the last attempt, one more settles the job, without a call: the queue has added it. So
+// a job also ends as Unknown if the process of its last call was killed. There are two gaps.
+// If that attempt is killed as well, River discards the job, and the event does not happen. If
+// a person retries a job whose attempts are used up, and that attempt is killed, River discards
+// the job too, although it may have called.
+//
 // # Results that are refused
 //
-// A result that is Early is tried again for [Handler.EarlyFor], without another call. One that
-// is Rejected or Diverged, and one that stays Early, cancels the job with a [RefusedError],
-// which River's UI shows. Retried there, the job tries the result again without a call. River
-// deletes cancelled jobs after a day: set CancelledJobRetentionPeriod to the time in which
-// somebody looks.
+// A result that is Early is tried again for [Handler.EarlyFor], without another call. If it
+// stays Early, it is parked, and judged again when the entity moves. One that is Rejected or
+// Diverged becomes a dead letter, which can be redriven. Both cancel the job with a
+// [RefusedError], which River's UI shows. Retried there, the job tries the result again without
+// a call. River deletes cancelled jobs after a day; the store keeps their results.
 //
 // # Running River
 //
 // [Migrate] creates River's tables, as River's own command does. A program that consumes needs
 // the Queue only; one that works the jobs needs a River client with a pool. Both may be the
-// same program. No database connection is held during a call. The client's
-// RescueStuckJobsAfter, by default an hour, is the time after which the job of a killed
-// process is run again.
+// same program. No database connection is held during a call.
+//
+// The client's RescueStuckJobsAfter, by default an hour, is the time after which the job of a
+// killed process is run again. Keep it longer than the longest attempt: twice the provider's
+// timeout, and 35 seconds. River can't tell a killed process from one that was stopped for that
+// long, by SIGSTOP or with its virtual machine. When such a one wakes up, it makes no call of
+// class Queryable or Once any more, and waits until the other attempt has ended: River changes a
+// job by its ID, so the end of one attempt would end the other.
 //
 // Processes that share a provider each have their own limits; see [Provider]. River fetches no
 // more jobs than a queue's MaxWorkers, and jobs that wait for their turn count, so give a slow
-// provider a River queue of its own.
+// provider a River queue of its own. A client fetches once per FetchCooldown, by default 100
+// ms, and no more than MaxWorkers jobs. So it runs at most MaxWorkers jobs per FetchCooldown,
+// however short they are: with 20 workers, 200 a second.
 package jobs

@@ -3,13 +3,14 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
 
 // ErrUnknown says that nobody knows whether a call was made: its answer was lost. The job is
-// cancelled with this error if the handler names no event for that.
+// cancelled or discarded with this error if the handler names no event for that.
 var ErrUnknown = errors.New("the call may or may not have been made: its answer is lost")
 
 // errTakenOver says that River has given the job to another worker meanwhile.
@@ -52,9 +53,10 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return fmt.Sprintf("%v (wait %v)", e.err, e.wait) }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// A RefusedError says that the entity refused the result of a job. The job is cancelled with
-// it, so that somebody sees it. The job keeps the result: when it is retried in River's UI,
-// the result is tried again, without a call.
+// A RefusedError says that the entity refused the result of a job. The store keeps the result:
+// as a dead letter, or parked if it is early. The job is cancelled with this error, so that
+// somebody sees it. It keeps the result too: when it is retried in River's UI, the result is
+// tried again, without a call.
 type RefusedError struct {
 	Outcome versioning.Outcome
 }
@@ -64,6 +66,20 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the result of the call is %s (%s): event %q of %s: %s",
 		e.Outcome.Verdict, e.Outcome.Reason, e.Outcome.Event, e.Outcome.Entity, e.Outcome.Detail)
 }
+
+// withoutNUL returns an error whose text PostgreSQL can store. River writes the ends of many
+// jobs with one statement, and one NUL, of an answer that an error quotes, would fail it.
+func withoutNUL(err error) error {
+	if err == nil || !strings.ContainsRune(err.Error(), 0) {
+		return err
+	}
+	return &cleanError{err}
+}
+
+type cleanError struct{ err error }
+
+func (e *cleanError) Error() string { return strings.ReplaceAll(e.err.Error(), "\x00", "\uFFFD") }
+func (e *cleanError) Unwrap() error { return e.err }
 
 // isNotCalled reports whether a call was certainly not made.
 func isNotCalled(err error) bool {

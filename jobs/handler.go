@@ -58,7 +58,8 @@ type Call[A river.JobArgs] struct {
 	Version int64
 	Event   statemachine.Event
 
-	// Attempt counts from 1. Attempts that were put off do not count.
+	// Attempt counts from 1 to the job's MaxAttempts, and beyond if somebody retries a job whose
+	// attempts are used up. Attempts that were put off do not count.
 	Attempt int
 
 	// Row is River's row of the job. Do not change it.
@@ -74,7 +75,7 @@ type Handler[A river.JobArgs] struct {
 	// refusal by the provider, such as a declined card, is a result too. No changes mean
 	// that the entity need not know. Required.
 	//
-	// An error means that the result is not known. What happens then depends on the class:
+	// An error, or a panic, means that the result is not known. What happens then depends on the class:
 	// a Repeatable call is retried by River, a Queryable one after asking, and a job of class
 	// Once ends. [NotCalled] and [RetryAfter] say more about the error, and River's JobCancel
 	// ends the job.
@@ -84,22 +85,26 @@ type Handler[A river.JobArgs] struct {
 	Call func(ctx context.Context, call Call[A]) ([]versioning.Change, error)
 
 	// Ask asks the provider what became of an earlier call. Required for class Queryable,
-	// and only there. An error means that it could not be asked; River retries that.
+	// and only there. An error, or a panic, means that it could not be asked; River retries that.
 	//
 	// It is not called before [Provider.Timeout] has passed since the call began.
 	Ask func(ctx context.Context, call Call[A]) (Answer, error)
 
 	// Unknown is the event that happens to the entity when nobody knows whether the call was
-	// made: at once for class Once, and for the others after the last attempt has failed. It
-	// must be one whose functions take no data. Empty means that there is no such event: the
-	// job is cancelled, or, for the other classes, discarded by River.
+	// made: at once for class Once, and for the others after the last attempt has failed, or was
+	// killed. It must be one whose functions take no data. Empty means that there is no such
+	// event: the job is cancelled, or, for the other classes, discarded, with [ErrUnknown].
+	//
+	// It does not happen if no attempt can have made the call. Then the job is discarded,
+	// without ErrUnknown.
 	Unknown statemachine.Event
 
 	// Provider has the limits for the calls. nil means no limits, and a timeout of 30 seconds.
 	Provider *Provider
 
 	// EarlyFor limits how long a result that is [versioning.Early] is tried again. After that
-	// the job is cancelled. 0 means 24 hours; negative means that it is not tried again.
+	// it is parked beside its entity, and the job is cancelled. 0 means 24 hours; negative means
+	// that it is not tried again.
 	EarlyFor time.Duration
 
 	// Logger logs results that the entity refuses, and lost answers. nil means no logging:
@@ -139,18 +144,21 @@ func NotDone() Answer { return Answer{kind: notDone} }
 // at least a second. That does not count as an attempt.
 func Pending(wait time.Duration) Answer { return Answer{kind: pending, wait: max(wait, time.Second)} }
 
-// A Store makes the changes that results are. A [postgres.Store] is one.
+// A Store makes the changes that results are. A [postgres.Store] is one: Deliver keeps what
+// can't be made.
 type Store interface {
 	Do(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error)
+	Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error)
 }
 
 // Add adds a handler for the jobs with args A to River's workers. Call it before the workers
 // are given to a River client. The error lists all problems of the handler.
 //
-// The changes of a result go through the store's Do. A change's Machine and Key, if they are
+// The changes of a result go through the store's Do, and those that the entity refuses through
+// its Deliver, which keeps them. A change's Machine and Key, if they are
 // empty, are those of the entity whose step enqueued the job, and its MessageID is derived
 // from the job's key. So a job that runs twice changes its entity once. If the two results
-// differ, the first one counts, and the second one is Diverged.
+// differ, the first one counts, and the second one is Diverged: a dead letter.
 //
 // A result must be the same after it was stored as JSON: the Data of a change as encoding/json
 // does it, and the values in Set as scalars, or as PostgreSQL's text.
@@ -184,19 +192,8 @@ func (h *Handler[A]) validate(store Store) error {
 	check(h.Call == nil, "it has no Call")
 	check(h.Class == Queryable && h.Ask == nil, "its class is Queryable, but it has no Ask")
 	check(h.Class != Queryable && h.Ask != nil, "it has an Ask, but its class is not Queryable")
-	var args A
-	if with, ok := any(args).(river.JobArgsWithInsertOpts); ok && h.Class > Repeatable {
-		check(attempts(with) == 1, "its args allow one attempt; a second one is needed to find out that the first one's answer is lost")
-	}
 	if h.Provider != nil {
 		problems = append(problems, h.Provider.validate())
 	}
 	return errors.Join(problems...)
-}
-
-// attempts returns the limit of attempts that args set, or 0 if they have a method that does
-// not work for the zero value.
-func attempts(args river.JobArgsWithInsertOpts) (n int) {
-	defer func() { _ = recover() }()
-	return args.InsertOpts().MaxAttempts
 }

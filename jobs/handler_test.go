@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -64,7 +65,9 @@ var errBroken = errors.New("the connection broke")
 // TestResults checks what becomes of a job for each answer and error of a call.
 func TestResults(t *testing.T) {
 	t.Parallel()
-	quick := func() *jobs.Provider { return &jobs.Provider{Name: "bank", Timeout: 50 * time.Millisecond} }
+	quick := func() *jobs.Provider {
+		return &jobs.Provider{Name: "bank", Concurrency: 1, Timeout: 50 * time.Millisecond} // one slot, so that no attempt may keep it
+	}
 	type answers = func(ctx context.Context, call int) ([]versioning.Change, error)
 	fail := func(times int, err error) answers {
 		return func(ctx context.Context, n int) ([]versioning.Change, error) {
@@ -72,6 +75,20 @@ func TestResults(t *testing.T) {
 				return nil, err
 			}
 			return jobs.Event("succeeded", charged{fmt.Sprint("charge", n)}), nil
+		}
+	}
+	lastPanics := func(_ context.Context, n int) ([]versioning.Change, error) {
+		if n < 4 {
+			return nil, jobs.NotCalled(errBroken)
+		}
+		panic("oh")
+	}
+	onlyFirst := func(err error) answers { // the others do not reach the bank
+		return func(_ context.Context, n int) ([]versioning.Change, error) {
+			if n == 1 {
+				return nil, err
+			}
+			return nil, jobs.NotCalled(errBroken)
 		}
 	}
 	cases := map[string]struct {
@@ -113,7 +130,32 @@ func TestResults(t *testing.T) {
 		"repeatable, broken for ever": {
 			jobs.Handler[Charge]{Class: jobs.Repeatable},
 			fail(99, errBroken), nil,
-			"pending 1 ", "discarded", 4, 0, errBroken.Error(),
+			"pending 1 ", "discarded", 4, 0, jobs.ErrUnknown.Error() + ": no attempt is left; the last one: call provider \"bank\": " + errBroken.Error(),
+		},
+		"repeatable, not called": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			fail(99, jobs.NotCalled(errBroken)), nil,
+			"pending 1 ", "discarded", 4, 0, "no attempt is left; the last one: call provider \"bank\": " + errBroken.Error(),
+		},
+		"repeatable, lost, then not called": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			onlyFirst(errBroken), nil,
+			"unknown 2 ", "completed", 4, 0, errBroken.Error(),
+		},
+		"repeatable, busy, but perhaps done, then not called": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			onlyFirst(jobs.RetryAfter(errBroken, 0)), nil,
+			"unknown 2 ", "completed", 5, 0, errBroken.Error(),
+		},
+		"repeatable, busy, not called": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			onlyFirst(jobs.RetryAfter(jobs.NotCalled(errBroken), 0)), nil,
+			"pending 1 ", "discarded", 5, 0, "no attempt is left",
+		},
+		"repeatable, panics at last": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			lastPanics, nil,
+			"unknown 2 ", "completed", 4, 0, "panic: oh",
 		},
 		"repeatable, broken for ever, with an event": {
 			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
@@ -123,7 +165,7 @@ func TestResults(t *testing.T) {
 		"never called, with an event": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
 			fail(99, jobs.NotCalled(errBroken)), nil,
-			"pending 1 ", "discarded", 4, 0, errBroken.Error(),
+			"pending 1 ", "discarded", 4, 0, "no attempt is left; the last one: call provider \"bank\": " + errBroken.Error(),
 		},
 		"once, broken": {
 			jobs.Handler[Charge]{Class: jobs.Once},
@@ -161,17 +203,28 @@ func TestResults(t *testing.T) {
 		"once, panics": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
 			func(context.Context, int) ([]versioning.Change, error) { panic("oh") }, nil,
-			"unknown 2 ", "completed", 1, 0, "oh",
+			"unknown 2 ", "completed", 1, 0, "",
 		},
-		"once, records another output": {
+		"once, panics at last": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
+			lastPanics, nil,
+			"unknown 2 ", "completed", 4, 0, errBroken.Error(),
+		},
+		"once, panics, without an event": {
+			jobs.Handler[Charge]{Class: jobs.Once},
+			func(context.Context, int) ([]versioning.Change, error) { panic("oh") }, nil,
+			"pending 1 ", "cancelled", 1, 0, jobs.ErrUnknown.Error() + ": call provider \"bank\": panic: oh",
+		},
+		"queryable, records another output": {
+			jobs.Handler[Charge]{Class: jobs.Queryable},
 			func(ctx context.Context, _ int) ([]versioning.Change, error) {
 				if err := river.RecordOutput(ctx, []int{1}); err != nil {
 					return nil, jobs.NotCalled(err)
 				}
-				panic("oh")
-			}, nil,
-			"unknown 2 ", "completed", 1, 0, "oh",
+				return nil, errBroken
+			},
+			func(int) (jobs.Answer, error) { return jobs.Done(jobs.Event("succeeded", charged{"asked"})...), nil },
+			"paid 2 asked", "completed", 1, 1, errBroken.Error(),
 		},
 		"cancelled by the handler": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
@@ -217,7 +270,47 @@ func TestResults(t *testing.T) {
 			jobs.Handler[Charge]{Class: jobs.Queryable, Unknown: "unknown"},
 			fail(1, errBroken),
 			func(int) (jobs.Answer, error) { return jobs.Answer{}, errors.New("nobody there") },
-			"unknown 2 ", "completed", 1, 3, "nobody there",
+			"unknown 2 ", "completed", 1, 4, "nobody there",
+		},
+		"queryable, can't be asked, without an event": {
+			jobs.Handler[Charge]{Class: jobs.Queryable},
+			fail(1, errBroken),
+			func(int) (jobs.Answer, error) { return jobs.Answer{}, errors.New("nobody there") },
+			"pending 1 ", "discarded", 1, 4, jobs.ErrUnknown.Error() + ": ask provider \"bank\": nobody there",
+		},
+		"queryable, refuses to be asked": {
+			jobs.Handler[Charge]{Class: jobs.Queryable, Unknown: "unknown"},
+			fail(1, errBroken),
+			func(int) (jobs.Answer, error) { return jobs.Answer{}, jobs.NotCalled(errBroken) }, // as ResponseError says of a 429
+			"unknown 2 ", "completed", 1, 4, errBroken.Error(),
+		},
+		"queryable, Ask panics": {
+			jobs.Handler[Charge]{Class: jobs.Queryable},
+			fail(1, errBroken),
+			func(n int) (jobs.Answer, error) {
+				if n == 1 {
+					panic("oh")
+				}
+				return jobs.Done(jobs.Event("succeeded", charged{"asked"})...), nil
+			},
+			"paid 2 asked", "completed", 1, 2, "panic: oh",
+		},
+		"queryable, asked after the last call": {
+			jobs.Handler[Charge]{Class: jobs.Queryable, Unknown: "unknown"},
+			fail(99, errBroken),
+			func(n int) (jobs.Answer, error) {
+				if n < 4 {
+					return jobs.NotDone(), nil
+				}
+				return jobs.Done(jobs.Event("succeeded", charged{"asked"})...), nil
+			},
+			"paid 2 asked", "completed", 4, 4, errBroken.Error(),
+		},
+		"queryable, never done": {
+			jobs.Handler[Charge]{Class: jobs.Queryable, Unknown: "unknown"},
+			fail(99, errBroken),
+			func(int) (jobs.Answer, error) { return jobs.NotDone(), nil },
+			"pending 1 ", "discarded", 4, 4, "no attempt is left",
 		},
 		"refused": {
 			jobs.Handler[Charge]{Class: jobs.Repeatable},
@@ -228,6 +321,23 @@ func TestResults(t *testing.T) {
 			jobs.Handler[Charge]{Class: jobs.Once, EarlyFor: -1},
 			func(context.Context, int) ([]versioning.Change, error) { return jobs.Event("settled", nil), nil }, nil,
 			"pending 1 ", "cancelled", 1, 0, "early",
+		},
+		"NUL in an error": {
+			jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown"},
+			fail(99, errors.New("the answer is a\x00b")), nil,
+			"unknown 2 ", "completed", 4, 0, "the answer is a\uFFFDb",
+		},
+		"once, NUL in an error": {
+			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
+			fail(99, errors.New("the answer is a\x00b")), nil,
+			"unknown 2 ", "completed", 1, 0, "",
+		},
+		"NUL in a result": {
+			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
+			func(context.Context, int) ([]versioning.Change, error) {
+				return []versioning.Change{{Event: "succeeded", Data: charged{"c"}, MessageID: "a\x00b"}}, nil
+			}, nil,
+			"unknown 2 ", "completed", 1, 0, "",
 		},
 		"a result that can't be kept": {
 			jobs.Handler[Charge]{Class: jobs.Once, Unknown: "unknown"},
@@ -304,6 +414,57 @@ func TestEarlyResult(t *testing.T) {
 	b.wantCalls(t, 1, 0)
 }
 
+// TestRefusedResultIsKept checks that a result that the entity refuses is not lost with its job:
+// it becomes a dead letter, or is parked.
+func TestRefusedResultIsKept(t *testing.T) {
+	t.Parallel()
+	const dead = `SELECT verdict || ' ' || reason || ' ' || topic FROM pawl.dead_letters`
+	t.Run("rejected", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, machineWith(place), nil)
+		client := work(e, jobs.Handler[Charge]{Class: jobs.Repeatable, Call: func(context.Context, jobs.Call[Charge]) ([]versioning.Change, error) {
+			return jobs.Event("misspelt", nil), nil
+		}})
+		e.place("p1", 1)
+		e.eventually(jobState, "cancelled")
+		e.want(dead, "rejected unknown_event "+versioning.DeliveryTopic)
+		if _, err := client.JobRetry(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		e.eventually(`SELECT state || ' ' || array_length(errors, 1) FROM river_job`, "cancelled 2")
+		e.want(dead, "rejected unknown_event "+versioning.DeliveryTopic)
+	})
+	t.Run("early", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, machineWith(place), nil)
+		work(e, jobs.Handler[Charge]{Class: jobs.Repeatable, EarlyFor: -1, Call: func(context.Context, jobs.Call[Charge]) ([]versioning.Change, error) {
+			return jobs.Event("settled", nil), nil
+		}})
+		e.place("p1", 1)
+		e.eventually(jobState, "cancelled")
+		e.do(versioning.Applied, versioning.Change{Key: "p1", Event: "succeeded", Data: charged{"by hand"}})
+		e.want(states, "p1 settled 3 by hand")
+		e.want(dead)
+	})
+	t.Run("the store can't keep it at first", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, machineWith(place), nil)
+		gone := &versioning.Error{Cause: versioning.Fatal, Err: errBroken}
+		b := &bank{}
+		workOn(e, e.pool, &lossy{Store: e.store, errors: []error{nil, gone}}, jobs.Handler[Charge]{
+			Class: jobs.Once,
+			Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+				b.call(c.Key)
+				return jobs.Event("misspelt", nil), nil
+			},
+		}, nil)
+		e.place("p1", 1)
+		e.eventually(jobState, "cancelled")
+		e.want(dead, "rejected unknown_event "+versioning.DeliveryTopic)
+		b.wantCalls(t, 1, 0)
+	})
+}
+
 // TestRefusedResultAgain checks that a job whose result was refused tries the result again when
 // somebody retries it, without another call.
 func TestRefusedResultAgain(t *testing.T) {
@@ -342,6 +503,30 @@ func TestRetriedByHand(t *testing.T) {
 	}
 	e.eventually(`SELECT state || ' ' || array_length(errors, 1) FROM river_job`, "cancelled 2")
 	b.wantCalls(t, 1, 0)
+}
+
+// TestRetriedAfterTheLastAttempt checks that a job whose attempts are used up calls once more
+// when a person retries it, and is lost if the answer of that call is.
+func TestRetriedAfterTheLastAttempt(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, machineWith(place), &river.Config{MaxAttempts: 1})
+	b := &bank{}
+	client := work(e, jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: "unknown", Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+		if b.call(c.Key) < 3 {
+			return nil, jobs.NotCalled(errBroken)
+		}
+		return nil, errBroken
+	}})
+	e.place("p1", 1)
+	for attempts := 2; attempts < 4; attempts++ { // the first one and the one that settles, and then one more
+		e.eventually(`SELECT state || ' ' || attempt FROM river_job`, fmt.Sprint("discarded ", attempts))
+		if _, err := client.JobRetry(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.eventually(jobState, "completed")
+	e.want(states, "p1 unknown 2 ")
+	b.wantCalls(t, 3, 0)
 }
 
 // TestKilledAfterTheResult lets River run a job again whose result was applied: the process was
@@ -414,6 +599,16 @@ type lostAnswer struct{ error }
 func (e lostAnswer) Unwrap() error { return e.error }
 
 func (s *lossy) Do(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	return s.answer(ctx, s.Store.Do, changes)
+}
+
+func (s *lossy) Deliver(ctx context.Context, changes ...versioning.Change) (versioning.Outcome, error) {
+	return s.answer(ctx, s.Store.Deliver, changes)
+}
+
+type method = func(context.Context, ...versioning.Change) (versioning.Outcome, error)
+
+func (s *lossy) answer(ctx context.Context, m method, changes []versioning.Change) (versioning.Outcome, error) {
 	s.mu.Lock()
 	var err error
 	if len(s.errors) > 0 {
@@ -423,7 +618,7 @@ func (s *lossy) Do(ctx context.Context, changes ...versioning.Change) (versionin
 	if _, made := errors.AsType[lostAnswer](err); err != nil && !made {
 		return versioning.Outcome{}, err
 	}
-	o, failed := s.Store.Do(ctx, changes...)
+	o, failed := m(ctx, changes...)
 	if failed == nil && err != nil {
 		return versioning.Outcome{}, err
 	}
@@ -555,6 +750,67 @@ func TestTakenOverBeforeTheCall(t *testing.T) {
 	b.wantCalls(t, 1, 0)
 }
 
+// TestTakenOverThenStopped checks that an attempt whose job was given to another worker does not
+// end that one's attempt when its client is stopped. Otherwise River would run the job a third
+// time while the second call is under way.
+func TestTakenOverThenStopped(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, machineWith(place), nil)
+	b := &bank{}
+	calling, answer := make(chan int, 9), make(chan struct{})
+	lines := make(chan string, 9)
+	h := jobs.Handler[Charge]{
+		Class: jobs.Repeatable, Logger: slog.New(lineHandler{slog.DiscardHandler, lines}),
+		Call: func(ctx context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+			n := b.call(c.Key)
+			calling <- n
+			if n == 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			<-answer
+			return jobs.Event("succeeded", charged{fmt.Sprint("answer", n)}), nil
+		},
+	}
+	first := work(e, h)
+	e.place("p1", 1)
+	<-calling
+	work(e, h)
+	e.exec(`UPDATE river_job SET state = 'available', scheduled_at = now()`)
+	<-calling
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop(t, first)
+	}()
+	select {
+	case line := <-lines:
+		t.Log(line)
+	case n := <-calling:
+		t.Errorf("call %d is made while another one is under way", n)
+	case <-stopped:
+		t.Error("the first attempt has ended while the second one runs")
+	}
+	close(answer)
+	<-stopped
+	e.eventually(jobState, "completed")
+	e.want(states, "p1 paid 2 answer2")
+	b.wantCalls(t, 2, 0)
+}
+
+// A lineHandler passes on the messages that are logged.
+type lineHandler struct {
+	slog.Handler
+	lines chan<- string
+}
+
+func (lineHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h lineHandler) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h lineHandler) Handle(_ context.Context, r slog.Record) error {
+	h.lines <- r.Message
+	return nil
+}
+
 // TestNoConnectionDuringCalls makes 15 slow calls at a time with a pool of one connection, which
 // other changes use meanwhile.
 func TestNoConnectionDuringCalls(t *testing.T) {
@@ -684,23 +940,23 @@ func TestForeignJob(t *testing.T) {
 func TestAdd(t *testing.T) {
 	t.Parallel()
 	workers := river.NewWorkers()
-	err := jobs.Add(workers, nil, jobs.Handler[OneAttempt]{
-		Class: 9, Ask: func(context.Context, jobs.Call[OneAttempt]) (jobs.Answer, error) { return jobs.Answer{}, nil },
+	err := jobs.Add(workers, nil, jobs.Handler[Ping]{
+		Class: 9, Ask: func(context.Context, jobs.Call[Ping]) (jobs.Answer, error) { return jobs.Answer{}, nil },
 		Provider: &jobs.Provider{Concurrency: -1, Rate: -1, Burst: -1, Timeout: -1},
 	})
-	for _, want := range []string{"store", "Class", "no Call", "Ask", "one attempt", "Name", "Concurrency", "Rate", "Burst", "Timeout"} {
+	for _, want := range []string{"store", "Class", "no Call", "Ask", "Name", "Concurrency", "Rate", "Burst", "Timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Add does not mention %s: %v", want, err)
 		}
 	}
-	call := func(context.Context, jobs.Call[OneAttempt]) ([]versioning.Change, error) { return nil, nil }
-	if err := jobs.Add(workers, &lossy{}, jobs.Handler[OneAttempt]{Class: jobs.Queryable, Call: call}); err == nil || !strings.Contains(err.Error(), "no Ask") {
+	call := func(context.Context, jobs.Call[Ping]) ([]versioning.Change, error) { return nil, nil }
+	if err := jobs.Add(workers, &lossy{}, jobs.Handler[Ping]{Class: jobs.Queryable, Call: call}); err == nil || !strings.Contains(err.Error(), "no Ask") {
 		t.Errorf("Add of a Queryable without Ask: %v", err)
 	}
-	if err := jobs.Add(workers, &lossy{}, jobs.Handler[OneAttempt]{Class: jobs.Repeatable, Call: call}); err != nil {
+	if err := jobs.Add(workers, &lossy{}, jobs.Handler[Ping]{Class: jobs.Repeatable, Call: call}); err != nil {
 		t.Error(err)
 	}
-	if err := jobs.Add(workers, &lossy{}, jobs.Handler[OneAttempt]{Class: jobs.Repeatable, Call: call}); err == nil {
+	if err := jobs.Add(workers, &lossy{}, jobs.Handler[Ping]{Class: jobs.Repeatable, Call: call}); err == nil {
 		t.Error("Add accepts two handlers for a kind")
 	}
 	for c, want := range map[jobs.Class]string{0: "none", jobs.Repeatable: "repeatable", jobs.Queryable: "queryable", jobs.Once: "once", 9: "class(9)"} {
@@ -710,8 +966,7 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// OneAttempt is a job that is not retried.
-type OneAttempt struct{}
+// Ping is a job of TestAdd.
+type Ping struct{}
 
-func (OneAttempt) Kind() string                 { return "one_attempt" }
-func (OneAttempt) InsertOpts() river.InsertOpts { return river.InsertOpts{MaxAttempts: 1} }
+func (Ping) Kind() string { return "ping" }

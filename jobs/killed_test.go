@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/jobs"
@@ -93,16 +94,22 @@ func runChild() {
 	select {}
 }
 
-// TestKilled kills a process in the middle of a call that the bank has carried out.
+// TestKilled kills a process in the middle of a call that the bank has carried out, also in the
+// last attempt.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]struct {
+		class        string
+		attempts     int
 		state        string
 		calls, asked int
 	}{
-		"repeatable": {"paid 2 charge1", 2, 0},
-		"queryable":  {"paid 2 charge1", 1, 1},
-		"once":       {"unknown 2 ", 1, 0},
+		"repeatable":       {"repeatable", 9, "paid 2 charge1", 2, 0},
+		"queryable":        {"queryable", 9, "paid 2 charge1", 1, 1},
+		"once":             {"once", 9, "unknown 2 ", 1, 0},
+		"repeatable, last": {"repeatable", 1, "unknown 2 ", 1, 0},
+		"queryable, last":  {"queryable", 1, "paid 2 charge1", 1, 1},
+		"once, last":       {"once", 1, "unknown 2 ", 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,7 +119,7 @@ func TestKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(pool.Close)
-			e := newEnvOn(t, pool, machineWith(place), nil)
+			e := newEnvOn(t, pool, machineWith(place), &river.Config{MaxAttempts: want.attempts})
 			b := &bank{}
 			called := make(chan struct{}, 1)
 			bankServer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +136,7 @@ func TestKilled(t *testing.T) {
 			defer bankServer.CloseClientConnections()
 
 			child := exec.CommandContext(t.Context(), os.Args[0])
-			child.Env = append(os.Environ(), childDatabase+"="+url, childBank+"="+bankServer.URL, childClass+"="+name)
+			child.Env = append(os.Environ(), childDatabase+"="+url, childBank+"="+bankServer.URL, childClass+"="+want.class)
 			child.Stderr = os.Stderr
 			if err := child.Start(); err != nil {
 				t.Fatal(err)
@@ -153,9 +160,11 @@ func TestKilled(t *testing.T) {
 			e.want(jobState, "running")
 			// Its last statement may still be under way, and take the job again.
 			e.eventually(`SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE application_name = 'child' AND datname = current_database()`)
-			t.Log("after RescueStuckJobsAfter, River makes the job available")
-			e.exec(`UPDATE river_job SET state = 'available', scheduled_at = now()`)
-			work(e, bankHandler(bankServer.URL, classes[name]))
+			t.Log("after RescueStuckJobsAfter, River makes the job available, or discards it after the last attempt")
+			e.exec(`UPDATE river_job SET state = CASE WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END::river_job_state,
+				finalized_at = CASE WHEN attempt < max_attempts THEN NULL ELSE now() END, scheduled_at = now()`)
+			e.want(jobState, "available")
+			work(e, bankHandler(bankServer.URL, classes[want.class]))
 			e.eventually(jobState, "completed")
 			e.want(states, "p1 "+want.state)
 			b.wantCalls(t, want.calls, want.asked)

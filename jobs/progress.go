@@ -26,6 +26,10 @@ type progress struct {
 	Called    string `json:"pawl_called"`
 	NotCalled string `json:"pawl_not_called"`
 
+	// NoneCalled counts the attempts, from the first one on, that certainly did not make the
+	// call. Class Repeatable has it instead of marks.
+	NoneCalled int `json:"pawl_none_called"`
+
 	// Output has the mark that is written before a call. River's UI shows it as the output.
 	Output *mark `json:"output"`
 
@@ -77,6 +81,13 @@ func (p *progress) called() (attempt string, since time.Time) {
 	return attempt, since
 }
 
+// mayHaveCalled reports whether an earlier attempt of a job of class Repeatable may have made
+// the call. Such an attempt notes that it did not. One that was killed notes nothing, and counts
+// for River.
+func (p *progress) mayHaveCalled(attempt int) bool {
+	return p.Called != "" || p.NoneCalled < attempt-1
+}
+
 // attemptOf identifies an attempt of a job.
 func attemptOf(row *rivertype.JobRow) string {
 	if row.AttemptedAt == nil {
@@ -104,6 +115,19 @@ func markCall(ctx context.Context, row *rivertype.JobRow) error {
 	return nil
 }
 
+// runsElsewhere reports whether another attempt of the job runs.
+func runsElsewhere(ctx context.Context, row *rivertype.JobRow) (bool, error) {
+	client, err := river.ClientFromContextSafely[pgx.Tx](ctx)
+	if err != nil {
+		return false, err
+	}
+	now, err := client.JobGet(ctx, row.ID)
+	if err != nil {
+		return false, err
+	}
+	return now.State == rivertype.JobStateRunning && attemptOf(now) != attemptOf(row), nil
+}
+
 // noteCalled makes River store with the end of this attempt that the call may have been made.
 func noteCalled(ctx context.Context, row *rivertype.JobRow) error {
 	return river.MetadataSet(ctx, metadataKey+"_called", attemptOf(row))
@@ -113,6 +137,12 @@ func noteCalled(ctx context.Context, row *rivertype.JobRow) error {
 // although it has marked it.
 func noteNotCalled(ctx context.Context, row *rivertype.JobRow) error {
 	return river.MetadataSet(ctx, metadataKey+"_not_called", attemptOf(row))
+}
+
+// noteNoneCalled makes River store with the end of this attempt that neither it nor an earlier
+// one has made the call.
+func noteNoneCalled(ctx context.Context, row *rivertype.JobRow) error {
+	return river.MetadataSet(ctx, metadataKey+"_none_called", row.Attempt)
 }
 
 // noteResult makes River store the result with the end of this attempt.

@@ -46,7 +46,7 @@ func TestOneJobForEachTransition(t *testing.T) {
 	e.want(jobState, "available")
 
 	t.Log("the job says which step enqueued it")
-	if got, want := e.metadata("pawl"), `{"event": "placed", "index": 0, "entity": "p1", "machine": "payment", "version": 1}`; got != want {
+	if got, want := e.metadata("pawl"), `{"event": "placed", "index": 0, "entity": "p1", "machine": "payment", "version": 1, "attempts": 25}`; got != want {
 		t.Errorf("the metadata is %s, want %s", got, want)
 	}
 }
@@ -165,8 +165,10 @@ func TestInsertOptions(t *testing.T) {
 	e.place("p2", 2)
 	e.want(`SELECT concat_ws(' ', kind, state, queue, priority, max_attempts, tags, scheduled_at > now(), args ->> 'payment', metadata -> 'a', metadata -> 'pawl' -> 'index')
 		FROM river_job ORDER BY id`,
-		"reminder scheduled mail 3 7 {reminder} t p1 0",
-		"charge available bank 1 3 {} f 1 1")
+		"reminder scheduled mail 3 8 {reminder} t p1 0",
+		"charge available bank 1 4 {} f 1 1")
+	t.Log("one attempt more than the options allow, which settles the job")
+	e.want(`SELECT metadata -> 'pawl' ->> 'attempts' FROM river_job ORDER BY id`, "7", "3")
 }
 
 // TestUnknownKind checks that a queue that knows the workers refuses jobs that none works.
@@ -338,7 +340,7 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	queued := &queueTx{Tx: tx}
-	step := postgres.Caused{Entity: versioning.Entity{Machine: "payment", Key: "p1"}, Version: 1, Outputs: &versioning.Outputs{Jobs: []any{Charge{}}}}
+	step := causedBy(Charge{})
 	if err := queue.WriteOutputs(t.Context(), queued, []postgres.Caused{step}); err != nil {
 		t.Fatal(err)
 	}
@@ -348,6 +350,32 @@ func TestPage(t *testing.T) {
 	if err := tx.SendBatch(t.Context(), &queued.batch).Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestPollOnly checks that a queue for workers that poll sends no NOTIFY, which makes
+// transactions wait for each other.
+func TestPollOnly(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, machineWith(place), &river.Config{PollOnly: true})
+	tx, err := e.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	queued := &queueTx{Tx: tx}
+	if err := e.queue.WriteOutputs(t.Context(), queued, []postgres.Caused{causedBy(Charge{})}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(queued.batch.QueuedQueries); n != 1 {
+		t.Errorf("a job takes %d statements, want an INSERT", n)
+	}
+	e.place("p1", 1)
+	e.want(jobState, "available")
+}
+
+// causedBy returns a step that enqueues a job.
+func causedBy(job any) postgres.Caused {
+	return postgres.Caused{Entity: versioning.Entity{Machine: "payment", Key: "p1"}, Version: 1, Outputs: &versioning.Outputs{Jobs: []any{job}}}
 }
 
 // A queueTx is a transaction as a store lends it.

@@ -53,7 +53,7 @@ func newResult(changes []versioning.Change) (*result, error) {
 		if c.Data != nil {
 			data, err := json.Marshal(c.Data)
 			if err == nil {
-				err = storable(data)
+				err = storable(data) // the whole is checked below, but that error does not say where
 			}
 			if err != nil {
 				return nil, fmt.Errorf("the data of event %q: %w", c.Event, err)
@@ -62,7 +62,11 @@ func newResult(changes []versioning.Change) (*result, error) {
 		}
 		r.Changes[i] = kept
 	}
-	return r, nil
+	whole, err := json.Marshal(r)
+	if err == nil {
+		err = storable(whole)
+	}
+	return r, err
 }
 
 // changes returns the changes of the result for the store.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -15,7 +17,7 @@ import (
 )
 
 // This file has the path of a job from River's worker to the changed entity, in the order in
-// which it runs: Work, obtain, ask, call, answered or failed or lost, apply and settle.
+// which it runs: Work, obtain, ask, make, answered or failed or lost. The rest is in apply.go.
 
 // A worker is River's worker for a handler.
 type worker[A river.JobArgs] struct {
@@ -24,24 +26,23 @@ type worker[A river.JobArgs] struct {
 	store Store
 }
 
-const (
-	// applyTimeout limits the time for applying a result. It also runs when River's client is
-	// being stopped: the call has been made.
-	applyTimeout = 15 * time.Second
-
-	// tryAgain is the wait after the database could not apply a result.
-	tryAgain = 5 * time.Second
-
-	// An early result is tried again after a quarter of the time that it has been early,
-	// within these limits.
-	minEarlyWait = time.Second
-	maxEarlyWait = time.Minute
-)
+// lookAgain is the wait for another attempt of the job.
+const lookAgain = time.Second
 
 // Timeout implements [river.Worker]. It must be positive: River does not rescue a job without
 // a timeout from a worker that has died.
 func (w *worker[A]) Timeout(*river.Job[A]) time.Duration {
 	return 2*(maxWait+w.Provider.timeout()) + applyTimeout // it may ask before it calls
+}
+
+// NextRetry implements [river.Worker]. Only the attempt that settles the job does not wait: it
+// makes no call.
+func (w *worker[A]) NextRetry(job *river.Job[A]) time.Time {
+	p, err := progressOf(job.JobRow)
+	if err != nil || job.Attempt != p.Cause.Attempts {
+		return time.Time{} // River's policy says when
+	}
+	return time.Now()
 }
 
 // An attempt is one run of a job.
@@ -62,15 +63,40 @@ func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
 	a := &attempt[A]{worker: w, progress: p, row: job.JobRow, call: Call[A]{
 		Key: c.key(), Args: job.Args, Entity: c.entity(), Version: c.Version, Event: c.Event, Attempt: job.Attempt, Row: job.JobRow,
 	}}
+	if err = a.run(ctx); ctx.Err() != nil || errors.Is(err, errTakenOver) {
+		a.letOthersEnd(ctx)
+	}
+	return withoutNUL(err)
+}
+
+// run obtains the result, unless an earlier attempt has, and applies it.
+func (a *attempt[A]) run(ctx context.Context) (err error) {
 	if a.Result == nil {
 		if a.Result, err = a.obtain(ctx); err != nil {
-			if errors.Is(err, errTakenOver) {
-				<-ctx.Done() // what this attempt returns would count for the one that runs
-			}
 			return err
 		}
 	}
 	return a.apply(ctx)
+}
+
+// letOthersEnd waits as long as another attempt of the job runs. There may be one if this
+// process was stopped for so long that River believed it dead. River would take what this
+// attempt returns for the end of that one, because it changes a job by its ID.
+func (a *attempt[A]) letOthersEnd(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timeout(nil))
+	defer cancel()
+	for first := true; ; first = false {
+		other, err := runsElsewhere(ctx, a.row)
+		if err != nil || !other {
+			return
+		}
+		if first {
+			a.Logger.WarnContext(ctx, "another worker has got a job that still ran here; check RescueStuckJobsAfter", a.attrs()...)
+		}
+		if sleep(ctx, lookAgain) != nil {
+			return
+		}
+	}
 }
 
 // obtain returns the result of the call: from an earlier one, if that may have been made, or
@@ -87,7 +113,26 @@ func (a *attempt[A]) obtain(ctx context.Context) (*result, error) {
 		case Repeatable:
 		}
 	}
+	if a.settles() {
+		return a.giveUp(ctx)
+	}
 	return a.make(ctx)
+}
+
+// settles reports whether this is the attempt that the queue has added to those that may call.
+// It makes no call, so it finds out how the last call ended even if its process was killed.
+func (a *attempt[A]) settles() bool {
+	return a.Cause.Attempts > 0 && a.row.Attempt == a.Cause.Attempts+1
+}
+
+// giveUp ends a job that has used up its attempts.
+func (a *attempt[A]) giveUp(ctx context.Context) (*result, error) {
+	err := errors.New("no attempt is left")
+	if n := len(a.row.Errors); n > 0 {
+		last, _, _ := strings.Cut(a.row.Errors[n-1].Error, "\n") // without the stack of a panic
+		err = fmt.Errorf("%w; the last one: %s", err, last)
+	}
+	return a.retry(ctx, err, false)
 }
 
 // ask asks the provider about an earlier call. It returns nil if the call is to be made again.
@@ -98,13 +143,13 @@ func (a *attempt[A]) ask(ctx context.Context, since time.Time) (*result, error) 
 	}
 	leave, err := a.Provider.enter(ctx)
 	if err != nil {
-		return nil, a.putOff(err)
+		return a.putOff(ctx, err, true)
 	}
+	defer leave()
 	answer, err := limited(ctx, a.Provider.timeout(), a.call, a.Ask)
-	leave()
 	switch {
 	case err != nil:
-		return a.retry(ctx, fmt.Errorf("ask provider %q: %w", a.Provider.Name, err))
+		return a.retry(ctx, fmt.Errorf("ask provider %q: %w", a.Provider.Name, err), true)
 	case answer.kind == done:
 		return a.answered(ctx, answer.changes)
 	case answer.kind == pending:
@@ -112,16 +157,16 @@ func (a *attempt[A]) ask(ctx context.Context, since time.Time) (*result, error) 
 	case answer.kind == notDone:
 		return nil, nil
 	}
-	return a.retry(ctx, fmt.Errorf("ask provider %q: Ask returned no answer", a.Provider.Name))
+	return a.retry(ctx, fmt.Errorf("ask provider %q: Ask returned no answer", a.Provider.Name), true)
 }
 
 // make makes the call.
 func (a *attempt[A]) make(ctx context.Context) (*result, error) {
 	leave, err := a.Provider.enter(ctx)
 	if err != nil {
-		return nil, a.putOff(err)
+		return a.putOff(ctx, err, false)
 	}
-	defer leave() // Call may panic
+	defer leave()
 	if a.Class != Repeatable {
 		if err := a.markCall(ctx); err != nil {
 			return nil, err
@@ -148,10 +193,15 @@ func (a *attempt[A]) markCall(ctx context.Context) error {
 	return err
 }
 
-// limited calls a function of the handler with a timeout.
-func limited[A river.JobArgs, R any](ctx context.Context, timeout time.Duration, call Call[A], fn func(context.Context, Call[A]) (R, error)) (R, error) {
+// limited calls a function of the handler with a timeout. A panic becomes an error.
+func limited[A river.JobArgs, R any](ctx context.Context, timeout time.Duration, call Call[A], fn func(context.Context, Call[A]) (R, error)) (r R, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n\n%s", p, debug.Stack())
+		}
+	}()
 	return fn(ctx, call)
 }
 
@@ -169,40 +219,55 @@ func (a *attempt[A]) failed(ctx context.Context, err error) (*result, error) {
 	if _, ok := errors.AsType[*rivertype.JobCancelError](err); ok {
 		return nil, err
 	}
-	if isNotCalled(err) {
-		if a.Class != Repeatable {
-			err = errors.Join(err, noteNotCalled(ctx, a.row))
-		}
-	} else if a.Class == Once {
+	called := !isNotCalled(err)
+	switch {
+	case called && a.Class == Once:
 		if after, ok := errors.AsType[*retryAfterError](err); ok {
 			a.Provider.pause(after.wait)
 		}
 		return a.lost(ctx, err)
+	case called && a.Class == Repeatable:
+		err = errors.Join(err, noteCalled(ctx, a.row))
+	case !called && a.Class != Repeatable:
+		err = errors.Join(err, noteNotCalled(ctx, a.row))
 	}
-	return a.retry(ctx, err)
+	return a.retry(ctx, err, called)
 }
 
 // retry returns the error that makes River retry the job: later, if the provider has said
-// when. After the last attempt it is lost, if the call may have been made.
-func (a *attempt[A]) retry(ctx context.Context, err error) (*result, error) {
+// when. After the last attempt the job is lost, if a call may have been made: called says so of
+// this attempt, and of the one that it has asked about.
+func (a *attempt[A]) retry(ctx context.Context, err error, called bool) (*result, error) {
 	if after, ok := errors.AsType[*retryAfterError](err); ok {
 		a.Provider.pause(after.wait)
 		a.Logger.InfoContext(ctx, "a provider wants to be called later", a.attrs(slog.Duration("wait", after.wait))...)
 		return nil, river.JobSnooze(after.wait + jitter(after.wait))
 	}
-	if a.row.Attempt >= a.row.MaxAttempts && a.Unknown != "" && !isNotCalled(err) {
-		return a.lost(ctx, err)
+	if a.Class == Repeatable && !called {
+		if called = a.mayHaveCalled(a.row.Attempt); !called && ctx.Err() == nil {
+			err = errors.Join(err, noteNoneCalled(ctx, a.row))
+		}
 	}
-	return nil, err
+	switch {
+	case !called || a.row.Attempt < a.row.MaxAttempts:
+		return nil, err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, errors.Join(err, ctx.Err()) // the client is being stopped; then River runs the attempt again
+	}
+	return a.lost(ctx, err)
 }
 
 // lost returns the result of a job whose call may or may not have been made.
 func (a *attempt[A]) lost(ctx context.Context, err error) (*result, error) {
 	err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	a.Logger.WarnContext(ctx, "nobody knows whether a call was made", a.attrs(slog.Any("error", err))...)
-	if a.Unknown == "" {
+	switch {
+	case a.Unknown == "" && a.Class == Once:
 		return nil, river.JobCancel(err)
+	case a.Unknown == "":
+		return nil, err // it was the last attempt
 	}
+	err = withoutNUL(err)
 	r, invalid := newResult(Event(a.Unknown, nil))
 	if invalid != nil {
 		return nil, river.JobCancel(errors.Join(err, invalid))
@@ -212,59 +277,16 @@ func (a *attempt[A]) lost(ctx context.Context, err error) (*result, error) {
 }
 
 // putOff returns the error that makes River run the job later, because it is not its turn.
-func (a *attempt[A]) putOff(err error) error {
+// called is for retry.
+func (a *attempt[A]) putOff(ctx context.Context, err error, called bool) (*result, error) {
 	if busy, ok := errors.AsType[*busyError](err); ok {
-		return river.JobSnooze(busy.wait + jitter(busy.wait))
+		return nil, river.JobSnooze(busy.wait + jitter(busy.wait))
 	}
-	return fmt.Errorf("wait for provider %q: %w", a.Provider.Name, err)
+	return a.retry(ctx, fmt.Errorf("wait for provider %q: %w", a.Provider.Name, err), called)
 }
 
 // jitter keeps jobs that were put off together from coming back together.
 func jitter(wait time.Duration) time.Duration { return rand.N(wait/4 + time.Second) }
-
-// apply makes the changes of the result.
-func (a *attempt[A]) apply(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
-	defer cancel()
-	changes := a.Result.changes(a.Cause)
-	if len(changes) == 0 {
-		return nil
-	}
-	outcome, err := a.store.Do(ctx, changes...)
-	if err == nil {
-		return a.settle(ctx, outcome)
-	}
-	if err := noteResult(ctx, a.Result); err != nil {
-		return err
-	}
-	if versioning.CauseOf(err) == versioning.Fatal {
-		return fmt.Errorf("apply the result of the call: %w", err)
-	}
-	a.Logger.WarnContext(ctx, "the result of a call can't be applied yet", a.attrs(slog.Any("error", err))...)
-	return river.JobSnooze(tryAgain)
-}
-
-// settle ends the attempt, depending on the outcome of the changes.
-func (a *attempt[A]) settle(ctx context.Context, o versioning.Outcome) error {
-	switch {
-	case o.Verdict <= versioning.Applied:
-		return nil
-	case a.Result.Unknown && o.Reason == versioning.ReasonMessageTaken:
-		return nil // the answer was applied after all, by the attempt that was believed dead
-	}
-	if o.Verdict == versioning.Early {
-		now := time.Now()
-		if a.Result.Early.IsZero() {
-			a.Result.Early = now
-		}
-		if early := now.Sub(a.Result.Early); early < a.EarlyFor {
-			return errors.Join(noteResult(ctx, a.Result), river.JobSnooze(min(max(early/4, minEarlyWait), maxEarlyWait)))
-		}
-	}
-	a.Logger.WarnContext(ctx, "an entity refuses the result of a call",
-		a.attrs(slog.String("verdict", o.Verdict.String()), slog.String("reason", string(o.Reason)))...)
-	return errors.Join(noteResult(ctx, a.Result), river.JobCancel(&RefusedError{o}))
-}
 
 // attrs returns the attributes of a log line.
 func (a *attempt[A]) attrs(more ...any) []any {

@@ -147,6 +147,7 @@ func (f *fake) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
 	f.holder, f.lost = h, lost
 	f.stores = append(f.stores, f)
 	f.mu.Unlock()
+	h.Connected()
 	for {
 		f.balance(h)
 		select {
@@ -226,12 +227,11 @@ func (f *fake) Packs(ctx context.Context, want []versioning.Wanted) (found []ver
 	return found, err
 }
 
-func (f *fake) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) (n int, err error) {
-	err = f.call(ctx, "DeletePacks", func() error {
-		n = f.delete(func(p versioning.PackRef) bool { return slices.Contains(packs, p) })
+func (f *fake) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {
+	return f.call(ctx, "DeletePacks", func() error {
+		f.delete(func(p versioning.PackRef) bool { return slices.Contains(packs, p) })
 		return nil
 	})
-	return n, err
 }
 
 func (f *fake) DeleteTokens(ctx context.Context, lane int, tokens []int64) (n int, err error) {

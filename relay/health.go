@@ -3,13 +3,15 @@ package relay
 import (
 	"sync"
 	"time"
+
+	"github.com/pawl-go/pawl/internal/health"
 )
 
 // HealthState is the state of a relay.
 type HealthState string
 
 const (
-	Starting   HealthState = "starting"   // Run was not called, or the relay holds no lanes yet
+	Starting   HealthState = "starting"   // Run was not called, or is not connected yet
 	Publishing HealthState = "publishing" // messages are published as they are committed
 	Troubled   HealthState = "troubled"   // some messages are not; the relay retries
 	Stopped    HealthState = "stopped"    // Run has returned
@@ -44,42 +46,28 @@ func (h Health) Ready() bool { return h.State == Publishing }
 
 // Health.Reason of a relay that is not Publishing.
 const (
-	reasonNotRun   = "Run was not called"
-	reasonNoLanes  = "holds no lanes of the outbox yet"
-	reasonStopped  = "Run has returned"
-	reasonDatabase = "database in trouble; retrying"
-	reasonTopic    = "topic does not exist or is not writable; retrying"
-	reasonKafka    = "broker refuses messages; retrying"
-	reasonStalled  = "messages are not acknowledged; retrying"
+	reasonNotRun       = "Run was not called"
+	reasonNotConnected = "not connected to the database yet"
+	reasonStopped      = "Run has returned"
+	reasonDatabase     = "database in trouble; retrying"
+	reasonTopic        = "topic does not exist or is not writable; retrying"
+	reasonKafka        = "broker refuses messages; retrying"
+	reasonStalled      = "messages are not acknowledged; retrying"
 )
-
-// A condition is something that keeps messages from being published.
-type condition struct {
-	since  time.Time // zero: the condition does not hold
-	reason string
-	topic  string
-	err    error
-}
-
-func (c *condition) begin(reason, topic string, err error) {
-	if c.since.IsZero() {
-		c.since = time.Now()
-	}
-	c.reason, c.topic, c.err = reason, topic, err
-}
 
 // vitals hold what a relay's health is computed from. They are safe for concurrent use.
 type vitals struct {
 	mu                 sync.Mutex
 	ran                bool
-	reading, deleting  condition     // the outbox can't be read, or deleted from
-	holding            condition     // no lanes can be held
-	topic              condition     // a topic refuses messages
-	topicLast          time.Time     // when it last did
-	topicMemory        time.Duration // how long that counts as trouble
-	kafka              condition     // other errors of a broker
-	stalled            condition     // messages are in flight for long
-	ended              condition
+	connected          bool             // lanes could be held at least once
+	reading, deleting  health.Condition // the outbox can't be read, or deleted from
+	holding            health.Condition // no lanes can be held
+	topic              health.Condition // a topic refuses messages
+	topicLast          time.Time        // when it last did
+	topicMemory        time.Duration    // how long that counts as trouble
+	kafka              health.Condition // other errors of a broker
+	stalled            health.Condition // messages are in flight for long
+	ended              health.Condition
 	calm               time.Time // when the last trouble ended
 	published, refused int64
 }
@@ -87,41 +75,61 @@ type vitals struct {
 func (v *vitals) change(change func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before := v.trouble().since.IsZero()
+	before := v.trouble().Holds()
 	change()
-	if !before && v.trouble().since.IsZero() {
+	if before && !v.trouble().Holds() {
 		v.calm = time.Now()
 	}
 }
 
-func (v *vitals) trouble() condition {
-	for _, c := range []*condition{&v.holding, &v.reading, &v.deleting, &v.topic, &v.kafka, &v.stalled} {
-		if c.since.IsZero() || c == &v.topic && time.Since(v.topicLast) > v.topicMemory {
+func (v *vitals) trouble() health.Condition {
+	for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.topic, &v.kafka, &v.stalled} {
+		if !c.Holds() || c == &v.topic && time.Since(v.topicLast) > v.topicMemory {
 			continue
 		}
 		return *c
 	}
-	return condition{}
+	return health.Condition{}
+}
+
+// joined records that the relay shares the lanes with others. The troubles with lanes that it
+// has lost are over.
+func (v *vitals) joined() {
+	v.change(func() {
+		v.connected = true
+		for _, c := range []*health.Condition{&v.holding, &v.reading, &v.deleting, &v.kafka, &v.stalled} {
+			c.End()
+		}
+	})
+}
+
+// released records that a lane was released. Its troubles are over; if other lanes have some,
+// they say so again at their next attempt.
+func (v *vitals) released() {
+	v.change(func() {
+		v.deleting.End()
+		v.kafka.End()
+	})
 }
 
 // topicFailed records that a topic refuses messages.
 func (v *vitals) topicFailed(topic string, err error) {
 	v.change(func() {
 		if time.Since(v.topicLast) > v.topicMemory {
-			v.topic = condition{}
+			v.topic.End()
 		}
 		v.topicLast = time.Now()
-		v.topic.begin(reasonTopic, topic, err)
+		v.topic.Begin(reasonTopic, topic, err)
 	})
 }
 
 // failed begins a condition, and over ends it.
-func (v *vitals) failed(c *condition, reason, topic string, err error) {
-	v.change(func() { c.begin(reason, topic, err) })
+func (v *vitals) failed(c *health.Condition, reason, topic string, err error) {
+	v.change(func() { c.Begin(reason, topic, err) })
 }
 
-func (v *vitals) over(c *condition) {
-	v.change(func() { *c = condition{} })
+func (v *vitals) over(c *health.Condition) {
+	v.change(c.End)
 }
 
 func (v *vitals) count(published, refused int) {
@@ -142,20 +150,20 @@ func (r *Relay) Health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	h.Published, h.Refused = v.published, v.refused
-	be := func(state HealthState, c condition) Health {
-		h.State, h.Since, h.Reason, h.Topic, h.Err = state, c.since, c.reason, c.topic, c.err
+	be := func(state HealthState, c health.Condition) Health {
+		h.State, h.Since, h.Reason, h.Topic, h.Err = state, c.Since, c.Reason, c.At, c.Err
 		return h
 	}
 	trouble := v.trouble()
 	switch {
-	case !v.ended.since.IsZero():
+	case v.ended.Holds():
 		return be(Stopped, v.ended)
 	case !v.ran:
-		return be(Starting, condition{reason: reasonNotRun})
-	case !trouble.since.IsZero():
+		return be(Starting, health.Condition{Reason: reasonNotRun})
+	case trouble.Holds():
 		return be(Troubled, trouble)
-	case r.tenure.Load() == nil:
-		return be(Starting, condition{reason: reasonNoLanes})
+	case !v.connected:
+		return be(Starting, health.Condition{Reason: reasonNotConnected})
 	}
-	return be(Publishing, condition{since: v.calm})
+	return be(Publishing, health.Condition{Since: v.calm})
 }

@@ -58,7 +58,7 @@ func (t *tenure) deleteAcked(ctx context.Context) error {
 	if len(refs) == 0 {
 		return nil
 	}
-	if _, err := t.cfg.Store.DeletePacks(ctx, refs, false); err != nil {
+	if err := t.cfg.Store.DeletePacks(ctx, refs, false); err != nil {
 		return err
 	}
 	t.vitals.count(n, 0)

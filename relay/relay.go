@@ -22,7 +22,7 @@ type Relay struct {
 	vitals  vitals
 	topics  topics
 	started atomic.Bool
-	tenure  atomic.Pointer[tenure] // nil while the relay holds no lanes
+	tenure  atomic.Pointer[tenure] // nil while the relay can hold no lanes
 }
 
 // ErrStarted is returned by a second call of Run.
@@ -54,7 +54,7 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 	}
 	r.vitals.change(func() { r.vitals.ran = true })
 	defer func() {
-		r.vitals.change(func() { r.vitals.ended.begin(reasonStopped, "", err) })
+		r.vitals.change(func() { r.vitals.ended.Begin(reasonStopped, "", err) })
 	}()
 	wait := r.cfg.backOff()
 	for ctx.Err() == nil {

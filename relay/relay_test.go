@@ -236,6 +236,102 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// A laneless is a store whose lanes others hold.
+type laneless struct {
+	*fake
+
+	failing int // calls of HoldLanes
+}
+
+func (l *laneless) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
+	if l.failing--; l.failing >= 0 {
+		return errLost
+	}
+	h.Connected()
+	<-ctx.Done()
+	return nil
+}
+
+// TestWithoutLanes checks that a relay is ready if others hold all lanes, also after trouble.
+func TestWithoutLanes(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b := startBroker(t, "notes")
+		cfg.Client, cfg.Store = b.opts(), &laneless{fake: newOutbox().store(), failing: 1}
+		cfg.RetryMin = 10 * time.Second
+		r := start(t, cfg)
+		synctest.Wait()
+		if h := r.Health(); h.State != relay.Troubled || !errors.Is(h.Err, errLost) {
+			t.Errorf("health of a relay that can hold no lanes: %+v", h)
+		}
+		<-time.After(20 * time.Second)
+		if h := r.Health(); h.State != relay.Publishing || h.Lanes != 0 || !h.Ready() || h.Since.IsZero() {
+			t.Errorf("health of a relay that shares the lanes again: %+v", h)
+		}
+		r.stop()
+	})
+}
+
+// TestTroubleIsReleased checks that the trouble of a lane is over for a relay once another relay
+// has the lane.
+func TestTroubleIsReleased(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes"), newOutbox()
+		cfg.Client, cfg.Store = b.opts(), o.store()
+		first := start(t, cfg)
+		o.emit("notes", entitiesIn(0, 1)...)
+		o.awaitEmpty(t)
+		fault := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ClusterAuthorizationFailed, Count: -1})
+		o.emit("notes", entitiesIn(versioning.Lanes-1, 1)...) // which the other relay gets
+		await(t, time.Minute, func() error {
+			if h := first.Health(); h.State != relay.Troubled {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		cfg.Store = o.store()
+		second := start(t, cfg)
+		await(t, time.Minute, func() error {
+			if h := first.Health(); h.State != relay.Publishing || h.Lanes != versioning.Lanes/2 {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		fault.Remove()
+		o.awaitEmpty(t)
+		first.stop()
+		second.stop()
+	})
+}
+
+// TestStarting checks the health of a relay that is about to connect.
+func TestStarting(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, store := startBroker(t, "notes"), newOutbox().store()
+		cfg.Client, cfg.Store = b.opts(), store
+		connect := make(chan struct{})
+		store.on(func(call string) error {
+			if call == "before HoldLanes" {
+				<-connect
+			}
+			return nil
+		})
+		r := start(t, cfg)
+		synctest.Wait()
+		if h := r.Health(); h.State != relay.Starting || h.Reason != "not connected to the database yet" {
+			t.Errorf("health before the relay is connected: %+v", h)
+		}
+		close(connect)
+		synctest.Wait()
+		if h := r.Health(); h.State != relay.Publishing {
+			t.Errorf("health afterwards: %+v", h)
+		}
+		r.stop()
+	})
+}
+
 // TestLanesMove lets relays come and go, some of them without a farewell, while messages flow.
 func TestLanesMove(t *testing.T) {
 	t.Parallel()

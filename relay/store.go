@@ -18,7 +18,7 @@ type Store interface {
 
 	// DeletePacks deletes packs that are published. Unless it is durable, the database may
 	// lose the deletion if it crashes soon after.
-	DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) (int, error)
+	DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error
 
 	// DeleteTokens deletes the packs of a lane that have one of the tokens, durably.
 	DeleteTokens(ctx context.Context, lane int, tokens []int64) (int, error)

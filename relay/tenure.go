@@ -46,6 +46,7 @@ func newTenure(ctx context.Context, end func(error), r *Relay) (*tenure, error) 
 			return nil, fmt.Errorf("create the Kafka client: %w", err)
 		}
 		t.client = client
+		t.work.Go(func() { _, _, _ = client.ProducerID(t.workCtx) }) // now, and not with the first message
 		t.work.Go(func() { t.deleteLoop(t.workCtx) })
 	}
 	t.work.Go(func() { t.readLoop(t.workCtx) })
@@ -92,6 +93,9 @@ func signal(to chan<- struct{}) {
 	}
 }
 
+// Connected implements [versioning.LaneHolder].
+func (t *tenure) Connected() { t.vitals.joined() }
+
 // Take implements [versioning.LaneHolder].
 func (t *tenure) Take(id int) {
 	l := &lane{id: id}
@@ -102,7 +106,6 @@ func (t *tenure) Take(id int) {
 		t.work.Go(func() { l.tx.run(t.workCtx) })
 	}
 	t.mu.Unlock()
-	t.vitals.over(&t.vitals.holding)
 	signal(t.wake)
 }
 
@@ -135,6 +138,7 @@ func (t *tenure) Release(id int) {
 		t.lanes[id] = nil
 	}
 	t.mu.Unlock()
+	t.vitals.released()
 	if alone != nil {
 		alone.Close()
 	}

@@ -228,7 +228,7 @@ func (x *transactor) published(ctx context.Context, packs []*pack) error {
 	}
 	wait := x.cfg.backOff()
 	for {
-		_, err := x.cfg.Store.DeletePacks(ctx, refs, true)
+		err := x.cfg.Store.DeletePacks(ctx, refs, true)
 		if err == nil {
 			break
 		}

@@ -31,8 +31,8 @@ func (p Period) After(t time.Time) time.Time {
 	zone := cmp.Or(p.Zone, time.UTC)
 	t = t.In(zone)
 	year, month, day := t.Date()
-	first := time.Date(year+p.Years, month+time.Month(p.Months), 1, 0, 0, 0, 0, zone)
-	year, month, _ = first.Date()
+	// Months are counted in UTC, because a zone may lack the midnight at which one begins.
+	year, month, _ = time.Date(year+p.Years, month+time.Month(p.Months), 1, 0, 0, 0, 0, time.UTC).Date()
 	day = min(day, time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day())
 	hour, minute, second := t.Clock()
 	return time.Date(year, month, day+p.Days, hour, minute, second, t.Nanosecond(), zone)

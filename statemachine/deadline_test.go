@@ -60,6 +60,10 @@ func TestPeriodAfter(t *testing.T) {
 		// Lord Howe sets its clocks by half an hour: on April 5 back and on October 4, 2026 forward.
 		{"Australia/Lord_Howe", "2026-04-04T12:00:00+11:00", period{Days: 1}, "2026-04-05T12:00:00+10:30"},
 		{"Australia/Lord_Howe", "2026-10-03T12:00:00+10:30", period{Days: 1}, "2026-10-04T12:00:00+11:00"},
+		// These clocks were set forward at the first midnight of a month, which so did not exist.
+		{"America/Asuncion", "2023-09-15T12:00:00-04:00", period{Months: 1}, "2023-10-15T12:00:00-03:00"},
+		{"Asia/Amman", "2011-03-15T12:00:00+02:00", period{Months: 1}, "2011-04-15T12:00:00+03:00"},
+		{"Asia/Damascus", "2006-03-15T12:00:00+02:00", period{Months: 1}, "2006-04-15T12:00:00+03:00"},
 	} {
 		c.period.Zone = zone(t, c.zone)
 		from, err := time.Parse(time.RFC3339, c.from)

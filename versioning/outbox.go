@@ -119,6 +119,11 @@ type Refused struct {
 // A LaneHolder is what holds lanes of an outbox: a relay. Its methods may be called from any
 // goroutine.
 type LaneHolder interface {
+	// Connected says that the store takes part in sharing the lanes from now on. The holder
+	// gets its share of them, by calls of Take before or after this one; if others hold all
+	// lanes, it gets none.
+	Connected()
+
 	// Take says that the holder holds a lane from now on.
 	Take(lane int)
 

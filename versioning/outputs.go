@@ -51,7 +51,7 @@ const (
 )
 
 // errNoQueue says what to do about a job that can't be stored.
-var errNoQueue = errors.New("the table has no queue for jobs; set the queue in the store's Table")
+var errNoQueue = errors.New("the table has no queue for jobs; set Table.Queue: package jobs has one")
 
 // outputs returns what an action has asked for, checked and encoded.
 func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {

@@ -60,7 +60,9 @@ type Known struct {
 
 	// Entered is the version at which the entity entered the state of its row, and Rearmed
 	// has the version at which a timer that was already armed was last replaced, by event.
-	// Both are needed only for a Change with Armed.
+	// Both are needed only for a Change with Armed. If another writer has changed the state,
+	// Entered is any version up to that change and above the Armed of all timers from before
+	// it.
 	Entered int64
 	Rearmed map[statemachine.Event]int64
 

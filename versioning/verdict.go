@@ -23,8 +23,8 @@ const (
 	// [ByState], the state) proves it. Nothing is written.
 	Duplicate
 
-	// Applied: the guarded UPDATE or INSERT succeeded, and its history was written in
-	// the same transaction. A record is also Applied if only some of its changes are
+	// Applied: the guarded UPDATE or INSERT succeeded, and its history and outputs were
+	// written in the same transaction. A record is also Applied if only some of its changes are
 	// duplicates.
 	Applied
 

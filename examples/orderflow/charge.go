@@ -43,13 +43,15 @@ type bank struct {
 }
 
 // handlers returns River's workers for the jobs. What a handler returns, package jobs hands to
-// the store's Do, as often as it takes.
+// the store, as often as it takes.
 func (b *bank) handlers(store *postgres.Store, limits *jobs.Provider) (*river.Workers, error) {
 	workers := river.NewWorkers()
 	return workers, errors.Join(
-		// For charges the provider honours idempotency keys, so they may be repeated.
-		jobs.Add(workers, store, jobs.Handler[Charge]{Class: jobs.Repeatable, Provider: limits, Call: b.charge}),
-		// For refunds it does not. If an answer is lost, it must be asked first.
+		// For charges the provider honours idempotency keys, so they may be repeated. When all
+		// attempts have failed, the payment says that somebody must ask.
+		jobs.Add(workers, store, jobs.Handler[Charge]{Class: jobs.Repeatable, Unknown: PaymentUnclear, Provider: limits, Call: b.charge}),
+		// For refunds it does not. If an answer is lost, it must be asked first. When all
+		// attempts have failed, somebody retries the job in River's UI: then it is asked again.
 		jobs.Add(workers, store, jobs.Handler[Refund]{Class: jobs.Queryable, Provider: limits, Call: b.refund, Ask: b.refunded}),
 	)
 }

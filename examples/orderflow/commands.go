@@ -43,7 +43,7 @@ func rootCommand() *cobra.Command {
 	explicit := demoCommand(&s)
 	explicit.Args = cobra.NoArgs
 	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
-		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), graphCommand())
+		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), answerCommand(&s), graphCommand())
 	return root
 }
 

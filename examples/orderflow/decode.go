@@ -52,7 +52,7 @@ func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 		order.Set = versioning.Columns{"delivered_at": m.At}
 	case OrderCancelled:
 		order.Set = versioning.Columns{"cancelled_at": m.At, "cancel_reason": m.Reason}
-	case PaymentCaptured, PaymentDeclined, PaymentRefunded, OrderExpired:
+	case PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentUnclear, OrderExpired:
 		return nil, versioning.Refuse(versioning.ReasonUnknownEvent, "%q is not for messages: it comes from the provider or from a timer", m.Event)
 	}
 	return []versioning.Change{order}, nil

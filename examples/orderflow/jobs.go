@@ -39,8 +39,9 @@ func startJobs(ctx context.Context, cfg workerConfig, pool *pgxpool.Pool, store 
 		RetryPolicy:       sooner{},
 		FetchPollInterval: 250 * time.Millisecond, // for jobs that are retried; River is notified of new ones
 
-		// Somebody has to look at jobs that were cancelled.
+		// Somebody has to look at jobs that were cancelled or discarded.
 		CancelledJobRetentionPeriod: 30 * 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 30 * 24 * time.Hour,
 	})
 	if err != nil {
 		return nil, err

@@ -9,15 +9,17 @@ import (
 // The states of a payment.
 const (
 	Charging statemachine.State = "charging" // a job asks the provider for the money
+	Unclear  statemachine.State = "unclear"  // it may have the money, but did not answer for too long; somebody must ask
 	Declined statemachine.State = "declined"
 	Charged  statemachine.State = "charged"
 	Refunded statemachine.State = "refunded"
 )
 
-// The events that move a payment. Those after PaymentRequested also move its order, both or
+// The events that move a payment. Those after PaymentUnclear also move its order, both or
 // neither.
 const (
 	PaymentRequested statemachine.Event = "payment.requested"
+	PaymentUnclear   statemachine.Event = "payment.unclear"
 	PaymentDeclined  statemachine.Event = "payment.declined"
 	PaymentRetried   statemachine.Event = "payment.retried" // with another card
 	PaymentCaptured  statemachine.Event = "payment.captured"
@@ -48,9 +50,10 @@ var Payment = statemachine.MustCompile(statemachine.Definition{
 	Name: "payment", Version: 1,
 	Transitions: []statemachine.Transition{
 		{Event: PaymentRequested, To: Charging, Do: statemachine.Do(request)},
-		{Event: PaymentDeclined, From: statemachine.In(Charging), To: Declined},
+		{Event: PaymentDeclined, From: statemachine.In(Charging, Unclear), To: Declined},
 		{Event: PaymentRetried, From: statemachine.In(Declined), To: Charging, Do: statemachine.Do(retry)},
-		{Event: PaymentCaptured, From: statemachine.In(Charging), To: Charged, Do: statemachine.Do(capture)},
+		{Event: PaymentCaptured, From: statemachine.In(Charging, Unclear), To: Charged, Do: statemachine.Do(capture)},
+		{Event: PaymentUnclear, From: statemachine.In(Charging), To: Unclear},
 		{Event: PaymentRefunded, From: statemachine.In(Charged), To: Refunded},
 	},
 	Terminal: statemachine.In(Refunded),

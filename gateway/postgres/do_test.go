@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -147,6 +148,30 @@ func TestDoAfterExpiry(t *testing.T) {
 	}
 	if n := steps(t, direct, "a"); n != 1 {
 		t.Errorf("%d steps", n)
+	}
+}
+
+// TestDoInTransaction calls the store from a handler that has the gateway's transaction. The
+// change would commit on its own, also if the transaction is rolled back.
+func TestDoInTransaction(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	s := openWallets(t, direct, true)
+	change := versioning.Change{Key: "w", Event: "deposited", Data: int64(1)}
+	h := server(t, open(t, poolOf(t, direct), postgres.Config{}), func(w http.ResponseWriter, r *http.Request) {
+		for name, do := range map[string]func(context.Context, ...versioning.Change) (versioning.Outcome, error){"Do": s.Do, "Deliver": s.Deliver} {
+			_, err := do(r.Context(), change)
+			if err == nil || !strings.Contains(err.Error(), "WithoutTransaction") || versioning.CauseOf(err) != versioning.Fatal || errors.Is(err, versioning.ErrFateUnknown) {
+				t.Errorf("%s: %v; want a fatal error that names WithoutTransaction", name, err)
+			}
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	if w, _ := post(t.Context(), h, "a"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if n := count(t, direct, `SELECT count(*) FROM pawl.transitions WHERE event = 'deposited'`); n != 0 {
+		t.Errorf("%d changes were made", n)
 	}
 }
 

@@ -25,7 +25,9 @@
 // that run; the others wait for their turn for Config.QueueTimeout.
 //
 // A handler should use its transaction only. If it takes another connection of the same pool
-// while it runs, give the pool twice as many as MaxRunning.
+// while it runs, give the pool twice as many as MaxRunning. It must not change entities with
+// Store.Do: that uses another connection, and the change commits although the handler's
+// transaction may be rolled back. Do refuses it. Use the backend of the next section.
 //
 // # With Store.Do
 //

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/gateway"
+	"github.com/pawl-go/pawl/internal/handlertx"
 )
 
 // A run holds a connection, in a transaction that has locked the key, until it ends.
@@ -89,7 +90,7 @@ func milliseconds(d time.Duration) string {
 
 // Context gives the handler the transaction; see [Tx].
 func (r *run) Context(ctx context.Context) context.Context {
-	return context.WithValue(ctx, txKey{}, handlerTx{r.tx})
+	return context.WithValue(handlertx.Mark(ctx), txKey{}, handlerTx{r.tx})
 }
 
 var (

@@ -15,12 +15,13 @@ import (
 	"time"
 )
 
-// goTest runs the tests of a package that match a pattern and returns the names of those
+// goTest runs the tests of a module's package that match a pattern and returns the names of those
 // that fail, without their subtests. It returns an error if the package does not compile,
 // if no test matches, or if anything other than a test fails.
-func goTest(ctx context.Context, pkg, tests string, flags ...string) (failed []string, err error) {
+func goTest(ctx context.Context, module, pkg, tests string, flags ...string) (failed []string, err error) {
 	args := append([]string{"test", "-json", "-count=1", "-vet=off", "-timeout=3m", "-run", tests}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "PAWL_TEST_ENV=embedded")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) } // go test passes it on
 	cmd.WaitDelay = time.Minute

@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func run(ctx context.Context, out io.Writer, pattern string, list bool) (ok bool
 			verdict = "ERROR: " + err.Error()
 		case len(caught) == 0:
 			failed++
-			verdict = fmt.Sprintf("SURVIVED %s -run '%s': %q became %q", m.pkg, m.tests, m.text, m.mutated)
+			verdict = fmt.Sprintf("SURVIVED %s -run '%s': %q became %q", filepath.Join(m.module, m.pkg), m.tests, m.text, m.mutated)
 		}
 		fmt.Fprintf(out, "%2d/%d %s: %s\n      %s (%.0f s)\n", i+1, len(chosen), m.file, m.why, verdict, time.Since(start).Seconds())
 	}

@@ -17,7 +17,8 @@ type mutation struct {
 	text    string // occurs exactly once in the file
 	mutated string // replaces text
 	why     string // what goes wrong in production
-	pkg     string // the package with the tests, as an argument of go test
+	module  string // the directory of the module with the tests; empty: the root
+	pkg     string // the package with the tests, as an argument of go test in that directory
 	tests   string // the fastest tests that catch the mutation, as a pattern for -run
 }
 
@@ -52,19 +53,21 @@ func checkStale(mutations []mutation) error {
 // checkUnmutated runs the tests of all mutations on the unchanged source. If a test fails
 // there, its failure with a mutation proves nothing.
 func checkUnmutated(ctx context.Context, mutations []mutation) error {
-	tests := make(map[string][]string)
+	type place struct{ module, pkg string }
+	tests := make(map[place][]string)
 	for _, m := range mutations {
-		if !slices.Contains(tests[m.pkg], m.tests) {
-			tests[m.pkg] = append(tests[m.pkg], m.tests)
+		at := place{m.module, m.pkg}
+		if !slices.Contains(tests[at], m.tests) {
+			tests[at] = append(tests[at], m.tests)
 		}
 	}
-	for pkg, tests := range tests {
-		failed, err := goTest(ctx, pkg, strings.Join(tests, "|"))
+	for at, tests := range tests {
+		failed, err := goTest(ctx, at.module, at.pkg, strings.Join(tests, "|"))
 		if err != nil {
 			return err
 		}
 		if len(failed) > 0 {
-			return fmt.Errorf("tests of %s fail without a mutation: %s", pkg, strings.Join(failed, " "))
+			return fmt.Errorf("tests of %s fail without a mutation: %s", filepath.Join(at.module, at.pkg), strings.Join(failed, " "))
 		}
 	}
 	return nil
@@ -89,7 +92,7 @@ func (m mutation) plant(ctx context.Context, dir string) (caught []string, err e
 	if err := errors.Join(os.WriteFile(mutant, []byte(source), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return nil, err
 	}
-	caught, err = goTest(ctx, m.pkg, m.tests, "-overlay", overlay)
+	caught, err = goTest(ctx, m.module, m.pkg, m.tests, "-overlay", overlay)
 	if err != nil {
 		return nil, fmt.Errorf("%s: mutation %q: %w", m.file, m.mutated, err)
 	}

@@ -134,6 +134,11 @@ var gateway = []mutation{
 		pkg: "./gateway/postgres", tests: "^TestHandlersTransaction$",
 	},
 	{
+		file: "versioning/postgres/calls.go", text: `handlertx.Marked(ctx)`, mutated: `handlertx.Marked(context.Background())`,
+		why: "a change is made although its handler's transaction is rolled back: Store.Do does not see that there is one",
+		pkg: "./gateway/postgres", tests: "^TestDoInTransaction$",
+	},
+	{
 		file: "gateway/postgres/errors.go", text: `return fmt.Errorf("%w: commit: %w", gateway.ErrFateUnknown, err)`, mutated: "_ = gateway.ErrFateUnknown\n\treturn b.unavailable(err)",
 		why: "a client is told that nothing was changed although the answer to COMMIT was lost",
 		pkg: "./gateway/postgres", tests: "^TestCrashPoints$",

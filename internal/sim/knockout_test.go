@@ -136,7 +136,7 @@ func deleteFirst(w *world) {
 			refs = append(refs, p.PackRef)
 		}
 		if err == nil {
-			_, err = w.store.DeletePacks(ctx, refs, true)
+			err = w.store.DeletePacks(ctx, refs, true)
 		}
 		return packs, err
 	}

@@ -72,15 +72,11 @@ func (h *handle) Packs(ctx context.Context, want []versioning.Wanted) (packs []v
 }
 
 // DeletePacks calls the store.
-func (h *handle) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) (n int, err error) {
+func (h *handle) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
 	if len(packs) > 0 && !h.worker.reach(beforeDelete) {
-		return 0, errDead
+		return errDead
 	}
-	err = h.alive(func() (err error) {
-		n, err = h.worker.world.store.DeletePacks(ctx, packs, durable)
-		return err
-	})
-	return n, err
+	return h.alive(func() error { return h.worker.world.store.DeletePacks(ctx, packs, durable) })
 }
 
 // DeleteTokens calls the store.

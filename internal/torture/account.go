@@ -54,8 +54,9 @@ CREATE SCHEMA torture;
 CREATE TABLE torture.accounts (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
 CREATE TABLE torture.transfers (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, amount bigint);
 CREATE TABLE torture.wallets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
-	balance bigint NOT NULL, seen bigint NOT NULL, visits bigint NOT NULL DEFAULT 0);
-CREATE TABLE torture.tickets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL);
+	balance bigint NOT NULL, seen bigint NOT NULL, visits bigint NOT NULL DEFAULT 0,
+	trail bigint NOT NULL);
+CREATE TABLE torture.tickets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, trail bigint NOT NULL);
 CREATE TABLE torture.foreign_writes (id text NOT NULL);
 CREATE TABLE torture.seen (machine text NOT NULL, id text NOT NULL, state text NOT NULL, version bigint NOT NULL);
 CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

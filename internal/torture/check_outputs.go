@@ -101,7 +101,8 @@ func (t tenant) sentBy(all []sentMessage) (own []sentMessage) {
 
 // announcements checks that there is a message for each step of wallets and tickets, in the
 // order of each entity's versions. A message may be sent again, with the same ID. If a failover
-// or a restore has lost a step whose message was sent, another step may have taken its version.
+// or a restore has lost a step whose message was sent, another step may have taken its version;
+// such a message is a phantom.
 func (j *judgement) announcements(e evidence) {
 	due := e.due()
 	last := make(map[string]int64)
@@ -137,10 +138,17 @@ func (j *judgement) announcements(e evidence) {
 // due returns what the steps in the history must have sent.
 func (e *evidence) due() map[announcement]bool {
 	due := make(map[announcement]bool)
+	trail := int64(0)
 	for i := range e.steps {
 		s := &e.steps[i]
+		if s.Version == 1 {
+			trail = 0
+		}
 		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() {
-			due[announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState}] = true
+			step := announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState, 0}
+			trail = follow(trail, step)
+			step.Trail = trail
+			due[step] = true
 		}
 	}
 	return due

@@ -388,6 +388,7 @@ func TestOutputs(t *testing.T) {
 		{"a message has another's ID", func(e *evidence) { e.sent[1].id = e.sent[0].id }, func(o outputs) int { return o.Misnamed }},
 		{"a message is repeated", func(e *evidence) { e.sent = append(e.sent, e.sent[0]) }, func(o outputs) int { return o.Repeated }},
 		{"a message is of no step", func(e *evidence) { e.sent[0].Event = "other" }, func(o outputs) int { return o.Phantoms }},
+		{"a message is of a step on another way", func(e *evidence) { e.sent[0].Trail++ }, func(o outputs) int { return o.Phantoms }},
 		{"a ticket expires early", func(e *evidence) { e.steps[expiry(e)].At = e.steps[expiry(e)-1].At.Add(ticketLife - 1) }, func(o outputs) int { return o.Early }},
 		{"a ticket expires long after it was first opened", func(e *evidence) {
 			i := slices.IndexFunc(e.steps, func(s step) bool { return s.Event == expired && s.Version > 3 })
@@ -418,5 +419,24 @@ func TestGaps(t *testing.T) {
 	}
 	if got, want := fmt.Sprint(l.gaps()), "[partition 1: 3 records were acknowledged, with offsets from 0 to 4]"; got != want {
 		t.Errorf("gaps %s, want %s", got, want)
+	}
+}
+
+// TestOtherWay checks that a message of a step that a failover has lost does not count as the
+// message of a step that looks like it.
+func TestOtherWay(t *testing.T) {
+	e := play(t, 7, 3000).evidence()
+	lost := e.sent[len(e.sent)-1]
+	for _, m := range e.sent {
+		if m.Version > lost.Version {
+			lost = m
+		}
+	}
+	lost.Trail++
+	e.sent = append([]sentMessage{lost}, e.sent...)
+	j := &judgement{}
+	j.announcements(e)
+	if j.outputs.Phantoms != 1 || j.outputs.Disordered+j.outputs.Repeated+j.outputs.Missing > 0 {
+		t.Errorf("outputs %+v: %q", j.outputs, j.messages)
 	}
 }

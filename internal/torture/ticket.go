@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -29,10 +30,10 @@ const ticketLife = 2 * time.Second
 var tickets = statemachine.MustCompile(statemachine.Definition{
 	Name: "ticket", Version: 1,
 	Transitions: []statemachine.Transition{
-		{Event: issued, To: open, Do: statemachine.Do(announce)},
-		{Event: touched, From: statemachine.In(open), To: held, Do: statemachine.Do(announce)},
-		{Event: released, From: statemachine.In(held), To: open, Do: statemachine.Do(announce)},
-		{Event: expired, From: statemachine.In(open), To: ended, Do: statemachine.Do(announce), After: ticketLife},
+		{Event: issued, To: open, Do: statemachine.Do(announceTicket)},
+		{Event: touched, From: statemachine.In(open), To: held, Do: statemachine.Do(announceTicket)},
+		{Event: released, From: statemachine.In(held), To: open, Do: statemachine.Do(announceTicket)},
+		{Event: expired, From: statemachine.In(open), To: ended, Do: statemachine.Do(announceTicket), After: ticketLife},
 	},
 	Terminal: statemachine.In(ended),
 })
@@ -48,15 +49,37 @@ type announcement struct {
 	Event   statemachine.Event `json:"event"`
 	From    statemachine.State `json:"from"`
 	To      statemachine.State `json:"to"`
+	Trail   int64              `json:"trail"`
 }
 
-func announcementOf(f *statemachine.Firing) announcement {
-	return announcement{f.Machine, f.Key, f.Version, f.Event, f.From, f.To}
+// A trail is the part of a row that is a hash of the entity's steps. After a failover or a
+// restore, an entity may take another way, and one of its steps may look like one that was lost.
+// The trail tells the two apart.
+type trail struct {
+	Trail int64 `db:"trail"`
 }
 
-func announce(f *statemachine.Firing, _ *struct{}, _ struct{}) error {
-	f.Emit(announced, announcementOf(f))
+// follow returns the trail after a step.
+func follow(before int64, step announcement) int64 {
+	h := fnv.New64a()
+	step.Trail = before
+	_, _ = fmt.Fprint(h, step) // never fails
+	return int64(h.Sum64())
+}
+
+func announce(f *statemachine.Firing, row *trail) error {
+	step := announcement{Machine: f.Machine, Entity: f.Key, Version: f.Version, Event: f.Event, From: f.From, To: f.To}
+	row.Trail = follow(row.Trail, step)
+	step.Trail = row.Trail
+	f.Emit(announced, step)
 	return nil
+}
+
+// A stub is the row of a ticket.
+type stub struct{ trail }
+
+func announceTicket(f *statemachine.Firing, row *stub, _ struct{}) error {
+	return announce(f, &row.trail)
 }
 
 // A ticket is what the producer knows about a ticket that it still sends messages about.

@@ -25,6 +25,8 @@ const (
 
 // purse is the row of a wallet.
 type purse struct {
+	trail
+
 	Balance int64 `db:"balance"`
 	Seen    int64 `db:"seen"` // only other writers change it
 }
@@ -53,8 +55,7 @@ var wallets = statemachine.MustCompile(statemachine.Definition{
 
 func credit(f *statemachine.Firing, row *purse, m money) error {
 	row.Balance += m.Amount
-	f.Emit(announced, announcementOf(f))
-	return nil
+	return announce(f, &row.trail)
 }
 
 // tooLittle is the error of a refused transfer. The checker compares it with the history.
@@ -63,7 +64,9 @@ const tooLittle = "at version %d it has %d, less than %d"
 // debit changes the row and sends its message before it decides: a refusal must undo both.
 func debit(f *statemachine.Firing, row *purse, m money) error {
 	row.Balance -= m.Amount
-	f.Emit(announced, announcementOf(f))
+	if err := announce(f, &row.trail); err != nil {
+		return err
+	}
 	if row.Balance >= 0 {
 		return nil
 	}

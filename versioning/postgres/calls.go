@@ -7,7 +7,9 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/pawl-go/pawl/internal/handlertx"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -18,17 +20,24 @@ const maxRunning = 4
 // maxCalls limits the calls of one batch.
 const maxCalls = 1000
 
+// While batches run, another one begins once it is as large as they are on average, or after
+// gatherFor: many small transactions cost more than few large ones. A call that comes while
+// nothing runs begins at once.
+const gatherFor = 2 * time.Millisecond
+
 // calls gathers the records of concurrent callers into batches. An entity is in one running
 // batch at most, so these batches do not contend with each other, and a batch that waits for
 // the lock of a row holds up only the calls in it, and later calls for their entities.
 type calls struct {
 	apply func(context.Context, []*versioning.Record) (versioning.Result, error)
 
-	mu      sync.Mutex
-	running int                            // batches
-	busy    map[versioning.Entity]struct{} // the entities of running batches
-	queue   []*call                        // in the order of their arrival
-	queued  map[versioning.Entity]int      // how many calls of the queue need an entity
+	mu       sync.Mutex
+	running  int                            // batches
+	inFlight int                            // the calls of these batches
+	busy     map[versioning.Entity]struct{} // the entities of running batches
+	queue    []*call                        // in the order of their arrival
+	queued   map[versioning.Entity]int      // how many calls of the queue need an entity
+	timer    *time.Timer                    // ends the wait for a larger batch; nil if there is none
 }
 
 func newCalls(apply func(context.Context, []*versioning.Record) (versioning.Result, error)) *calls {
@@ -55,8 +64,17 @@ type gathered struct {
 	cancel context.CancelFunc
 }
 
+// errInTransaction refuses a call of a handler that got a transaction from the gateway. The
+// change would commit without that transaction, which may be rolled back, and it would take a
+// second connection while the handler holds the first.
+var errInTransaction = &versioning.Error{Cause: versioning.Fatal, Err: errors.New("the context is that of an HTTP handler with the gateway's transaction, " +
+	"and the change would not be part of that transaction; give the gateway the backend of WithoutTransaction for handlers that call Do or Deliver")}
+
 // do waits until a record is settled.
 func (c *calls) do(ctx context.Context, r *versioning.Record) (versioning.Outcome, error) {
+	if handlertx.Marked(ctx) {
+		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", errInTransaction)
+	}
 	if err := ctx.Err(); err != nil {
 		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", err)
 	}
@@ -66,7 +84,9 @@ func (c *calls) do(ctx context.Context, r *versioning.Record) (versioning.Outcom
 			waiting.entities = append(waiting.entities, e)
 		}
 	}
-	c.enter(waiting)
+	if g := c.enter(waiting); g != nil {
+		c.run(ctx, g)
+	}
 	select {
 	case <-waiting.done:
 		return waiting.outcome, waiting.err
@@ -75,17 +95,21 @@ func (c *calls) do(ctx context.Context, r *versioning.Record) (versioning.Outcom
 	}
 }
 
-// enter begins a batch with the call if it can run at once. Otherwise the call waits in the
-// queue; the others there can't run either.
-func (c *calls) enter(waiting *call) {
+// enter puts the call into the queue. If nothing runs, it returns a batch that its caller must
+// run. Otherwise it begins a batch if there are enough calls for one.
+func (c *calls) enter(waiting *call) *gathered {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running < maxRunning && !slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool { return c.isBusy(e) || c.queued[e] > 0 }) {
-		c.begin([]*call{waiting})
-		return
+	if c.running == 0 && len(c.queue) == 0 {
+		return c.admit([]*call{waiting})
 	}
+	mayRun := !slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool { return c.isBusy(e) || c.queued[e] > 0 })
 	c.queue = append(c.queue, waiting)
 	c.count(waiting, 1)
+	if mayRun { // otherwise the others can't run either
+		c.next(false)
+	}
+	return nil
 }
 
 func (c *calls) isBusy(e versioning.Entity) bool {
@@ -116,7 +140,7 @@ func (c *calls) leave(waiting *call) (versioning.Outcome, error) {
 		c.queue = slices.Delete(c.queue, i, i+1)
 		c.count(waiting, -1)
 		if slices.ContainsFunc(waiting.entities, func(e versioning.Entity) bool { return c.queued[e] > 0 && !c.isBusy(e) }) {
-			c.next() // a call behind it may have waited for it only
+			c.next(false) // a call behind it may have waited for it only
 		}
 		return versioning.Outcome{}, fmt.Errorf("nothing was changed: %w", cause)
 	}
@@ -126,34 +150,55 @@ func (c *calls) leave(waiting *call) (versioning.Outcome, error) {
 	return versioning.Outcome{}, fmt.Errorf("%w: %w", versioning.ErrFateUnknown, cause)
 }
 
-// next begins batches with the calls of the queue that can run now.
-func (c *calls) next() {
-	for c.running < maxRunning {
-		var batch []*call
-		rest := c.queue[:0]
-		passed := make(map[versioning.Entity]struct{}) // the entities of calls that can't run yet
-		for _, waiting := range c.queue {
-			if waiting.ctx.Err() != nil { // its caller is about to leave
-				rest = append(rest, waiting)
-				continue
-			}
-			if len(batch) == maxCalls || !c.mayRun(waiting, passed) {
-				for _, e := range waiting.entities {
-					passed[e] = struct{}{}
-				}
-				rest = append(rest, waiting)
-				continue
-			}
-			batch = append(batch, waiting)
+// next begins batches with the calls of the queue that can run now, as long as there are enough
+// for one. The first one may be smaller if now is true.
+func (c *calls) next(now bool) {
+	for c.running < maxRunning && len(c.queue) > 0 && (now || c.isWorth(len(c.queue))) {
+		batch, rest := c.pick()
+		if len(batch) == 0 {
+			return // the end of a batch changes that, or another call
+		}
+		if !now && !c.isWorth(len(batch)) {
+			break
+		}
+		for _, waiting := range batch {
 			c.count(waiting, -1)
 		}
-		clear(c.queue[len(rest):])
-		c.queue = rest
-		if len(batch) == 0 {
-			return
-		}
+		c.queue, now = rest, false
 		c.begin(batch)
 	}
+	if c.timer == nil && c.running < maxRunning && len(c.queue) > 0 {
+		c.timer = time.AfterFunc(gatherFor, c.endWait)
+	}
+}
+
+// isWorth reports whether so many calls make a batch as large as those that run.
+func (c *calls) isWorth(n int) bool { return n*c.running >= c.inFlight }
+
+func (c *calls) endWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer = nil
+	c.next(true)
+}
+
+// pick divides the queue into the calls of the next batch and the rest.
+func (c *calls) pick() (batch, rest []*call) {
+	passed := make(map[versioning.Entity]struct{}) // the entities of calls that can't run yet
+	for _, waiting := range c.queue {
+		switch {
+		case waiting.ctx.Err() != nil: // its caller is about to leave
+			rest = append(rest, waiting)
+		case len(batch) == maxCalls || !c.mayRun(waiting, passed):
+			for _, e := range waiting.entities {
+				passed[e] = struct{}{}
+			}
+			rest = append(rest, waiting)
+		default:
+			batch = append(batch, waiting)
+		}
+	}
+	return batch, rest
 }
 
 // mayRun reports whether none of a call's entities is in a running batch or needed by a call
@@ -174,15 +219,23 @@ func (c *calls) begin(batch []*call) {
 		ctx = context.WithoutCancel(batch[0].ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	g := &gathered{calls: batch, left: len(batch), cancel: cancel}
+	g := c.admit(batch)
+	g.cancel = cancel
+	go c.run(ctx, g)
+}
+
+// admit counts a batch as running.
+func (c *calls) admit(batch []*call) *gathered {
+	g := &gathered{calls: batch, left: len(batch), cancel: func() {}}
 	c.running++
+	c.inFlight += len(batch)
 	for _, one := range batch {
 		one.batch = g
 		for _, e := range one.entities {
 			c.busy[e] = struct{}{}
 		}
 	}
-	go c.run(ctx, g)
+	return g
 }
 
 // errExited says that a callback has ended the goroutine of a batch.
@@ -239,6 +292,7 @@ func (c *calls) settle(g *gathered, outcomes []versioning.Outcome, errs []error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running--
+	c.inFlight -= len(g.calls)
 	for i, one := range g.calls {
 		for _, e := range one.entities {
 			delete(c.busy, e)
@@ -248,7 +302,7 @@ func (c *calls) settle(g *gathered, outcomes []versioning.Outcome, errs []error)
 		}
 		close(one.done)
 	}
-	c.next()
+	c.next(c.running == 0)
 }
 
 // isRolledBack reports whether an error proves that the transaction was rolled back, and that

@@ -163,6 +163,39 @@ func TestCallsGather(t *testing.T) {
 	})
 }
 
+// While a large batch runs, the next one waits until it is as large, but not for long.
+func TestCallsWaitForMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlowStore()
+		var waits []func() string
+		call := func(keys ...string) {
+			for _, key := range keys {
+				waits = append(waits, s.begun(t.Context(), key))
+			}
+		}
+		call("a", "b", "c", "d") // one batch each
+		call("e", "f", "g")
+		time.Sleep(time.Second) // the first batches end
+		synctest.Wait()
+		s.want(t, "a", "b", "c", "d", "e f g")
+		call("h", "i")
+		s.want(t, "a", "b", "c", "d", "e f g")
+		call("j")
+		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
+		call("k", "l")
+		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
+		time.Sleep(gatherFor)
+		synctest.Wait()
+		s.want(t, "a", "b", "c", "d", "e f g", "h i j", "k l")
+		for i, want := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
+			if got := waits[i](); got != want {
+				t.Errorf("call %d: %s, want %s", i, got, want)
+			}
+		}
+	})
+}
+
 // Calls for an entity are made in their order, and hold up only calls for the same entities.
 func TestCallsForOneEntity(t *testing.T) {
 	t.Parallel()
@@ -265,8 +298,21 @@ func TestCallsFail(t *testing.T) {
 		if got := s.begun(t.Context(), "a")(); got != "a" {
 			t.Errorf("after a panic: %s", got)
 		}
+		ended := make(chan struct{})
+		go func() { // the batch of a lone call runs in its caller's goroutine
+			defer close(ended)
+			_, _ = s.calls.do(t.Context(), changeOf("exit"))
+			t.Error("Goexit has not ended the goroutine")
+		}()
+		<-ended
+		s.hold["first"] = make(chan struct{})
+		first := s.begun(t.Context(), "first")
 		if _, err = s.calls.do(t.Context(), changeOf("exit")); !errors.Is(err, errExited) {
 			t.Errorf("Goexit: %v", err)
+		}
+		close(s.hold["first"])
+		if got := first(); got != "first" {
+			t.Errorf("after Goexit: %s", got)
 		}
 		s.err = &versioning.Error{Cause: versioning.Fatal, Err: errors.New("no rights")}
 		_, err = s.calls.do(t.Context(), changeOf("a"))

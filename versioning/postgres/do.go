@@ -26,12 +26,17 @@ import (
 // row is locked. The values of the contexts do not reach the pool if several calls share a
 // transaction.
 //
-// If the context ends before the transaction has begun, Do returns the context's error, and
-// nothing was changed. If PostgreSQL rolls the transaction back because of a deadlock or a
-// serialization failure, Do tries again a few times; if that does not help, or lock_timeout
-// has passed, nothing was changed either. Any other error matches
-// [versioning.ErrFateUnknown], and Do does not retry. The causes are Infrastructure or Fatal;
-// see [versioning.CauseOf].
+// Do refuses the context of an HTTP handler that got a transaction from package
+// gateway/postgres: the change would not be part of it. Such handlers need the gateway's
+// backend without transactions (Backend.WithoutTransaction).
+//
+// If the context ends while the call waits for the batches before it, Do returns the context's
+// error, and nothing was changed. If PostgreSQL rolls the transaction back because of a
+// deadlock or a serialization failure, Do tries again a few times; if that does not help, or
+// lock_timeout has passed, nothing was changed either. Any other error matches
+// [versioning.ErrFateUnknown], and Do does not retry: also if the context ends once the call's
+// batch has started, even if that still waits for a connection. The causes are Infrastructure
+// or Fatal; see [versioning.CauseOf].
 //
 // After ErrFateUnknown, the changes may still be made a little later, so Data and Set must not
 // be altered. Applied and Duplicate are final. The others say what was true when the changes

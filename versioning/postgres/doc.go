@@ -61,7 +61,8 @@
 //	GRANT SELECT, TRUNCATE ON pawl.outbox_0, pawl.outbox_1, pawl.outbox_2, pawl.outbox_3 TO worker;
 //	GRANT SELECT, TRUNCATE ON pawl.outbox_4, pawl.outbox_5, pawl.outbox_6, pawl.outbox_7 TO worker;
 //
-// With [Debezium], the worker needs SELECT, INSERT and DELETE on table outbox_events instead.
+// With [Debezium], the worker needs SELECT, INSERT and DELETE on table outbox_events instead,
+// and the others but INSERT until the outbox is empty, if it was used before.
 //
 // A machine's name stands for its table: an entity is known by its machine and key.
 // So a machine has one table in a database, which pawl.tables remembers, and Open

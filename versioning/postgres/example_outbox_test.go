@@ -48,9 +48,10 @@ func ExampleStore_Packs() {
 	for _, m := range packs[0].Messages {
 		fmt.Printf("%s %s %s\n", m.Topic, m.ID(), m.Value)
 	}
-	n, err := store.DeletePacks(ctx, []versioning.PackRef{packs[0].PackRef}, true)
-	fmt.Println(n, "deleted", err)
-	n, err = store.DeleteTokens(ctx, lane, []int64{packs[0].Token})
+	if err := store.DeletePacks(ctx, []versioning.PackRef{packs[0].PackRef}, true); err != nil {
+		fmt.Println(err)
+	}
+	n, err := store.DeleteTokens(ctx, lane, []int64{packs[0].Token})
 	fmt.Println(n, "deleted", err)
 	if _, err := store.TruncateOutbox(ctx); err != nil {
 		fmt.Println(err)
@@ -60,7 +61,6 @@ func ExampleStore_Packs() {
 	// for a relay: true
 	// 1 message <nil>
 	// ledger order/o1/1/0 "placed o1"
-	// 1 deleted <nil>
 	// 0 deleted <nil>
 }
 
@@ -99,6 +99,7 @@ func ExampleStore_Unsent() {
 // A bystander holds lanes and does nothing with them.
 type bystander struct{ end context.CancelFunc }
 
+func (b bystander) Connected()  {}
 func (b bystander) Take(int)    { b.end() }
 func (b bystander) Release(int) {}
 func (b bystander) Wake()       {}

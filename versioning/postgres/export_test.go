@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -23,4 +24,28 @@ func TruncateSlot(ctx context.Context, s *Store, slot int) (bool, error) {
 // EventID returns the ID of a message for Debezium.
 func EventID(m *versioning.Emitted) string {
 	return pgtype.UUID{Bytes: eventID(m), Valid: true}.String()
+}
+
+// RecentPacks returns how many packs the store has in memory, and their bytes.
+func RecentPacks(s *Store) (n, bytes int) {
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	return len(s.outbox.recent), s.outbox.size
+}
+
+// OfferPack offers a pack to the store's relay, as the transaction that has written it does once
+// it knows that it is committed. The relay may have read the pack before.
+func OfferPack(s *Store, ref versioning.PackRef, messages []byte) {
+	s.outbox.committed([]*outPack{{PackRef: ref, n: 1, messages: messages}})
+}
+
+// AgePacks makes the packs in memory older.
+func AgePacks(s *Store, by time.Duration) {
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	for id, p := range s.outbox.recent {
+		p.at = p.at.Add(-by)
+		s.outbox.recent[id] = p
+	}
+	s.outbox.swept = s.outbox.swept.Add(-by)
 }

@@ -132,8 +132,10 @@ func (f *firing) take(ctx context.Context, tx *transaction) error {
 		return err
 	}
 	f.now, f.timers, f.records = tx.now, nil, nil
+	claimed := 0
 	for row := range f.rows {
 		r := &f.rows[row]
+		claimed += len(r.entities)
 		for i := range r.entities {
 			if due := r.timer(i).due; !due.After(f.now) && len(f.timers) < f.limit {
 				f.timers = append(f.timers, claimedTimer{row, i, due})
@@ -141,7 +143,7 @@ func (f *firing) take(ctx context.Context, tx *transaction) error {
 			}
 		}
 	}
-	f.more = len(f.timers) >= f.limit || len(f.rows) >= maxTimerRows
+	f.more = claimed >= f.limit || len(f.rows) >= maxTimerRows // also if few of them are due
 	if len(f.timers) == 0 {
 		return errNothingDue
 	}

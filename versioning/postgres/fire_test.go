@@ -218,6 +218,36 @@ func TestFireNotYet(t *testing.T) {
 	wantRows(t, pool, `SELECT id || ' ' || state FROM leases ORDER BY id`, "leaves free", "replaces held", "waits lapsed")
 }
 
+// What an entity has replaced is also forgotten if its last timer was parked or a dead letter.
+func TestRearmedAfterDetours(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	const replaced = `SELECT entity || ' ' || event || ' ' || version FROM pawl.rearmed ORDER BY 1`
+	for _, key := range []string{"dead", "leaves", "waits"} {
+		apply(t, store, l.lease(key, "taken", lapsesIn(time.Hour)))
+		apply(t, store, l.lease(key, "renewed", lapsesIn(time.Minute)))
+	}
+	mustExec(t, pool, `DELETE FROM pawl.timers WHERE event = 'warned'`)
+	apply(t, store, l.lease("leaves", "busy"), l.lease("waits", "busy"))
+	mustExec(t, pool, `UPDATE leases SET note = 'refuse' WHERE id = 'dead'`)
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "dead lapsed ignored", "dead lapsed rejected refused", "leaves lapsed early not_yet", "leaves lapsed ignored", "waits lapsed early not_yet", "waits lapsed ignored")
+	wantRows(t, pool, replaced, "dead lapsed 2", "leaves lapsed 2", "waits lapsed 2")
+	apply(t, store, l.lease("leaves", "returned"), l.lease("waits", "renewed"))
+	wantRows(t, pool, replaced, "dead lapsed 2")
+	mustExec(t, pool, `UPDATE leases SET note = ''`)
+	dead, err := store.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := store.Redrive(t.Context(), dead, func(*versioning.Record) ([]versioning.Change, error) { return nil, errors.New("not called") })
+	if got := fmt.Sprint(verdicts(outcomes), err); got != "[applied] <nil>" {
+		t.Errorf("redriven: %s", got)
+	}
+	wantRows(t, pool, replaced)
+}
+
 // Parked timers age while the partitions of the machine's topics are read, like records do. They
 // have no partition themselves that could stop the clock.
 func TestParkedTimersAge(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -34,16 +35,18 @@ CROSS JOIN LATERAL (
 	WHERE machine = $1 AND entity = u.key AND version = u.version OFFSET 0
 ) AS h`
 
-// readEnteredSQL reads when the entities $2 have last entered a state, if that was after the
-// versions $3.
+// readEnteredSQL reads, for each of the entities $2, into which state the step led that armed a
+// timer at one of the versions $3, and when it has last entered a state after that: 0 if it
+// has not.
 const readEnteredSQL pawlSQL = `
-SELECT u.entity, h.version
-FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::bigint[]) AS armed OFFSET 0) AS u
-CROSS JOIN LATERAL (
+SELECT u.entity, u.armed, coalesce((
+	SELECT to_state FROM pawl.transitions WHERE entity = u.entity AND machine = $1 AND version = u.armed
+), ''), coalesce((
 	SELECT version FROM pawl.transitions
 	WHERE entity = u.entity AND machine = $1 AND version > u.armed AND from_state <> to_state
 	ORDER BY version DESC LIMIT 1
-) AS h`
+), 0)
+FROM (SELECT pg_catalog.unnest($2::text[]) AS entity, pg_catalog.unnest($3::bigint[]) AS armed OFFSET 0) AS u`
 
 // queuePast queues the lookups of one machine.
 func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
@@ -72,10 +75,14 @@ func (r *reader) queuePast(batch *pgx.Batch, machine string, p *questions) {
 
 func (r *reader) scanEntered(rows pgx.Rows, machine string) error {
 	var key string
-	var version int64
-	_, err := pgx.ForEachRow(rows, []any{&key, &version}, func() error {
+	var armed, entered int64
+	var in statemachine.State
+	_, err := pgx.ForEachRow(rows, []any{&key, &armed, &in, &entered}, func() error {
 		k := r.view.Entities[versioning.Entity{Machine: machine, Key: key}]
-		k.Entered = max(k.Entered, version)
+		if entered == 0 && in != "" && in != k.Row.State {
+			entered = armed + 1 // or later: another writer has changed the state, which leaves no history
+		}
+		k.Entered = max(k.Entered, entered)
 		return nil
 	})
 	return err

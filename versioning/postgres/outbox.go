@@ -17,10 +17,12 @@ import (
 )
 
 // Emits reports whether the store has an outbox for a relay: one of its machines has functions,
-// and Table.Outbox is Packed.
-func (s *Store) Emits() bool {
-	return slices.ContainsFunc(s.configs, func(t Table) bool { return emits(t.Machine) && t.Outbox == Packed })
-}
+// and Table.Outbox is Packed. It also does if that was so before, and messages of one of the
+// store's machines were still in the outbox when the store was opened.
+func (s *Store) Emits() bool { return s.outbox.leftovers || slices.ContainsFunc(s.configs, isRelayed) }
+
+// isRelayed reports whether the entities of a table may write to table outbox.
+func isRelayed(t Table) bool { return emits(t.Machine) && t.Outbox == Packed }
 
 // maxPackBytes and maxPackMessages limit a pack. One message is never split.
 const (
@@ -107,17 +109,19 @@ RETURNING id, slot`
 // slotSQL is the partition that new packs go to.
 const slotSQL = `(floor(extract(epoch FROM clock_timestamp()) / 10)::bigint % 8)::smallint`
 
-// queuePacks queues the statement that writes packs, which sets their IDs.
-func queuePacks(tx interface {
+// A queue takes statements that are sent together: a [Tx] or a batch.
+type queue interface {
 	Queue(sql string, args ...any) *pgx.QueuedQuery
-}, in *schema, packs []*outPack,
-) {
+}
+
+// queuePacks queues the statement that writes packs, which sets their IDs.
+func queuePacks(to queue, in *schema, packs []*outPack) {
 	tokens, lanes := make(bigints, len(packs)), make([]int16, len(packs))
 	ns, messages := make(integers, len(packs)), make([][]byte, len(packs))
 	for i, p := range packs {
 		tokens[i], lanes[i], ns[i], messages[i] = p.Token, int16(p.Lane), int32(p.n), p.messages
 	}
-	tx.Queue(in.sql(insertPacksSQL), tokens, lanes, ns, messages).Query(func(rows pgx.Rows) error {
+	to.Queue(in.sql(insertPacksSQL), tokens, lanes, ns, messages).Query(func(rows pgx.Rows) error {
 		next := packs
 		var id int64
 		var slot int16
@@ -130,31 +134,37 @@ func queuePacks(tx interface {
 	})
 }
 
-// writeMessages queues the statements that write the messages of a script.
-func (s *snapshot) writeMessages(tx Tx, c *script) {
+// A messageWriter is the [OutputWriter] of messages, for all tables. It belongs to one
+// transaction.
+type messageWriter struct {
+	store *snapshot
+	now   time.Time  // when the transaction began
+	packs []*outPack // that it has written
+}
+
+// WriteOutputs implements [OutputWriter].
+func (w *messageWriter) WriteOutputs(_ context.Context, tx Tx, steps []Caused) error {
 	var lanes laneWriter
 	var events []versioning.Emitted
-	for _, t := range s.tables {
-		if !emits(t.Machine) {
-			continue
-		}
-		for _, caused := range c.caused(t, func(o *versioning.Outputs) bool { return len(o.Messages) > 0 }) {
-			for i := range caused.Outputs.Messages {
-				m := s.emitted(t, &caused, i, c.now)
-				if t.Outbox == Debezium {
-					events = append(events, m)
-				} else {
-					lanes.add(&m)
-				}
+	for i := range steps {
+		c := &steps[i]
+		t := w.store.byMachine[c.Entity.Machine]
+		for index := range c.Outputs.Messages {
+			m := w.store.emitted(t, c, index, w.now)
+			if t.Outbox == Debezium {
+				events = append(events, m)
+			} else {
+				lanes.add(&m)
 			}
 		}
 	}
-	if c.packs = lanes.finish(); len(c.packs) > 0 {
-		queuePacks(tx, s.schema, c.packs)
+	if w.packs = lanes.finish(); len(w.packs) > 0 {
+		queuePacks(tx, w.store.schema, w.packs)
 	}
 	if len(events) > 0 {
-		queueEvents(tx, s.schema, events)
+		queueEvents(tx, w.store.schema, events)
 	}
+	return nil
 }
 
 // emitted returns a message of a step.
@@ -166,7 +176,7 @@ func (s *snapshot) emitted(t *table, c *Caused, index int, now time.Time) versio
 	if m.Source == "" {
 		m.Source = s.outbox.source(s.schema)
 	}
-	if c.Time.IsZero() { // a change of a caller
+	if c.Time.IsZero() { // the record has no timestamp
 		m.Time = now.UTC()
 	}
 	return m
@@ -180,9 +190,39 @@ func (o *outbox) source(in *schema) string {
 
 // prepareOutbox reads what the outbox needs to know about the database.
 func (s *Store) prepareOutbox(ctx context.Context, conn *pgxpool.Conn) error {
-	err := conn.QueryRow(ctx, `SELECT pg_catalog.current_database()`, oneMessage).Scan(&s.outbox.database)
+	mayRead := false
+	err := conn.QueryRow(ctx, aboutOutboxSQL, oneMessage, s.schema.String()).Scan(&s.outbox.database, &mayRead)
+	if err == nil && mayRead && !slices.ContainsFunc(s.configs, isRelayed) {
+		s.outbox.leftovers, err = s.hasLeftovers(ctx, conn)
+	}
 	if err != nil {
-		return fmt.Errorf("read the name of the database: %w", err)
+		return fmt.Errorf("read the name of the database and its outbox: %w", err)
 	}
 	return nil
 }
+
+const aboutOutboxSQL = `
+SELECT pg_catalog.current_database(), coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass(format('%I.outbox', $1::text)), 'SELECT'), false)`
+
+// hasLeftovers reports whether messages of the store's machines are in the outbox. It looks at
+// the first pack of each lane: if those are of other machines, a relay of another store
+// publishes them and all that come after.
+func (s *Store) hasLeftovers(ctx context.Context, conn *pgxpool.Conn) (found bool, err error) {
+	rows, err := conn.Query(ctx, s.schema.sql(firstPacksSQL), oneMessage, versioning.Lanes)
+	if err != nil {
+		return false, err
+	}
+	var data []byte
+	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
+		messages, _ := unpack(data) // a newer build may have written it, whose relay publishes it
+		found = found || slices.ContainsFunc(messages, func(m versioning.Emitted) bool {
+			return slices.ContainsFunc(s.configs, func(t Table) bool { return t.Machine.Name() == m.Entity.Machine })
+		})
+		return nil
+	})
+	return found, err
+}
+
+const firstPacksSQL pawlSQL = `
+SELECT p.messages FROM generate_series(0, $1 - 1) AS l(lane)
+CROSS JOIN LATERAL (SELECT o.messages FROM pawl.outbox AS o WHERE o.lane = l.lane::smallint ORDER BY o.id LIMIT 1) AS p`

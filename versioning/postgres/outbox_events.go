@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -13,10 +12,7 @@ import (
 
 // queueEvents queues the statements that write messages for Debezium's outbox event router and
 // delete them again.
-func queueEvents(tx interface {
-	Queue(sql string, args ...any) *pgx.QueuedQuery
-}, in *schema, events []versioning.Emitted,
-) {
+func queueEvents(to queue, in *schema, events []versioning.Emitted) {
 	ids := make([]pgtype.UUID, len(events))
 	var topics, keys, types, messages, sources, times, contentTypes, headers []string
 	var payloads [][]byte
@@ -29,8 +25,8 @@ func queueEvents(tx interface {
 		contentTypes, headers = append(contentTypes, m.ContentType), append(headers, eventHeaders(m.Headers))
 		payloads = append(payloads, m.Value)
 	}
-	tx.Queue(in.sql(insertEventsSQL), ids, topics, keys, types, payloads, messages, sources, times, contentTypes, headers)
-	tx.Queue(in.sql(deleteEventsSQL), ids)
+	to.Queue(in.sql(insertEventsSQL), ids, topics, keys, types, payloads, messages, sources, times, contentTypes, headers)
+	to.Queue(in.sql(deleteEventsSQL), ids)
 }
 
 // insertEventsSQL writes messages in their order, which is the one that Debezium reads.

@@ -43,7 +43,7 @@ var ErrLanesLost = errors.New("the lanes of the outbox were lost")
 
 // HoldLanes holds lanes of the outbox for a relay until ctx is canceled: as many as are its
 // share, given how many relays hold some. It uses a separate connection, which is not one of
-// the pool. When HoldLanes returns, the relay holds no lane. If it returns an [ErrLanesLost],
+// the pool, and so does Packs meanwhile. When HoldLanes returns, the relay holds no lane. If it returns an [ErrLanesLost],
 // others may already hold them. It returns nil if ctx was canceled; then it has released all
 // lanes with LaneHolder.Release. A store can hold lanes for one relay at a time.
 func (s *Store) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
@@ -62,6 +62,7 @@ func (s *Store) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
 		_ = conn.Close(ctx)
 		return withCause(fmt.Errorf("hold lanes of the outbox: %w", err))
 	}
+	defer s.readSeparately(ctx)()
 	l := &lanes{store: s, conn: conn, holder: h, released: make(chan struct{}, 1), first: rand.IntN(versioning.Lanes)}
 	defer l.close()
 	if err := l.hold(ctx); err != nil {
@@ -98,17 +99,14 @@ func (l *lanes) hold(ctx context.Context) error {
 	if err := l.begin(work); err != nil {
 		return err
 	}
+	if err := l.balance(work); err != nil {
+		return err
+	}
+	l.holder.Connected()
 	ticker := time.NewTicker(laneEvery)
 	defer ticker.Stop()
 	done := ctx.Done()
 	for {
-		if done != nil {
-			if err := l.balance(work); err != nil {
-				return err
-			}
-		} else if err := l.exec(work, "SELECT 1"); err != nil {
-			return err
-		}
 		select {
 		case <-ticker.C:
 		case <-done:
@@ -124,6 +122,13 @@ func (l *lanes) hold(ctx context.Context) error {
 		}
 		if done == nil && len(l.held) == 0 {
 			return nil
+		}
+		if done != nil {
+			if err := l.balance(work); err != nil {
+				return err
+			}
+		} else if err := l.exec(work, "SELECT 1"); err != nil {
+			return err
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -43,7 +44,11 @@ func (s *Store) readPacks(ctx context.Context, want []versioning.Wanted) (packs 
 		packs, err = s.scanPacks(rows)
 		return err
 	})
-	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	if c := s.outbox.conn.Load(); c != nil {
+		err = c.run(ctx, batch)
+	} else {
+		err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	}
 	return packs, err
 }
 
@@ -92,37 +97,31 @@ CROSS JOIN LATERAL (
 WHERE p.before < u.most OR p.before = 0
 ORDER BY p.lane, p.id`
 
-// DeletePacks deletes packs whose messages are published. Unless it is durable, PostgreSQL may
-// lose the deletion if it crashes within a second, and then the messages are published again.
-// It returns how many packs it has deleted: others may have deleted some.
-func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) (deleted int, err error) {
+// DeletePacks deletes packs whose messages are published, those of them that still exist.
+// Unless it is durable, PostgreSQL may lose the deletion if it crashes within a second, and
+// then the messages are published again.
+func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
+	defer s.outbox.deleted(packs)
 	batch := &pgx.Batch{}
 	if !durable {
 		batch.Queue("SET LOCAL synchronous_commit = off")
 	}
-	return s.deleteFromOutbox(ctx, batch, queueDeletePacks(batch, s.schema, packs))
-}
-
-// deleteFromOutbox runs a batch whose last statement deletes packs, and returns how many.
-func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch, last *pgx.QueuedQuery) (deleted int, err error) {
-	last.Exec(func(tag pgconn.CommandTag) error {
-		deleted = int(tag.RowsAffected())
-		return nil
-	})
-	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
-	if err != nil {
-		return 0, withCause(fmt.Errorf("delete from the outbox: %w", err))
-	}
-	return deleted, nil
-}
-
-func queueDeletePacks(batch *pgx.Batch, in *schema, packs []versioning.PackRef) *pgx.QueuedQuery {
 	slots, lanes := make([]int16, len(packs)), make([]int16, len(packs))
 	ids, tokens := make(bigints, len(packs)), make(bigints, len(packs))
 	for i, p := range packs {
 		slots[i], lanes[i], ids[i], tokens[i] = int16(p.Slot), int16(p.Lane), p.ID, p.Token
 	}
-	return batch.Queue(in.sql(deletePacksSQL), slots, lanes, ids, tokens)
+	batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, tokens)
+	return s.deleteFromOutbox(ctx, batch)
+}
+
+// deleteFromOutbox runs a batch that deletes packs in a transaction.
+func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch) error {
+	err := s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
+	if err != nil {
+		return withCause(fmt.Errorf("delete from the outbox: %w", err))
+	}
+	return nil
 }
 
 const deletePacksSQL pawlSQL = `
@@ -130,35 +129,29 @@ DELETE FROM pawl.outbox AS o
 USING (SELECT unnest($1::smallint[]) AS slot, unnest($2::smallint[]) AS lane, unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS token OFFSET 0) AS u
 WHERE o.slot = u.slot AND o.lane = u.lane AND o.id = u.id AND o.token = u.token`
 
-// errNoPack says that a pack no longer exists.
-var errNoPack = errors.New("the pack no longer exists")
-
 // RefuseMessages makes messages of a pack unsent messages, which Unsent lists, and leaves the
 // rest of the pack in the outbox. Both happen or neither. It returns the new pack; its ID is
 // the same. If nothing is left, the pack is deleted, and the new one has no messages. If the
 // pack no longer exists, because another relay has dealt with it, nothing happens, and ok is
 // false.
 func (s *Store) RefuseMessages(ctx context.Context, pack versioning.PackRef, refused []versioning.Refused, rest []versioning.Emitted) (left versioning.Pack, ok bool, err error) {
+	defer s.outbox.deleted([]versioning.PackRef{pack})
 	err = s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error {
+		var at time.Time
 		batch := &pgx.Batch{}
-		queueDeletePacks(batch, s.schema, []versioning.PackRef{pack}).Exec(func(tag pgconn.CommandTag) error {
-			if tag.RowsAffected() == 0 {
-				return errNoPack
-			}
-			return nil
-		})
+		batch.Queue(s.schema.sql(takePackSQL), int16(pack.Slot), int16(pack.Lane), pack.ID, pack.Token).QueryRow(func(row pgx.Row) error { return row.Scan(&at) })
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return err
 		}
 		batch = &pgx.Batch{}
 		queueUnsent(batch, s.schema, refused)
 		if len(rest) > 0 {
-			left = s.queueRest(batch, pack, rest)
+			left = s.queueRest(batch, pack, at, rest)
 		}
 		return tx.finish(ctx, batch)
 	})
 	switch {
-	case errors.Is(err, errNoPack):
+	case errors.Is(err, pgx.ErrNoRows):
 		return versioning.Pack{}, false, nil
 	case err != nil:
 		return versioning.Pack{}, false, withCause(fmt.Errorf("store unsent messages: %w", err))
@@ -166,22 +159,27 @@ func (s *Store) RefuseMessages(ctx context.Context, pack versioning.PackRef, ref
 	return left, true, nil
 }
 
-// queueRest queues the statement that writes the rest of a pack in the place of the pack.
-func (s *Store) queueRest(batch *pgx.Batch, pack versioning.PackRef, rest []versioning.Emitted) versioning.Pack {
+// takePackSQL deletes one pack, and returns when it was written.
+const takePackSQL pawlSQL = `
+DELETE FROM pawl.outbox WHERE slot = $1::smallint AND lane = $2::smallint AND id = $3::bigint AND token = $4::bigint RETURNING at`
+
+// queueRest queues the statement that writes the rest of a pack in the place of the pack, and
+// leaves it as old as it is.
+func (s *Store) queueRest(batch *pgx.Batch, pack versioning.PackRef, at time.Time, rest []versioning.Emitted) versioning.Pack {
 	var p packer
 	for i := range rest {
 		p.add(&rest[i])
 	}
 	data, n := p.pack()
-	left := versioning.Pack{PackRef: pack, At: time.Now(), Size: len(data), Messages: rest}
+	left := versioning.Pack{PackRef: pack, At: at, Size: len(data), Messages: rest}
 	left.Token++ // it is another pack for those who know the old one
-	batch.Queue(s.schema.sql(insertRestSQL), left.ID, left.Token, left.Slot, left.Lane, n, data)
+	batch.Queue(s.schema.sql(insertRestSQL), left.ID, left.Token, left.At, left.Slot, left.Lane, n, data)
 	return left
 }
 
 const insertRestSQL pawlSQL = `
-INSERT INTO pawl.outbox (id, token, slot, lane, n, messages)
-VALUES ($1::bigint, $2::bigint, $3::smallint, $4::smallint, $5::integer, $6::bytea)`
+INSERT INTO pawl.outbox (id, token, at, slot, lane, n, messages)
+VALUES ($1::bigint, $2::bigint, $3::timestamptz, $4::smallint, $5::smallint, $6::integer, $7::bytea)`
 
 // OutboxDepth returns what the outbox contains. It reads all rows, without their messages:
 // that is cheap unless the relay has not worked for long.
@@ -239,25 +237,35 @@ WHERE s.slot <> ` + slotSQL + `
   AND pg_catalog.pg_relation_size(pg_catalog.to_regclass(format('%I.%I', $1::text, 'outbox_' || s.slot))) > 0
   AND NOT EXISTS (SELECT FROM pawl.outbox AS o WHERE o.slot = s.slot::smallint)`
 
-// truncateSlot truncates a partition if it is empty.
+// truncateSlot truncates a partition if it is empty. Whoever reads the outbox waits while the
+// partition is locked in ACCESS EXCLUSIVE mode, so everything is in one round trip, and the
+// partition, which may have many deleted rows, is searched before that.
 func (s *Store) truncateSlot(ctx context.Context, slot int) (ok bool, err error) {
 	name := pgx.Identifier{s.schema.String(), fmt.Sprint("outbox_", slot)}.Sanitize()
-	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "LOCK TABLE "+name+" IN ACCESS EXCLUSIVE MODE NOWAIT"); err != nil {
-			return err
+	err = connected(ctx, s.pool, func(conn *pgxpool.Conn) error {
+		_, err := conn.Conn().PgConn().Exec(ctx, fmt.Sprintf(truncateSQL, name, s.schema.quoted)).ReadAll()
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // if it can't be sent, the connection is closed
 		}
-		// The lock excludes everybody who has written to the partition and has not
-		// committed, and this statement sees what was committed before it.
-		var isEmpty bool
-		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+name+")", oneMessage).Scan(&isEmpty); err != nil || !isEmpty {
-			return err
-		}
-		ok = true
-		_, err := tx.Exec(ctx, "TRUNCATE "+name)
 		return err
 	})
-	if isCode(err, lockNotAvailable) {
+	if isCode(err, lockNotAvailable) || isGuarded(err) {
 		return false, nil
 	}
-	return ok && err == nil, throughPooler(err)
+	return err == nil, err
+}
+
+// The first lock of truncateSQL excludes everybody who has written to the partition and has not
+// committed, and the next statement sees what was committed before it.
+const truncateSQL = `BEGIN ISOLATION LEVEL READ COMMITTED;
+LOCK TABLE %[1]s IN EXCLUSIVE MODE NOWAIT;
+SELECT (NOT EXISTS (SELECT FROM %[1]s))::%[2]s.guarded;
+LOCK TABLE %[1]s IN ACCESS EXCLUSIVE MODE NOWAIT;
+TRUNCATE %[1]s;
+COMMIT`
+
+// isGuarded reports whether an error is that of a guarded statement.
+func isGuarded(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.DataTypeName == "guarded"
 }

@@ -16,13 +16,16 @@ import (
 // An outbox is what a store knows about its outbox. It is shared by the store's snapshots,
 // and safe for concurrent use.
 type outbox struct {
-	database string // its name
+	database  string // its name
+	leftovers bool   // of machines that no longer write to the outbox, when the store was opened
 
 	held   [versioning.Lanes]atomic.Bool // by a relay through this store
+	conn   atomic.Pointer[packConn]      // of this relay; nil if there is none
 	mu     sync.Mutex                    // guards the fields below
 	holder versioning.LaneHolder         // nil if there is none
 	recent map[int64]recentPack          // packs that this store has committed to held lanes, by ID
 	size   int                           // of their messages, in bytes
+	swept  time.Time                     // when the old ones among them were last forgotten
 }
 
 // A recentPack is a committed pack that the relay need not read from the database.
@@ -33,12 +36,13 @@ type recentPack struct {
 	at       time.Time
 }
 
-// maxRecentBytes limits the packs in memory. The relay reads those beyond it from the database.
-// A pack stays in memory if the relay has read it before it was offered, so those that are older
-// than maxRecentAge make room for new ones.
+// maxRecentBytes and maxRecentAge limit the packs in memory. The relay reads all others from
+// the database. It may read and delete a pack there before that is offered here, so that
+// nobody ever takes it. Such packs are forgotten after maxRecentAge, or sweepEvery later.
 const (
 	maxRecentBytes = 16 << 20
 	maxRecentAge   = 10 * time.Second
+	sweepEvery     = time.Second
 )
 
 // committed offers committed packs to the relay that holds their lanes.
@@ -47,8 +51,10 @@ func (o *outbox) committed(packs []*outPack) {
 		return
 	}
 	o.mu.Lock()
+	o.sweep()
 	for _, p := range packs {
-		if o.held[p.Lane].Load() && o.hasRoom(len(p.messages)) {
+		o.forget(p.ID) // a restored database may give an ID again
+		if o.held[p.Lane].Load() && o.size+len(p.messages) <= maxRecentBytes {
 			if o.recent == nil {
 				o.recent = make(map[int64]recentPack)
 			}
@@ -63,16 +69,17 @@ func (o *outbox) committed(packs []*outPack) {
 	}
 }
 
-// hasRoom reports whether so many bytes fit, and makes room for them if it can.
-func (o *outbox) hasRoom(bytes int) bool {
-	if o.size+bytes > maxRecentBytes {
-		for id, p := range o.recent {
-			if time.Since(p.at) > maxRecentAge {
-				o.forget(id)
-			}
+// sweep forgets the old packs.
+func (o *outbox) sweep() {
+	if time.Since(o.swept) < sweepEvery {
+		return
+	}
+	o.swept = time.Now()
+	for id, p := range o.recent {
+		if time.Since(p.at) > maxRecentAge {
+			o.forget(id)
 		}
 	}
-	return o.size+bytes <= maxRecentBytes
 }
 
 func (o *outbox) forget(id int64) {
@@ -92,16 +99,38 @@ func (o *outbox) recentIDs(want []versioning.Wanted) (ids []int64) {
 	return ids
 }
 
-// take returns the messages of a pack in memory, and forgets it.
+// take returns the messages of a pack in memory. It forgets what it has with the ID: if the
+// token is another one, that is a pack that no longer exists, and must not hide this one.
 func (o *outbox) take(p versioning.PackRef) ([]byte, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found, ok := o.recent[p.ID]
-	if !ok || found.Token != p.Token {
+	if !ok {
 		return nil, false
 	}
 	o.forget(p.ID)
-	return found.messages, true
+	return found.messages, found.Token == p.Token
+}
+
+// deleted forgets packs that are deleted or replaced. If they are not, because the database has
+// not answered, the relay reads them from the database.
+func (o *outbox) deleted(packs []versioning.PackRef) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range packs {
+		o.forget(packs[i].ID)
+	}
+}
+
+// deletedTokens forgets the packs of a lane with one of the tokens.
+func (o *outbox) deletedTokens(lane int, tokens []int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, p := range o.recent {
+		if p.Lane == lane && slices.Contains(tokens, p.Token) {
+			o.forget(id)
+		}
+	}
 }
 
 // hold records that the holder holds a lane, or no longer does.

@@ -62,7 +62,7 @@ func drain(t *testing.T, store *postgres.Store) (values []string) {
 			return values
 		}
 		values = append(values, valuesOf(packs)...)
-		if _, err := store.DeletePacks(t.Context(), refs(packs), false); err != nil {
+		if err := store.DeletePacks(t.Context(), refs(packs), false); err != nil {
 			t.Fatal(err)
 		}
 	}

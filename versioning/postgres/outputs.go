@@ -123,27 +123,35 @@ func (t *outputTx) LargeObjects() pgx.LargeObjects { return pgx.LargeObjects{} }
 // Conn implements [pgx.Tx].
 func (t *outputTx) Conn() *pgx.Conn { return t.conn }
 
-// writeOutputs lets the writers of outputs write what the steps of a script cause. What they
-// queue becomes part of the script.
+// writeOutputs lets the writers of outputs write what the steps of a script cause: the one of
+// messages, and the tables' queues. What they queue becomes part of the script.
 func (s *snapshot) writeOutputs(ctx context.Context, tx *transaction, c *script) error {
 	if !c.hasOutputs() {
 		return nil
 	}
 	out := &outputTx{conn: tx.conn.Conn()}
-	s.writeMessages(out, c)
+	write := func(w OutputWriter, steps []Caused) error {
+		if len(steps) == 0 {
+			return nil
+		}
+		return w.WriteOutputs(ctx, out, steps)
+	}
+	messages := &messageWriter{store: s, now: c.now}
+	err := write(messages, c.caused(func(_ string, o *versioning.Outputs) bool { return len(o.Messages) > 0 }))
+	if err != nil {
+		return fmt.Errorf("write messages: %w", err)
+	}
 	for _, t := range s.tables {
 		if t.Queue == nil {
 			continue
 		}
-		jobs := c.caused(t, func(o *versioning.Outputs) bool { return len(o.Jobs) > 0 })
-		if len(jobs) == 0 {
-			continue
-		}
-		if err := t.Queue.WriteOutputs(ctx, out, jobs); err != nil {
-			return fmt.Errorf("enqueue the jobs of machine %q: %w", t.Machine.Name(), err)
+		name := t.Machine.Name()
+		err := write(t.Queue, c.caused(func(machine string, o *versioning.Outputs) bool { return machine == name && len(o.Jobs) > 0 }))
+		if err != nil {
+			return fmt.Errorf("enqueue the jobs of machine %q: %w", name, err)
 		}
 	}
-	c.outputs = out.batch.QueuedQueries
+	c.outputs, c.packs = out.batch.QueuedQueries, messages.packs
 	return nil
 }
 
@@ -154,16 +162,13 @@ func (c *script) hasOutputs() bool {
 	})
 }
 
-// caused returns the steps of a table's entities that have an output, as has says, in the
-// order of each entity's versions.
-func (c *script) caused(t *table, has func(*versioning.Outputs) bool) (steps []Caused) {
+// caused returns the steps whose machine and outputs are wanted, in the order of each entity's
+// versions.
+func (c *script) caused(want func(machine string, o *versioning.Outputs) bool) (steps []Caused) {
 	for _, m := range c.moves {
-		if m.Entity.Machine != t.Machine.Name() {
-			continue
-		}
 		for i := range m.Steps {
 			s := &m.Steps[i]
-			if s.Outputs != nil && has(s.Outputs) {
+			if s.Outputs != nil && want(m.Entity.Machine, s.Outputs) {
 				steps = append(steps, Caused{m.Entity, s.Event, s.From, s.To, s.Version, s.Record.Timestamp, s.Outputs})
 			}
 		}

@@ -58,10 +58,13 @@ func (r *reader) scanRearmed(rows pgx.Rows, machine string) error {
 }
 
 // forgetRearmed removes the rows of entities that have left the state in which they have
-// replaced a timer: all timers from before that are void anyway. Only entities whose timer has
-// fired are looked at. The last timer that an entity has armed is among those.
+// replaced a timer: all timers from before that are void anyway. Only entities with a timer
+// whose event is settled now are looked at. That is usually so for the last timer that an
+// entity has armed. A few rows stay, which do no harm: those of entities whose last timer has
+// become a dead letter, for example.
 func (w *writer) forgetRearmed(c *script) {
-	if !slices.ContainsFunc(w.store.tables, func(t *table) bool { return t.Machine.RowType() != nil }) {
+	settled := c.settledTimers()
+	if len(settled) == 0 || !slices.ContainsFunc(w.store.tables, func(t *table) bool { return t.Machine.RowType() != nil }) {
 		return
 	}
 	entered := make(map[versioning.Entity]int64)
@@ -73,15 +76,16 @@ func (w *writer) forgetRearmed(c *script) {
 		}
 	}
 	var left rearmed
-	settled := slices.Clone(c.firing.records[:len(c.plan.Outcomes)])
-	slices.SortFunc(settled, func(a, b *versioning.Record) int { // in the order of upserts, so that they wait for each other
-		return strings.Compare(a.Changes[0].Key, b.Changes[0].Key)
-	})
+	// In the order of upserts: PostgreSQL usually takes the rows as they come, and then
+	// transactions wait for each other without a deadlock.
+	slices.SortFunc(settled, func(a, b *versioning.Record) int { return strings.Compare(a.Changes[0].Key, b.Changes[0].Key) })
 	for _, r := range settled {
 		e, event := r.Entity(0), r.Changes[0].Event
 		version := entered[e]
-		if k := c.firing.view.Entities[e]; k != nil {
-			version = max(version, k.Entered)
+		if c.firing != nil {
+			if k := c.firing.view.Entities[e]; k != nil {
+				version = max(version, k.Entered)
+			}
 		}
 		if version > 0 {
 			left.add(e, event, version)
@@ -90,6 +94,22 @@ func (w *writer) forgetRearmed(c *script) {
 	if len(left.versions) > 0 {
 		w.batch.Queue(w.store.schema.sql(deleteRearmedSQL), left.versions, left.machines, left.entities, left.events)
 	}
+}
+
+// settledTimers returns the records of timers that are settled: those that fire, those that
+// were parked, and those that were dead letters.
+func (c *script) settledTimers() (settled []*versioning.Record) {
+	if c.firing != nil {
+		settled = slices.Clone(c.firing.records[:len(c.plan.Outcomes)])
+	}
+	for _, some := range [][]versioning.Settled{c.plan.Release, c.plan.Revive} {
+		for _, s := range some {
+			if s.Record.IsTimer() {
+				settled = append(settled, s.Record)
+			}
+		}
+	}
+	return settled
 }
 
 // deleteRearmedSQL removes the rows of entities that have entered a state at the versions $1

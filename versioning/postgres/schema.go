@@ -54,7 +54,7 @@ func (s *schema) check(ctx context.Context, conn *pgxpool.Conn, tables []Table) 
 		return err
 	}
 	err := s.checkRights(ctx, conn, rightsSQL)
-	if slices.ContainsFunc(tables, func(t Table) bool { return emits(t.Machine) && t.Outbox == Packed }) {
+	if slices.ContainsFunc(tables, isRelayed) {
 		err = errors.Join(err, s.checkRights(ctx, conn, outboxRightsSQL))
 	}
 	if slices.ContainsFunc(tables, func(t Table) bool { return emits(t.Machine) && t.Outbox == Debezium }) {

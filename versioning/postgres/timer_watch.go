@@ -17,8 +17,9 @@ type timerWatch struct {
 
 // A row is never due before the transaction that inserts it has begun. So if no row is due
 // before a time, new rows are due before it only if their transaction took longer than
-// slowArming; those are found every lookAtAll. Without such a bound, each look would visit the
-// index entries of all rows that have fired since the oldest snapshot that somebody holds.
+// slowArming. The first look after lookAtAll finds those, because it considers all rows. Without
+// such a bound, each look would visit the index entries of all rows that have fired since the
+// oldest snapshot that somebody holds.
 const (
 	slowArming = time.Minute
 	lookAtAll  = 30 * time.Second

@@ -10,8 +10,10 @@ import (
 	"github.com/pawl-go/pawl/statemachine"
 )
 
-// packSpan and packSize limit the timers of one row of pawl.timers: how far apart they are
-// due, and how many they are.
+// packSpan and packSize limit the timers of one row of pawl.timers: how much later than the
+// first one the last one may have to be looked at, and how many they are. A row is looked at
+// when its first timer is due, and what is left of it is written again. So a row must not
+// become a chain of timers that are due one after the other.
 const (
 	packSpan = time.Second
 	packSize = 1000
@@ -74,8 +76,8 @@ func (w *writer) arm(c *script) {
 	if c.firing != nil {
 		w.unarm(c.firing)
 		c.firing.putBack(&armed, len(c.plan.Outcomes))
-		w.forgetRearmed(c)
 	}
+	w.forgetRearmed(c)
 	if !slices.ContainsFunc(w.store.tables, (*table).arms) {
 		return
 	}
@@ -108,7 +110,7 @@ func (t *timers) packs() (packs []timerPack) {
 		slices.SortStableFunc(some, func(a, b timer) int { return a.at.Compare(b.at) })
 		for len(some) > 0 {
 			n := 1
-			for n < min(len(some), packSize) && some[n].at.Sub(some[n-1].at) <= packSpan {
+			for n < min(len(some), packSize) && some[n].at.Sub(some[0].at) <= packSpan {
 				n++
 			}
 			packs = append(packs, timerPack{kind, some[0].at, some[:n]})

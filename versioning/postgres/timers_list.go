@@ -23,7 +23,7 @@ const maxTimerWait = time.Minute
 func (s *Store) CountTimers(ctx context.Context) (counts versioning.TimerCounts, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(settingsSQL)
-	batch.Queue(s.schema.sql(countTimersSQL), s.snapshot.Load().machines(), maxCounted, maxTimerWait).QueryRow(func(row pgx.Row) error {
+	batch.Queue(s.schema.sql(countTimersSQL), s.snapshot.Load().machines(), maxCounted, maxTimerWait, packSpan).QueryRow(func(row pgx.Row) error {
 		var oldest *time.Time
 		err := row.Scan(&counts.Pending, &counts.Overdue, &oldest, &counts.AtLeast)
 		if oldest != nil {
@@ -37,18 +37,22 @@ func (s *Store) CountTimers(ctx context.Context) (counts versioning.TimerCounts,
 
 // countTimersSQL counts the timers of the machines $1, in up to $2 rows each of those that
 // are due and those that are not. A timer that could not be fired is overdue, although it
-// is due again later, by at most $3.
+// is due again later, by at most $3. Only the rows that have become due within $4, which is
+// packSpan, may have timers that are not due yet.
 const countTimersSQL pawlSQL = `
-SELECT coalesce(sum(t.n) FILTER (WHERE NOT t.overdue), 0)::bigint, coalesce(sum(t.n) FILTER (WHERE t.overdue), 0)::bigint,
-       min(t.since) FILTER (WHERE t.overdue), coalesce(bool_or(t.rows >= $2), false)
+SELECT coalesce(sum(t.n - t.overdue), 0)::bigint, coalesce(sum(t.overdue), 0)::bigint, min(t.since), coalesce(bool_or(t.rows >= $2), false)
 FROM unnest($1::text[]) AS m(machine)
 CROSS JOIN LATERAL (
-	SELECT a.n, a.overdue, a.since, count(*) OVER () AS rows FROM (
-		SELECT n, due <= now() OR tries > 0 AS overdue, CASE WHEN tries > 0 THEN coalesce(dues[1], due) ELSE due END AS since
+	SELECT a.n, a.since, count(*) OVER () AS rows, CASE
+		WHEN a.since IS NULL THEN 0
+		WHEN a.tries = 0 AND a.due > now() - $4::interval AND a.dues IS NOT NULL THEN (SELECT count(*) FROM unnest(a.dues) AS d WHERE d <= now())
+		ELSE a.n END AS overdue
+	FROM (
+		SELECT n, tries, due, dues, CASE WHEN tries > 0 THEN coalesce(dues[1], due) WHEN due <= now() THEN due END AS since
 		FROM pawl.timers WHERE machine = m.machine AND due <= now() + $3::interval ORDER BY due LIMIT $2
 	) AS a
 	UNION ALL
-	SELECT b.n, false, NULL, count(*) OVER () FROM (
+	SELECT b.n, NULL, count(*) OVER (), 0 FROM (
 		SELECT n FROM pawl.timers WHERE machine = m.machine AND due > now() + $3::interval ORDER BY due LIMIT $2
 	) AS b
 ) AS t`

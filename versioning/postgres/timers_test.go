@@ -264,6 +264,78 @@ func TestTimersArePacked(t *testing.T) {
 	wantRows(t, pool, `SELECT sum(n)::text FROM pawl.timers`, fmt.Sprint(2500-len(fired.Outcomes)))
 }
 
+// Timers that are due one after the other, each soon after the one before, do not make one
+// long row: that would be written again each time one of them fires.
+func TestTimersAreNotChained(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	base := time.Now().Add(time.Hour).Truncate(time.Second)
+	var records []*versioning.Record
+	for i := range 100 {
+		records = append(records, l.lease(key(i), "taken", setTimer{"lapsed", base.Add(time.Duration(i) * 900 * time.Millisecond)}))
+	}
+	apply(t, store, records...)
+	wantRows(t, pool, `SELECT n || ' ' || count(*) FROM pawl.timers WHERE event = 'lapsed' GROUP BY n`, "2 50")
+}
+
+// Not all timers of a row that is due are due. They are counted as what they are, and a call
+// that has claimed as many timers as it may says that there may be more, even if it has fired
+// fewer.
+func TestRowsThatArePartlyDue(t *testing.T) {
+	t.Parallel()
+	pool, store := openLeases(t)
+	l := &log{}
+	at := time.Now().Add(time.Hour)
+	for _, batch := range []string{"a", "b"} {
+		apply(t, store, l.lease(batch+"1", "taken", setTimer{"lapsed", at}), l.lease(batch+"2", "taken", setTimer{"lapsed", at.Add(time.Millisecond)}))
+	}
+	mustExec(t, pool, `DELETE FROM pawl.timers WHERE event = 'warned'`)
+	mustExec(t, pool, `UPDATE pawl.timers SET due = now(), dues = ARRAY[now(), now() + interval '1 hour']`)
+	counts, err := store.CountTimers(t.Context())
+	if err != nil || counts.Overdue != 2 || counts.Pending != 2 {
+		t.Errorf("CountTimers = %+v, %v; want 2 overdue and 2 pending", counts, err)
+	}
+	fired, err := store.FireTimers(t.Context(), 2)
+	if err != nil || len(fired.Outcomes) != 1 || !fired.More {
+		t.Errorf("%d timers have fired, more: %t, %v; want 1 and more", len(fired.Outcomes), fired.More, err)
+	}
+	wantFired(t, store, "b1 lapsed applied")
+	if counts, err = store.CountTimers(t.Context()); err != nil || counts.Overdue != 0 || counts.Pending != 2 {
+		t.Errorf("CountTimers = %+v, %v; want 2 pending", counts, err)
+	}
+}
+
+// A timer is void if another writer has changed the state, even if its event is legal in the
+// new state. Timers that were armed there hold.
+func TestTimersAfterForeignWrites(t *testing.T) {
+	t.Parallel()
+	machine := statemachine.MustCompile(statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "held", From: statemachine.In("open"), To: "held"},
+			{Event: "noted", From: statemachine.In("held"), To: "held"},
+			{Event: "moved", From: statemachine.In("held"), To: "left"},
+			{Event: "expired", From: statemachine.In("open", "left"), To: "closed", After: time.Hour},
+			{Event: "expired", From: statemachine.In("held"), To: "closed", After: 1000 * time.Hour},
+		},
+		Terminal: statemachine.In("closed"),
+	})
+	pool := testenv.Pool(t, withTickets)
+	store := open(t, pool, postgres.Table{Machine: machine, Name: "tickets"})
+	l := &log{}
+	for _, key := range []string{"moved", "noted", "same", "stays"} {
+		apply(t, store, l.tell(key, "opened"))
+	}
+	mustExec(t, pool, `UPDATE tickets SET state = 'held', version = version + 1 WHERE id IN ('moved', 'noted')`)
+	mustExec(t, pool, `UPDATE tickets SET note = 'other', version = version + 1 WHERE id = 'same'`)
+	apply(t, store, l.tell("noted", "noted"), l.tell("moved", "moved"))
+	elapse(t, pool, time.Hour)
+	wantFired(t, store, "moved expired applied", "moved expired ignored", "noted expired ignored", "same expired applied", "stays expired applied")
+	wantRows(t, pool, `SELECT id || ' ' || state || ' ' || version FROM tickets ORDER BY id`, "moved closed 4", "noted held 3", "same closed 3", "stays closed 2")
+}
+
 // What an entity has replaced since it came back is not forgotten when a timer from before that
 // fires, which is void.
 func TestRearmedAfterReentry(t *testing.T) {

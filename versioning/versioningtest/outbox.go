@@ -82,6 +82,7 @@ func (m *Memory) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
 	m.lanes.holders = append(m.lanes.holders, me)
 	m.lanes.change()
 	m.mu.Unlock()
+	h.Connected()
 	for {
 		changed := m.takeShare(me)
 		select {
@@ -208,8 +209,9 @@ func (m *Memory) Packs(ctx context.Context, want []versioning.Wanted) (found []v
 }
 
 // DeletePacks deletes packs that are published.
-func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) (int, error) {
-	return m.deletePacks(ctx, func(p *versioning.Pack) bool { return slices.Contains(packs, p.PackRef) })
+func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {
+	_, err := m.deletePacks(ctx, func(p *versioning.Pack) bool { return slices.Contains(packs, p.PackRef) })
+	return err
 }
 
 // DeleteTokens deletes the packs of a lane that have one of the tokens.

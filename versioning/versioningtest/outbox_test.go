@@ -15,9 +15,16 @@ import (
 
 // A laneLog is a holder that remembers what it was told.
 type laneLog struct {
-	mu    sync.Mutex
-	held  []int
-	wakes int
+	mu        sync.Mutex
+	held      []int
+	wakes     int
+	connected bool
+}
+
+func (l *laneLog) Connected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.connected = true
 }
 
 func (l *laneLog) Take(lane int) {
@@ -65,8 +72,8 @@ func TestLanes(t *testing.T) {
 			var all []int
 			for i := range holders {
 				lanes := holders[i].lanes()
-				if len(lanes) != sizes[i] {
-					t.Errorf("holder %d has the lanes %v, want %d", i, lanes, sizes[i])
+				if holders[i].connected != (ends[i] != nil) || len(lanes) != sizes[i] {
+					t.Errorf("holder %d is connected: %t, and has the lanes %v, want %d", i, holders[i].connected, lanes, sizes[i])
 				}
 				all = append(all, lanes...)
 			}
@@ -136,15 +143,15 @@ func ExampleMemory_Packs() {
 		fmt.Println(ok, err)
 		return
 	}
-	for _, remove := range []func() (int, error){
-		func() (int, error) { return store.DeletePacks(ctx, []versioning.PackRef{packs[0].PackRef}, true) }, // another one now
-		func() (int, error) { return store.DeletePacks(ctx, []versioning.PackRef{left.PackRef}, true) },
-		func() (int, error) { return store.DeleteTokens(ctx, lane, []int64{left.Token}) },
-		func() (int, error) { return store.TruncateOutbox(ctx) },
-	} {
-		n, err := remove()
-		fmt.Print(n, " ", err, "; ")
+	for _, pack := range []versioning.PackRef{packs[0].PackRef, left.PackRef} { // the first one is another one now
+		err := store.DeletePacks(ctx, []versioning.PackRef{pack}, true)
+		depth, _ := store.OutboxDepth(ctx)
+		fmt.Print(err, " ", depth.Packs, "; ")
 	}
+	deleted, err := store.DeleteTokens(ctx, lane, []int64{left.Token})
+	fmt.Print(deleted, " ", err, "; ")
+	truncated, err := store.TruncateOutbox(ctx)
+	fmt.Print(truncated, " ", err, "; ")
 	fmt.Println(len(store.Unsent()), "unsent")
 	// Output:
 	// payments/0@0 arrived applied
@@ -154,7 +161,7 @@ func ExampleMemory_Packs() {
 	// parcel/p1/1/0: "arrived"
 	// parcel/p1/1/1: 1
 	// parcel/p1/2/0: "reminder"
-	// 0 <nil>; 1 <nil>; 0 <nil>; 0 <nil>; 1 unsent
+	// <nil> 2; <nil> 1; 0 <nil>; 0 <nil>; 1 unsent
 }
 
 // A relay that dies loses its lanes to the others.

@@ -135,8 +135,11 @@ func (m *Memory) arm(t Timer) {
 func (m *Memory) lookAtTimers(e versioning.Entity, k *versioning.Known) {
 	history := m.history[e]
 	for i := range history {
-		if history[i].From != history[i].To {
-			k.Entered = history[i].Version
+		switch s := &history[i]; {
+		case s.From != s.To:
+			k.Entered = s.Version
+		case i > 0 && s.From != history[i-1].To:
+			k.Entered = s.Version - 1 // another writer has changed the state
 		}
 	}
 	if n := len(history); n > 0 && k.Exists && history[n-1].To != k.Row.State {

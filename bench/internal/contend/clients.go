@@ -42,7 +42,7 @@ func runClients(ctx context.Context, job Job, machine *statemachine.Machine, m *
 	if !ok {
 		return fmt.Errorf("unknown contender %q", job.Contender)
 	}
-	handler, err := service(ctx, site{pool, machine})
+	handler, err := service(ctx, site{pool: pool, machine: machine, redis: job.Redis})
 	if err != nil {
 		return err
 	}

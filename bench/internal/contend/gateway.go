@@ -22,26 +22,30 @@ import (
 
 // Contenders of the workloads with HTTP requests.
 var (
-	FirstRequests    = []string{Pawl, PawlRow, PawlTransaction, HandSharded}
-	RepeatedRequests = []string{Pawl, PawlTransaction, BareSelect}
-	LoneRequests     = []string{Pawl, WithoutGateway, PawlTransaction, OneTransaction}
+	FirstRequests    = []string{Pawl, PawlRow, PawlTransaction, PawlRedis, HandSharded}
+	RepeatedRequests = []string{Pawl, PawlTransaction, PawlRedis, BareSelect}
+	LoneRequests     = []string{Pawl, PawlRedis, RedisAlone, WithoutGateway, PawlTransaction, PawlRedisTransaction, OneTransaction}
 )
 
 // services are the HTTP handlers of the contenders, for POST /orders.
 var services = map[string]func(ctx context.Context, s site) (http.Handler, error){
-	Pawl:            func(ctx context.Context, s site) (http.Handler, error) { return s.gathering(ctx, false) },
-	PawlRow:         func(ctx context.Context, s site) (http.Handler, error) { return s.gathering(ctx, true) },
-	PawlTransaction: transactionService,
-	WithoutGateway:  func(ctx context.Context, s site) (http.Handler, error) { return s.do(ctx, false) },
-	OneTransaction:  func(_ context.Context, s site) (http.Handler, error) { return s.transact(), nil },
-	HandSharded:     func(_ context.Context, s site) (http.Handler, error) { return s.keyed(), nil },
-	BareSelect:      func(_ context.Context, s site) (http.Handler, error) { return s.selecting(), nil },
+	Pawl:                 func(ctx context.Context, s site) (http.Handler, error) { return s.gathering(ctx, false) },
+	PawlRow:              func(ctx context.Context, s site) (http.Handler, error) { return s.gathering(ctx, true) },
+	PawlTransaction:      transactionService,
+	PawlRedis:            func(ctx context.Context, s site) (http.Handler, error) { return s.gathering(ctx, false) },
+	PawlRedisTransaction: transactionService,
+	RedisAlone:           func(ctx context.Context, s site) (http.Handler, error) { return s.redisAlone(ctx) },
+	WithoutGateway:       func(ctx context.Context, s site) (http.Handler, error) { return s.do(ctx, false) },
+	OneTransaction:       func(_ context.Context, s site) (http.Handler, error) { return s.transact(), nil },
+	HandSharded:          func(_ context.Context, s site) (http.Handler, error) { return s.keyed(), nil },
+	BareSelect:           func(_ context.Context, s site) (http.Handler, error) { return s.selecting(), nil },
 }
 
 // A site is what a service uses.
 type site struct {
 	pool    *pgxpool.Pool
 	machine *statemachine.Machine
+	redis   string // the address of Redis; empty for contenders without
 }
 
 // gathering returns a gateway in front of a handler that uses Store.Do.
@@ -54,7 +58,11 @@ func (s site) gathering(ctx context.Context, readRow bool) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
-	return guarded(backend.WithoutTransaction(), handler)
+	whole, err := s.behindRedis(ctx, backend.WithoutTransaction())
+	if err != nil {
+		return nil, err
+	}
+	return guarded(whole, handler)
 }
 
 // transactionService is a gateway that gives a handler its transaction.
@@ -63,8 +71,12 @@ func transactionService(ctx context.Context, s site) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole, err := s.behindRedis(ctx, backend)
+	if err != nil {
+		return nil, err
+	}
 	t := newTransactor(s.pool, s.machine)
-	return guarded(backend, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return guarded(whole, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var message traffic.Message
 		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

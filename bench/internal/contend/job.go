@@ -24,6 +24,7 @@ type Job struct {
 	Timers      bool          // timers that are due make the steps, not records
 	Callers     int           // if not 0, callers make this many changes at a time, without Kafka
 	HTTP        string        // First or Repeated: callers send requests to an HTTP server; empty if there is none
+	Redis       string        // the address of Redis; only for contenders in WithRedis
 	Box         time.Duration // the contender stops after this time; 0 means no limit
 	Warmup      time.Duration // records due in this time are not counted in Latency
 	Recording   string        // directory of the recorded statements
@@ -70,18 +71,21 @@ const (
 	WithoutTimers   = "without-timers" // a worker whose transitions arm no timers
 	Records         = "records"        // a worker that gets records instead of timers
 
-	PawlRow         = "pawl-row"         // a handler that reads the row for its response
-	PawlTransaction = "pawl-transaction" // a gateway that gives handlers a transaction
-	BareSelect      = "bare-select"      // an HTTP server that reads responses by a key
-	WithoutGateway  = "without-gateway"  // the handler of Pawl, without a gateway
-	OneTransaction  = "one-transaction"  // a handler with a transaction, without a gateway
+	PawlRow              = "pawl-row"               // a handler that reads the row for its response
+	PawlTransaction      = "pawl-transaction"       // a gateway that gives handlers a transaction
+	PawlRedis            = "pawl-redis"             // pawl with Redis in front of PostgreSQL
+	PawlRedisTransaction = "pawl-redis-transaction" // pawl-transaction with Redis in front of PostgreSQL
+	RedisAlone           = "redis-alone"            // a gateway with Redis alone
+	BareSelect           = "bare-select"            // an HTTP server that reads responses by a key
+	WithoutGateway       = "without-gateway"        // the handler of Pawl, without a gateway
+	OneTransaction       = "one-transaction"        // a handler with a transaction, without a gateway
 
 	record = "record" // not a contender: it records what Limit replays
 )
 
 // All lists the contenders in display order.
 var All = []string{
-	Limit, LimitMinimal, Pawl, PawlSet, PawlRow, PawlTransaction, WithoutMessages, WithoutTimers, WithoutGateway, Records,
+	Limit, LimitMinimal, Pawl, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutGateway, Records,
 	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, Watermill, ConsumeOnly,
 }
 

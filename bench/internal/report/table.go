@@ -68,6 +68,13 @@ func (r *Results) remarks(w io.Writer, s Summary) error {
 	if x, ok := s.Ratios["growth"]["largest-to-smallest"]; ok {
 		fmt.Fprintf(&text, "Growth: the rate on the largest tables is %.2f of the rate on the smallest.\n", x)
 	}
+	for _, with := range []struct{ redis, without string }{
+		{"pawl-redis", "without-gateway"}, {"pawl-redis-transaction", "one-transaction"}, {"redis-alone", "without-gateway"},
+	} {
+		if ours, bare := s.HTTP[with.redis].P99, s.HTTP[with.without].P99; ours > 0 && bare > 0 {
+			fmt.Fprintf(&text, "Gateway: %s adds %.2f ms to the p99 of a lone request.\n", with.redis, ours-bare)
+		}
+	}
 	for _, contender := range []string{pawl, "pawl-transaction"} {
 		if x, ok := s.Ratios[latencyHTTPName][contender+"-added-to-one-transaction"]; ok {
 			fmt.Fprintf(&text, "Gateway: %s adds %.2f of a transaction's time to the p99 of a lone request.\n", contender, x)
