@@ -26,6 +26,7 @@ type Backend struct {
 	alone  pgx.QueryExecMode // of statements outside a transaction
 	locks  uint64            // distinguishes the advisory locks of the schema
 	slots  chan struct{}     // one for each request that runs
+	looks  gatherer[*look]
 	shared *shared
 
 	mu      sync.Mutex
@@ -56,6 +57,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Backend, error)
 	if b.alone == pgx.QueryExecModeDescribeExec {
 		b.alone = pgx.QueryExecModeExec // behind a pooler, the second of two messages could reach another session
 	}
+	b.looks = gatherer[*look]{work: b.lookupAll, most: maxLooks, room: maxClaims, limit: func(*look) int { return 1 }}
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte("pawl: the requests of schema " + migrations.Schema(cfg.Schema).String())) // never fails
 	b.locks = hash.Sum64()
@@ -101,7 +103,8 @@ SELECT r, current_user FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS u
 // ErrRights matches an error of [Open] if the role lacks a privilege.
 var ErrRights = errors.New("missing privilege")
 
-// Begin claims a key; see [gateway.Backend]. A repeat costs one SELECT. The run holds a
+// Begin claims a key; see [gateway.Backend]. A repeat costs one SELECT, which those that come
+// at the same time share. The run holds a
 // connection until it ends, in a transaction that has locked the key.
 func (b *Backend) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byte, error) {
 	id := key.ID()
@@ -119,20 +122,6 @@ func (b *Backend) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []by
 		return nil, stored, err
 	}
 	return run, nil, nil
-}
-
-// lookup returns the stored response of a key, or nil if there is none.
-func (b *Backend) lookup(ctx context.Context, id id) (response []byte, err error) {
-	wait, cancel := context.WithTimeout(ctx, b.cfg.QueueTimeout)
-	defer cancel()
-	err = b.pool.QueryRow(wait, b.sql.lookup, b.alone, id[:]).Scan(&response)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, b.failed(ctx, fmt.Errorf("look for the stored response: %w", err))
-	}
-	return response, nil
 }
 
 // claim reserves a key in this process. It returns false if it is reserved already. It keeps

@@ -220,17 +220,7 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 // queueEach queues a statement that returns a row for each element of an array: its number,
 // from 1, and a value.
 func queueEach[T any](batch *pgx.Batch, sql string, array any, use func(i int, value T)) {
-	batch.Queue(sql, array).Query(func(rows pgx.Rows) error {
-		var n int
-		var value T
-		_, err := pgx.ForEachRow(rows, []any{&n, &value}, func() error {
-			use(n-1, value)
-			var zero T
-			value = zero
-			return nil
-		})
-		return err
-	})
+	batch.Queue(sql, array).Query(func(rows pgx.Rows) error { return eachOf(rows, use) })
 }
 
 // rest ends the session's transaction if it holds no lock and there was nothing to do, and
