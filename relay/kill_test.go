@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pawl-go/pawl/relay"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 var errKilled = errors.New("the process is dead")
@@ -264,4 +265,57 @@ func TestZombie(t *testing.T) {
 			t.Errorf("%d repeats", repeats)
 		}
 	})
+}
+
+// TestZombieRefuses lets a relay that has lost its lanes split a pack that the new owner has just
+// published, before the owner deletes it. With transactions, nothing is published again.
+func TestZombieRefuses(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) { testZombieRefuses(t, cfg, false) })
+}
+
+// TestZombieRefusesThenKilled is the same, but the owner dies before it deletes the pack.
+func TestZombieRefusesThenKilled(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) { testZombieRefuses(t, cfg, true) })
+}
+
+func testZombieRefuses(t *testing.T, cfg relay.Config, kill bool) {
+	b, o := startBroker(t, "notes"), newOutbox()
+	owner, zombie := o.store(), o.store()
+	split := make(chan struct{})
+	owner.on(func(call string) error {
+		if call != "before DeletePacks" {
+			return nil
+		}
+		owner.on(nil)
+		o.mu.Lock()
+		p := o.packs[0]
+		o.mu.Unlock()
+		_, ok, err := zombie.RefuseMessages(t.Context(), p.PackRef, []versioning.Refused{{Emitted: p.Messages[0], Reason: "X"}}, p.Messages[1:])
+		if !ok || err != nil {
+			t.Errorf("the pack could not be split: %t, %v", ok, err)
+		}
+		close(split)
+		if kill {
+			owner.on(func(string) error { return errKilled })
+			return errKilled
+		}
+		return nil
+	})
+	cfg.Client, cfg.Store = b.opts(), owner
+	o.emit("notes", "e1", "e1")
+	r := start(t, cfg)
+	<-split
+	if kill {
+		owner.lose()
+		r.cancel()
+		cfg.Store = o.store()
+		r = start(t, cfg)
+	}
+	o.awaitEmpty(t)
+	r.stop()
+	if n := wantInOrder(t, o, b.read("notes")); n > 0 && cfg.TransactionalID != "" {
+		t.Errorf("%d repeats", n)
+	}
 }

@@ -218,7 +218,8 @@ func (x *transactor) state(p *pack, i int) state {
 	return p.states[i]
 }
 
-// published deletes packs that are published. The next transaction must wait for that.
+// published deletes packs that are published, and what a relay that has lost the lane may have
+// left of them meanwhile. The next transaction must wait for that.
 func (x *transactor) published(ctx context.Context, packs []*pack) error {
 	gone := make(map[*pack]bool, len(packs))
 	var refs []versioning.PackRef
