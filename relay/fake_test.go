@@ -239,16 +239,22 @@ func (f *fake) Packs(ctx context.Context, want []versioning.Wanted) (found []ver
 	return found, damaged
 }
 
-func (f *fake) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {
+func (f *fake) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
 	return f.call(ctx, "DeletePacks", func() error {
-		f.delete(func(p versioning.PackRef) bool { return slices.Contains(packs, p) })
+		f.delete(func(p versioning.PackRef) bool {
+			before := p
+			before.Token--
+			return slices.Contains(packs, p) || durable && slices.Contains(packs, before)
+		})
 		return nil
 	})
 }
 
 func (f *fake) DeleteTokens(ctx context.Context, lane int, tokens []int64) (n int, err error) {
 	err = f.call(ctx, "DeleteTokens", func() error {
-		n = f.delete(func(p versioning.PackRef) bool { return p.Lane == lane && slices.Contains(tokens, p.Token) })
+		n = f.delete(func(p versioning.PackRef) bool {
+			return p.Lane == lane && (slices.Contains(tokens, p.Token) || slices.Contains(tokens, p.Token-1))
+		})
 		return nil
 	})
 	return n, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/pawl-go/pawl/relay"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 var errKilled = errors.New("the process is dead")
@@ -264,4 +266,147 @@ func TestZombie(t *testing.T) {
 			t.Errorf("%d repeats", repeats)
 		}
 	})
+}
+
+// TestZombieRefuses lets a relay that has lost its lanes split a pack that the new owner has just
+// published, before the owner deletes it. With transactions, nothing is published again.
+func TestZombieRefuses(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) { testZombieRefuses(t, cfg, false) })
+}
+
+// TestReleasedBeforeAlone releases a lane while a session ends in order to send its messages alone.
+// That is no trouble.
+func TestReleasedBeforeAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, store := startBroker(t), newOutbox().store()
+		if err := b.CreateTopic("small", 1, map[string]string{"max.message.bytes": "2000"}); err != nil {
+			t.Fatal(err)
+		}
+		lane := laneOf("e1")
+		b.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+			store.mu.Lock()
+			go store.holder.Release(lane)
+			store.mu.Unlock()
+			<-time.After(time.Millisecond) // fake: until the lane is to be released
+			return nil, nil, false
+		})
+		store.emitPack(func(m *versioning.Emitted) { m.Value = make([]byte, 5000) }, "small", "e1")
+		opts := append(b.opts(), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		r := start(t, relay.Config{Client: opts, Store: store, TransactionalID: "test"})
+		await(t, time.Minute, func() error {
+			if h := r.Health(); h.Lanes != versioning.Lanes-1 {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		synctest.Wait()
+		if h := r.Health(); h.State != relay.Publishing {
+			t.Errorf("health: %+v", h)
+		}
+		r.logs.mu.Lock()
+		defer r.logs.mu.Unlock()
+		if strings.Contains(r.logs.String(), "level=ERROR") {
+			t.Errorf("log: %s", r.logs)
+		}
+	})
+}
+
+// TestFenced checks that Kafka's refusal of a lane's producer concerns that lane only, and that
+// the relay goes on with the lane if it still holds it.
+func TestFenced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, store := startBroker(t, "notes"), newOutbox().store()
+		held := 0
+		store.on(func(call string) error {
+			if call == "before HoldLanes" {
+				held++
+			}
+			return nil
+		})
+		fenced, free := entitiesIn(1, 1)[0], entitiesIn(2, 1)[0]
+		r := start(t, relay.Config{Client: b.opts(), Store: store, TransactionalID: "test"})
+		store.emit("notes", free)
+		store.awaitEmpty(t)
+		b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TxnID: "test-1", Err: kerr.ProducerFenced})
+		store.emit("notes", fenced)
+		await(t, time.Second, func() error {
+			h := r.Health()
+			if h.State != relay.Troubled || !errors.Is(h.Err, kerr.ProducerFenced) || !strings.Contains(h.Err.Error(), "another relay publishes lane 1, or a transaction of it took longer than 1m0s") {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		before := time.Now()
+		for range 10 {
+			store.emit("notes", free)
+			await(t, time.Second, func() error {
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				if n := len(store.packs); n != 1 {
+					return fmt.Errorf("%d packs", n)
+				}
+				return nil
+			})
+		}
+		store.awaitEmpty(t)
+		if took := time.Since(before); took < 15*time.Second {
+			t.Errorf("after %v, the relay takes the lane back from one that may hold it", took)
+		}
+		r.stop()
+		if n := wantInOrder(t, store.outbox, b.read("notes")); n > 0 {
+			t.Errorf("%d repeats", n)
+		}
+		if held != 1 {
+			t.Errorf("the relay has held lanes %d times", held)
+		}
+	})
+}
+
+// TestZombieRefusesThenKilled is the same, but the owner dies before it deletes the pack.
+func TestZombieRefusesThenKilled(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) { testZombieRefuses(t, cfg, true) })
+}
+
+func testZombieRefuses(t *testing.T, cfg relay.Config, kill bool) {
+	b, o := startBroker(t, "notes"), newOutbox()
+	owner, zombie := o.store(), o.store()
+	split := make(chan struct{})
+	owner.on(func(call string) error {
+		if call != "before DeletePacks" {
+			return nil
+		}
+		owner.on(nil)
+		o.mu.Lock()
+		p := o.packs[0]
+		o.mu.Unlock()
+		_, ok, err := zombie.RefuseMessages(t.Context(), p.PackRef, []versioning.Refused{{Emitted: p.Messages[0], Reason: "X"}}, p.Messages[1:])
+		if !ok || err != nil {
+			t.Errorf("the pack could not be split: %t, %v", ok, err)
+		}
+		close(split)
+		if kill {
+			owner.on(func(string) error { return errKilled })
+			return errKilled
+		}
+		return nil
+	})
+	cfg.Client, cfg.Store = b.opts(), owner
+	o.emit("notes", "e1", "e1")
+	r := start(t, cfg)
+	<-split
+	if kill {
+		owner.lose()
+		r.cancel()
+		cfg.Store = o.store()
+		r = start(t, cfg)
+	}
+	o.awaitEmpty(t)
+	r.stop()
+	if n := wantInOrder(t, o, b.read("notes")); n > 0 && cfg.TransactionalID != "" {
+		t.Errorf("%d repeats", n)
+	}
 }

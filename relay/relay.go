@@ -80,19 +80,14 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 
 // hold publishes messages for as long as the relay holds lanes without interruption.
 func (r *Relay) hold(ctx context.Context) error {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	t, err := newTenure(ctx, end, r)
+	t, err := newTenure(ctx, r)
 	if err != nil {
 		return err
 	}
 	r.tenure.Store(t)
 	defer r.tenure.Store(nil)
 	defer t.close()
-	if err := r.cfg.Store.HoldLanes(ctx, t); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
+	return r.cfg.Store.HoldLanes(ctx, t)
 }
 
 // backOff returns waits that grow from RetryMin to RetryMax.

@@ -19,10 +19,12 @@ type Store interface {
 	Packs(ctx context.Context, want []versioning.Wanted) ([]versioning.Pack, error)
 
 	// DeletePacks deletes packs that are published. Unless it is durable, the database may
-	// lose the deletion if it crashes soon after.
+	// lose the deletion if it crashes soon after. A durable deletion includes what
+	// RefuseMessages has left of a pack.
 	DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error
 
-	// DeleteTokens deletes the packs of a lane that have one of the tokens, durably.
+	// DeleteTokens deletes the packs of a lane that have one of the tokens, and what
+	// RefuseMessages has left of such packs, durably.
 	DeleteTokens(ctx context.Context, lane int, tokens []int64) (int, error)
 
 	// RefuseMessages makes messages of a pack unsent messages, and leaves the rest of the pack

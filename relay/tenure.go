@@ -17,7 +17,6 @@ type tenure struct {
 	*Relay
 
 	ctx    context.Context //nolint:containedctx // of the run; the lanes are released after it
-	end    func(error)     // ends the tenure
 	client *kgo.Client     // nil with transactions
 	limits *limits
 
@@ -32,9 +31,9 @@ type tenure struct {
 	aborted bool
 }
 
-func newTenure(ctx context.Context, end func(error), r *Relay) (*tenure, error) {
+func newTenure(ctx context.Context, r *Relay) (*tenure, error) {
 	t := &tenure{
-		Relay: r, ctx: ctx, end: end,
+		Relay: r, ctx: ctx,
 		wake: make(chan struct{}, 1), acks: make(chan struct{}, 1),
 	}
 	t.workCtx, t.stop = context.WithCancel(context.WithoutCancel(ctx))

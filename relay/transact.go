@@ -42,33 +42,34 @@ func (x *transactor) run(ctx context.Context) {
 	for {
 		began := time.Now()
 		err := x.session(ctx)
-		x.rest(false)
 		if err == nil || ctx.Err() != nil {
+			x.rest(false)
 			return
 		}
-		if errors.Is(err, errAlone) && !x.isLeaving() {
+		if errors.Is(err, errAlone) {
+			x.rest(false)
 			continue
 		}
-		if errors.Is(err, kerr.ProducerFenced) {
-			x.end(fmt.Errorf("another relay publishes lane %d: %w", x.lane.id, err))
-			return
-		}
-		x.vitals.failed(&x.vitals.kafka, reasonKafka, "", err)
-		x.log.limited(slog.LevelError, "messages could not be published; retrying", "", "error", err)
 		if time.Since(began) > x.cfg.RetryMax {
 			wait.Reset()
 		}
-		if !pace.Sleep(ctx, wait.NextBackOff()) || x.isLeaving() {
+		pause := wait.NextBackOff()
+		if errors.Is(err, kerr.ProducerFenced) {
+			err = fmt.Errorf("another relay publishes lane %d, or a transaction of it took longer than %v: %w", x.lane.id, transactionTimeout, err)
+			pause = max(pause, fencedWait)
+		}
+		x.vitals.failed(&x.vitals.kafka, reasonKafka, "", err)
+		x.log.limited(slog.LevelError, "messages could not be published; retrying", "", "error", err)
+		x.rest(false) // now the lane may be released, which ends its trouble
+		if !pace.Sleep(ctx, pause) {
 			return
 		}
 	}
 }
 
-func (x *transactor) isLeaving() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.lane.leaving
-}
+// fencedWait is how long a relay leaves a lane alone after Kafka has refused its producer. If
+// another relay has the lane, this one hears of it meanwhile from its store.
+const fencedWait = 20 * time.Second
 
 // rest says that nothing is in flight, and whether packs may be read.
 func (x *transactor) rest(ready bool) {
@@ -85,6 +86,10 @@ var errAlone = errors.New("a new session is needed to send messages alone")
 // session publishes with one producer ID. It returns nil if the lane is released.
 func (x *transactor) session(ctx context.Context) error {
 	x.mu.Lock()
+	if x.lane.leaving { // perhaps the next relay has it already
+		x.mu.Unlock()
+		return nil
+	}
 	x.lane.session++
 	x.lane.packs, x.lane.bytes, x.lane.failed = nil, 0, false // they may be published
 	x.ready, x.busy = false, true
@@ -218,7 +223,8 @@ func (x *transactor) state(p *pack, i int) state {
 	return p.states[i]
 }
 
-// published deletes packs that are published. The next transaction must wait for that.
+// published deletes packs that are published, and what a relay that has lost the lane may have
+// left of them meanwhile. The next transaction must wait for that.
 func (x *transactor) published(ctx context.Context, packs []*pack) error {
 	gone := make(map[*pack]bool, len(packs))
 	var refs []versioning.PackRef

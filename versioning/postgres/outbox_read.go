@@ -107,7 +107,8 @@ ORDER BY p.lane, p.id`
 
 // DeletePacks deletes packs whose messages are published, those of them that still exist.
 // Unless it is durable, PostgreSQL may lose the deletion if it crashes within a second, and
-// then the messages are published again.
+// then the messages are published again. A durable deletion includes what RefuseMessages has
+// left of a pack: a relay that has lost the lane may have called it meanwhile.
 func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
 	defer s.outbox.deleted(packs)
 	batch := &pgx.Batch{}
@@ -120,6 +121,9 @@ func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, dur
 		slots[i], lanes[i], ids[i], tokens[i] = int16(p.Slot), int16(p.Lane), p.ID, p.Token
 	}
 	batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, tokens)
+	if durable { // a separate statement sees what the first one has waited for
+		batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, restTokens(tokens))
+	}
 	return s.deleteFromOutbox(ctx, batch)
 }
 
@@ -180,7 +184,7 @@ func (s *Store) queueRest(batch *pgx.Batch, pack versioning.PackRef, at time.Tim
 	}
 	data, n := p.pack()
 	left := versioning.Pack{PackRef: pack, At: at, Size: len(data), Messages: rest}
-	left.Token++ // it is another pack for those who know the old one
+	left.Token = restToken(pack.Token) // it is another pack for those who know the old one
 	batch.Queue(s.schema.sql(insertRestSQL), left.ID, left.Token, left.At, left.Slot, left.Lane, n, data)
 	return left
 }

@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -389,5 +391,67 @@ func TestUnsent(t *testing.T) {
 	mustExec(t, pool, `TRUNCATE pawl.outbox`)
 	if depth, err = store.OutboxDepth(t.Context()); err != nil || depth != (versioning.OutboxDepth{Unsent: 1}) {
 		t.Errorf("depth of an empty outbox: %+v, %v", depth, err)
+	}
+}
+
+// TestDeleteWhileRefusing checks that a durable deletion leaves nothing of a pack that another
+// relay is just splitting: that one has lost the lane, and has not committed yet. The rest
+// would be published again.
+func TestDeleteWhileRefusing(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(ctx context.Context, store *postgres.Store, p versioning.PackRef) error{
+		"DeletePacks": func(ctx context.Context, store *postgres.Store, p versioning.PackRef) error {
+			return store.DeletePacks(ctx, []versioning.PackRef{p}, true)
+		},
+		"DeleteTokens": func(ctx context.Context, store *postgres.Store, p versioning.PackRef) error {
+			n, err := store.DeleteTokens(ctx, p.Lane, []int64{p.Token})
+			if err == nil && n != 1 {
+				err = fmt.Errorf("%d packs were deleted, not 1", n)
+			}
+			return err
+		},
+	} {
+		for _, before := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s before=%t", name, before), func(t *testing.T) {
+				t.Parallel()
+				pool, store := openNotes(t, postgres.Table{})
+				var l log
+				apply(t, store, l.did("a", "made", 1), l.did("a", "did", 2), l.did("a", "did", 3))
+				pack := packsOf(t, store, allLanes()...)[0]
+				locked, err := pool.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := locked.Exec(t.Context(), `LOCK TABLE pawl.unsent IN SHARE MODE`); err != nil {
+					t.Fatal(err)
+				}
+				refused, deleted := make(chan error, 1), make(chan error, 1)
+				go func() {
+					_, ok, err := store.RefuseMessages(t.Context(), pack.PackRef, []versioning.Refused{{Emitted: pack.Messages[1], Reason: "X"}}, pack.Messages[:1])
+					if err == nil && !ok {
+						err = errors.New("the pack does not exist")
+					}
+					refused <- err
+				}()
+				waitForLocks(t, pool, 1)
+				if !before {
+					go func() { deleted <- remove(t.Context(), store, pack.PackRef) }()
+					waitForLocks(t, pool, 2)
+				}
+				if err := locked.Rollback(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-refused; err != nil {
+					t.Fatal(err)
+				}
+				if before {
+					deleted <- remove(t.Context(), store, pack.PackRef)
+				}
+				if err := <-deleted; err != nil {
+					t.Fatal(err)
+				}
+				wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
+			})
+		}
 	}
 }

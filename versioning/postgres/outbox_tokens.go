@@ -7,15 +7,28 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// DeleteTokens deletes the packs of a lane that have one of the tokens, and returns how many
-// there were. The deletion is durable.
+// restToken returns the token of what RefuseMessages leaves of a pack.
+func restToken(token int64) int64 { return token + 1 }
+
+func restTokens(tokens []int64) bigints {
+	rest := make(bigints, len(tokens))
+	for i, token := range tokens {
+		rest[i] = restToken(token)
+	}
+	return rest
+}
+
+// DeleteTokens deletes the packs of a lane that have one of the tokens, and what RefuseMessages
+// has left of such packs. It returns how many there were. The deletion is durable.
 func (s *Store) DeleteTokens(ctx context.Context, lane int, tokens []int64) (deleted int, err error) {
 	defer s.outbox.deletedTokens(lane, tokens)
 	batch := &pgx.Batch{}
-	batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), bigints(tokens)).Exec(func(tag pgconn.CommandTag) error {
-		deleted = int(tag.RowsAffected())
-		return nil
-	})
+	for _, some := range []bigints{tokens, restTokens(tokens)} { // the second statement sees what the first one has waited for
+		batch.Queue(s.schema.sql(deleteTokensSQL), int16(lane), some).Exec(func(tag pgconn.CommandTag) error {
+			deleted += int(tag.RowsAffected())
+			return nil
+		})
+	}
 	if err := s.deleteFromOutbox(ctx, batch); err != nil {
 		return 0, err
 	}

@@ -50,7 +50,7 @@ func (m *Memory) pack(messages []Message) {
 			continue
 		}
 		m.lastPack++
-		m.lanes.tokens++
+		m.lanes.tokens += 1000 // RefuseMessages counts up from here
 		p.PackRef, p.At = versioning.PackRef{ID: m.lastPack, Token: m.lanes.tokens, Lane: lane}, m.now()
 		m.packs = append(m.packs, *p)
 	}
@@ -208,15 +208,23 @@ func (m *Memory) Packs(ctx context.Context, want []versioning.Wanted) (found []v
 	return found, nil
 }
 
-// DeletePacks deletes packs that are published.
-func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, _ bool) error {
-	_, err := m.deletePacks(ctx, func(p *versioning.Pack) bool { return slices.Contains(packs, p.PackRef) })
+// DeletePacks deletes packs that are published. A durable deletion includes what RefuseMessages
+// has left of a pack.
+func (m *Memory) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
+	_, err := m.deletePacks(ctx, func(p *versioning.Pack) bool {
+		split := p.PackRef
+		split.Token--
+		return slices.Contains(packs, p.PackRef) || durable && slices.Contains(packs, split)
+	})
 	return err
 }
 
-// DeleteTokens deletes the packs of a lane that have one of the tokens.
+// DeleteTokens deletes the packs of a lane that have one of the tokens, and what RefuseMessages
+// has left of such packs.
 func (m *Memory) DeleteTokens(ctx context.Context, lane int, tokens []int64) (int, error) {
-	return m.deletePacks(ctx, func(p *versioning.Pack) bool { return p.Lane == lane && slices.Contains(tokens, p.Token) })
+	return m.deletePacks(ctx, func(p *versioning.Pack) bool {
+		return p.Lane == lane && (slices.Contains(tokens, p.Token) || slices.Contains(tokens, p.Token-1))
+	})
 }
 
 func (m *Memory) deletePacks(ctx context.Context, which func(*versioning.Pack) bool) (int, error) {
@@ -250,8 +258,8 @@ func (m *Memory) RefuseMessages(ctx context.Context, pack versioning.PackRef, re
 		m.packs = slices.Delete(m.packs, at, at+1)
 		return versioning.Pack{PackRef: pack}, true, nil
 	}
-	m.lanes.tokens++
-	m.packs[at].Token, m.packs[at].Messages = m.lanes.tokens, slices.Clone(rest)
+	m.packs[at].Token++
+	m.packs[at].Messages = slices.Clone(rest)
 	return m.packs[at], true, nil
 }
 

@@ -143,8 +143,9 @@ func ExampleMemory_Packs() {
 		fmt.Println(ok, err)
 		return
 	}
-	for _, pack := range []versioning.PackRef{packs[0].PackRef, left.PackRef} { // the first one is another one now
-		err := store.DeletePacks(ctx, []versioning.PackRef{pack}, true)
+	for i, pack := range []versioning.PackRef{packs[0].PackRef, left.PackRef} { // the first one is another one now
+		durable := i > 0
+		err := store.DeletePacks(ctx, []versioning.PackRef{pack}, durable)
 		depth, _ := store.OutboxDepth(ctx)
 		fmt.Print(err, " ", depth.Packs, "; ")
 	}
