@@ -49,6 +49,9 @@
 // it. A message is unsent with reason OVERTAKEN if it failed while a later message of its entity
 // to the same topic had arrived.
 //
+// A row of the outbox that can't be read, because it is damaged or a newer build has written it,
+// holds up its lane only.
+//
 // [Relay.Health] says what is wrong, as do the logs, without the contents of messages.
 //
 // # Once on the wire

@@ -117,7 +117,7 @@ func (t *tenure) watchLoop(ctx context.Context) {
 }
 
 func (t *tenure) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return t.client.Ping(ctx)
 }

@@ -33,28 +33,32 @@ func (s *listing) RefuseMessages(_ context.Context, pack versioning.PackRef, _ [
 	return versioning.Pack{PackRef: pack, Messages: rest}, true, nil
 }
 
-// An overtaking is a tenure with one lane, of which three packs are in flight. The second pack
-// is of the first one's entity, and the third one of another.
+// An overtaking is a tenure with one lane, whose messages are in flight.
 type overtaking struct {
 	*tenure
 
 	store listing
 	lane  *lane
-	packs [3]*pack
 }
 
-func newOvertaking(t *testing.T) *overtaking {
+// newOvertaking returns a lane with packs, each with a message for each letter, which is its
+// entity.
+func newOvertaking(t *testing.T, packs ...string) *overtaking {
 	t.Helper()
-	o := &overtaking{}
+	o := &overtaking{lane: new(lane)}
 	o.tenure = &tenure{
 		Relay: &Relay{cfg: Config{Store: &o.store}.withDefaults(), log: &logger{log: slog.Default()}},
 		ctx:   t.Context(), workCtx: t.Context(), wake: make(chan struct{}, 1), acks: make(chan struct{}, 1),
 	}
-	o.lane = &lane{inFlight: len(o.packs)}
-	for i, entity := range []string{"a", "a", "b"} {
-		m := versioning.Emitted{OutMessage: versioning.OutMessage{Topic: "t"}, Entity: versioning.Entity{Machine: "m", Key: entity}}
-		o.packs[i] = newPack(versioning.Pack{PackRef: versioning.PackRef{ID: int64(i)}, Messages: []versioning.Emitted{m}})
-		o.lane.packs = append(o.lane.packs, o.packs[i])
+	for id, entities := range packs {
+		p := versioning.Pack{PackRef: versioning.PackRef{ID: int64(id)}}
+		for _, e := range entities {
+			p.Messages = append(p.Messages, versioning.Emitted{
+				OutMessage: versioning.OutMessage{Topic: "t"}, Entity: versioning.Entity{Machine: "m", Key: string(e)},
+			})
+		}
+		o.lane.packs = append(o.lane.packs, newPack(p))
+		o.lane.inFlight += len(entities)
 	}
 	o.lanes[0] = o.lane
 	return o
@@ -84,12 +88,13 @@ func (o *overtaking) wantRefused(t *testing.T, want ...int64) {
 // lane decides about that message. Otherwise the message would be sent again, behind it.
 func TestOvertakerStays(t *testing.T) {
 	t.Parallel()
-	o := newOvertaking(t)
-	o.answered(o.lane, o.packs[0], 0, kerr.MessageTooLarge)
-	o.answered(o.lane, o.packs[1], 0, nil)
+	o := newOvertaking(t, "a", "a", "b")
+	packs := slices.Clone(o.lane.packs)
+	o.answered(o.lane, packs[0], 0, kerr.MessageTooLarge)
+	o.answered(o.lane, packs[1], 0, nil)
 	o.wantDeleted(t)
 	o.wantRefused(t)
-	o.answered(o.lane, o.packs[2], 0, nil)
+	o.answered(o.lane, packs[2], 0, nil)
 	o.wantDeleted(t)
 	o.wantRefused(t, 0)
 	select {
@@ -102,23 +107,34 @@ func TestOvertakerStays(t *testing.T) {
 
 // TestDecidedBeforeRelease checks that a lane decides about its failed messages before it is
 // released. Otherwise the next relay would send them again, behind those that have overtaken
-// them and are deleted.
+// them.
 func TestDecidedBeforeRelease(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, testDecidedBeforeRelease)
+	for name, packs := range map[string][]string{"two packs": {"a", "a", "b"}, "one pack": {"aab"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { testDecidedBeforeRelease(t, packs) })
+		})
+	}
 }
 
-func testDecidedBeforeRelease(t *testing.T) {
-	o := newOvertaking(t)
-	o.answered(o.lane, o.packs[0], 0, kerr.ClusterAuthorizationFailed)
-	o.answered(o.lane, o.packs[1], 0, nil)
+func testDecidedBeforeRelease(t *testing.T, packs []string) {
+	o := newOvertaking(t, packs...)
+	var letters []letter
+	for _, p := range o.lane.packs {
+		for i := range p.Messages {
+			letters = append(letters, letter{p, i})
+		}
+	}
+	o.answered(o.lane, letters[0].p, letters[0].i, kerr.ClusterAuthorizationFailed)
+	o.answered(o.lane, letters[1].p, letters[1].i, nil)
 	released := make(chan struct{})
 	go func() {
 		o.Release(0)
 		close(released)
 	}()
 	synctest.Wait()
-	o.answered(o.lane, o.packs[2], 0, nil)
+	o.answered(o.lane, letters[2].p, letters[2].i, nil)
 	synctest.Wait()
 	select {
 	case <-released:
@@ -126,6 +142,10 @@ func testDecidedBeforeRelease(t *testing.T) {
 	default:
 	}
 	o.wantRefused(t, 0)
-	o.wantDeleted(t, 1, 2)
+	var others []int64 // packs without the failed message
+	for id := range packs[1:] {
+		others = append(others, int64(id+1))
+	}
+	o.wantDeleted(t, others...)
 	<-released
 }

@@ -83,7 +83,7 @@ func (t *tenure) readOnce(ctx context.Context) (found bool, err error) {
 	}
 	for i := range packs {
 		if t.client != nil {
-			t.limits.learn(ctx, t.client, packs[i].Messages)
+			t.limits.learn(ctx, &t.work, t.client, packs[i].Messages)
 		}
 		t.send(ctx, lanes[packs[i].Lane], newPack(packs[i]))
 	}

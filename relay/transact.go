@@ -134,7 +134,7 @@ func (x *transactor) session(ctx context.Context) error {
 			continue
 		}
 		for _, p := range packs {
-			x.limits.learn(ctx, client, p.Messages)
+			x.limits.learn(ctx, &x.work, client, p.Messages)
 		}
 		if err := x.transact(ctx, p, packs); err != nil {
 			return err

@@ -32,4 +32,14 @@ var direct = []mutation{
 		why: "callers wait forever if a function ends the goroutine of their batch",
 		pkg: "./versioning/postgres", tests: "^TestCallsFail$",
 	},
+	{
+		file: "versioning/postgres/calls.go", text: `n*c.running >= c.inFlight`, mutated: `n*c.running >= 0`,
+		why: "small batches of calls take transactions of their own beside large ones",
+		pkg: "./versioning/postgres", tests: "^TestCallsWaitForMore$",
+	},
+	{
+		file: "versioning/postgres/calls.go", text: `c.timer = time.AfterFunc(gatherFor, c.endWait)`, mutated: `_ = c.endWait`,
+		why: "calls wait for a batch that is held up by others' locks",
+		pkg: "./versioning/postgres", tests: "^TestCallsWaitForMore$",
+	},
 }

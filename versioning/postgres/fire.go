@@ -29,7 +29,8 @@ const maxFired = 2000
 // A timer that can't be fired now, because somebody has locked its entity's row for longer than
 // two seconds (or the role's lock_timeout), or because of an error that no other timer has, is
 // tried again after a second, and then after twice the wait each time, up to a minute. It does
-// not hold up the others. FireTimers then returns its error, and More.
+// not hold up the others. FireTimers then returns its error, and More, unless the timer can't
+// even be set aside.
 //
 // An error has the cause Infrastructure or Fatal; see [CauseOf]. The outcomes are true even if
 // there is an error.
@@ -82,9 +83,10 @@ func (s *snapshot) fireTimers(ctx context.Context, watch *timerWatch, limit int)
 			watch.failed(limit)
 			continue
 		}
-		fired.More = true
 		err = fmt.Errorf("the timer of %s for event %q, which is tried again later: %w", c.records[0].Entity(0), c.records[0].Changes[0].Event, err)
-		return fired, errors.Join(err, s.postpone(ctx, c))
+		problem := s.postpone(ctx, c)
+		fired.More = problem == nil // else nothing may be possible
+		return fired, errors.Join(err, problem)
 	}
 }
 

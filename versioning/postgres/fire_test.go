@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/testenv"
@@ -392,9 +393,10 @@ func TestRecordClock(t *testing.T) {
 	wantFired(t, store, "strange expired applied")
 }
 
-// A timer whose entity's row is locked waits. It does not hold up the others of its row.
-func TestFireLocked(t *testing.T) {
-	t.Parallel()
+// openLocked opens a store that does not wait long for locks, with n tickets whose timers are
+// due. A transaction has locked the row of one of them.
+func openLocked(t *testing.T, n int, locked string) (*pgxpool.Pool, *postgres.Store, pgx.Tx) {
+	t.Helper()
 	pool := testenv.Pool(t, withTickets)
 	config := pool.Config()
 	config.ConnConfig.RuntimeParams["lock_timeout"] = "50ms"
@@ -404,17 +406,37 @@ func TestFireLocked(t *testing.T) {
 	}
 	t.Cleanup(impatient.Close)
 	store := open(t, impatient, postgres.Table{Machine: ticket, Name: "tickets"})
-	const n = 300
 	openMany(t, store, n)
 	elapse(t, pool, time.Hour)
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tx.Rollback(context.Background()) }()
-	if _, err := tx.Exec(t.Context(), `SELECT FROM tickets WHERE id = 't000100' FOR UPDATE`); err != nil {
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	if _, err := tx.Exec(t.Context(), `SELECT FROM tickets WHERE id = $1 FOR UPDATE`, locked); err != nil {
 		t.Fatal(err)
 	}
+	return pool, store, tx
+}
+
+// If a timer can't be set aside either, FireTimers does not say that others may be fired: the
+// worker would take it for one timer's trouble and report none.
+func TestFireCannotSetAside(t *testing.T) {
+	t.Parallel()
+	pool, store, _ := openLocked(t, 1, "t000000")
+	mustExec(t, pool, `CREATE FUNCTION no_tries() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no second try'; END $$;
+		CREATE TRIGGER no_tries BEFORE INSERT ON pawl.timers FOR EACH ROW WHEN (NEW.tries > 0) EXECUTE FUNCTION no_tries()`)
+	fired, err := store.FireTimers(t.Context(), 0)
+	if fired.More || err == nil || !strings.Contains(err.Error(), "no second try") || !strings.Contains(err.Error(), "t000000") {
+		t.Errorf("more %t, %v", fired.More, err)
+	}
+}
+
+// A timer whose entity's row is locked waits. It does not hold up the others of its row.
+func TestFireLocked(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	pool, store, tx := openLocked(t, n, "t000100")
 	applied, errs := 0, 0
 	for more := true; more; {
 		fired, err := store.FireTimers(t.Context(), 0)
