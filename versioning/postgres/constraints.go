@@ -57,7 +57,7 @@ FROM indexes
 UNION ALL
 SELECT 'foreign', con.conname::text,
        ARRAY(SELECT a.attname::text FROM unnest(con.conkey) AS k JOIN pg_attribute AS a ON a.attrelid = con.conrelid AND a.attnum = k),
-       '', false, con.confrelid,
+       '', con.confupdtype IN ('c', 'n', 'd'), con.confrelid, -- ON UPDATE CASCADE, SET NULL, SET DEFAULT
        ARRAY(SELECT a.attname::text FROM unnest(con.confkey) AS k JOIN pg_attribute AS a ON a.attrelid = con.confrelid AND a.attnum = k)
 FROM pg_constraint AS con JOIN tree ON con.conrelid = tree.oid WHERE con.contype = 'f' AND con.conparentid = 0
 UNION ALL

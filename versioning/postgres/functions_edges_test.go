@@ -226,3 +226,30 @@ func TestReadBackIsLinear(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT balance::text FROM thing WHERE id = 'hot'`, "90")
 }
+
+// TestCascadeWithinTheRow has a foreign key by which a row references itself. If the row changes
+// the referenced column, PostgreSQL changes the referencing one too, and the next function must
+// see that.
+func TestCascadeWithinTheRow(t *testing.T) {
+	t.Parallel()
+	type link struct {
+		X    *int64 `db:"x"`
+		Y    *int64 `db:"y"`
+		Seen *int64 `db:"seen"`
+	}
+	m := machineOf(func(_ *statemachine.Firing, row *link, n int64) error {
+		row.Seen = row.Y
+		if row.Y != nil { // it was changed before
+			return nil
+		}
+		if row.X != nil {
+			row.Y = new(*row.X)
+		}
+		row.X = &n
+		return nil
+	})
+	pool, store := openThings(t, `, x bigint UNIQUE, y bigint REFERENCES thing (x) ON UPDATE CASCADE, seen bigint`, postgres.Table{Machine: m})
+	var l log
+	wantVerdicts(t, apply(t, store, l.did("a", "made", 1), l.did("a", "did", 2), l.did("a", "did", 3)), "applied", "applied", "applied")
+	wantRows(t, pool, `SELECT concat_ws(' ', version, x, y, seen) FROM thing`, "3 2 2 2")
+}

@@ -92,7 +92,7 @@ func (t *table) noteDerived(rules []catalogRule) {
 	for i := range t.columns {
 		c := &t.columns[i]
 		t.rules.derived[i] = c.generated || !t.FoldSteps && slices.ContainsFunc(rules, func(r catalogRule) bool {
-			return r.Kind == "trigger" && mayAssign(r.Expression, c.name)
+			return r.Kind == "trigger" && mayAssign(r.Expression, c.name) || r.cascadesWithin(t.oid) && slices.Contains(r.Columns, c.name)
 		})
 	}
 	for i := range t.rules.unique {
@@ -104,6 +104,12 @@ func (t *table) noteDerived(rules []catalogRule) {
 		f := &t.rules.foreign[i]
 		f.derived = t.rules.isDerived(f.columns)
 	}
+}
+
+// cascadesWithin reports whether an update of a table's row may change the columns of a foreign
+// key in the same row: if the row references itself.
+func (r catalogRule) cascadesWithin(table uint32) bool {
+	return r.Kind == "foreign" && r.Flag && r.Parent == table
 }
 
 // isDerived reports whether one of the columns is derived.
