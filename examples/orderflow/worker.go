@@ -101,7 +101,7 @@ func openStore(ctx context.Context, pool *pgxpool.Pool, terms Terms) (*postgres.
 }
 
 // minConnections is what a worker needs: for batches, for the results of calls, and for
-// River and the relay, which hold one each.
+// River, which holds one. The relay has connections of its own.
 const minConnections = 10
 
 func openPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
