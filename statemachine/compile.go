@@ -1,6 +1,9 @@
 package statemachine
 
-import "reflect"
+import (
+	"errors"
+	"reflect"
+)
 
 // Compile checks d and compiles it into a [Machine]. It copies d, so the caller
 // may change d afterwards.
@@ -14,7 +17,7 @@ func Compile(d Definition) (*Machine, error) {
 		return nil, err
 	}
 	m := newMachine(d)
-	if err := m.fillTable(); err != nil {
+	if err := errors.Join(m.fillTable(), m.setMigrations()); err != nil {
 		return nil, err
 	}
 	m.collectTypes()
@@ -40,6 +43,11 @@ func (m *Machine) collectTypes() {
 	for _, t := range m.def.Transitions {
 		for _, fn := range t.functions() {
 			m.rowType, m.eventTypes[t.Event] = fn.row, fn.event
+		}
+	}
+	for _, g := range m.def.Migrations {
+		for _, fn := range g.transition().functions() {
+			m.rowType = fn.row
 		}
 	}
 }

@@ -75,9 +75,13 @@ type Definition struct {
 	// Name identifies the machine in history rows and errors. Required.
 	Name string
 
-	// Version must be at least 1. Increase it when states or transitions
-	// change.
+	// Version must be at least 1. Increase it when anything of the definition
+	// changes, the functions included.
 	Version int
+
+	// Revision stands for what the functions do, which can't be compared: a commit, for
+	// example, or a word. It belongs to the content of the version; see [Outline].
+	Revision string
 
 	// Transitions also declares the states: a state exists if a transition
 	// leads to it. At least one transition must have an empty From.
@@ -86,6 +90,10 @@ type Definition struct {
 	// Terminal lists the states that an entity never leaves. It must list at
 	// least one.
 	Terminal []State
+
+	// Migrations say what becomes of entities in states that earlier versions had and
+	// this one does not.
+	Migrations []Migration
 }
 
 // clone copies everything that the caller could still change.
@@ -95,6 +103,10 @@ func (d Definition) clone() Definition {
 		d.Transitions[i].From = slices.Clone(d.Transitions[i].From)
 	}
 	d.Terminal = slices.Clone(d.Terminal)
+	d.Migrations = slices.Clone(d.Migrations)
+	for i := range d.Migrations {
+		d.Migrations[i].From = slices.Clone(d.Migrations[i].From)
+	}
 	return d
 }
 

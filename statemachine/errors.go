@@ -36,6 +36,8 @@ var (
 	ErrEventType           = errors.New("the type of event data is an interface")
 	ErrTwoEventTypes       = errors.New("two functions of an event take different types of data")
 	ErrDeadline            = errors.New("a transition's deadline is not usable")
+	ErrReserved            = errors.New("the name of an event is reserved")
+	ErrMigration           = errors.New("a migration is not usable")
 )
 
 // Problems of the arguments of [FromLooplab] and [Machine.FSM]. They are

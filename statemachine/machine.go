@@ -25,6 +25,9 @@ type Machine struct {
 	// transitions. branches[0] is empty.
 	branches [][]Branch
 
+	// retired has the cell of Migrated for each state that only Migrations mention.
+	retired map[State]cell
+
 	rowType    reflect.Type           // nil if no transition has a function
 	eventTypes map[Event]reflect.Type // of the events that have functions
 	deadlines  map[State][]Deadline
@@ -75,7 +78,7 @@ func newMachine(d Definition) *Machine {
 func (m *Machine) cell(from State, e Event) cell {
 	row, ok := m.rows[from]
 	if !ok {
-		return cell{}
+		return m.retiredCell(from, e)
 	}
 	column, ok := m.columns[e]
 	if !ok {
@@ -116,6 +119,16 @@ func (m *Machine) EventType(e Event) reflect.Type { return m.eventTypes[e] }
 // Classify returns what e means to an entity in state from. It returns Unknown
 // if the machine does not know the state or the event. It knows None.
 func (m *Machine) Classify(from State, e Event) Class { return m.cell(from, e).class }
+
+// Retired returns the states that only the definition's Migrations mention, in order of first
+// mention. An entity in such a state waits until it is migrated.
+func (m *Machine) Retired() []State {
+	var all []State
+	for _, g := range m.def.Migrations {
+		all = append(all, g.From...)
+	}
+	return distinct(all)
+}
 
 // Name returns the name of the definition.
 func (m *Machine) Name() string { return m.def.Name }

@@ -39,6 +39,7 @@ func validate(d Definition) error {
 		v.checkDeclared()
 		v.checkTerminalExits()
 		v.checkGraph()
+		v.checkMigrations()
 	}
 	if len(v.problems) == 0 {
 		return nil
@@ -76,6 +77,12 @@ func (v *validator) checkNames() {
 	}
 	for _, e := range v.def.events() {
 		v.checkName("event", string(e), Problem{Event: e})
+		if strings.HasPrefix(string(e), reserved) {
+			v.report(Problem{Reason: ErrReserved, Event: e}, "event %q begins with %q, like the events that the framework makes itself; choose another name", e, reserved)
+		}
+	}
+	if len(v.def.Revision) > MaxNameBytes || !utf8.ValidString(v.def.Revision) || strings.ContainsRune(v.def.Revision, 0) {
+		v.report(Problem{Reason: ErrBadName, Name: v.def.Revision}, "the revision must be UTF-8 without NUL bytes and have at most %d bytes", MaxNameBytes)
 	}
 }
 

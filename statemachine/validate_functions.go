@@ -26,6 +26,7 @@ func (v *validator) checkFunctions() {
 			v.checkTypes(i, fn, &seen)
 		}
 	}
+	v.checkMigrationTypes(seen.row)
 }
 
 // checkTypes checks one function of transition i.

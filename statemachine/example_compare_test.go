@@ -1,0 +1,57 @@
+package statemachine_test
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
+
+// A state is renamed. Without a migration, the entities in it would be stranded.
+func ExampleCompare() {
+	before := statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "closed", From: statemachine.In("open"), To: "done"},
+		},
+		Terminal: statemachine.In("done"),
+	}
+	after := statemachine.Definition{
+		Name: "ticket", Version: 2,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "waiting"},
+			{Event: "closed", From: statemachine.In("waiting"), To: "done"},
+		},
+		Terminal: statemachine.In("done"),
+	}
+	c, err := statemachine.Compare(statemachine.MustCompile(before).Outline(), statemachine.MustCompile(after).Outline())
+	fmt.Println(c, err)
+
+	after.Migrations = []statemachine.Migration{{From: statemachine.In("open"), To: "waiting"}}
+	c, _ = statemachine.Compare(statemachine.MustCompile(before).Outline(), statemachine.MustCompile(after).Outline())
+	fmt.Println(len(c.Stranding()))
+	// Output:
+	// ticket: from version 1 to 2
+	//   stranding  state "open" is gone: entities in it are stranded; declare a Migration from it, or keep the state
+	//   changed    event "opened" in state nothing (creation) leads to "waiting", and led to "open"
+	//   harmless   state "waiting" is new <nil>
+	// 0
+}
+
+func ExampleOutline() {
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "closed", From: statemachine.In("open"), To: "done"},
+		},
+		Terminal: statemachine.In("done"),
+	})
+	text, err := json.Marshal(m.Outline())
+	fmt.Println(string(text), err)
+	fmt.Println(m.Outline().Knows("open"), m.Outline().Takes("reopened"))
+	// Output:
+	// {"name":"ticket","version":1,"states":["done","open"],"terminal":["done"],"arrows":[{"event":"opened","targets":[{"to":"open"}]},{"from":"open","event":"closed","targets":[{"to":"done"}]}]} <nil>
+	// true false
+}
