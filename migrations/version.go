@@ -9,11 +9,11 @@ import (
 const (
 	// Oldest is the oldest version of the schema that this build of the framework works
 	// with. It works with all newer versions too, also with those above [Version].
-	Oldest = 5
+	Oldest = 7
 
 	// Version is the newest version of the schema that this build ships, and the one
 	// that package migrate upgrades a schema to. It is never less than [Oldest].
-	Version = 6
+	Version = 7
 )
 
 // ErrSchema matches every [*SchemaError], by [errors.Is].

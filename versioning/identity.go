@@ -66,4 +66,9 @@ type Rules struct {
 	// CheckJob checks a job that an action enqueues: whether the store's queue can take it.
 	// nil means that there is no queue. See [CheckJobFunc].
 	CheckJob CheckJobFunc
+
+	// Newer has the outlines of newer definitions of the machine that the store knows of. A
+	// record that one of them can apply, and that this machine would reject, waits for a worker
+	// that has it.
+	Newer []statemachine.Outline
 }

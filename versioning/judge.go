@@ -31,7 +31,7 @@ func (e *entity) judge(r *Record, change int, call bool) (Outcome, computed) {
 		o.Verdict = Ignored // judged when the changes before it can be made
 		return o, computed{}
 	}
-	if bar := e.barred(c, o); bar.Verdict != Undecided {
+	if bar := e.barred(r, c, o); bar.Verdict != Undecided {
 		return bar, computed{}
 	}
 	to, legal := e.rules.Machine.Fire(e.state, c.Event)
@@ -81,12 +81,16 @@ func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 
 // barred rejects or parks a new change that cannot be made now, whatever the entity's
 // state. If the state decides, it returns an undecided outcome.
-func (e *entity) barred(c *Change, o Outcome) Outcome {
+func (e *entity) barred(r *Record, c *Change, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
+	if e.waitsForNewer() {
+		return o.is(Early, ReasonNewerDefinition, "a record before it waits for a newer definition of machine %q", c.Machine)
+	}
+	isMigration := c.Event == statemachine.Migrated && r.Direct
 	switch {
-	case !e.rules.Machine.HasEvent(c.Event):
+	case !e.rules.Machine.HasEvent(c.Event) && !isMigration:
 		return e.unknownEvent(c, o)
-	case !versioned && c.Armed == 0 && e.rules.Identity == ByVersion:
+	case !versioned && c.Armed == 0 && e.rules.Identity == ByVersion && !isMigration:
 		return o.is(Rejected, ReasonNoVersion,
 			"machine %q identifies changes by version, but the change has no expected version", c.Machine)
 	case e.Row.Gone:
@@ -99,7 +103,27 @@ func (e *entity) barred(c *Change, o Outcome) Outcome {
 	return Outcome{}
 }
 
+// waitsForNewer reports whether a record that waits for the entity needs a newer definition.
+// The entity's later records must not overtake it.
+func (e *entity) waitsForNewer() bool {
+	return len(e.rules.Newer) > 0 && slices.ContainsFunc(e.waiting, func(w *waiting) bool { return w.outcome.Reason == ReasonNewerDefinition })
+}
+
+// newer returns the version of the oldest newer definition for which holds is true, or 0.
+func (e *entity) newer(holds func(statemachine.Outline) bool) int {
+	for _, outline := range e.rules.Newer {
+		if holds(outline) {
+			return outline.Version
+		}
+	}
+	return 0
+}
+
 func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
+	if version := e.newer(func(n statemachine.Outline) bool { return n.Takes(c.Event) }); version > 0 {
+		return o.is(Early, ReasonNewerDefinition, "version %d of machine %q has event %q, and this worker has version %d",
+			version, c.Machine, c.Event, e.rules.Machine.Version())
+	}
 	hint := ""
 	if near := e.rules.Machine.NearestEvent(c.Event); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
@@ -192,7 +216,14 @@ func (e *entity) stepTo(version int64) (PastStep, bool) {
 // notNow judges an event that is not legal in the entity's state.
 func (e *entity) notNow(c *Change, o Outcome) Outcome {
 	_, versioned := c.Expected.Version()
-	switch class := e.rules.Machine.Classify(e.state, c.Event); {
+	class := e.rules.Machine.Classify(e.state, c.Event)
+	if class != statemachine.Later && class != statemachine.Unknown || versioned && class != statemachine.Unknown {
+		if version := e.newer(func(n statemachine.Outline) bool { return n.Leads(e.state, c.Event) }); version > 0 {
+			return o.is(Early, ReasonNewerDefinition, "%q is legal in state %q in version %d of machine %q, and this worker has version %d",
+				c.Event, e.state, version, c.Machine, e.rules.Machine.Version())
+		}
+	}
+	switch {
 	case class == statemachine.Unknown:
 		return o.is(Early, ReasonUnknownState, "the row's state %q is unknown to machine %q version %d",
 			e.state, c.Machine, e.rules.Machine.Version())

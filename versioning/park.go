@@ -27,7 +27,7 @@ func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 		return o.is(Rejected, ReasonTooManyParked, "%d records already wait for the entity; this one: %s", limit, o.Detail)
 	}
 	f.wait(&waiting{
-		Parked: Parked{Record: r, Seen: e.version}, rank: len(f.view.Parked) + index, at: []int{index},
+		Parked: Parked{Record: r, Seen: e.version, Definition: e.rules.Machine.Version()}, rank: len(f.view.Parked) + index, at: []int{index},
 		outcome: o,
 	})
 	return o
@@ -105,7 +105,8 @@ func (f *folder) release(e *entity) (moved bool) {
 		}
 		w.outcome = f.try(w.Record)
 		if w.outcome.Verdict == Early {
-			w.Seen = f.entity(w.outcome.Entity).version
+			on := f.entity(w.outcome.Entity)
+			w.Seen, w.Definition = on.version, on.rules.Machine.Version()
 			f.wait(w)
 			continue
 		}
@@ -120,12 +121,12 @@ func (f *folder) release(e *entity) (moved bool) {
 
 // upToDate reports whether a record that waits for e need not be judged before e moves.
 // A record with several entities must not be judged: its verdict would depend on what
-// another entity has become meanwhile, and so on where the batch begins. A state that
-// was unknown before and is known now means that another version of the machine judged
-// the record.
+// another entity has become meanwhile, and so on where the batch begins. That does not hold
+// if an older version of the machine judged the record.
 func (w *waiting) upToDate(e *entity) bool {
 	knownNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
-	if w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
+	isOlder := w.stored && w.Definition < e.rules.Machine.Version()
+	if isOlder || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })

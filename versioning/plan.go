@@ -113,6 +113,10 @@ type Parked struct {
 
 	// Seen is the entity's version when the record was last judged.
 	Seen int64
+
+	// Definition is the version of the machine that last judged the record; 0 if it is
+	// unknown.
+	Definition int
 }
 
 // A Plan is the result of a fold: everything one transaction writes, and the verdicts

@@ -75,6 +75,10 @@ const (
 	ReasonVersionAhead Reason = "version_ahead" // the entity has not reached the expected version
 	ReasonUnknownState Reason = "unknown_state" // this version of the machine does not know the row's state; another may
 
+	// Early: a newer definition of the machine, which is registered in the database, knows what
+	// to do with the record.
+	ReasonNewerDefinition Reason = "newer_definition"
+
 	// Rejected.
 	ReasonUndecodable    Reason = "undecodable"     // Decode returned an error or panicked
 	ReasonUnknownMachine Reason = "unknown_machine" // no such machine in this store

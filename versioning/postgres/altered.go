@@ -104,7 +104,7 @@ type fingerprint struct {
 
 // takeFingerprint is called before anything else is read about the table, so that any
 // later change is noticed.
-func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn) error {
+func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn, in *schema) error {
 	return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) error {
 		var tables, parents, functions, types, collations []uint32
 		if err := tx.QueryRow(ctx, objectsQuery, oneMessage, t.oid).Scan(&tables, &parents, &functions, &types, &collations); err != nil {
@@ -116,6 +116,7 @@ func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn) error {
 		d.add(partsOfFunctions, functions)
 		d.add(partsOfTypes, types)
 		d.add(partsOfCollations, collations)
+		d.addDefinitions(in, t.Machine.Name())
 		var err error
 		t.fingerprint, err = d.read(ctx, tx)
 		return err
@@ -142,6 +143,12 @@ func (d *description) add(parts []catalogPart, of []uint32) {
 		rows := fmt.Sprintf(p.rows, is)
 		*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT %s FROM %s ORDER BY %s)", p.what, rows, p.order), p.typ + "[]", rows})
 	}
+}
+
+// addDefinitions adds which definitions of a machine are registered.
+func (d *description) addDefinitions(in *schema, machine string) {
+	rows := fmt.Sprintf("%s.machines WHERE name = %s", in.quoted, literal(machine))
+	*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT version * 2 + withdrawn::integer FROM %s ORDER BY version)", rows), "integer[]", rows})
 }
 
 // read returns the fingerprint with the current values.

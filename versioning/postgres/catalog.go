@@ -38,7 +38,7 @@ func (e *TableError) Is(target error) bool { return target == ErrTable }
 
 // inspect reads a table from the catalog and checks it. Its error joins one *TableError
 // per problem.
-func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
+func inspect(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table) (*table, error) {
 	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
 	t.creates, t.updates = eventsOf(t.Machine)
 	t.states = make(map[string]statemachine.State)
@@ -48,7 +48,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, err
 	if err := t.relation(ctx, conn); err != nil {
 		return nil, err
 	}
-	if err := t.takeFingerprint(ctx, conn); err != nil {
+	if err := t.takeFingerprint(ctx, conn, in); err != nil {
 		return nil, fmt.Errorf("read table %s from the catalog: %w", t.Name, err)
 	}
 	if err := t.readColumns(ctx, conn); err != nil {

@@ -91,10 +91,10 @@ func (w *writer) deadLetter(dead []versioning.Settled) {
 		at.add(d.Record.Origin)
 		if isDead(d.Record) {
 			again.add(d.Record, w.store.deadScope(d.Record))
-			second.add(d.Outcome)
+			second.add(w.store, d.Outcome)
 		} else {
 			added.add(w.store, d.Record)
-			first.add(d.Outcome)
+			first.add(w.store, d.Outcome)
 		}
 	}
 	if len(dead) > 0 {
@@ -102,12 +102,12 @@ func (w *writer) deadLetter(dead []versioning.Settled) {
 	}
 	if o := first; len(added.ids) > 0 {
 		w.batch.Queue(w.store.schema.sql(insertDeadSQL), added.ids, added.partitions, added.offsets, added.scopes, added.topics,
-			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events, added.keys, added.values, added.headers, added.timestamps)
+			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events, added.keys, added.values, added.headers, added.timestamps, o.definitions)
 	}
 	if o := second; len(again.ids) > 0 {
 		w.guarded(len(again.ids), w.store.schema.sql(updateDeadSQL), []any{
 			again.ids, again.partitions, again.offsets, again.scopes,
-			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events,
+			o.verdicts, o.reasons, o.details, o.machines, o.entities, o.events, o.definitions,
 		})
 	}
 }
@@ -115,9 +115,9 @@ func (w *writer) deadLetter(dead []versioning.Settled) {
 // insertDeadSQL leaves an existing dead letter unchanged: its record was redelivered.
 const insertDeadSQL pawlSQL = `
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
-                               machine, entity, event, key, value, headers, "timestamp")
+                               machine, entity, event, key, value, headers, "timestamp", definition)
 SELECT * FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[])
+                     $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::jsonb[], $15::timestamptz[], $16::integer[])
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
 // updateDeadSQL is guarded: if a dead letter is gone, another worker has redriven it, and
@@ -125,10 +125,10 @@ ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 const updateDeadSQL pawlSQL = `
 UPDATE pawl.dead_letters AS d
 SET verdict = u.verdict, reason = u.reason, detail = u.detail, machine = u.machine, entity = u.entity, event = u.event,
-    attempts = d.attempts + 1
+    attempts = d.attempts + 1, definition = u.definition
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-            $8::text[], $9::text[], $10::text[])
-	AS u(topic_id, partition, "offset", scope, verdict, reason, detail, machine, entity, event)
+            $8::text[], $9::text[], $10::text[], $11::integer[])
+	AS u(topic_id, partition, "offset", scope, verdict, reason, detail, machine, entity, event, definition)
 WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" = u."offset" AND d.scope = u.scope
 RETURNING true`
 
@@ -141,15 +141,21 @@ RETURNING true`
 // outcomes are columns of outcomes, as parameters for unnest.
 type outcomes struct {
 	verdicts, reasons, details, machines, entities, events []string
+	definitions                                            integers
 }
 
-func (c *outcomes) add(o versioning.Outcome) {
+func (c *outcomes) add(s *snapshot, o versioning.Outcome) {
 	c.verdicts = append(c.verdicts, o.Verdict.String())
 	c.reasons = append(c.reasons, string(o.Reason))
 	c.details = append(c.details, textFor(o.Detail))
 	c.machines = append(c.machines, textFor(o.Entity.Machine))
 	c.entities = append(c.entities, textFor(o.Entity.Key))
 	c.events = append(c.events, textFor(string(o.Event)))
+	definition := 0
+	if t, ok := s.byMachine[o.Entity.Machine]; ok {
+		definition = t.Machine.Version()
+	}
+	c.definitions = append(c.definitions, int32(definition))
 }
 
 // maxDetailBytes limits the detail of a dead letter.

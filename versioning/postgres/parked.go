@@ -11,7 +11,7 @@ import (
 
 const parkedColumns pawlSQL = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
-       p.changes, p.key, p.value, p.headers, p."timestamp"`
+       p.definition, p.changes, p.key, p.value, p.headers, p."timestamp"`
 
 const readParkedSQL pawlSQL = parkedColumns + `
 FROM (SELECT pg_catalog.unnest($2::text[]) AS key OFFSET 0) AS u
@@ -40,7 +40,7 @@ func (s *snapshot) scanParked(row pgx.Row, more ...any) (parkedInTurn, error) {
 	var changes, headers []byte
 	err := row.Scan(append([]any{
 		&r.Origin.Topic, &r.Origin.TopicID, &r.Origin.Partition, &r.Origin.Offset, &scope, &p.seq,
-		&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &changes, &r.Key, &r.Value, &headers, &r.Timestamp,
+		&p.Entity.Machine, &p.Entity.Key, &p.Reason, &p.Seen, &p.Definition, &changes, &r.Key, &r.Value, &headers, &r.Timestamp,
 	}, more...)...)
 	if err != nil {
 		return p, err
@@ -64,6 +64,7 @@ type parkedInTurn struct {
 type waits struct {
 	machines, entities, reasons texts
 	seen                        bigints
+	definitions                 integers
 }
 
 func (c *waits) add(p versioning.Parked) {
@@ -71,6 +72,7 @@ func (c *waits) add(p versioning.Parked) {
 	c.entities = append(c.entities, p.Entity.Key)
 	c.reasons = append(c.reasons, string(p.Reason))
 	c.seen = append(c.seen, p.Seen)
+	c.definitions = append(c.definitions, int32(p.Definition))
 }
 
 func (w *writer) park(parked []versioning.Parked) {
@@ -84,19 +86,19 @@ func (w *writer) park(parked []versioning.Parked) {
 	}
 	if len(parked) > 0 {
 		w.batch.Queue(w.store.schema.sql(insertParkedSQL), whole.ids, whole.partitions, whole.offsets, whole.scopes, whole.topics,
-			on.machines, on.entities, on.reasons, on.seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps)
+			on.machines, on.entities, on.reasons, on.seen, changes, whole.keys, whole.values, whole.headers, whole.timestamps, on.definitions)
 	}
 }
 
 const insertParkedSQL pawlSQL = `
 INSERT INTO pawl.parked (topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
-                         changes, key, value, headers, "timestamp")
+                         changes, key, value, headers, "timestamp", definition)
 SELECT topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
-       changes, key, value, headers, "timestamp"
+       changes, key, value, headers, "timestamp", definition
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::bigint[], $10::jsonb[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[]) WITH ORDINALITY
+            $9::bigint[], $10::jsonb[], $11::bytea[], $12::bytea[], $13::jsonb[], $14::timestamptz[], $15::integer[]) WITH ORDINALITY
 	AS u(topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version,
-	     changes, key, value, headers, "timestamp", n)
+	     changes, key, value, headers, "timestamp", definition, n)
 ORDER BY u.n
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 
@@ -108,14 +110,14 @@ func (w *writer) repark(parked []versioning.Parked) {
 		on.add(p)
 	}
 	if len(parked) > 0 {
-		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, on.machines, on.entities, on.reasons, on.seen)
+		w.batch.Queue(w.store.schema.sql(updateParkedSQL), at.ids, at.partitions, at.offsets, at.scopes, on.machines, on.entities, on.reasons, on.seen, on.definitions)
 	}
 }
 
 const updateParkedSQL pawlSQL = `
-UPDATE pawl.parked AS p SET machine = u.machine, entity = u.entity, reason = u.reason, seen_version = u.seen
-FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
-	AS u(topic_id, partition, "offset", scope, machine, entity, reason, seen)
+UPDATE pawl.parked AS p SET machine = u.machine, entity = u.entity, reason = u.reason, seen_version = u.seen, definition = u.definition
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::integer[])
+	AS u(topic_id, partition, "offset", scope, machine, entity, reason, seen, definition)
 WHERE p.topic_id = u.topic_id AND p.partition = u.partition AND p."offset" = u."offset" AND p.scope = u.scope`
 
 const deleteParkedSQL pawlSQL = `
@@ -139,7 +141,7 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 		states = append(states, string(state))
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after)
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after, t.Machine.Version())
 		if err != nil {
 			return err
 		}
@@ -152,7 +154,8 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 // movedSQL finds the entities of machine $1 that have moved since a record parked for
 // them was judged: the row's version has changed. It returns the first $2 of them after
 // key $4, in the order of their keys. A row that has not moved counts too if the record
-// waits only because its state was unknown, and the state is one of $3 now. It skips
+// waits only because its state was unknown, and the state is one of $3 now, or if a version of
+// the machine before $5 has judged the record. It skips
 // texts that are not keys, because the key column had another type when they were
 // parked. The comparison uses the key column's collation, because an index on the key
 // can't be used otherwise, and pawl.parked has a different one.
@@ -160,7 +163,7 @@ func (t *table) movedSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT DISTINCT p.entity FROM %[7]s.parked AS p
 JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
-WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]))
+WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]) OR p.definition < $5)
 	AND p.entity > $4
 ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
 }
@@ -197,11 +200,11 @@ WITH expired AS (
 	RETURNING p.*
 )
 INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
-                               machine, entity, event, key, value, headers, "timestamp")
+                               machine, entity, event, key, value, headers, "timestamp", definition)
 SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
        format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
               $2::interval, reason, seen_version),
-       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp"
+       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp", definition
 FROM expired
 ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 

@@ -74,6 +74,7 @@ SELECT t.name, t.rights, current_user FROM (VALUES
 	('marks', 'SELECT'), ('marks', 'INSERT'), ('marks', 'UPDATE'),
 	('caught_up', 'SELECT'), ('caught_up', 'INSERT'), ('caught_up', 'UPDATE'),
 	('tables', 'SELECT'), ('tables', 'INSERT'), ('tables', 'UPDATE'),
+	('machines', 'SELECT'), ('machines', 'INSERT'), ('machines', 'UPDATE'),
 	('timers', 'SELECT'), ('timers', 'INSERT'), ('timers', 'UPDATE'), ('timers', 'DELETE'),
 	('rearmed', 'SELECT'), ('rearmed', 'INSERT'), ('rearmed', 'UPDATE'), ('rearmed', 'DELETE')
 ) AS t(name, rights) WHERE NOT has_table_privilege(format('%I.%I', $1::text, t.name), t.rights)`

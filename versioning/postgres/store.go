@@ -84,9 +84,13 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 		return s.apply(ctx, "", records, false)
 	})
 	unfit := errors.Join(in.check(ctx, conn, tables), s.prepareOutbox(ctx, conn))
-	e, err := s.read(ctx, conn)
-	if err == nil && !errors.Is(unfit, migrations.ErrSchema) { // without the schema, there is nowhere to register
-		err = e.register(ctx, conn)
+	if errors.Is(unfit, migrations.ErrSchema) { // there is nowhere to register, but the tables may have problems too
+		_, err = s.readTables(ctx, conn)
+		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(errors.Join(unfit, err))))
+	}
+	e, err := s.inspect(ctx, conn)
+	if err == nil {
+		e, err = s.define(ctx, conn, e)
 	}
 	if err = errors.Join(unfit, err); err != nil {
 		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(err)))
@@ -107,8 +111,37 @@ func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*snapshot, err
 	return e, nil
 }
 
+// define checks the definitions of a snapshot's machines, and registers them. If that changes
+// what is registered, it returns a new snapshot.
+func (s *Store) define(ctx context.Context, conn *pgxpool.Conn, e *snapshot) (*snapshot, error) {
+	if err := e.checkDefinitions(ctx, conn); err != nil {
+		return nil, err
+	}
+	added, err := e.registerMachines(ctx, conn)
+	if err != nil || !added {
+		return e, err
+	}
+	if e, err = s.inspect(ctx, conn); err != nil {
+		return nil, err
+	}
+	// Another worker may have registered another definition of the same version just before.
+	return e, e.checkDefinitions(ctx, conn)
+}
+
 // read reads a snapshot from the catalog. Its error joins all problems.
 func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
+	e, err := s.readTables(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.readMachines(ctx, conn); err != nil {
+		return nil, err
+	}
+	e.link()
+	return e, nil
+}
+
+func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
 	e := &snapshot{
 		pool:      s.pool,
 		schema:    s.schema,
@@ -125,7 +158,6 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	e.link()
 	return e, nil
 }
 
@@ -172,7 +204,7 @@ func (s *snapshot) machines() []string {
 }
 
 func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
-	t, err := inspect(ctx, conn, config)
+	t, err := inspect(ctx, conn, s.schema, config)
 	if err != nil {
 		return err
 	}

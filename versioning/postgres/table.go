@@ -141,6 +141,8 @@ type table struct {
 	states   map[string]statemachine.State // of the machine, by name
 	rows     *rowType                      // nil if the machine has no functions
 
+	definitions []Definition // of the machine that are registered
+
 	refusals refusals
 }
 
