@@ -154,6 +154,14 @@ func (l *logger) swept(s versioning.Swept) {
 	l.limited(slog.LevelInfo, "parked records swept", "", "released", len(s.Released), "expired", s.Expired)
 }
 
+func (l *logger) redrive(err error) {
+	l.limited(slog.LevelWarn, "dead letters of an older version of a machine could not be judged again; trying again", "", "error", err)
+}
+
+func (l *logger) redriven(n int) {
+	l.limited(slog.LevelInfo, "dead letters of an older version of a machine are settled now", "", "settled", n)
+}
+
 func (l *logger) fire(err error) {
 	l.limited(slog.LevelError, reasonTimers, "", "error", err)
 }

@@ -159,6 +159,27 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	if swept.Expired > 0 || len(swept.Released) > 0 {
 		m.log.swept(swept)
 	}
+	if redriver, ok := m.cfg.Store.(OlderRedriver); ok {
+		m.redriveOlder(ctx, redriver)
+	}
+}
+
+// redriveOlder redrives what an older version of a machine has made dead letters.
+func (m *maintainer) redriveOlder(ctx context.Context, redriver OlderRedriver) {
+	for more := true; more; {
+		var settled []versioning.Settled
+		var err error
+		settled, more, err = redriver.RedriveOlder(ctx, m.cfg.Decode)
+		if len(settled) > 0 {
+			m.log.redriven(len(settled))
+		}
+		if err != nil {
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				m.log.redrive(err)
+			}
+			return
+		}
+	}
 }
 
 // copyLoop copies dead letters when there are new ones or newly assigned partitions. It

@@ -47,6 +47,13 @@ type Sweeper interface {
 	Sweep(context.Context, versioning.Reading) (versioning.Swept, error)
 }
 
+// An OlderRedriver is a Store that can redrive the dead letters which an older version of a machine
+// has judged; *postgres.Store is one. The worker calls RedriveOlder with Config.Decode after each
+// sweep, until there are no more.
+type OlderRedriver interface {
+	RedriveOlder(ctx context.Context, decode func(*versioning.Record) ([]versioning.Change, error)) (settled []versioning.Settled, more bool, err error)
+}
+
 // A TimerFirer is a Store that can fire timers; *postgres.Store is one. The worker calls
 // FireTimers when a timer is due, at least every Config.FireEvery, and from up to
 // Config.Connections goroutines when many are due.
