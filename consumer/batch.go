@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -51,44 +52,14 @@ func (b *batch) settled(s span) int {
 // record that can't be decoded becomes a record with an Err.
 func (b *batch) decode(cfg *Config) {
 	defer stopwatch(&b.took.decode)()
-	records := make([]versioning.Record, len(b.kafka))
 	b.records = make([]*versioning.Record, len(b.kafka))
 	b.outcomes = make([]versioning.Outcome, len(b.kafka))
-	headers := headers(b.kafka)
+	maker := kgorecord.NewMaker(b.kafka, cfg.Decode, cfg.Store.Prepare)
 	for _, s := range b.spans {
 		for i := s.first; i < s.end; i++ {
-			b.records[i] = &records[i]
-			if n := len(b.kafka[i].Headers); n > 0 {
-				records[i].Headers, headers = headers[:n:n], headers[n:]
-			}
-			decodeRecord(cfg, &records[i], b.kafka[i], s.topicID)
+			b.records[i] = maker.Make(b.kafka[i], s.topicID)
 		}
 	}
-}
-
-func decodeRecord(cfg *Config, rec *versioning.Record, k *kgo.Record, topicID [16]byte) {
-	rec.Origin = versioning.Origin{Topic: k.Topic, TopicID: topicID, Partition: k.Partition, Offset: k.Offset}
-	rec.Key, rec.Value, rec.Timestamp = k.Key, k.Value, k.Timestamp
-	if k.Attrs.IsControl() {
-		return // a transaction's marker asks for no change
-	}
-	rec.Decode(cfg.Decode)
-	cfg.Store.Prepare(rec)
-}
-
-// headers returns the headers of all records, concatenated. It allocates once.
-func headers(records []*kgo.Record) []versioning.Header {
-	n := 0
-	for _, k := range records {
-		n += len(k.Headers)
-	}
-	headers := make([]versioning.Header, 0, n)
-	for _, k := range records {
-		for _, h := range k.Headers {
-			headers = append(headers, versioning.Header{Key: h.Key, Value: h.Value})
-		}
-	}
-	return headers
 }
 
 func stopwatch(into *time.Duration) func() {

@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/kgorecord"
 )
 
 // ends are the bounds of a partition's log. The client reports them only with records, so
@@ -119,7 +121,7 @@ func (b broker) topicIDs(ctx context.Context) (map[string][16]byte, error) {
 	ids := make(map[string][16]byte, len(response.Topics))
 	for _, t := range response.Topics {
 		if t.Topic != nil && kerr.ErrorForCode(t.ErrorCode) == nil {
-			ids[*t.Topic] = topicID(*t.Topic, t.TopicID)
+			ids[*t.Topic] = kgorecord.TopicID(*t.Topic, t.TopicID)
 		}
 	}
 	return ids, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -73,21 +74,6 @@ func TestGiveUpWaitsItsTurn(t *testing.T) {
 			t.Error("the next batch began before the partition was given up")
 		}
 	})
-}
-
-func TestTopicID(t *testing.T) {
-	t.Parallel()
-	given := [16]byte{1}
-	if got := topicID("a", given); got != given {
-		t.Errorf("topicID = %x, want the broker's", got)
-	}
-	a, b := topicID("a", [16]byte{}), topicID("b", [16]byte{})
-	if a == b || a != topicID("a", [16]byte{}) {
-		t.Errorf("derived IDs %x and %x", a, b)
-	}
-	if a[6]>>4 != 8 || a[8]>>6 != 2 {
-		t.Errorf("%x is not a UUID of version 8", a)
-	}
 }
 
 func TestPositions(t *testing.T) {
@@ -498,4 +484,4 @@ func TestNoCommitAsAnotherMember(t *testing.T) {
 }
 
 // TopicID is topicID.
-var TopicID = topicID
+var TopicID = kgorecord.TopicID

@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -95,7 +96,7 @@ func (m *marks) ask(ctx context.Context, of map[string]map[int32]kgo.Offset) (ma
 		if !ok {
 			return nil, fmt.Errorf("%w: %s", errNoTopicID, topic)
 		}
-		ids = append(ids, id, topicID(topic, [16]byte{})) // the broker may have given none before
+		ids = append(ids, id, kgorecord.TopicID(topic, [16]byte{})) // the broker may have given none before
 	}
 	marks, server, err := m.cfg.Store.Marks(ctx, m.cfg.Group, ids)
 	if err != nil {
@@ -123,7 +124,7 @@ func (m *marks) store(topicIDs map[string][16]byte, marks []versioning.Mark) map
 	for _, mark := range marks {
 		for topic, id := range topicIDs {
 			isOwn := id == mark.TopicID
-			if !isOwn && mark.TopicID != topicID(topic, [16]byte{}) {
+			if !isOwn && mark.TopicID != kgorecord.TopicID(topic, [16]byte{}) {
 				continue
 			}
 			at := partition{topic, mark.Partition}

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/internal/pace"
 )
 
@@ -48,7 +49,7 @@ func (p *poller) gather(fetches kgo.Fetches) *batch {
 	var fetched []kgo.FetchPartition // one for each span
 	for _, fetch := range fetches {
 		for _, t := range fetch.Topics {
-			id := topicID(t.Topic, t.TopicID)
+			id := kgorecord.TopicID(t.Topic, t.TopicID)
 			for _, p := range t.Partitions {
 				if len(p.Records) > 0 {
 					b.add(partition{t.Topic, p.Partition}, id, p)

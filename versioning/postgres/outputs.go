@@ -137,12 +137,14 @@ func (s *snapshot) writeOutputs(ctx context.Context, tx *transaction, c *script)
 		return w.WriteOutputs(ctx, out, steps)
 	}
 	messages := &messageWriter{store: s, now: c.now}
-	err := write(messages, c.caused(func(_ string, o *versioning.Outputs) bool { return len(o.Messages) > 0 }))
+	err := write(messages, c.caused(func(machine string, o *versioning.Outputs) bool {
+		return len(o.Messages) > 0 && !s.byMachine[machine].Silent
+	}))
 	if err != nil {
 		return fmt.Errorf("write messages: %w", err)
 	}
 	for _, t := range s.tables {
-		if t.Queue == nil {
+		if t.Queue == nil || t.Silent {
 			continue
 		}
 		name := t.Machine.Name()

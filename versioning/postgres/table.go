@@ -80,6 +80,10 @@ type Table struct {
 	// record whose action enqueues a job is rejected. Package jobs has one. If it is a
 	// [JobChecker], a job that it can't take rejects the record too.
 	Queue OutputWriter
+
+	// Silent drops the messages and jobs of actions instead of writing them. Timers are armed
+	// as always. It is for a replay that must not cause anything a second time.
+	Silent bool
 }
 
 const (

@@ -1,11 +1,11 @@
-package consumer
+package kgorecord
 
 import "crypto/sha256"
 
-// topicID returns the ID of a topic: the broker's UUID, or one derived from the topic's name
+// TopicID returns the ID of a topic: the broker's UUID, or one derived from the topic's name
 // for brokers older than Kafka 3.1, which return none. Different topics have different IDs,
 // except that with such brokers a re-created topic has the ID of the old one.
-func topicID(topic string, fromBroker [16]byte) [16]byte {
+func TopicID(topic string, fromBroker [16]byte) [16]byte {
 	if fromBroker != [16]byte{} {
 		return fromBroker
 	}

@@ -1,0 +1,171 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/kgorecord"
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A batch is what one poll has returned.
+type batch struct {
+	records []*versioning.Record
+	next    map[partition]int64 // where each partition goes on after it
+}
+
+// A partition is one of a topic.
+type partition struct {
+	topic string
+	id    int32
+}
+
+const (
+	fetchMaxBytes    = 4 << 20   // as in package consumer
+	maxUnpackedBatch = 256 << 20 // as in package consumer
+	fetchMaxWait     = 500 * time.Millisecond
+
+	// quietFor is how long a partition may return nothing before the reader looks whether anything is
+	// left there: records of aborted transactions and what compaction has removed do not arrive.
+	quietFor = 5 * time.Second
+)
+
+// open returns a client that reads the rest of the ranges.
+func (c *Config) open(ranges []Range) (*kgo.Client, error) {
+	parts := make(map[string]map[int32]kgo.Offset)
+	for _, r := range ranges {
+		if r.done() {
+			continue
+		}
+		if parts[r.Topic] == nil {
+			parts[r.Topic] = make(map[int32]kgo.Offset)
+		}
+		parts[r.Topic][r.Partition] = kgo.NewOffset().At(r.Next)
+	}
+	opts := []kgo.Opt{
+		kgo.FetchMaxWait(fetchMaxWait), kgo.FetchMaxBytes(fetchMaxBytes), kgo.MaxDecompressBatchBytes(maxUnpackedBatch),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	}
+	opts = append(opts, c.Client...)
+	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.KeepControlRecords())...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
+	}
+	return client, nil
+}
+
+// A reader reads and decodes the rest of the ranges. It belongs to one goroutine.
+type reader struct {
+	cfg     *Config
+	client  *kgo.Client
+	prepare func(*versioning.Record)
+	left    map[partition]*Range // copies, with Next ahead of what was applied
+	heard   time.Time            // when the last records arrived
+}
+
+func newReader(c *Config, client *kgo.Client, ranges []Range, prepare func(*versioning.Record)) *reader {
+	r := &reader{cfg: c, client: client, prepare: prepare, left: make(map[partition]*Range), heard: time.Now()}
+	for _, of := range ranges {
+		if !of.done() {
+			r.left[partition{of.Topic, of.Partition}] = &of
+		}
+	}
+	return r
+}
+
+// run sends batches until all ranges are read.
+func (r *reader) run(ctx context.Context, to chan<- *batch) error {
+	for len(r.left) > 0 {
+		b, err := r.read(ctx)
+		if err != nil {
+			return err
+		}
+		if len(b.next) == 0 {
+			continue
+		}
+		select {
+		case to <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// read returns the next batch, which may be empty.
+func (r *reader) read(ctx context.Context) (*batch, error) {
+	polling, cancel := context.WithTimeout(ctx, quietFor)
+	defer cancel()
+	fetches := r.client.PollRecords(polling, r.cfg.MaxBatch)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var failed error
+	fetches.EachError(func(topic string, id int32, err error) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return // of polling
+		}
+		failed = errors.Join(failed, fmt.Errorf("%w: partition %d of topic %q: %w", ErrTopic, id, topic, err))
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	var records []*kgo.Record
+	ids := make(map[string][16]byte)
+	fetches.EachTopic(func(t kgo.FetchTopic) { ids[t.Topic] = kgorecord.TopicID(t.Topic, t.TopicID) })
+	b := &batch{next: make(map[partition]int64)}
+	fetches.EachRecord(func(k *kgo.Record) {
+		at := partition{k.Topic, k.Partition}
+		left := r.left[at]
+		switch {
+		case left == nil: // it has been read to its end
+		case k.Offset < left.End:
+			records = append(records, k)
+			left.Next, b.next[at] = k.Offset+1, k.Offset+1
+		default: // the rest of the range has no records
+			left.Next, b.next[at] = left.End, left.End
+		}
+		if left != nil && left.done() {
+			delete(r.left, at)
+			r.client.PauseFetchPartitions(map[string][]int32{k.Topic: {k.Partition}})
+		}
+	})
+	for topic, id := range ids {
+		if err := r.checkID(topic, uuid(id)); err != nil {
+			return nil, err
+		}
+	}
+	maker := kgorecord.NewMaker(records, r.cfg.Decode, r.prepare)
+	for _, k := range records {
+		b.records = append(b.records, maker.Make(k, ids[k.Topic]))
+	}
+	if len(records) > 0 {
+		r.heard = time.Now()
+	} else if time.Since(r.heard) > quietFor {
+		r.giveUp(b)
+	}
+	return b, nil
+}
+
+// checkID returns an error if a topic was deleted and created again.
+func (r *reader) checkID(topic, id string) error {
+	for at, left := range r.left {
+		if at.topic == topic && left.TopicID != id {
+			return fmt.Errorf("%w: topic %q was deleted and created again since the replay began; begin a new replay", ErrTopic, topic)
+		}
+	}
+	return nil
+}
+
+// giveUp ends the ranges whose last records do not exist: the broker answers, and has none.
+func (r *reader) giveUp(b *batch) {
+	for at, left := range r.left {
+		r.cfg.Logger.Warn("the last offsets have no records", "topic", at.topic, "partition", at.id, "offset", left.Next, "end", left.End)
+		left.Next, b.next[at] = left.End, left.End
+		delete(r.left, at)
+	}
+}

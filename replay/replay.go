@@ -1,0 +1,103 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+// The kinds of replays, in Report.Kind.
+const (
+	kindDryRun  = "dry run"
+	kindApply   = "apply"
+	kindVerify  = "verify"
+	kindRebuild = "rebuild"
+)
+
+// DryRun judges the records as Apply would, by verdict and reason, and writes nothing to the
+// database. It holds no locks, needs only the right to read, and may run on a standby.
+// See [postgres.Rehearsal] for what it does not know.
+//
+// What the records would change is kept in memory: about 1 KB for an entity with a few steps.
+// Config.State is of no use once there is something: then the dry run begins again.
+//
+// After an error the report says what was done so far.
+func DryRun(ctx context.Context, c Config) (*Report, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	rehearsal, err := postgres.OpenRehearsal(ctx, c.Pool, c.Schema, c.Tables...)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it is about
+	}
+	k := rehearsedFile{stateFile(c.State), rehearsal}
+	s, err := c.resume(ctx, kindDryRun, k)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
+	err = r.all(ctx)
+	k.note(s, c.Samples)
+	return finish(s, err, k.stateFile)
+}
+
+// A rehearsedFile keeps the state of a dry run.
+type rehearsedFile struct {
+	stateFile
+
+	of *postgres.Rehearsal
+}
+
+func (f rehearsedFile) save(ctx context.Context, s *state) error {
+	s.Clean = f.of.Changed() == 0 && f.of.Redecoded().Records == 0 && len(s.Report.Released) == 0
+	for _, c := range s.Report.Verdicts {
+		s.Clean = s.Clean && c.Verdict != "early"
+	}
+	return f.stateFile.save(ctx, s)
+}
+
+// note puts what only the rehearsal knows into the report.
+func (f rehearsedFile) note(s *state, samples int) {
+	redecoded := f.of.Redecoded()
+	s.Report.Redecoded = redecoded.Records
+	for _, r := range redecoded.Samples[:min(samples, len(redecoded.Samples))] {
+		s.Report.RedecodedSamples = append(s.Report.RedecodedSamples, sampleOf(r.Record, r.Outcome))
+	}
+}
+
+// Apply applies the records through the ordinary path, next to the workers. What they have applied
+// before is a Duplicate and causes nothing. What is applied now causes its outputs, unless the
+// tables are Silent. If it is interrupted and Config.State is set, the next call goes on.
+//
+// After an error the report says what was done so far.
+func Apply(ctx context.Context, c Config) (*Report, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	store, err := postgres.OpenIn(ctx, c.Pool, c.Schema, c.Tables...)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	k := stateFile(c.State)
+	s, err := c.resume(ctx, kindApply, k)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Config: &c, state: s, to: store, keeper: k}
+	return finish(s, r.all(ctx), k)
+}
+
+// finish returns the report.
+func finish(s *state, err error, kept stateFile) (*Report, error) {
+	sortCounts(s.Report.Verdicts)
+	sortCounts(s.Report.Released)
+	if err != nil {
+		return &s.Report, fmt.Errorf("%s: %w", s.Report.Kind, err)
+	}
+	s.Report.Ended = time.Now()
+	return &s.Report, kept.remove()
+}

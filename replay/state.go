@@ -1,0 +1,93 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+)
+
+// A state is how far a replay is. It is kept as JSON.
+type state struct {
+	Topics []string `json:"topics"`
+	From   From     `json:"from,omitzero"`
+	Group  string   `json:"group,omitempty"`
+	Report Report   `json:"report"`
+
+	// Columns are those that records have set, by machine.
+	Columns map[string][]string `json:"columns,omitempty"`
+
+	// Clean is false if a dry run has changed something in memory, from where it can't go on.
+	Clean bool `json:"clean"`
+}
+
+// A keeper keeps the state.
+type keeper interface {
+	load(ctx context.Context) (*state, error) // nil if there is none
+	save(ctx context.Context, s *state) error
+}
+
+// ErrState says that the kept state is of another replay.
+var ErrState = errors.New("the state is of another replay")
+
+// isOf returns an error unless the state is of a replay with this configuration.
+func (s *state) isOf(c *Config, kind string) error {
+	if s.Report.Kind != kind || !slices.Equal(s.Topics, c.Topics) || !reflect.DeepEqual(s.From, c.From) || s.Group != c.Group {
+		return fmt.Errorf("%w: it is a %s of topics %q; finish that one, or remove the state", ErrState, s.Report.Kind, s.Topics)
+	}
+	return nil
+}
+
+// A stateFile is a file with the state.
+type stateFile string
+
+func (f stateFile) load(context.Context) (*state, error) {
+	if f == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	text, err := os.ReadFile(string(f))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	s := &state{}
+	if err == nil {
+		err = json.Unmarshal(text, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state of the replay: %w", err)
+	}
+	return s, nil
+}
+
+// save replaces the file, so that it is whole whenever the process is killed.
+func (f stateFile) save(_ context.Context, s *state) error {
+	if f == "" {
+		return nil
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the state of the replay: %w", err)
+	}
+	next := filepath.Join(filepath.Dir(string(f)), "."+filepath.Base(string(f))+".next")
+	if err := os.WriteFile(next, text, 0o600); err != nil {
+		return fmt.Errorf("write the state of the replay: %w", err)
+	}
+	if err := os.Rename(next, string(f)); err != nil {
+		return fmt.Errorf("write the state of the replay: %w", err)
+	}
+	return nil
+}
+
+func (f stateFile) remove() error {
+	if f == "" {
+		return nil
+	}
+	if err := os.Remove(string(f)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the state of the replay: %w", err)
+	}
+	return nil
+}

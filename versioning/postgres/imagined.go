@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"slices"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// imagined is what a [Rehearsal] has changed. Dead letters are not in it, because each record is
+// judged once.
+type imagined struct {
+	entities map[versioning.Entity]*imaginedEntity
+	waiting  map[versioning.Entity][]versioning.Parked // in the order in which they were parked
+	places   map[versioning.Origin]place               // of those
+	reparked map[versioning.Origin]versioning.Parked   // records that the database has parked and that were judged again
+	released map[versioning.Origin]bool                // those that are settled
+	parked   int                                       // how many records were parked
+}
+
+// A place is where a parked record waits.
+type place struct {
+	on versioning.Entity
+	n  int // numbers the records in the order in which they were parked
+}
+
+// An imaginedEntity is an entity that has moved.
+type imaginedEntity struct {
+	row   versioning.Row
+	first int64 // the version after the first of steps
+	steps []versioning.PastStep
+}
+
+func newImagined() imagined {
+	return imagined{
+		entities: make(map[versioning.Entity]*imaginedEntity),
+		waiting:  make(map[versioning.Entity][]versioning.Parked),
+		places:   make(map[versioning.Origin]place),
+		reparked: make(map[versioning.Origin]versioning.Parked),
+		released: make(map[versioning.Origin]bool),
+	}
+}
+
+// ties returns the entities that parked records tie together.
+func (m *imagined) ties() (ties [][]versioning.Entity) {
+	for _, parked := range m.waiting {
+		for _, p := range parked {
+			if len(p.Record.Changes) > 1 {
+				ties = append(ties, entitiesOf(p.Record))
+			}
+		}
+	}
+	return ties
+}
+
+func entitiesOf(r *versioning.Record) []versioning.Entity {
+	all := make([]versioning.Entity, 0, len(r.Changes))
+	for i := range changesOf(r) {
+		all = append(all, r.Entity(i))
+	}
+	return all
+}
+
+// waitingFor returns the records that are parked for the entities of records, for the entities of
+// those, and so on.
+func (m *imagined) waitingFor(records []*versioning.Record) (found []*versioning.Record) {
+	if len(m.places) == 0 {
+		return nil
+	}
+	seen := make(map[versioning.Entity]bool)
+	for next := slices.Clone(records); len(next) > 0; next = next[1:] {
+		for _, e := range entitiesOf(next[0]) {
+			if seen[e] {
+				continue
+			}
+			seen[e] = true
+			for _, p := range m.waiting[e] {
+				found, next = append(found, p.Record), append(next, p.Record)
+			}
+		}
+	}
+	return found
+}
+
+// add adds to a view what has been changed.
+func (m *imagined) add(view *versioning.View, records []*versioning.Record) {
+	for e, k := range view.Entities {
+		if moved := m.entities[e]; moved != nil && !moved.add(k) {
+			delete(m.entities, e)
+		}
+	}
+	for _, r := range records {
+		for i := range changesOf(r) {
+			if moved := m.entities[r.Entity(i)]; moved != nil {
+				moved.addAsked(view.Entities[r.Entity(i)], r, i)
+			}
+		}
+	}
+	view.Parked = slices.DeleteFunc(view.Parked, func(p versioning.Parked) bool { return m.released[p.Record.Origin] })
+	for i, p := range view.Parked {
+		if again, ok := m.reparked[p.Record.Origin]; ok {
+			view.Parked[i] = again
+		}
+	}
+	m.addParked(view)
+}
+
+// addParked adds the parked records in the order in which they were parked, after those of the
+// database.
+func (m *imagined) addParked(view *versioning.View) {
+	if len(m.places) == 0 {
+		return
+	}
+	inDatabase := make(map[versioning.Origin]bool, len(view.Parked))
+	for _, p := range view.Parked {
+		inDatabase[p.Record.Origin] = true
+	}
+	at := len(view.Parked)
+	for e := range view.Entities {
+		for _, p := range m.waiting[e] {
+			if !inDatabase[p.Record.Origin] { // a worker may have parked it too, meanwhile
+				view.Parked = append(view.Parked, p)
+			}
+		}
+	}
+	slices.SortFunc(view.Parked[at:], m.byPlace)
+}
+
+// add makes what is known about an entity what it has become. It returns false if the database
+// has caught up.
+func (e *imaginedEntity) add(k *versioning.Known) bool {
+	if k.Exists && k.Row.Version >= e.row.Version {
+		return false
+	}
+	k.Row, k.Exists = e.row, true
+	for _, s := range e.steps {
+		k.Messages.Add(s.MessageID, s.Digest)
+	}
+	return true
+}
+
+// addAsked adds the steps that a change asks about.
+func (e *imaginedEntity) addAsked(k *versioning.Known, r *versioning.Record, change int) {
+	c := &r.Changes[change]
+	if expected, versioned := c.Expected.Version(); versioned && expected+1 >= e.first && expected < e.row.Version {
+		if k.Steps == nil {
+			k.Steps = make(map[int64]versioning.PastStep)
+		}
+		k.Steps[expected+1] = e.steps[expected+1-e.first]
+	}
+	for _, id := range c.MessageIDs() {
+		if !k.Messages.Has(id) || k.Messages.Asked(id, r.Digest(change)) {
+			continue
+		}
+		for _, s := range e.steps {
+			if s.MessageID != id || slices.Contains(k.ByMessage[id], s) {
+				continue
+			}
+			if k.ByMessage == nil {
+				k.ByMessage = make(map[string][]versioning.PastStep)
+			}
+			k.ByMessage[id] = append(k.ByMessage[id], s)
+		}
+	}
+}
+
+// commit remembers what a plan, made from a view, would write.
+func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) {
+	for i := range plan.Moves {
+		m.move(&plan.Moves[i])
+	}
+	for _, p := range plan.Park {
+		m.park(p)
+	}
+	for _, p := range plan.Repark {
+		if _, ours := m.places[p.Record.Origin]; ours {
+			m.park(p)
+		} else {
+			m.reparked[p.Record.Origin] = p
+		}
+	}
+	wasParked := make(map[versioning.Origin]bool, len(view.Parked))
+	for _, p := range view.Parked {
+		wasParked[p.Record.Origin] = true
+	}
+	for _, s := range slices.Concat(plan.Release, plan.Dead) {
+		if _, ours := m.places[s.Record.Origin]; ours {
+			m.leave(s.Record.Origin)
+			delete(m.places, s.Record.Origin)
+		} else if wasParked[s.Record.Origin] {
+			m.released[s.Record.Origin] = true
+		}
+	}
+}
+
+func (m *imagined) move(move *versioning.Move) {
+	e := m.entities[move.Entity]
+	if e == nil {
+		e = &imaginedEntity{row: move.From, first: move.Steps[0].Version}
+		m.entities[move.Entity] = e
+	}
+	for i := range move.Steps {
+		s := &move.Steps[i]
+		e.steps = append(e.steps, versioning.PastStep{
+			Event: s.Event, MessageID: s.Record.Changes[s.Change].MessageID, Origin: s.Record.Origin, Digest: s.Digest(),
+		})
+		if s.Data != nil {
+			e.row.Data = s.Data.After
+		}
+	}
+	e.row.State, e.row.Version = move.To()
+	e.row.Gone = false
+}
+
+// park remembers a parked record. A record that is parked again keeps its number.
+func (m *imagined) park(p versioning.Parked) {
+	again, isAgain := m.places[p.Record.Origin]
+	n := again.n
+	if isAgain {
+		m.leave(p.Record.Origin)
+	} else {
+		kept := *p.Record // the original belongs to a batch, and keeps all of it in memory
+		kept.Key, kept.Value, kept.Headers = nil, nil, nil
+		p.Record = &kept
+		m.parked++
+		n = m.parked
+	}
+	m.places[p.Record.Origin] = place{p.Entity, n}
+	m.waiting[p.Entity] = append(m.waiting[p.Entity], p)
+	slices.SortFunc(m.waiting[p.Entity], m.byPlace)
+}
+
+func (m *imagined) byPlace(a, b versioning.Parked) int {
+	return m.places[a.Record.Origin].n - m.places[b.Record.Origin].n
+}
+
+// leave removes a parked record from those that wait for its entity.
+func (m *imagined) leave(at versioning.Origin) {
+	on := m.places[at].on
+	m.waiting[on] = slices.DeleteFunc(m.waiting[on], func(p versioning.Parked) bool { return p.Record.Origin == at })
+	if len(m.waiting[on]) == 0 {
+		delete(m.waiting, on)
+	}
+}

@@ -1,0 +1,204 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A Rehearsal judges records as a [Store] would, and writes nothing: neither rows nor the
+// definitions of its machines. It takes no locks that anybody waits for, and needs only the right
+// to read. What the records would change is kept in memory, so that later records are judged by it.
+//
+// Two verdicts may differ from those of a Store. A Rehearsal does not know that a constraint, a
+// trigger or a data type would refuse a row, and takes the record for Applied. And it does not know
+// what the database would compute in a column of such a row, so functions see what was there before.
+//
+// If others write the same rows meanwhile, a record is judged by what was there when it was judged,
+// except that an entity which the Rehearsal has changed keeps that until its row has the same
+// version.
+//
+// A Rehearsal is safe for concurrent use as far as a Store is: concurrent calls of Apply must
+// have lists that Split made.
+type Rehearsal struct {
+	store *Store
+
+	mu       sync.Mutex // guards the following
+	imagined imagined
+	redrawn  Redecoded
+}
+
+// Redecoded counts records that the database knows as applied, and that are decoded to something
+// else now: their verdict is Duplicate as long as the message ID is the same.
+type Redecoded struct {
+	Records int64
+
+	// Samples are the first hundred of them.
+	Samples []versioning.Settled
+}
+
+const maxRedecoded = 100
+
+// OpenRehearsal returns a Rehearsal of a store with the given tables. It checks the tables like
+// [OpenIn], but not the rights to write, nor the definitions, which it does not register.
+func OpenRehearsal(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Table) (*Rehearsal, error) {
+	if pool == nil {
+		return nil, errors.New("open rehearsal: the pool is nil")
+	}
+	in := newSchema(schema)
+	if err := errors.Join(in.Validate(), validate(tables)); err != nil {
+		return nil, withCause(fmt.Errorf("open rehearsal: %w", err))
+	}
+	s := &Store{pool: pool, schema: in, configs: tables, outbox: &outbox{}}
+	err := connected(ctx, pool, func(conn *pgxpool.Conn) error {
+		if err := in.Check(ctx, conn); err != nil {
+			return err //nolint:wrapcheck // it says what to do
+		}
+		e, err := s.read(ctx, conn)
+		s.snapshot.Store(e)
+		return err
+	})
+	if err != nil {
+		return nil, withCause(fmt.Errorf("open rehearsal: %w", err))
+	}
+	return &Rehearsal{store: s, imagined: newImagined()}, nil
+}
+
+// Prepare is like [Store.Prepare].
+func (h *Rehearsal) Prepare(r *versioning.Record) { h.store.Prepare(r) }
+
+// Split is like [Store.Split].
+func (h *Rehearsal) Split(ctx context.Context, records []*versioning.Record, n int) (lists [][]*versioning.Record, index [][]int, err error) {
+	h.mu.Lock()
+	ties := h.imagined.ties()
+	h.mu.Unlock()
+	e := h.store.snapshot.Load()
+	stored, err := e.ties(ctx, records)
+	if errors.Is(err, errInOneList) {
+		n, err = 1, nil
+	}
+	if err != nil {
+		return nil, nil, withCause(fmt.Errorf("read which parked records tie entities together: %w", throughPooler(err)))
+	}
+	lists, index = versioning.Split(records, append(stored, ties...), n)
+	return lists, index, nil
+}
+
+// Apply judges records in their order, and remembers what they would change. The result is that
+// of [Store.Apply], and so are the errors. The server is not used.
+func (h *Rehearsal) Apply(ctx context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	var all versioning.Result
+	e := h.store.snapshot.Load()
+	for done := 0; done < len(records); done = len(all.Outcomes) {
+		part, err := h.judge(ctx, e, records[done:])
+		all = appendResult(all, part, records[:done])
+		if err != nil {
+			return all, withCause(fmt.Errorf("rehearse %d records from %s: %w", len(records), records[done].Origin, err))
+		}
+	}
+	return all, nil
+}
+
+// judge judges records up to the first one whose row would have to be read back.
+func (h *Rehearsal) judge(ctx context.Context, e *snapshot, records []*versioning.Record) (versioning.Result, error) {
+	plan, err := h.fold(ctx, e, records, func(v *versioning.View) *versioning.Plan { return versioning.Fold(e.rules, v, records) })
+	if errors.Is(err, errTooMuchParked) && len(records) > 1 {
+		return h.judge(ctx, e, records[:len(records)/2])
+	}
+	if err != nil {
+		return versioning.Result{}, err
+	}
+	result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}
+	for _, p := range plan.Park {
+		own(p.Record).parked = true
+	}
+	var more versioning.Result
+	for _, again := range plan.Again {
+		probe := &versioning.Record{Changes: []versioning.Change{{Machine: again.Machine, Key: again.Key}}}
+		refolded, err := h.fold(ctx, e, []*versioning.Record{probe}, func(v *versioning.View) *versioning.Plan { return versioning.Refold(e.rules, v) })
+		if err != nil {
+			return versioning.Result{}, err
+		}
+		more.Released = append(more.Released, refolded.Release...)
+	}
+	return appendResult(result, more, records[:len(plan.Outcomes)]), nil
+}
+
+// fold reads the view of records, adds what the Rehearsal has changed, and judges.
+func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning.Record, judge func(*versioning.View) *versioning.Plan) (*versioning.Plan, error) {
+	h.mu.Lock()
+	asked := append(records[:len(records):len(records)], h.imagined.waitingFor(records)...)
+	h.mu.Unlock()
+	var view *versioning.View
+	err := connected(ctx, e.pool, func(conn *pgxpool.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) (err error) {
+			view, err = e.read(ctx, tx, asked, false)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.imagined.add(view, asked)
+	h.mu.Unlock()
+	plan := judge(view)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noteRedecoded(view, records, plan)
+	h.imagined.commit(view, plan)
+	return plan, nil
+}
+
+// noteRedecoded notes the duplicates that are decoded to something else than when they were
+// applied.
+func (h *Rehearsal) noteRedecoded(view *versioning.View, records []*versioning.Record, plan *versioning.Plan) {
+	for i, o := range plan.Outcomes {
+		if o.Verdict != versioning.Duplicate || !isRedecoded(view, records[i]) {
+			continue
+		}
+		h.redrawn.Records++
+		if len(h.redrawn.Samples) < maxRedecoded {
+			h.redrawn.Samples = append(h.redrawn.Samples, versioning.Settled{Record: records[i], Outcome: o})
+		}
+	}
+}
+
+// isRedecoded reports whether a step that a record has made is in the history with another
+// digest.
+func isRedecoded(view *versioning.View, r *versioning.Record) bool {
+	for i := range r.Changes {
+		k := view.Entities[r.Entity(i)]
+		if k == nil || len(k.ByMessage) == 0 {
+			continue
+		}
+		for _, step := range k.ByMessage[r.Changes[i].MessageID] {
+			if step.Origin == r.Origin && step.Digest != 0 && step.Digest != r.Digest(i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Redecoded returns the records so far that are decoded to something else than when they were
+// applied. Only machines that identify changes by message notice it.
+func (h *Rehearsal) Redecoded() Redecoded {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.redrawn
+}
+
+// Changed returns how many entities the records so far would change, which is what the memory of
+// a Rehearsal depends on.
+func (h *Rehearsal) Changed() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.imagined.entities)
+}
