@@ -71,6 +71,10 @@ type Config struct {
 	Samples     int
 	Differences int
 
+	// Begin is called before anything is read, with what will be read and what can't be proven
+	// with that. nil is allowed.
+	Begin func(Report)
+
 	// Progress is called about five times a second, from one goroutine at a time. nil is allowed.
 	Progress func(Progress)
 

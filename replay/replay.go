@@ -39,6 +39,7 @@ func DryRun(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
+	c.begun(s)
 	err = r.all(ctx)
 	k.note(s, c.Samples)
 	return finish(s, err, k.stateFile)
@@ -88,7 +89,15 @@ func Apply(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	r := &run{Config: &c, state: s, to: store, keeper: k}
+	c.begun(s)
 	return finish(s, r.all(ctx), k)
+}
+
+// begun says what will be read.
+func (c *Config) begun(s *state) {
+	if c.Begin != nil {
+		c.Begin(s.Report)
+	}
 }
 
 // finish returns the report.

@@ -41,7 +41,7 @@ type Count struct {
 	Verdict string            `json:"verdict"`
 	Reason  versioning.Reason `json:"reason,omitempty"`
 	Records int64             `json:"records"`
-	Samples []Sample          `json:"samples,omitempty"` // of verdicts other than ignored and duplicate
+	Samples []Sample          `json:"samples,omitempty"` // not of ignored and duplicate ones, and of applied ones only in a dry run
 }
 
 // A Sample is one record. Detail may quote what the record says.
@@ -62,8 +62,8 @@ func sampleOf(r *versioning.Record, o versioning.Outcome) Sample {
 	}
 }
 
-// count counts an outcome.
-func count(counts *[]Count, samples int, r *versioning.Record, o versioning.Outcome) {
+// count counts an outcome. If it is worse than good, the record is a sample.
+func count(counts *[]Count, samples int, good versioning.Verdict, r *versioning.Record, o versioning.Outcome) {
 	verdict := o.Verdict.String()
 	i := slices.IndexFunc(*counts, func(c Count) bool { return c.Verdict == verdict && c.Reason == o.Reason })
 	if i < 0 {
@@ -72,7 +72,7 @@ func count(counts *[]Count, samples int, r *versioning.Record, o versioning.Outc
 	}
 	c := &(*counts)[i]
 	c.Records++
-	if o.Verdict > versioning.Duplicate && len(c.Samples) < samples {
+	if o.Verdict > good && len(c.Samples) < samples {
 		c.Samples = append(c.Samples, sampleOf(r, o))
 	}
 }

@@ -131,14 +131,18 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	good := versioning.Applied
+	if r.Report.Kind == kindDryRun {
+		good = versioning.Duplicate
+	}
 	for i, o := range outcomes {
-		count(&r.Report.Verdicts, r.Samples, b.records[i], o)
+		count(&r.Report.Verdicts, r.Samples, good, b.records[i], o)
 		if o.Verdict == versioning.Applied || o.Verdict == versioning.Early {
 			r.noteColumns(b.records[i])
 		}
 	}
 	for _, s := range released {
-		count(&r.Report.Released, r.Samples, s.Record, s.Outcome)
+		count(&r.Report.Released, r.Samples, good, s.Record, s.Outcome)
 		r.noteColumns(s.Record)
 	}
 	r.Report.Records += int64(len(b.records))

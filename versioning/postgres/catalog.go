@@ -104,8 +104,8 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 		return t.problem("", "is not a table (relkind %q)", kind)
 	case persistence == "t":
 		return t.problem("", "is a temporary table, which other connections can't see; create a permanent one, or name its schema")
-	case persistence == "u":
-		return t.problem("", "is unlogged, so a crash empties it; run ALTER TABLE ... SET LOGGED")
+	case persistence == "u" && !t.Unlogged:
+		return t.problem("", "is unlogged, so a crash empties it; run ALTER TABLE ... SET LOGGED, or set Table.Unlogged")
 	case len(missing) > 0:
 		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}

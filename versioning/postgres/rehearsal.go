@@ -202,3 +202,6 @@ func (h *Rehearsal) Changed() int {
 	defer h.mu.Unlock()
 	return len(h.imagined.entities)
 }
+
+// Layout is like [Store.Layout].
+func (h *Rehearsal) Layout(machine string) (Layout, bool) { return h.store.Layout(machine) }

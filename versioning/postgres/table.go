@@ -81,6 +81,10 @@ type Table struct {
 	// [JobChecker], a job that it can't take rejects the record too.
 	Queue OutputWriter
 
+	// Unlogged allows the table to be unlogged. Open refuses such a table otherwise, because a
+	// crash of the server empties it, while the history stays.
+	Unlogged bool
+
 	// Silent drops the messages and jobs of actions instead of writing them. Timers are armed
 	// as always. It is for a replay that must not cause anything a second time.
 	Silent bool

@@ -1,0 +1,153 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// This file finds the entities that differ, in SQL: all of them at once, and with sets.
+
+// compare fills table found with the entities that differ, and table cut with those that have
+// steps from elsewhere, and counts what it has compared. All reads are of one snapshot, so the workers may
+// go on.
+func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
+	v := &Verified{Kinds: make(map[DifferenceKind]int64)}
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
+	err := pgx.BeginTxFunc(ctx, h.pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL work_mem = '128MB'"); err != nil {
+			return err
+		}
+		if err := h.writeRanges(ctx, tx, s.Report.Ranges); err != nil {
+			return err
+		}
+		for _, t := range h.cfg.Tables {
+			if err := h.compareMachine(ctx, tx, t.Machine.Name(), s, v); err != nil {
+				return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
+			}
+		}
+		return h.explain(ctx, tx, v)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compare: %w", err)
+	}
+	return v, nil
+}
+
+// writeRanges writes what was read into table ranges, and empties the other tables.
+func (h *shadow) writeRanges(ctx context.Context, tx pgx.Tx, ranges []Range) error {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("TRUNCATE %s.ranges, %[1]s.cut, %[1]s.found", h.name)); err != nil {
+		return fmt.Errorf("empty the tables of the comparison: %w", err)
+	}
+	batch := &pgx.Batch{}
+	for _, r := range ranges {
+		batch.Queue(fmt.Sprintf("INSERT INTO %s.ranges VALUES ($1, $2, $3, $4)", h.name), r.TopicID, r.Partition, r.First, r.Next)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("write what was read: %w", err)
+	}
+	return nil
+}
+
+// fromElsewhere is true for a step h of the history that no record has made that was read.
+const fromElsewhere = `NOT EXISTS (
+	SELECT FROM %[1]s.ranges AS r WHERE r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first AND h."offset" < r.last
+)`
+
+const (
+	// cutSQL finds the first step of each entity that comes from elsewhere. What follows it can't
+	// be compared.
+	cutSQL = `
+INSERT INTO %[1]s.cut
+SELECT $1, h.entity, min(h.version) FROM %[2]s.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` GROUP BY h.entity`
+
+	// pathSQL finds the first step of each entity that differs.
+	pathSQL = `
+INSERT INTO %[1]s.found (machine, entity, path)
+SELECT $1, d.entity, min(d.version) FROM (
+	SELECT coalesce(l.entity, t.entity) AS entity, coalesce(l.version, t.version) AS version
+	FROM (SELECT entity, version, event, from_state, to_state, message_id FROM %[2]s.transitions WHERE machine = $1) AS l
+	FULL JOIN (SELECT entity, version, event, from_state, to_state, message_id FROM %[1]s.transitions WHERE machine = $1) AS t
+		ON l.entity = t.entity AND l.version = t.version
+	WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
+) AS d LEFT JOIN %[1]s.cut AS c ON c.machine = $1 AND c.entity = d.entity
+WHERE c.version IS NULL OR d.version < c.version
+GROUP BY d.entity`
+
+	// sizesSQL counts the entities, those with steps from elsewhere, and the steps.
+	sizesSQL = `
+SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machine = $1), (SELECT count(*) FROM %[1]s.transitions WHERE machine = $1)`
+)
+
+func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, s *state, v *Verified) error {
+	of := h.layout[machine]
+	for _, format := range []string{cutSQL, pathSQL} {
+		if _, err := tx.Exec(ctx, fmt.Sprintf(format, h.name, h.live), machine); err != nil {
+			return fmt.Errorf("compare the history: %w", err)
+		}
+	}
+	if _, err := tx.Exec(ctx, h.rowsSQL(of, h.columnsOf(machine, s)), machine); err != nil {
+		return fmt.Errorf("compare the rows: %w", err)
+	}
+	var entities, cut, steps int64
+	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table), machine).Scan(&entities, &cut, &steps); err != nil {
+		return fmt.Errorf("count what was compared: %w", err)
+	}
+	v.Entities, v.Cut, v.Steps = v.Entities+entities, v.Cut+cut, v.Steps+steps
+	return nil
+}
+
+// columnsOf returns the columns of a machine's rows that the framework writes, besides key, state and
+// version, quoted.
+func (h *shadow) columnsOf(machine string, s *state) []string {
+	columns := h.layout[machine].live.Data
+	for _, name := range s.Columns[machine] {
+		if quoted := (pgx.Identifier{name}).Sanitize(); !contains(columns, quoted) {
+			columns = append(columns[:len(columns):len(columns)], quoted)
+		}
+	}
+	return columns
+}
+
+func contains(all []string, one string) bool {
+	for _, s := range all {
+		if s == one {
+			return true
+		}
+	}
+	return false
+}
+
+// rowsSQL finds the rows that differ, but not those of entities with steps from elsewhere, nor
+// those that only another writer knows: without any history.
+func (h *shadow) rowsSQL(of layouts, columns []string) string {
+	differ := make([]string, 0, len(columns))
+	for _, c := range columns {
+		differ = append(differ, fmt.Sprintf("CASE WHEN l.%s::text IS DISTINCT FROM t.%[1]s::text THEN %s END", c, literal(unquote(c))))
+	}
+	list := "ARRAY[]::text[]"
+	if len(differ) > 0 {
+		list = "array_remove(ARRAY[" + strings.Join(differ, ", ") + "], NULL)"
+	}
+	return fmt.Sprintf(`
+INSERT INTO %[1]s.found AS f (machine, entity, missing, extra, state, version, columns)
+SELECT $1, d.entity, d.missing, d.extra, d.state, d.version, CASE WHEN d.missing OR d.extra THEN ARRAY[]::text[] ELSE d.columns END FROM (
+	SELECT coalesce(l.%[4]s, t.%[4]s)::text AS entity, l.%[4]s IS NULL AS missing, t.%[4]s IS NULL AS extra,
+	       l.%[5]s::text <> t.%[5]s::text AS state, l.%[6]s <> t.%[6]s AS version, %[7]s AS columns
+	FROM %[2]s AS l FULL JOIN %[3]s AS t ON l.%[4]s = t.%[4]s
+) AS d
+WHERE (d.missing OR d.extra OR d.state OR d.version OR d.columns <> ARRAY[]::text[])
+	AND NOT EXISTS (SELECT FROM %[1]s.cut AS c WHERE c.machine = $1 AND c.entity = d.entity)
+	AND (NOT d.extra OR EXISTS (SELECT FROM %[8]s.transitions AS h WHERE h.machine = $1 AND h.entity = d.entity))
+ON CONFLICT (machine, entity) DO UPDATE SET missing = excluded.missing, extra = excluded.extra, state = excluded.state,
+	version = excluded.version, columns = excluded.columns`,
+		h.name, of.live.Table, of.copy.Table, of.live.Key, of.live.State, of.live.Version, list, h.live)
+}
+
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+func unquote(quoted string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(quoted, `"`), `"`), `""`, `"`)
+}
