@@ -53,26 +53,26 @@ func (h *shadow) writeRanges(ctx context.Context, tx pgx.Tx, ranges []Range) err
 
 // fromElsewhere is true for a step h of the history that no record has made that was read.
 const fromElsewhere = `NOT EXISTS (
-	SELECT FROM %[1]s.ranges AS r WHERE r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first AND h."offset" < r.last
+	SELECT FROM {anew}.ranges AS r WHERE r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first AND h."offset" < r.last
 )`
 
 const (
 	// cutSQL finds the first step of each entity that comes from elsewhere. What follows it can't
 	// be compared.
 	cutSQL = `
-INSERT INTO %[1]s.cut
-SELECT $1, h.entity, min(h.version) FROM %[2]s.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` GROUP BY h.entity`
+INSERT INTO {anew}.cut
+SELECT $1, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` GROUP BY h.entity`
 
 	// pathSQL finds the first step of each entity that differs.
 	pathSQL = `
-INSERT INTO %[1]s.found (machine, entity, path)
+INSERT INTO {anew}.found (machine, entity, path)
 SELECT $1, d.entity, min(d.version) FROM (
 	SELECT coalesce(l.entity, t.entity) AS entity, coalesce(l.version, t.version) AS version
-	FROM (SELECT entity, version, event, from_state, to_state, message_id FROM %[2]s.transitions WHERE machine = $1) AS l
-	FULL JOIN (SELECT entity, version, event, from_state, to_state, message_id FROM %[1]s.transitions WHERE machine = $1) AS t
+	FROM (SELECT entity, version, event, from_state, to_state, message_id FROM {live}.transitions WHERE machine = $1) AS l
+	FULL JOIN (SELECT entity, version, event, from_state, to_state, message_id FROM {anew}.transitions WHERE machine = $1) AS t
 		ON l.entity = t.entity AND l.version = t.version
 	WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
-) AS d LEFT JOIN %[1]s.cut AS c ON c.machine = $1 AND c.entity = d.entity
+) AS d LEFT JOIN {anew}.cut AS c ON c.machine = $1 AND c.entity = d.entity
 WHERE c.version IS NULL OR d.version < c.version
 GROUP BY d.entity`
 
@@ -84,7 +84,7 @@ SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machi
 func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, s *state, v *Verified) error {
 	of := h.layout[machine]
 	for _, format := range []string{cutSQL, pathSQL} {
-		if _, err := tx.Exec(ctx, fmt.Sprintf(format, h.name, h.live), machine); err != nil {
+		if _, err := tx.Exec(ctx, h.named(format), machine); err != nil {
 			return fmt.Errorf("compare the history: %w", err)
 		}
 	}
@@ -144,6 +144,11 @@ WHERE (d.missing OR d.extra OR d.state OR d.version OR d.columns <> ARRAY[]::tex
 ON CONFLICT (machine, entity) DO UPDATE SET missing = excluded.missing, extra = excluded.extra, state = excluded.state,
 	version = excluded.version, columns = excluded.columns`,
 		h.name, of.live.Table, of.copy.Table, of.live.Key, of.live.State, of.live.Version, list, h.live)
+}
+
+// named puts the schemas into a statement.
+func (h *shadow) named(sql string) string {
+	return strings.NewReplacer("{live}", h.live, "{anew}", h.name).Replace(sql)
 }
 
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

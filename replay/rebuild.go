@@ -1,8 +1,202 @@
 package replay
 
-import "strings"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pawl-go/pawl/versioning"
+)
 
 // Rebuilt is what Rebuild has done.
-type Rebuilt struct{ Refused int64 }
+type Rebuilt struct {
+	Entities  int64 `json:"entities"`  // that were replaced
+	Unchanged int64 `json:"unchanged"` // that were as the topics make them
 
-func (r *Rebuilt) write(*strings.Builder) {}
+	// Refused counts the entities that were left as they are. Refusals has the first ones.
+	Refused  int64     `json:"refused"`
+	Refusals []Refusal `json:"refusals,omitempty"`
+}
+
+// A Refusal is an entity that Rebuild has left as it is.
+type Refusal struct {
+	Machine string `json:"machine"`
+	Entity  string `json:"entity"`
+	Reason  string `json:"reason"`
+}
+
+// Rebuild replaces entities by what the topics make of them: row, history, parked records and dead
+// letters. Without entities it replaces all that differ. First it does what Verify does, or uses what
+// that has left with Config.Keep.
+//
+// Each entity is replaced in one transaction, which keeps what was there before in table
+// replaced of the framework's schema. Of the row, only state, version and the columns that Verify
+// compares are written. The workers may go on: what they are deciding about the entity, they decide
+// again. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
+// armed only if they are not armed already.
+//
+// An entity with steps that did not come from what was read would lose these, so it is refused,
+// as is one that the database does not let change, for instance because of a trigger or a foreign
+// key. If Rebuild is interrupted, the next call goes on.
+//
+// The role needs the rights of a worker, DELETE on table transitions, and INSERT on table replaced.
+// If a whole row is missing or superfluous, it needs INSERT or DELETE on the table of the entities.
+func Rebuild(ctx context.Context, c Config, entities ...versioning.Entity) (*Report, error) {
+	return c.withShadow(ctx, kindRebuild, func(h *shadow, s *state) error {
+		b := &rebuild{shadow: h, state: s, done: &Rebuilt{}}
+		s.Report.Rebuilt = b.done
+		if len(entities) == 0 {
+			return b.differing(ctx)
+		}
+		b.total = int64(len(entities))
+		for _, e := range entities {
+			if err := b.entity(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// A rebuild replaces entities.
+type rebuild struct {
+	*shadow
+	*state
+
+	done  *Rebuilt
+	total int64
+}
+
+// differing replaces all entities that differ.
+func (b *rebuild) differing(ctx context.Context) error {
+	b.total = b.Report.Verified.Different
+	for after := (versioning.Entity{}); ; {
+		rows, err := b.pool.Query(ctx, fmt.Sprintf(`
+SELECT machine, entity FROM %s.found WHERE (machine, entity) > ($1, $2) ORDER BY machine, entity LIMIT %d`, b.name, explainAtOnce), after.Machine, after.Key)
+		if err != nil {
+			return fmt.Errorf("list the differences: %w", err)
+		}
+		entities, err := pgx.CollectRows(rows, pgx.RowToStructByPos[versioning.Entity])
+		if err != nil {
+			return fmt.Errorf("list the differences: %w", err)
+		}
+		if len(entities) == 0 {
+			return nil
+		}
+		for _, e := range entities {
+			if err := b.entity(ctx, e); err != nil {
+				return err
+			}
+		}
+		after = entities[len(entities)-1]
+	}
+}
+
+// A refusedError says why an entity stays as it is.
+type refusedError struct{ reason string }
+
+func (e *refusedError) Error() string { return e.reason }
+
+// maxRebuildAttempts limits the attempts at an entity that workers move at the same moment.
+const maxRebuildAttempts = 5
+
+// entity replaces an entity, or notes why not.
+func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
+	for attempt := 1; ; attempt++ {
+		changed := false
+		err := pgx.BeginFunc(ctx, b.cfg.Pool, func(tx pgx.Tx) (err error) {
+			changed, err = b.replace(ctx, tx, e)
+			return err
+		})
+		refused, isRefused := errors.AsType[*refusedError](err)
+		problem, isProblem := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case err == nil && changed:
+			b.done.Entities++
+		case err == nil:
+			b.done.Unchanged++
+		case isRefused:
+			b.refuse(e, refused.reason)
+		case isProblem && isTransient(problem) && attempt < maxRebuildAttempts:
+			continue
+		case isProblem && !isTransient(problem):
+			b.refuse(e, problem.Error())
+		default:
+			return fmt.Errorf("replace %s %s: %w", e.Machine, e.Key, err)
+		}
+		if b.cfg.Progress != nil {
+			done := b.done.Entities + b.done.Unchanged + b.done.Refused
+			b.cfg.Progress(Progress{Step: "rebuild", Done: done, Total: b.total})
+		}
+		return nil
+	}
+}
+
+// isTransient reports whether an error may be gone with the next attempt: a worker may have
+// created the row at the same moment, there was a deadlock, or the server is in trouble.
+func isTransient(err *pgconn.PgError) bool {
+	const uniqueViolation = "23505"
+	return err.Code == uniqueViolation || slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, err.Code[:2])
+}
+
+func (b *rebuild) refuse(e versioning.Entity, reason string) {
+	b.done.Refused++
+	if len(b.done.Refusals) < b.cfg.Differences {
+		b.done.Refusals = append(b.done.Refusals, Refusal{e.Machine, e.Key, reason})
+	}
+}
+
+// replace replaces an entity in a transaction. It locks the row first: a worker that has moved it
+// before is waited for, and one that is about to move it finds that it must judge again.
+func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (changed bool, err error) {
+	if _, ok := b.layout[e.Machine]; !ok {
+		return false, &refusedError{fmt.Sprintf("there is no machine %q", e.Machine)}
+	}
+	q := b.statements(ctx, tx, e, b.columnsOf(e.Machine, b.state))
+	var live, anew, same bool
+	var elsewhere int64
+	q.row(ctx, lockSQL, &live)
+	q.row(ctx, aboutSQL, &anew, &same, &elsewhere)
+	switch {
+	case q.err != nil:
+		return false, q.err
+	case elsewhere > 0:
+		return false, &refusedError{fmt.Sprintf("%d of its steps did not come from what was read, and would be lost", elsewhere)}
+	case same:
+		return false, nil
+	}
+	q.exec(ctx, keepSQL)
+	q.exec(ctx, historySQL...)
+	switch {
+	case live && anew:
+		q.exec(ctx, updateSQL)
+	case anew:
+		q.exec(ctx, insertSQL)
+	case live:
+		q.exec(ctx, deleteSQL)
+	}
+	q.exec(ctx, parkedSQL...)
+	q.exec(ctx, timersSQL, againSQL)
+	return true, q.err
+}
+
+// write writes the result for a person to read.
+func (r *Rebuilt) write(b *strings.Builder) {
+	fmt.Fprintf(b, "\nreplaced %d entities; %d were as they should be", r.Entities, r.Unchanged)
+	if r.Refused > 0 {
+		fmt.Fprintf(b, "; %d were refused:", r.Refused)
+	}
+	const most = 20
+	for i, x := range r.Refusals {
+		if i == most {
+			fmt.Fprintf(b, "\n%12s and %d more", "", r.Refused-most)
+			break
+		}
+		fmt.Fprintf(b, "\n%12s %s %s: %s", "", x.Machine, x.Entity, x.Reason)
+	}
+}

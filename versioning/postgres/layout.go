@@ -4,6 +4,7 @@ package postgres
 type Layout struct {
 	Table               string
 	Key, State, Version string // columns
+	KeyType             string // of the key column, for a cast of its text
 
 	// Data are the columns that the machine's functions may change.
 	Data []string
@@ -16,7 +17,7 @@ func (s *Store) Layout(machine string) (Layout, bool) {
 	if t == nil {
 		return Layout{}, false
 	}
-	l := Layout{Table: t.ident, Key: t.key.sqlName(), State: t.state.sqlName(), Version: t.version.sqlName()}
+	l := Layout{Table: t.ident, Key: t.key.sqlName(), State: t.state.sqlName(), Version: t.version.sqlName(), KeyType: t.key.cast}
 	if t.rows.hasFields() {
 		for i := range t.rows.fields {
 			if f := &t.rows.fields[i]; !f.ReadOnly {

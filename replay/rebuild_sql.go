@@ -1,0 +1,131 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// This file has the statements that replace an entity. In them, {live} stands for the framework's
+// schema and {anew} for the shadow, {rows} and {copies} for the tables with the rows, {key},
+// {state} and {version} for columns, {is} for the condition that a row is the entity's, and {columns},
+// {set} and {values} for the columns that are compared.
+
+const (
+	lockSQL = `SELECT count(*) > 0 FROM (SELECT FROM {rows} WHERE {is} FOR UPDATE) AS locked`
+
+	// aboutSQL says whether the topics make the entity, whether it is as they make it, and how
+	// many steps did not come from what was read.
+	aboutSQL = `
+SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
+	NOT EXISTS (
+		SELECT FROM (SELECT * FROM {live}.transitions WHERE machine = @machine AND entity = @key) AS l
+		FULL JOIN (SELECT * FROM {anew}.transitions WHERE machine = @machine AND entity = @key) AS t ON l.version = t.version
+		WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
+	) AND (SELECT jsonb_build_array({values}) FROM {rows} WHERE {is}) IS NOT DISTINCT FROM (SELECT jsonb_build_array({values}) FROM {copies} WHERE {is}),
+	(SELECT count(*) FROM {live}.transitions AS h WHERE h.machine = @machine AND h.entity = @key AND ` + fromElsewhere + `)`
+
+	// keepSQL keeps what is there.
+	keepSQL = `
+INSERT INTO {live}.replaced (machine, entity, version, old, history, parked, dead_letters, timers)
+SELECT @machine, @key, coalesce((SELECT {version} FROM {rows} WHERE {is}), 0), coalesce((SELECT to_jsonb(o) FROM {rows} AS o WHERE {is}), 'null'),
+	coalesce((SELECT jsonb_agg(o ORDER BY o.version) FROM {live}.transitions AS o WHERE o.machine = @machine AND o.entity = @key), '[]'),
+	coalesce((SELECT jsonb_agg(o) FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key), '[]'),
+	coalesce((SELECT jsonb_agg(o) FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key), '[]'),
+	coalesce((SELECT jsonb_agg(o) FROM {live}.timers AS o WHERE o.machine = @machine AND @key = ANY (o.entities)), '[]')`
+
+	updateSQL = `UPDATE {rows} AS l SET {set} FROM {copies} AS t WHERE l.{is} AND t.{is}`
+	insertSQL = `INSERT INTO {rows} ({all}) OVERRIDING SYSTEM VALUE SELECT {all} FROM {copies} WHERE {is}`
+	deleteSQL = `DELETE FROM {rows} WHERE {is}`
+
+	// timersSQL arms the timers of the new row, except those that are armed. Timers of states that
+	// the entity is not in do nothing when they are due.
+	timersSQL = `
+INSERT INTO {live}.timers (due, n, tries, machine, event, entities, versions)
+SELECT coalesce(a.due, t.due), 1, 0, t.machine, t.event, ARRAY[a.entity], ARRAY[a.version]
+FROM {anew}.timers AS t CROSS JOIN LATERAL unnest(t.entities, t.versions, t.dues) AS a(entity, version, due)
+WHERE t.machine = @machine AND a.entity = @key AND NOT EXISTS (
+	SELECT FROM {live}.timers AS l CROSS JOIN LATERAL unnest(l.entities, l.versions) AS b(entity, version)
+	WHERE l.machine = t.machine AND l.event = t.event AND b.entity = a.entity AND b.version = a.version
+)`
+
+	// againSQL makes workers judge again that have read the entity and have not written it yet. The row may
+	// have the same state and version as before, so their guards would not notice.
+	againSQL = `UPDATE {live}.machines SET at = at WHERE name = @machine`
+
+	stepColumns   = `machine, entity, version, event, from_state, to_state, message_id, topic, topic_id, partition, "offset", definition_version, digest, at`
+	parkedColumns = `topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version, changes, key, value, headers, "timestamp", definition`
+	deadColumns   = `topic_id, partition, "offset", scope, topic, verdict, reason, detail, machine, entity, event, key, value, headers, "timestamp", definition`
+
+	wasRead = `EXISTS (SELECT FROM {anew}.ranges AS r WHERE r.topic_id = o.topic_id AND r.partition = o.partition AND o."offset" >= r.first AND o."offset" < r.last)`
+)
+
+// historySQL replaces the history. A step that was there keeps its time.
+var historySQL = []string{
+	`UPDATE {anew}.transitions AS t SET at = o.at FROM {live}.transitions AS o
+		WHERE t.machine = @machine AND t.entity = @key AND o.machine = @machine AND o.entity = @key AND o.message_id = t.message_id AND o.event = t.event`,
+	`DELETE FROM {live}.transitions WHERE machine = @machine AND entity = @key`,
+	`INSERT INTO {live}.transitions (` + stepColumns + `) SELECT ` + stepColumns + ` FROM {anew}.transitions WHERE machine = @machine AND entity = @key`,
+}
+
+// parkedSQL replaces parked records and dead letters, if they were read. Other parked records are
+// judged again by the next sweep.
+var parkedSQL = []string{
+	`DELETE FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead,
+	`UPDATE {live}.parked SET seen_version = -1 WHERE machine = @machine AND entity = @key`,
+	`INSERT INTO {live}.parked (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked WHERE machine = @machine AND entity = @key ON CONFLICT DO NOTHING`,
+	`DELETE FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` AND NOT EXISTS (
+		SELECT FROM {anew}.dead_letters AS t WHERE t.topic_id = o.topic_id AND t.partition = o.partition AND t."offset" = o."offset" AND t.scope = o.scope)`,
+	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters WHERE machine = @machine AND entity = @key ON CONFLICT DO NOTHING`,
+}
+
+// insertableSQL lists the columns of a table that can be inserted.
+const insertableSQL = `
+SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_catalog.pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`
+
+// A statements runs the statements of an entity until one fails.
+type statements struct {
+	tx     pgx.Tx
+	values pgx.NamedArgs
+	names  *strings.Replacer
+	err    error
+}
+
+func (b *rebuild) statements(ctx context.Context, tx pgx.Tx, e versioning.Entity, columns []string) *statements {
+	of := b.layout[e.Machine]
+	q := &statements{tx: tx, values: pgx.NamedArgs{"machine": e.Machine, "key": e.Key}}
+	var all string
+	if q.err = tx.QueryRow(ctx, insertableSQL, of.live.Table).Scan(&all); q.err != nil {
+		return q
+	}
+	set, values := []string{}, []string{}
+	for _, c := range append([]string{of.live.State, of.live.Version}, columns...) {
+		set, values = append(set, fmt.Sprintf("%s = t.%[1]s", c)), append(values, c+"::text")
+	}
+	q.names = strings.NewReplacer(
+		"{live}", b.live, "{anew}", b.name, "{rows}", of.live.Table, "{copies}", of.copy.Table,
+		"{key}", of.live.Key, "{state}", of.live.State, "{version}", of.live.Version,
+		"{is}", fmt.Sprintf("%s = @key::text::%s", of.live.Key, of.live.KeyType),
+		"{set}", strings.Join(set, ", "), "{values}", strings.Join(values, ", "), "{all}", all,
+	)
+	return q
+}
+
+func (q *statements) row(ctx context.Context, sql string, into ...any) {
+	if q.err == nil {
+		q.err = q.tx.QueryRow(ctx, q.names.Replace(sql), q.values).Scan(into...)
+	}
+}
+
+func (q *statements) exec(ctx context.Context, statements ...string) {
+	for _, sql := range statements {
+		if q.err == nil {
+			_, q.err = q.tx.Exec(ctx, q.names.Replace(sql), q.values)
+		}
+	}
+}
