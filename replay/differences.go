@@ -229,6 +229,9 @@ func (d Difference) String() string {
 	text := fmt.Sprintf("%s %s: %s", d.Machine, d.Entity, strings.Join(kinds, ", "))
 	if d.Version > 0 {
 		text += fmt.Sprintf("; the step to version %d is %s, and the topics make %s", d.Version, d.Live, d.Topics)
+		if d.Live != nil && d.Topics != nil && d.Live.MessageID != d.Topics.MessageID {
+			text += fmt.Sprintf("; the messages are %q and %q", d.Live.MessageID, d.Topics.MessageID)
+		}
 	}
 	return text
 }
