@@ -1,9 +1,11 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -114,34 +116,25 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	var records []*kgo.Record
-	ids := make(map[string][16]byte)
-	fetches.EachTopic(func(t kgo.FetchTopic) { ids[t.Topic] = kgorecord.TopicID(t.Topic, t.TopicID) })
 	b := &batch{next: make(map[partition]int64)}
-	fetches.EachRecord(func(k *kgo.Record) {
-		at := partition{k.Topic, k.Partition}
-		left := r.left[at]
-		switch {
-		case left == nil: // it has been read to its end
-		case k.Offset < left.End:
-			records = append(records, k)
-			left.Next, b.next[at] = k.Offset+1, k.Offset+1
-		default: // the rest of the range has no records
-			left.Next, b.next[at] = left.End, left.End
-		}
-		if left != nil && left.done() {
-			delete(r.left, at)
-			r.client.PauseFetchPartitions(map[string][]int32{k.Topic: {k.Partition}})
-		}
-	})
-	for topic, id := range ids {
-		if err := r.checkID(topic, uuid(id)); err != nil {
-			return nil, err
+	records := make([]*kgo.Record, 0, fetches.NumRecords())
+	var ids [][16]byte // of the records' topics
+	for _, fetch := range fetches {
+		for _, t := range fetch.Topics {
+			id := kgorecord.TopicID(t.Topic, t.TopicID)
+			if err := r.checkID(t.Topic, uuid(id)); err != nil {
+				return nil, err
+			}
+			for _, p := range t.Partitions {
+				some := r.take(b, partition{t.Topic, p.Partition}, p.Records)
+				records, ids = append(records, some...), append(ids, slices.Repeat([][16]byte{id}, len(some))...)
+			}
 		}
 	}
 	maker := kgorecord.NewMaker(records, r.cfg.Decode, r.prepare)
-	for _, k := range records {
-		b.records = append(b.records, maker.Make(k, ids[k.Topic]))
+	b.records = make([]*versioning.Record, len(records))
+	for i, k := range records {
+		b.records[i] = maker.Make(k, ids[i])
 	}
 	if len(records) > 0 {
 		r.heard = time.Now()
@@ -149,6 +142,24 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 		r.giveUp(b)
 	}
 	return b, nil
+}
+
+// take returns those of a partition's records that are to be read.
+func (r *reader) take(b *batch, at partition, records []*kgo.Record) []*kgo.Record {
+	left := r.left[at]
+	if left == nil || len(records) == 0 { // it has been read to its end
+		return nil
+	}
+	n := len(records)
+	left.Next = records[n-1].Offset + 1
+	if left.done() {
+		n, _ = slices.BinarySearchFunc(records, left.End, func(k *kgo.Record, end int64) int { return cmp.Compare(k.Offset, end) })
+		left.Next = left.End
+		delete(r.left, at)
+		r.client.PauseFetchPartitions(map[string][]int32{at.topic: {at.id}})
+	}
+	b.next[at] = left.Next
+	return records[:n]
 }
 
 // checkID returns an error if a topic was deleted and created again.

@@ -83,6 +83,9 @@ func (m *imagined) waitingFor(records []*versioning.Record) (found []*versioning
 
 // add adds to a view what has been changed.
 func (m *imagined) add(view *versioning.View, records []*versioning.Record) {
+	if len(m.entities)+len(m.places)+len(m.reparked)+len(m.released) == 0 {
+		return
+	}
 	for e, k := range view.Entities {
 		if moved := m.entities[e]; moved != nil && !moved.add(k) {
 			delete(m.entities, e)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -136,11 +135,10 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 	asked := append(records[:len(records):len(records)], h.imagined.waitingFor(records)...)
 	h.mu.Unlock()
 	var view *versioning.View
-	err := connected(ctx, e.pool, func(conn *pgxpool.Conn) error {
-		return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) (err error) {
-			view, err = e.read(ctx, tx, asked, false)
-			return err
-		})
+	err := connected(ctx, e.pool, func(conn *pgxpool.Conn) (err error) {
+		view, err = e.read(ctx, &transaction{store: e, conn: conn, begin: readOnlySQL}, asked, false)
+		_, end := conn.Exec(ctx, "ROLLBACK")
+		return errors.Join(err, end)
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +180,7 @@ type transaction struct {
 	store *snapshot
 	conn  *pgxpool.Conn
 	locks fateLocks // taken at the beginning
+	begin string    // the first statement; empty means beginSQL
 	begun bool
 
 	server versioning.Server // set once the transaction has begun
@@ -190,7 +192,7 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 	if !t.begun {
 		t.begun = true
 		first := &pgx.Batch{}
-		first.Queue(beginSQL)
+		first.Queue(cmp.Or(t.begin, beginSQL))
 		first.Queue(settingsSQL + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
 			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
 		})

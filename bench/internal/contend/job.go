@@ -66,6 +66,9 @@ const (
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
+	PawlDryRun = "pawl-dry-run" // a dry run of package replay
+	PawlVerify = "pawl-verify"  // a verification of package replay
+
 	WithoutMessages = "without-messages" // a worker whose transitions send nothing
 	HandOutbox      = "hand-written-outbox"
 	WithoutTimers   = "without-timers" // a worker whose transitions arm no timers
@@ -85,7 +88,7 @@ const (
 
 // All lists the contenders in display order.
 var All = []string{
-	Limit, LimitMinimal, Pawl, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutGateway, Records,
+	Limit, LimitMinimal, Pawl, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutGateway, Records,
 	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, Watermill, ConsumeOnly,
 }
 
@@ -152,6 +155,8 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runHandWrittenBatch(ctx, job, machine, m)
 	case Watermill:
 		return runWatermill(ctx, job, machine, m)
+	case PawlDryRun, PawlVerify:
+		return runReplay(ctx, job, machine, m)
 	case ConsumeOnly:
 		return consumeOnly(ctx, job, m)
 	}

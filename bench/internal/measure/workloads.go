@@ -223,7 +223,7 @@ func replay(ctx context.Context, b *bench) error {
 			return err
 		}
 		defer os.RemoveAll(in.recording) //nolint:errcheck // it is in a temporary directory
-		contenders := []string{contend.Limit, contend.Pawl, contend.HandBatch, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
+		contenders := []string{contend.Limit, contend.Pawl, contend.PawlDryRun, contend.PawlVerify, contend.HandBatch, contend.HandWritten, contend.HandSharded, contend.Watermill, contend.ConsumeOnly}
 		return b.byTurns(contenders, func(_ int, contender string) error {
 			result, err := b.measured(ctx, "replay", b.job("replay", contender, in, url), database, false)
 			if err == nil {
