@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,11 +21,12 @@ const (
 // database. It holds no locks, needs only the right to read, and may run on a standby.
 // See [postgres.Rehearsal] for what it does not know.
 //
-// What the records would change is kept in memory: about 1 KB for an entity with a few steps.
-// Config.State is of no use once there is something: then the dry run begins again.
+// What the records would change is kept in memory, and in a temporary file if there is much of it.
+// A dry run that is interrupted goes on from Config.State as long as it has found nothing that would
+// change. Otherwise it begins again.
 //
 // After an error the report says what was done so far.
-func DryRun(ctx context.Context, c Config) (*Report, error) {
+func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -33,6 +35,7 @@ func DryRun(ctx context.Context, c Config) (*Report, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it is about
 	}
+	defer func() { err = errors.Join(err, rehearsal.Close()) }()
 	k := rehearsedFile{stateFile(c.State), rehearsal}
 	s, err := c.resume(ctx, kindDryRun, k)
 	if err != nil {

@@ -49,3 +49,6 @@ func AgePacks(s *Store, by time.Duration) {
 	}
 	s.outbox.swept = s.outbox.swept.Add(-by)
 }
+
+// KeepInMemory sets how many entities a Rehearsal keeps in each generation in memory.
+func (h *Rehearsal) KeepInMemory(n int) { h.imagined.most = n }

@@ -9,7 +9,11 @@ import (
 // imagined is what a [Rehearsal] has changed. Dead letters are not in it, because each record is
 // judged once.
 type imagined struct {
-	entities map[versioning.Entity]*imaginedEntity
+	young    map[versioning.Entity]*imaginedEntity     // those that were used lately
+	old      map[versioning.Entity]*imaginedEntity     // those that were used before that
+	spill    spill                                     // the others
+	changed  int                                       // how many entities have moved
+	most     int                                       // how many are young, at most
 	waiting  map[versioning.Entity][]versioning.Parked // in the order in which they were parked
 	places   map[versioning.Origin]place               // of those
 	reparked map[versioning.Origin]versioning.Parked   // records that the database has parked and that were judged again
@@ -32,7 +36,8 @@ type imaginedEntity struct {
 
 func newImagined() imagined {
 	return imagined{
-		entities: make(map[versioning.Entity]*imaginedEntity),
+		most:     maxYoung,
+		young:    make(map[versioning.Entity]*imaginedEntity),
 		waiting:  make(map[versioning.Entity][]versioning.Parked),
 		places:   make(map[versioning.Origin]place),
 		reparked: make(map[versioning.Origin]versioning.Parked),
@@ -82,18 +87,22 @@ func (m *imagined) waitingFor(records []*versioning.Record) (found []*versioning
 }
 
 // add adds to a view what has been changed.
-func (m *imagined) add(view *versioning.View, records []*versioning.Record) {
-	if len(m.entities)+len(m.places)+len(m.reparked)+len(m.released) == 0 {
-		return
+func (m *imagined) add(view *versioning.View, records []*versioning.Record) error {
+	if m.changed+len(m.places)+len(m.reparked)+len(m.released) == 0 {
+		return nil
 	}
 	for e, k := range view.Entities {
-		if moved := m.entities[e]; moved != nil && !moved.add(k) {
-			delete(m.entities, e)
+		moved, err := m.entity(e)
+		if err != nil {
+			return err
+		}
+		if moved != nil {
+			moved.add(k)
 		}
 	}
 	for _, r := range records {
 		for i := range changesOf(r) {
-			if moved := m.entities[r.Entity(i)]; moved != nil {
+			if moved := m.young[r.Entity(i)]; moved != nil {
 				moved.addAsked(view.Entities[r.Entity(i)], r, i)
 			}
 		}
@@ -105,6 +114,7 @@ func (m *imagined) add(view *versioning.View, records []*versioning.Record) {
 		}
 	}
 	m.addParked(view)
+	return nil
 }
 
 // addParked adds the parked records in the order in which they were parked, after those of the
@@ -128,17 +138,17 @@ func (m *imagined) addParked(view *versioning.View) {
 	slices.SortFunc(view.Parked[at:], m.byPlace)
 }
 
-// add makes what is known about an entity what it has become. It returns false if the database
-// has caught up.
-func (e *imaginedEntity) add(k *versioning.Known) bool {
-	if k.Exists && k.Row.Version >= e.row.Version {
-		return false
+// add makes what is known about an entity what it has become, unless the database has caught
+// up.
+func (e *imaginedEntity) add(k *versioning.Known) {
+	if len(e.steps) == 0 || k.Exists && k.Row.Version >= e.row.Version {
+		*e = imaginedEntity{}
+		return
 	}
 	k.Row, k.Exists = e.row, true
 	for _, s := range e.steps {
 		k.Messages.Add(s.MessageID, s.Digest)
 	}
-	return true
 }
 
 // addAsked adds the steps that a change asks about.
@@ -166,10 +176,45 @@ func (e *imaginedEntity) addAsked(k *versioning.Known, r *versioning.Record, cha
 	}
 }
 
+// maxYoung limits the entities of a generation. There are two in memory, of about a kilobyte
+// each.
+const maxYoung = 1 << 16
+
+// entity returns an entity that has moved, or nil, and makes it young.
+func (m *imagined) entity(name versioning.Entity) (e *imaginedEntity, err error) {
+	if m.changed == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if e = m.young[name]; e != nil {
+		return e, nil
+	}
+	if e = m.old[name]; e != nil {
+		delete(m.old, name)
+	} else if e, err = m.spill.get(name); err != nil {
+		return nil, err
+	}
+	if e != nil {
+		m.young[name] = e
+	}
+	return e, nil
+}
+
+// age makes the young entities old, and moves the old ones to the file, if there are many.
+func (m *imagined) age(rows func(machine string) *rowType) error {
+	if len(m.young) < m.most {
+		return nil
+	}
+	err := m.spill.put(m.old, rows)
+	m.old, m.young = m.young, make(map[versioning.Entity]*imaginedEntity)
+	return err
+}
+
 // commit remembers what a plan, made from a view, would write.
-func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) {
+func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) error {
 	for i := range plan.Moves {
-		m.move(&plan.Moves[i])
+		if err := m.move(&plan.Moves[i]); err != nil {
+			return err
+		}
 	}
 	for _, p := range plan.Park {
 		m.park(p)
@@ -193,13 +238,21 @@ func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) {
 			m.released[s.Record.Origin] = true
 		}
 	}
+	return nil
 }
 
-func (m *imagined) move(move *versioning.Move) {
-	e := m.entities[move.Entity]
+func (m *imagined) move(move *versioning.Move) error {
+	e, err := m.entity(move.Entity) // another goroutine may have made it old since add
+	if err != nil {
+		return err
+	}
 	if e == nil {
-		e = &imaginedEntity{row: move.From, first: move.Steps[0].Version}
-		m.entities[move.Entity] = e
+		e = &imaginedEntity{}
+		m.young[move.Entity] = e
+		m.changed++
+	}
+	if len(e.steps) == 0 {
+		e.row, e.first = move.From, move.Steps[0].Version
 	}
 	for i := range move.Steps {
 		s := &move.Steps[i]
@@ -212,6 +265,7 @@ func (m *imagined) move(move *versioning.Move) {
 	}
 	e.row.State, e.row.Version = move.To()
 	e.row.Gone = false
+	return nil
 }
 
 // park remembers a parked record. A record that is parked again keeps its number.

@@ -13,7 +13,8 @@ import (
 
 // A Rehearsal judges records as a [Store] would, and writes nothing: neither rows nor the
 // definitions of its machines. It takes no locks that anybody waits for, and needs only the right
-// to read. What the records would change is kept in memory, so that later records are judged by it.
+// to read. It remembers what the records would change, so that later records are judged by it: in
+// memory, and in a temporary file if there are more than a hundred thousand entities.
 //
 // Two verdicts may differ from those of a Store. A Rehearsal does not know that a constraint, a
 // trigger or a data type would refuse a row, and takes the record for Applied. And it does not know
@@ -144,14 +145,19 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 		return nil, err
 	}
 	h.mu.Lock()
-	h.imagined.add(view, asked)
+	err = h.imagined.add(view, asked)
 	h.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	plan := judge(view)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.noteRedecoded(view, records, plan)
-	h.imagined.commit(view, plan)
-	return plan, nil
+	if err := h.imagined.commit(view, plan); err != nil {
+		return nil, err
+	}
+	return plan, h.imagined.age(func(machine string) *rowType { return e.byMachine[machine].rows })
 }
 
 // noteRedecoded notes the duplicates that are decoded to something else than when they were
@@ -193,12 +199,18 @@ func (h *Rehearsal) Redecoded() Redecoded {
 	return h.redrawn
 }
 
-// Changed returns how many entities the records so far would change, which is what the memory of
-// a Rehearsal depends on.
+// Changed returns how many entities the records so far would change.
 func (h *Rehearsal) Changed() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.imagined.entities)
+	return h.imagined.changed
+}
+
+// Close removes the file that the Rehearsal may have made.
+func (h *Rehearsal) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.imagined.spill.close()
 }
 
 // Layout is like [Store.Layout].
