@@ -234,6 +234,7 @@ func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) error {
 		if _, ours := m.places[s.Record.Origin]; ours {
 			m.leave(s.Record.Origin)
 			delete(m.places, s.Record.Origin)
+			m.released[s.Record.Origin] = true // a worker may park it later, when it gets there
 		} else if wasParked[s.Record.Origin] {
 			m.released[s.Record.Origin] = true
 		}

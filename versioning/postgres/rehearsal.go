@@ -122,8 +122,8 @@ func (h *Rehearsal) judge(ctx context.Context, e *snapshot, records []*versionin
 	for _, again := range plan.Again {
 		probe := &versioning.Record{Changes: []versioning.Change{{Machine: again.Machine, Key: again.Key}}}
 		refolded, err := h.fold(ctx, e, []*versioning.Record{probe}, func(v *versioning.View) *versioning.Plan { return versioning.Refold(e.rules, v) })
-		if err != nil {
-			return versioning.Result{}, err
+		if err != nil { // what was judged before is remembered, so it must not be judged again
+			return appendResult(result, more, records[:len(plan.Outcomes)]), err
 		}
 		more.Released = append(more.Released, refolded.Release...)
 	}
