@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,9 +32,8 @@ const (
 	maxUnpackedBatch = 256 << 20 // as in package consumer
 	fetchMaxWait     = 500 * time.Millisecond
 
-	// quietFor is how long a partition may return nothing before the reader looks whether anything is
-	// left there: records of aborted transactions and what compaction has removed do not arrive.
-	quietFor = 5 * time.Second
+	// quietFor is how long nothing may arrive. A replay that gives up can be resumed.
+	quietFor = time.Minute
 )
 
 // open returns a client that reads the rest of the ranges.
@@ -53,7 +53,7 @@ func (c *Config) open(ranges []Range) (*kgo.Client, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
 	opts = append(opts, c.Client...)
-	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.KeepControlRecords())...)
+	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
 	}
@@ -66,11 +66,10 @@ type reader struct {
 	client  *kgo.Client
 	prepare func(*versioning.Record)
 	left    map[partition]*Range // copies, with Next ahead of what was applied
-	heard   time.Time            // when the last records arrived
 }
 
 func newReader(c *Config, client *kgo.Client, ranges []Range, prepare func(*versioning.Record)) *reader {
-	r := &reader{cfg: c, client: client, prepare: prepare, left: make(map[partition]*Range), heard: time.Now()}
+	r := &reader{cfg: c, client: client, prepare: prepare, left: make(map[partition]*Range)}
 	for _, of := range ranges {
 		if !of.done() {
 			r.left[partition{of.Topic, of.Partition}] = &of
@@ -108,8 +107,8 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	}
 	var failed error
 	fetches.EachError(func(topic string, id int32, err error) {
-		if errors.Is(err, context.DeadlineExceeded) {
-			return // of polling
+		if errors.Is(err, context.DeadlineExceeded) { // of polling
+			err = fmt.Errorf("no record has arrived for %v, and there should be some up to %s", quietFor, r.rest())
 		}
 		failed = errors.Join(failed, fmt.Errorf("%w: partition %d of topic %q: %w", ErrTopic, id, topic, err))
 	})
@@ -135,11 +134,6 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	b.records = make([]*versioning.Record, len(records))
 	for i, k := range records {
 		b.records[i] = maker.Make(k, ids[i])
-	}
-	if len(records) > 0 {
-		r.heard = time.Now()
-	} else if time.Since(r.heard) > quietFor {
-		r.giveUp(b)
 	}
 	return b, nil
 }
@@ -172,11 +166,12 @@ func (r *reader) checkID(topic, id string) error {
 	return nil
 }
 
-// giveUp ends the ranges whose last records do not exist: the broker answers, and has none.
-func (r *reader) giveUp(b *batch) {
+// rest returns what is left to be read, in words.
+func (r *reader) rest() string {
+	var parts []string
 	for at, left := range r.left {
-		r.cfg.Logger.Warn("the last offsets have no records", "topic", at.topic, "partition", at.id, "offset", left.Next, "end", left.End)
-		left.Next, b.next[at] = left.End, left.End
-		delete(r.left, at)
+		parts = append(parts, fmt.Sprintf("offset %d of partition %d of topic %q, from %d", left.End, at.id, at.topic, left.Next))
 	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
 }

@@ -117,7 +117,7 @@ func (h *shadow) create(ctx context.Context, live interface {
 		return err
 	}
 	if err := migrate.UpIn(ctx, h.pool.Config().ConnString(), migrations.Schema(h.cfg.Shadow)); err != nil {
-		return fmt.Errorf("%w: create it: %w", ErrShadow, err)
+		return fmt.Errorf("%w: create the framework's tables in it: %w", ErrShadow, err)
 	}
 	statements := []string{
 		"CREATE UNLOGGED TABLE " + h.name + ".replay (one boolean PRIMARY KEY DEFAULT true, state jsonb NOT NULL)",
@@ -140,28 +140,22 @@ func (h *shadow) create(ctx context.Context, live interface {
 	return nil
 }
 
-// drop drops the schema, if a replay has made it.
+// ours is the comment of the schema. Nothing is dropped without it.
+const ours = "made by a replay of Pawl, which may drop it"
+
+// drop drops what another replay has left, and creates an empty schema.
 func (h *shadow) drop(ctx context.Context) error {
-	var exists, ours bool
-	err := h.pool.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL, to_regclass($1 || '.replay') IS NOT NULL
-		OR NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname NOT LIKE 'goose%')`, h.name).Scan(&exists, &ours)
-	if err == nil && exists && !ours {
-		// A process that died while it created the schema leaves one without that table.
-		err = h.pool.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'
-			AND relname = 'transitions' AND reltuples > 0) AND obj_description(to_regnamespace($1), 'pg_namespace') = 'pawl replay'`, h.name).Scan(&ours)
-	}
+	var comment *string
+	err := h.pool.QueryRow(ctx, "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", h.cfg.Shadow).Scan(&comment)
 	switch {
-	case err != nil:
-		return fmt.Errorf("look at schema %s: %w", h.name, err)
-	case !exists:
-		_, err = h.pool.Exec(ctx, fmt.Sprintf("CREATE SCHEMA %s; COMMENT ON SCHEMA %[1]s IS 'pawl replay'", h.name))
-	case !ours:
+	case err == nil && (comment == nil || *comment != ours):
 		return fmt.Errorf("%w: %s exists, and no replay has made it; name another one", ErrShadow, h.name)
-	default:
-		_, err = h.pool.Exec(ctx, fmt.Sprintf("DROP SCHEMA %s CASCADE; CREATE SCHEMA %[1]s; COMMENT ON SCHEMA %[1]s IS 'pawl replay'", h.name))
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("look at schema %s: %w", h.name, err)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrShadow, err)
+	// One message is one transaction.
+	if _, err := h.pool.Exec(ctx, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %[1]s; COMMENT ON SCHEMA %[1]s IS %s", h.name, literal(ours))); err != nil {
+		return fmt.Errorf("%w: create it: %w", ErrShadow, err)
 	}
 	return nil
 }
