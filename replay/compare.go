@@ -51,7 +51,10 @@ func (h *shadow) writeRanges(ctx context.Context, tx pgx.Tx, ranges []Range) err
 	return nil
 }
 
-// fromElsewhere is true for a step h of the history that no record has made that was read.
+// wasGiven is true for a step h of the history that was taken as it is. fromElsewhere is true for one
+// that no record has made that was read.
+const wasGiven = `EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = h.machine AND g.entity = h.entity AND g.version = h.version)`
+
 const fromElsewhere = `NOT EXISTS (
 	SELECT FROM {anew}.ranges AS r WHERE r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first AND h."offset" < r.last
 )`
@@ -61,7 +64,7 @@ const (
 	// be compared.
 	cutSQL = `
 INSERT INTO {anew}.cut
-SELECT $1, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` GROUP BY h.entity`
+SELECT $1, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY h.entity`
 
 	// pathSQL finds the first step of each entity that differs.
 	pathSQL = `
@@ -78,7 +81,8 @@ GROUP BY d.entity`
 
 	// sizesSQL counts the entities, those with steps from elsewhere, and the steps.
 	sizesSQL = `
-SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machine = $1), (SELECT count(*) FROM %[1]s.transitions WHERE machine = $1)`
+SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machine = $1), (SELECT count(*) FROM %[1]s.transitions WHERE machine = $1),
+	(SELECT count(*) FROM %[1]s.given WHERE machine = $1)`
 )
 
 func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, s *state, v *Verified) error {
@@ -91,11 +95,11 @@ func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, 
 	if _, err := tx.Exec(ctx, h.rowsSQL(of, h.columnsOf(machine, s)), machine); err != nil {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
-	var entities, cut, steps int64
-	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table), machine).Scan(&entities, &cut, &steps); err != nil {
+	var entities, cut, steps, given int64
+	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table), machine).Scan(&entities, &cut, &steps, &given); err != nil {
 		return fmt.Errorf("count what was compared: %w", err)
 	}
-	v.Entities, v.Cut, v.Steps = v.Entities+entities, v.Cut+cut, v.Steps+steps
+	v.Entities, v.Cut, v.Steps, v.Given = v.Entities+entities, v.Cut+cut, v.Steps+steps, v.Given+given
 	return nil
 }
 
@@ -135,7 +139,8 @@ func (h *shadow) rowsSQL(of layouts, columns []string) string {
 INSERT INTO %[1]s.found AS f (machine, entity, missing, extra, state, version, columns)
 SELECT $1, d.entity, d.missing, d.extra, d.state, d.version, CASE WHEN d.missing OR d.extra THEN ARRAY[]::text[] ELSE d.columns END FROM (
 	SELECT coalesce(l.%[4]s, t.%[4]s)::text AS entity, l.%[4]s IS NULL AS missing, t.%[4]s IS NULL AS extra,
-	       l.%[5]s::text <> t.%[5]s::text AS state, l.%[6]s <> t.%[6]s AS version, %[7]s AS columns
+	       l.%[5]s::text <> t.%[5]s::text AS state, l.%[6]s <> t.%[6]s AS version,
+	       CASE WHEN EXISTS (SELECT FROM %[1]s.given AS g WHERE g.machine = $1 AND g.entity = l.%[4]s::text AND NOT g.timer) THEN ARRAY[]::text[] ELSE %[7]s END AS columns
 	FROM %[2]s AS l FULL JOIN %[3]s AS t ON l.%[4]s = t.%[4]s
 ) AS d
 WHERE (d.missing OR d.extra OR d.state OR d.version OR d.columns <> ARRAY[]::text[])

@@ -13,6 +13,9 @@ type Verified struct {
 	Entities int64 `json:"entities"` // that the topics make
 	Steps    int64 `json:"steps"`    // that the topics make
 
+	// Given counts the steps that no record makes, and that were taken from the history.
+	Given int64 `json:"given,omitempty"`
+
 	// Cut counts the entities with steps from elsewhere. Only the steps before the first of
 	// these are compared, and not the row.
 	Cut int64 `json:"cut"`
@@ -195,8 +198,11 @@ func steps(ctx context.Context, tx pgx.Tx, schema string, machines, entities []s
 // write writes the result for a person to read.
 func (v *Verified) write(b *strings.Builder) {
 	fmt.Fprintf(b, "\ncompared %d entities with %d steps", v.Entities, v.Steps)
+	if v.Given > 0 {
+		fmt.Fprintf(b, "; %d of them no record makes, so they are taken as they are", v.Given)
+	}
 	if v.Cut > 0 {
-		fmt.Fprintf(b, "; %d of them have steps from elsewhere, from which on they are not compared", v.Cut)
+		fmt.Fprintf(b, "; %d entities have steps from elsewhere, from which on they are not compared", v.Cut)
 	}
 	if v.Different == 0 {
 		b.WriteString("\nno difference")

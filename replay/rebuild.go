@@ -40,7 +40,8 @@ type Refusal struct {
 // again. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
 // armed only if they are not armed already.
 //
-// An entity with steps that did not come from what was read would lose these, so it is refused,
+// An entity with steps that did not come from what was read, except those of timers, would lose
+// these or what they have done, so it is refused,
 // as is one that the database does not let change, for instance because of a trigger or a foreign
 // key. If Rebuild is interrupted, the next call goes on.
 //

@@ -27,7 +27,8 @@ SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
 		FULL JOIN (SELECT * FROM {anew}.transitions WHERE machine = @machine AND entity = @key) AS t ON l.version = t.version
 		WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
 	) AND (SELECT jsonb_build_array({values}) FROM {rows} WHERE {is}) IS NOT DISTINCT FROM (SELECT jsonb_build_array({values}) FROM {copies} WHERE {is}),
-	(SELECT count(*) FROM {live}.transitions AS h WHERE h.machine = @machine AND h.entity = @key AND ` + fromElsewhere + `)`
+	(SELECT count(*) FROM {live}.transitions AS h WHERE h.machine = @machine AND h.entity = @key AND ` + fromElsewhere + `
+		AND NOT EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = @machine AND g.entity = @key AND g.version = h.version AND g.timer))`
 
 	// keepSQL keeps what is there.
 	keepSQL = `
@@ -77,10 +78,10 @@ var historySQL = []string{
 var parkedSQL = []string{
 	`DELETE FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead,
 	`UPDATE {live}.parked SET seen_version = -1 WHERE machine = @machine AND entity = @key`,
-	`INSERT INTO {live}.parked (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked WHERE machine = @machine AND entity = @key ON CONFLICT DO NOTHING`,
+	`INSERT INTO {live}.parked (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ON CONFLICT DO NOTHING`,
 	`DELETE FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` AND NOT EXISTS (
 		SELECT FROM {anew}.dead_letters AS t WHERE t.topic_id = o.topic_id AND t.partition = o.partition AND t."offset" = o."offset" AND t.scope = o.scope)`,
-	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters WHERE machine = @machine AND entity = @key ON CONFLICT DO NOTHING`,
+	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ON CONFLICT DO NOTHING`,
 }
 
 // insertableSQL lists the columns of a table that can be inserted.

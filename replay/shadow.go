@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,11 +80,18 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 		if err := h.create(ctx, rehearsal); err != nil {
 			return nil, err
 		}
+		if err := h.note(ctx, s.Report.Ranges); err != nil {
+			return nil, err
+		}
 		if err := h.save(ctx, s); err != nil {
 			return nil, err
 		}
 	}
-	if h.store, err = postgres.OpenIn(ctx, h.pool, h.cfg.Shadow, h.tables()...); err != nil {
+	given, err := h.mostGiven(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if h.store, err = postgres.OpenIn(ctx, h.pool, h.cfg.Shadow, h.tables(given)...); err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
 	for _, t := range h.cfg.Tables {
@@ -95,13 +103,14 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 	return s, nil
 }
 
-// tables returns the tables of the copies.
-func (h *shadow) tables() []postgres.Table {
+// tables returns the tables of the copies, of which each may have some given steps parked.
+func (h *shadow) tables(given int) []postgres.Table {
 	tables := slices.Clone(h.cfg.Tables)
 	for i := range tables {
 		tables[i].Name = h.cfg.Shadow + "." + copyName(i)
 		tables[i].Silent, tables[i].Unlogged = true, true
 		tables[i].ParkFor = -1
+		tables[i].MaxParked = cmp.Or(tables[i].MaxParked, postgres.DefaultMaxParked) + given
 	}
 	return tables
 }
@@ -122,6 +131,7 @@ func (h *shadow) create(ctx context.Context, live interface {
 	statements := []string{
 		"CREATE UNLOGGED TABLE " + h.name + ".replay (one boolean PRIMARY KEY DEFAULT true, state jsonb NOT NULL)",
 		"CREATE UNLOGGED TABLE " + h.name + `.ranges (topic_id uuid, partition integer, first bigint, last bigint)`,
+		"CREATE UNLOGGED TABLE " + h.name + ".given (machine text, entity text, version bigint, timer boolean, PRIMARY KEY (machine, entity, version))",
 		"CREATE UNLOGGED TABLE " + h.name + ".cut (machine text, entity text, version bigint, PRIMARY KEY (machine, entity))",
 		"CREATE UNLOGGED TABLE " + h.name + ".found (machine text, entity text, path bigint, columns text[], missing boolean, extra boolean, state boolean, version boolean, PRIMARY KEY (machine, entity))",
 	}

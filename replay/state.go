@@ -21,6 +21,9 @@ type state struct {
 	// Columns are those that records have set, by machine.
 	Columns map[string][]string `json:"columns,omitempty"`
 
+	// Given says that the steps that no record makes were applied.
+	Given bool `json:"given,omitempty"`
+
 	// Clean is false if a dry run has changed something in memory, from where it can't go on.
 	Clean bool `json:"clean"`
 }

@@ -14,8 +14,11 @@ import (
 // data and history with the live ones. The workers may go on meanwhile.
 //
 // Compared are the columns that the machine's functions may change, and those that the records
-// have set. An entity with steps that did not come from what was read is compared up to the first
-// of these. Report.Caveats says beforehand what can't be proven; see Config.Begin.
+// have set. Steps that no record makes, of timers, jobs and callers of Store.Do, are taken from the
+// live history if their events take no data, and the columns of such a row are not compared,
+// except after timers. An entity with other steps from elsewhere, such as those of a
+// migration, is compared up to the first of them. Report.Caveats says beforehand what can't be
+// proven; see Config.Begin.
 //
 // The copies have the defaults, CHECK constraints and unique indexes of the live tables, but not
 // their triggers and foreign keys. They are unlogged tables, so Verify needs disk space for a copy
@@ -40,7 +43,14 @@ func (c Config) withShadow(ctx context.Context, kind string, then func(*shadow, 
 	defer func() { err = errors.Join(err, h.close(context.WithoutCancel(ctx), err == nil)) }()
 	c.begun(s)
 	r := &run{Config: &c, state: s, to: h.store, keeper: h}
-	if err = r.all(ctx); err == nil {
+	if !s.Given {
+		err = r.give(ctx, h)
+		s.Given = err == nil
+	}
+	if err == nil {
+		err = r.all(ctx)
+	}
+	if err == nil {
 		s.Report.Verified, err = h.compare(ctx, s)
 	}
 	report := s.Report
@@ -104,7 +114,7 @@ func (h *shadow) sample(ctx context.Context, ranges []Range) []Caveat {
 	var caveats []Caveat
 	if len(elsewhere) > 0 {
 		caveats = append(caveats, Caveat{Elsewhere, "", fmt.Sprintf("of a sample of %d steps of the history, these do not come from what is read: %s; "+
-			"an entity is compared up to the first such step", all, strings.Join(elsewhere, ", "))})
+			"those whose events take no data are taken as they are, and an entity is compared up to the first other one", all, strings.Join(elsewhere, ", "))})
 	}
 	if prunedAll > 0 {
 		caveats = append(caveats, Caveat{Pruned, "", fmt.Sprintf("of a sample of %d steps of the history, %d are of entities whose first step is missing; "+

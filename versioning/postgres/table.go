@@ -91,8 +91,10 @@ type Table struct {
 }
 
 const (
-	defaultParkFor   = 24 * time.Hour
-	defaultMaxParked = 100
+	defaultParkFor = 24 * time.Hour
+
+	// DefaultMaxParked is the MaxParked of a Table that has none.
+	DefaultMaxParked = 100
 
 	defaultMaxRefused = 1000
 )
@@ -122,7 +124,7 @@ func (t Table) withDefaults() Table {
 		t.ParkFor = defaultParkFor
 	}
 	if t.MaxParked == 0 {
-		t.MaxParked = defaultMaxParked
+		t.MaxParked = DefaultMaxParked
 	}
 	if t.MaxRefused == 0 {
 		t.MaxRefused = defaultMaxRefused
