@@ -103,7 +103,7 @@ func ExampleStore_RedriveOlder() {
 		fmt.Println(err)
 		return
 	}
-	settled, more, err := store.RedriveOlder(ctx, func(*versioning.Record) ([]versioning.Change, error) {
+	settled, more, err := store.RedriveOlder(ctx, map[string][]int32{"orders": {0}}, func(*versioning.Record) ([]versioning.Change, error) {
 		return []versioning.Change{{Key: "42", Event: "declined"}}, nil
 	})
 	for _, s := range settled {

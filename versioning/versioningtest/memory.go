@@ -291,7 +291,12 @@ func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Sw
 	swept := versioning.Swept{At: time.Now()}
 	for _, p := range slices.Clone(m.parked) {
 		row, ok := m.rows[p.Entity]
-		if at := m.parkedAt(p.Record.Origin); !ok || at < 0 || m.parked[at].Seen == row.Version && !m.isOlder(m.parked[at]) {
+		at := m.parkedAt(p.Record.Origin)
+		if at < 0 {
+			continue
+		}
+		moved := ok && m.parked[at].Seen != row.Version
+		if !moved && !m.isOlder(m.parked[at]) {
 			continue
 		}
 		plan := versioning.Refold(m.rules, m.viewOf(p.Entity))
