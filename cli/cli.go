@@ -22,8 +22,8 @@ type Config struct {
 	Tables []postgres.Table
 	Schema string
 
-	// Client, Topics, Group and Decode are those of your worker's consumer.Config. check and
-	// migrate-entities don't need them.
+	// Client, Topics, Group and Decode are those of your worker's consumer.Config. The commands for
+	// definitions don't need them.
 	Client []kgo.Opt
 	Topics []string
 	Group  string
@@ -37,7 +37,7 @@ type Config struct {
 // the database from the flag --database-url or the environment variable DATABASE_URL. A program
 // that calls os.Exit with [ExitStatus] has an exit status that scripts can use.
 func Commands(cfg Config) []*cobra.Command {
-	commands := []*cobra.Command{checkCommand(&cfg), migrateCommand(&cfg)}
+	commands := []*cobra.Command{checkCommand(&cfg), migrateCommand(&cfg), withdrawCommand(&cfg)}
 	for _, cmd := range commands {
 		withStatus(cmd)
 	}

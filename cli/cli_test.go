@@ -126,6 +126,26 @@ func TestMigrateEntities(t *testing.T) {
 	}
 }
 
+func TestWithdraw(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, withLamps)
+	if _, _, err := execute(t.Context(), lamps(2, "lit"), "migrate-entities", "--dry-run", "--database-url", url); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"lamp 2", "version 2 of machine \"lamp\" is withdrawn\n"},
+		{"lamp 3", "not registered"},
+		{"lamp 1", "this build has that version"},
+		{"lamp two", "not the number of a version"},
+		{"lamp", "accepts 2 arg(s)"},
+	} {
+		stdout, _, err := execute(t.Context(), lamps(1, "on"), append([]string{"withdraw", "--database-url", url}, strings.Fields(c.args)...)...)
+		if err == nil && stdout != c.want || err != nil && (!strings.Contains(err.Error(), c.want) || cli.ExitStatus(err) != 2) {
+			t.Errorf("withdraw %s: %v\n%s", c.args, err, stdout)
+		}
+	}
+}
+
 // TestMessages checks what a newcomer reads, and that nobody reads the password.
 func TestMessages(t *testing.T) {
 	t.Setenv("DATABASE_URL", "")

@@ -8,8 +8,9 @@
 //	os.Exit(cli.ExitStatus(root.Execute()))
 //
 // check compares the machines of a build with those in use, before the build is deployed: see
-// package check. migrate-entities moves entities out of states that a build has retired: see
-// Store.Migrate of package versioning/postgres. docs/changing.md shows both in use.
+// package check. migrate-entities moves entities out of states that a build has retired, and
+// withdraw gives up a version: see Store.Migrate and Store.Withdraw of package versioning/postgres.
+// docs/changing.md shows them in use.
 //
 // Workers do not import this package, so they do not link cobra.
 package cli

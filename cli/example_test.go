@@ -22,5 +22,6 @@ func ExampleCommands() {
 	// Output:
 	// check: Compare this build's state machines with those in use, before you deploy it
 	// migrate-entities: Move entities out of states that this build has retired
+	// withdraw: Give up a version of a machine after its workers were replaced by older ones
 	// exit status 2
 }

@@ -43,7 +43,7 @@ func rootCommand() *cobra.Command {
 	}
 	explicit := demoCommand(&s)
 	explicit.Args = cobra.NoArgs
-	root.AddCommand(cli.Commands(cli.Config{Tables: tables(defaultTerms, nil), Decode: decode})...) // check, migrate-entities
+	root.AddCommand(cli.Commands(cli.Config{Tables: tables(defaultTerms, nil), Decode: decode})...) // check, migrate-entities, withdraw
 	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
 		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), answerCommand(&s), graphCommand())
 	return root
