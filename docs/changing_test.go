@@ -115,7 +115,7 @@ func (s *session) build(name string) {
 			s.t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(s.t.Context(), "go", "build", "-overlay", overlay, "-o", filepath.Join(s.dir, name), "../examples/changing") //nolint:gosec // the page is ours
+	cmd := exec.CommandContext(s.t.Context(), "go", "build", "-overlay", overlay, "-o", filepath.Join(s.dir, name), "../examples/changing")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("%v\n%s", err, out)
 	}
