@@ -122,11 +122,13 @@ func (f *folder) release(e *entity) (moved bool) {
 // upToDate reports whether a record that waits for e need not be judged before e moves.
 // A record with several entities must not be judged: its verdict would depend on what
 // another entity has become meanwhile, and so on where the batch begins. That does not hold
-// if an older version of the machine judged the record.
+// if an older version of the machine judged the record, or if it waits for a newer one that
+// was withdrawn.
 func (w *waiting) upToDate(e *entity) bool {
 	knownNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
 	isOlder := w.stored && w.Definition < e.rules.Machine.Version()
-	if isOlder || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
+	isWithdrawn := w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) == 0
+	if isOlder || isWithdrawn || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })
