@@ -169,7 +169,7 @@ func (m *maintainer) redriveOlder(ctx context.Context, redriver OlderRedriver) {
 	for more := true; more; {
 		var settled []versioning.Settled
 		var err error
-		settled, more, err = redriver.RedriveOlder(ctx, m.cfg.Decode)
+		settled, more, err = redriver.RedriveOlder(ctx, m.owned(), m.cfg.Decode)
 		if len(settled) > 0 {
 			m.log.redriven(len(settled))
 		}
@@ -224,11 +224,16 @@ func (m *maintainer) copyLetters(ctx context.Context) {
 func (m *maintainer) copySome(ctx context.Context, copier DeadLetterCopier) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
-	from := make(map[string][]int32)
+	return copier.CopyDeadLetters(ctx, m.owned(), copyLimit, m.produce)
+}
+
+// owned returns the worker's partitions, by topic.
+func (m *maintainer) owned() map[string][]int32 {
+	owned := make(map[string][]int32)
 	for at := range m.partitions.tenures() {
-		from[at.topic] = append(from[at.topic], at.id)
+		owned[at.topic] = append(owned[at.topic], at.id)
 	}
-	return copier.CopyDeadLetters(ctx, from, copyLimit, m.produce)
+	return owned
 }
 
 // produce sends dead letters to their topics, waits until all in-sync replicas

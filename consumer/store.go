@@ -48,10 +48,10 @@ type Sweeper interface {
 }
 
 // An OlderRedriver is a Store that can redrive the dead letters which an older version of a machine
-// has judged; *postgres.Store is one. The worker calls RedriveOlder with Config.Decode after each
-// sweep, until there are no more.
+// has judged; *postgres.Store is one. The worker calls RedriveOlder with its partitions and
+// Config.Decode after each sweep, until there are no more.
 type OlderRedriver interface {
-	RedriveOlder(ctx context.Context, decode func(*versioning.Record) ([]versioning.Change, error)) (settled []versioning.Settled, more bool, err error)
+	RedriveOlder(ctx context.Context, from map[string][]int32, decode func(*versioning.Record) ([]versioning.Change, error)) (settled []versioning.Settled, more bool, err error)
 }
 
 // A TimerFirer is a Store that can fire timers; *postgres.Store is one. The worker calls

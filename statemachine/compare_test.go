@@ -61,16 +61,20 @@ func TestCompare(t *testing.T) {
 			rename(d)
 			d.Migrations = []statemachine.Migration{{From: statemachine.In("waiting"), To: "paused"}}
 		}, []string{"changed moving held", "changed waiting ", "harmless paused "}},
-		{"an event is gone", func(d *statemachine.Definition) { d.Transitions[1].Event = "shipped" },
-			[]string{"changed ready sent", "harmless  shipped"}},
+		{
+			"an event is gone", func(d *statemachine.Definition) { d.Transitions[1].Event = "shipped" },
+			[]string{"changed ready sent", "harmless  shipped"},
+		},
 		{"an event is gone everywhere", func(d *statemachine.Definition) {
 			d.Transitions[1].Event, d.Transitions[3].Event = "shipped", "shipped"
 		}, []string{"changed  sent", "harmless  shipped"}},
 		{"an event is legal in one more state", func(d *statemachine.Definition) {
 			d.Transitions[4].From = append(d.Transitions[4].From, "waiting")
 		}, []string{"harmless waiting arrived"}},
-		{"a target changes", func(d *statemachine.Definition) { d.Transitions[2].To, d.Transitions[0].To = "ready", "waiting" },
-			[]string{"changed  packed", "changed moving held"}},
+		{
+			"a target changes", func(d *statemachine.Definition) { d.Transitions[2].To, d.Transitions[0].To = "ready", "waiting" },
+			[]string{"changed  packed", "changed moving held"},
+		},
 		{"a state becomes terminal", func(d *statemachine.Definition) {
 			d.Transitions = slices.Delete(d.Transitions, 3, 4)
 			d.Terminal = append(d.Terminal, "waiting")
@@ -185,14 +189,19 @@ func TestHash(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{statemachine.MustCompile(parcel()).Outline().Hash(): "the first"}
 	edits := map[string]func(*statemachine.Definition){
-		"name":      func(d *statemachine.Definition) { d.Name = "letter" },
-		"revision":  func(d *statemachine.Definition) { d.Revision = "b" },
-		"event":     func(d *statemachine.Definition) { d.Transitions[0].Event = "wrapped" },
-		"target":    func(d *statemachine.Definition) { d.Transitions[3].To = "ready" },
-		"terminal":  func(d *statemachine.Definition) { d.Terminal = append(d.Terminal, "waiting"); d.Transitions = slices.Delete(d.Transitions, 3, 4) },
-		"migration": func(d *statemachine.Definition) { d.Migrations = []statemachine.Migration{{From: statemachine.In("old"), To: "ready"}} },
-		"deadline":  func(d *statemachine.Definition) { d.Transitions[4].After = time.Hour },
-		"period":    func(d *statemachine.Definition) { d.Transitions[4].AfterPeriod.Days = 1 },
+		"name":     func(d *statemachine.Definition) { d.Name = "letter" },
+		"revision": func(d *statemachine.Definition) { d.Revision = "b" },
+		"event":    func(d *statemachine.Definition) { d.Transitions[0].Event = "wrapped" },
+		"target":   func(d *statemachine.Definition) { d.Transitions[3].To = "ready" },
+		"terminal": func(d *statemachine.Definition) {
+			d.Terminal = append(d.Terminal, "waiting")
+			d.Transitions = slices.Delete(d.Transitions, 3, 4)
+		},
+		"migration": func(d *statemachine.Definition) {
+			d.Migrations = []statemachine.Migration{{From: statemachine.In("old"), To: "ready"}}
+		},
+		"deadline": func(d *statemachine.Definition) { d.Transitions[4].After = time.Hour },
+		"period":   func(d *statemachine.Definition) { d.Transitions[4].AfterPeriod.Days = 1 },
 		"clock": func(d *statemachine.Definition) {
 			d.Transitions[4].After, d.Transitions[4].Clock = time.Hour, statemachine.RecordClock
 		},

@@ -50,8 +50,32 @@ func ExampleOutline() {
 	})
 	text, err := json.Marshal(m.Outline())
 	fmt.Println(string(text), err)
-	fmt.Println(m.Outline().Knows("open"), m.Outline().Takes("reopened"))
+	fmt.Println(m.Outline().Knows("open"), m.Outline().Takes("reopened"), m.Outline().Leads("open", "closed"))
 	// Output:
 	// {"name":"ticket","version":1,"states":["done","open"],"terminal":["done"],"arrows":[{"event":"opened","targets":[{"to":"open"}]},{"from":"open","event":"closed","targets":[{"to":"done"}]}]} <nil>
-	// true false
+	// true false true
+}
+
+// Two outlines with the same hash differ at most in their version.
+func ExampleOutline_Hash() {
+	d := statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "waiting"},
+			{Event: "closed", From: statemachine.In("waiting"), To: "done"},
+		},
+		Terminal:   statemachine.In("done"),
+		Migrations: []statemachine.Migration{{From: statemachine.In("open"), To: "waiting"}},
+	}
+	before := statemachine.MustCompile(d)
+	d.Version = 2
+	after := statemachine.MustCompile(d)
+	fmt.Println(before.Outline().Hash() == after.Outline().Hash())
+	d.Revision = "1f3c"
+	fmt.Println(before.Outline().Hash() == statemachine.MustCompile(d).Outline().Hash())
+	fmt.Println(after.Retired())
+	// Output:
+	// true
+	// false
+	// [open]
 }

@@ -103,7 +103,7 @@ type fingerprint struct {
 }
 
 // takeFingerprint is called before anything else is read about the table, so that any
-// later change is noticed.
+// later change is noticed. If in is nil, it leaves out the registered definitions.
 func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn, in *schema) error {
 	return pgx.BeginTxFunc(ctx, conn, repeatableRead, func(tx pgx.Tx) error {
 		var tables, parents, functions, types, collations []uint32
@@ -116,7 +116,9 @@ func (t *table) takeFingerprint(ctx context.Context, conn *pgxpool.Conn, in *sch
 		d.add(partsOfFunctions, functions)
 		d.add(partsOfTypes, types)
 		d.add(partsOfCollations, collations)
-		d.addDefinitions(in, t.Machine.Name())
+		if in != nil {
+			d.addDefinitions(in, t.Machine.Name())
+		}
 		var err error
 		t.fingerprint, err = d.read(ctx, tx)
 		return err
@@ -148,7 +150,7 @@ func (d *description) add(parts []catalogPart, of []uint32) {
 // addDefinitions adds which definitions of a machine are registered.
 func (d *description) addDefinitions(in *schema, machine string) {
 	rows := fmt.Sprintf("%s.machines WHERE name = %s", in.quoted, literal(machine))
-	*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT version * 2 + withdrawn::integer FROM %s ORDER BY version)", rows), "integer[]", rows})
+	*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT version::bigint * 2 + withdrawn::integer FROM %s ORDER BY version)", rows), "bigint[]", rows})
 }
 
 // read returns the fingerprint with the current values.

@@ -60,25 +60,33 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 		if store == nil {
 			mustExec(t, pool, `CREATE TABLE queued (n bigserial, machine text, entity text, event text, version bigint, job text)`)
 			empty = `DELETE FROM queued; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.marks;
-				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed; DELETE FROM pawl.outbox`
-			var tables []postgres.Table
+				DELETE FROM pawl.timers; DELETE FROM pawl.rearmed; DELETE FROM pawl.outbox;
+				DELETE FROM pawl.machines AS m WHERE EXISTS (SELECT FROM pawl.machines WHERE name = m.name AND version < m.version)`
 			for _, r := range rules {
 				name := pgx.Identifier{r.Machine.Name()}.Sanitize()
 				mustExec(t, pool, `CREATE TABLE `+name+
 					` (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, note text, place text,
 					debits bigint NOT NULL DEFAULT 0, balance bigint NOT NULL DEFAULT 0, credit bigint, notes text[])`)
 				empty += `; DELETE FROM ` + name
-				table := postgres.Table{Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked}
-				if r.CheckJob != nil {
-					table.Queue = queue{}
-				}
-				tables = append(tables, table)
 			}
-			store = openIn(t, stores, schema, tables...)
+			store = openIn(t, stores, schema, tablesOf(rules)...)
 		}
 		mustExec(t, pool, in(schema, empty))
-		return versioningtest.Harness{Store: store, Contents: &database{t, pool, store, schema}}
+		d := &database{t, pool, stores, store, schema}
+		return versioningtest.Harness{Store: d, Contents: d}
 	})
+}
+
+// tablesOf returns the tables for machines of the suite.
+func tablesOf(rules []versioning.Rules) (tables []postgres.Table) {
+	for _, r := range rules {
+		table := postgres.Table{Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked}
+		if r.CheckJob != nil {
+			table.Queue = queue{}
+		}
+		tables = append(tables, table)
+	}
+	return tables
 }
 
 // queue writes jobs, which are strings, to a table.
@@ -94,12 +102,19 @@ func (queue) WriteOutputs(_ context.Context, tx postgres.Tx, steps []postgres.Ca
 	return nil
 }
 
-// database inspects PostgreSQL for the suite.
+// database is the store under test, and inspects PostgreSQL for the suite.
 type database struct {
-	t     *testing.T
-	pool  *pgxpool.Pool
-	store *postgres.Store
-	in    string // the framework's schema
+	t      *testing.T
+	pool   *pgxpool.Pool
+	stores *pgxpool.Pool // of the store
+	*postgres.Store
+	in string // the framework's schema
+}
+
+// Define opens the store again with other versions of the machines.
+func (d *database) Define(rules ...versioning.Rules) {
+	d.t.Helper()
+	d.Store = openIn(d.t, d.stores, d.in, tablesOf(rules)...)
 }
 
 func (d *database) Row(e versioning.Entity) (row versioningtest.Row, ok bool) {
@@ -158,19 +173,19 @@ FROM pawl.transitions WHERE machine = $1 AND entity = $2 ORDER BY version`), e.M
 
 func (d *database) Parked() (all []versioningtest.Parked) {
 	d.t.Helper()
-	parked, err := d.store.Parked(d.t.Context(), postgres.ParkedFilter{Limit: 1000})
+	parked, err := d.Store.Parked(d.t.Context(), postgres.ParkedFilter{Limit: 1000})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	for _, p := range parked {
-		all = append(all, versioningtest.Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen})
+		all = append(all, versioningtest.Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen, Definition: p.Definition})
 	}
 	return all
 }
 
 func (d *database) DeadLetters() (all []versioningtest.DeadLetter) {
 	d.t.Helper()
-	letters, err := d.store.DeadLetters(d.t.Context(), postgres.DeadLetterFilter{Limit: 1000})
+	letters, err := d.Store.DeadLetters(d.t.Context(), postgres.DeadLetterFilter{Limit: 1000})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -204,7 +219,7 @@ func (d *database) Jobs() []versioningtest.Job {
 
 func (d *database) Timers() []versioningtest.Timer {
 	d.t.Helper()
-	armed, err := d.store.Timers(d.t.Context(), postgres.TimerFilter{})
+	armed, err := d.Store.Timers(d.t.Context(), postgres.TimerFilter{})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -218,7 +233,7 @@ func (d *database) Timers() []versioningtest.Timer {
 func (d *database) Messages() (messages []versioningtest.Message) {
 	d.t.Helper()
 	for lane := range versioning.Lanes {
-		packs, err := d.store.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
+		packs, err := d.Store.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
 		if err != nil {
 			d.t.Fatal(err)
 		}

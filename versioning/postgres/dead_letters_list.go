@@ -91,12 +91,7 @@ const markTimeout = 5 * time.Second
 func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, limit int,
 	copyTo func(context.Context, []versioning.DeadLetter) (copied []int64, err error),
 ) (int, error) {
-	topics, partitions := make([]string, 0, len(from)), make([]int32, 0, len(from))
-	for topic, ids := range from {
-		for _, id := range ids {
-			topics, partitions = append(topics, topic), append(partitions, id)
-		}
-	}
+	topics, partitions := partitionsOf(from)
 	deadLetters, err := s.readDeadLetters(ctx, readUncopiedSQL, topics, partitions, limit)
 	if err != nil {
 		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
@@ -117,6 +112,17 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 		return 0, errors.Join(err, withCause(fmt.Errorf("mark dead letters as copied: %w", problem)))
 	}
 	return len(copied), err
+}
+
+// partitionsOf returns partitions of topics as columns.
+func partitionsOf(from map[string][]int32) (topics []string, partitions []int32) {
+	topics, partitions = make([]string, 0, len(from)), make([]int32, 0, len(from))
+	for topic, ids := range from {
+		for _, id := range ids {
+			topics, partitions = append(topics, topic), append(partitions, id)
+		}
+	}
+	return topics, partitions
 }
 
 // $1 topics, $2 their partitions, $3 limit

@@ -49,7 +49,7 @@
 //	GRANT SELECT ON pawl.goose_db_version TO worker;
 //	GRANT SELECT, INSERT ON pawl.transitions TO worker;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON pawl.parked, pawl.dead_letters, pawl.timers, pawl.rearmed TO worker;
-//	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables TO worker;
+//	GRANT SELECT, INSERT, UPDATE ON pawl.marks, pawl.caught_up, pawl.tables, pawl.machines TO worker;
 //
 // If a machine has functions, so that they may emit messages, a worker with its relay also
 // needs these. Open asks for SELECT and INSERT on table outbox and for USAGE on the sequence.

@@ -59,6 +59,9 @@ func TestOneFate(t *testing.T) {
 		t.Run(c.first+", "+c.second, func(t *testing.T) {
 			t.Parallel()
 			pool := testenv.Pool(t, withOrders)
+			for _, m := range fates {
+				open(t, pool, postgres.Table{Machine: m, Name: "orders"}) // so that they are registered
+			}
 			gate := newGate(t, pool)
 			first, second := gate.store(t, fates[c.first]), open(t, pool, postgres.Table{Machine: fates[c.second], Name: "orders"})
 			var l log

@@ -573,6 +573,7 @@ func TestTimersUseTheKeys(t *testing.T) {
 	const whole = `SELECT relname || ' ' || seq_scan FROM pg_stat_user_tables
 		WHERE relname IN ('leases', 'transitions', 'timers', 'rearmed', 'parked', 'dead_letters') ORDER BY relname`
 	before := query(t, pool, whole)
+	before[slices.Index(before, "leases 0")] = "leases 1" // Open counts the rows by state
 	used, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,9 @@ func TestFromConstantsToFunctions(t *testing.T) {
 	var l log
 	early := l.record(versioning.Change{Machine: "thing", Key: "a", Event: "did", Set: versioning.Columns{"balance": 500}})
 	wantVerdicts(t, apply(t, store, early), "early no_entity")
-	newer := open(t, pool, postgres.Table{Machine: machineOf(add), Name: "thing"})
+	definition := machineOf(add).Definition()
+	definition.Version = 2
+	newer := open(t, pool, postgres.Table{Machine: statemachine.MustCompile(definition), Name: "thing"})
 	result := apply(t, newer, l.did("a", "made", 7))
 	wantVerdicts(t, result, "applied")
 	wantRows(t, pool, `SELECT t::text FROM thing AS t`, "(a,open,1,7)")

@@ -162,32 +162,41 @@ func (t *table) own() (d Definition, ok bool) {
 	return t.definitions[i], true
 }
 
-// checkDefinitions checks the machines against the registered ones, and the rows of their tables
-// against the machines.
-func (s *snapshot) checkDefinitions(ctx context.Context, conn *pgxpool.Conn) error {
+// checkDefinitions checks that the machines are those that are registered under their versions.
+func (s *snapshot) checkDefinitions() error {
 	problems := make([]error, len(s.tables))
 	for i, t := range s.tables {
-		problems[i] = s.checkDefinition(ctx, conn, t)
+		problems[i] = t.checkDefinition()
 	}
 	return errors.Join(problems...)
 }
 
-func (s *snapshot) checkDefinition(ctx context.Context, conn *pgxpool.Conn, t *table) error {
+func (t *table) checkDefinition() error {
 	mine := t.Machine.Outline()
-	if own, ok := t.own(); ok && own.Hash != mine.Hash() {
-		changes, err := statemachine.Compare(own.Outline, mine)
-		if err != nil {
-			return err //nolint:wrapcheck // the names are equal
-		}
-		return &DefinitionError{t.Machine.Name(), mine.Version, changes}
+	own, ok := t.own()
+	if !ok || own.Hash == mine.Hash() {
+		return nil
 	}
-	return s.checkStranded(ctx, conn, t)
+	changes, err := statemachine.Compare(own.Outline, mine)
+	if err != nil {
+		return err //nolint:wrapcheck // the names are equal
+	}
+	return &DefinitionError{t.Machine.Name(), mine.Version, changes}
 }
 
-// checkStranded checks that no row is in a state that neither the machine nor a newer one
-// knows. A state that no registered definition knows was set by hand. It does not keep workers
-// of a registered version from starting again.
-func (s *snapshot) checkStranded(ctx context.Context, conn *pgxpool.Conn, t *table) error {
+// checkStranded checks the rows of the tables.
+func (s *snapshot) checkStranded(ctx context.Context, conn *pgxpool.Conn) error {
+	problems := make([]error, len(s.tables))
+	for i, t := range s.tables {
+		problems[i] = s.checkRows(ctx, conn, t)
+	}
+	return errors.Join(problems...)
+}
+
+// checkRows checks that no row is in a state that neither the machine nor a newer one knows. A
+// state that no registered definition knows was set by hand. It does not keep workers of a
+// registered version from starting again.
+func (s *snapshot) checkRows(ctx context.Context, conn *pgxpool.Conn, t *table) error {
 	_, isRegistered := t.own()
 	known := slices.Concat(t.Machine.States(), t.Machine.Retired())
 	var others []statemachine.State

@@ -160,7 +160,7 @@ func TestNewerDefinition(t *testing.T) {
 	decode := func(*versioning.Record) ([]versioning.Change, error) {
 		return []versioning.Change{{Machine: "order", Key: "z", Event: "held"}}, nil
 	}
-	settled, more, err := newer.RedriveOlder(t.Context(), func(r *versioning.Record) ([]versioning.Change, error) {
+	settled, more, err := newer.RedriveOlder(t.Context(), ownPartition, func(r *versioning.Record) ([]versioning.Change, error) {
 		if r.Origin.Offset == 2 {
 			return decode(r)
 		}
@@ -169,7 +169,7 @@ func TestNewerDefinition(t *testing.T) {
 	if err != nil || more || len(settled) != 1 || settled[0].Outcome.Verdict != versioning.Applied {
 		t.Errorf("RedriveOlder = %+v, %v, %v", settled, more, err)
 	}
-	if again, _, err := newer.RedriveOlder(t.Context(), decode); err != nil || len(again) != 0 {
+	if again, _, err := newer.RedriveOlder(t.Context(), ownPartition, decode); err != nil || len(again) != 0 {
 		t.Errorf("RedriveOlder again = %+v, %v", again, err)
 	}
 	wantRows(t, pool, `SELECT entity || ' ' || definition || ' ' || attempts FROM pawl.dead_letters`, "b 2 2")
@@ -297,4 +297,91 @@ func TestMigrateWhileOthersWrite(t *testing.T) {
 		}
 	}
 	wantRows(t, pool, `SELECT DISTINCT state || ' ' || version FROM orders`, "captured 3")
+}
+
+// ownPartition is the partition that a log's records are from.
+var ownPartition = map[string][]int32{"orders": {0}}
+
+// imported returns a newer order machine, in which the event imported creates an entity.
+func imported() *statemachine.Machine {
+	return edited(2, func(d *statemachine.Definition) {
+		d.Transitions = append(d.Transitions, statemachine.Transition{Event: "imported", To: "paid"})
+	})
+}
+
+// TestNewerCreates checks that a record is released which only a newer version can apply, although
+// its entity has no row that could move.
+func TestNewerCreates(t *testing.T) {
+	t.Parallel()
+	pool, old := openOrders(t)
+	newer := open(t, pool, postgres.Table{Machine: imported(), Name: "orders"})
+	var l log
+	wantVerdicts(t, apply(t, old, l.say("a", "imported"), l.say("a", "shipped")), "early newer_definition", "early newer_definition")
+	swept, err := newer.Sweep(t.Context(), versioning.Reading{})
+	if err != nil || len(swept.Released) != 2 {
+		t.Errorf("Sweep = %+v, %v", swept, err)
+	}
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders`, "a shipped")
+}
+
+// TestWithdrawn checks that records which wait for a version that is then withdrawn are judged
+// again by the older one, whose store is open all the time.
+func TestWithdrawn(t *testing.T) {
+	t.Parallel()
+	pool, old := openOrders(t)
+	open(t, pool, postgres.Table{Machine: imported(), Name: "orders"})
+	var l log
+	wantVerdicts(t, apply(t, old, l.say("a", "placed"), l.say("b", "placed"), l.say("a", "imported"), l.say("a", "captured"), l.say("c", "imported"), l.say("c", "placed"),
+		l.record(versioning.Change{Machine: "order", Key: "b", Event: "imported"}, versioning.Change{Machine: "order", Key: "d", Event: "placed"})),
+		"applied", "applied", "early newer_definition", "early newer_definition", "early newer_definition", "early newer_definition", "early newer_definition")
+	if ok, err := old.Withdraw(t.Context(), "order", 2); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	swept, err := old.Sweep(t.Context(), versioning.Reading{})
+	if err != nil || len(swept.Released) != 5 {
+		t.Errorf("Sweep = %+v, %v", swept, err)
+	}
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a paid", "b pending", "c pending")
+	wantRows(t, pool, `SELECT entity || ' ' || reason || ' ' || definition FROM pawl.dead_letters ORDER BY entity`, "a unknown_event 1", "b unknown_event 1", "c unknown_event 1")
+	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+}
+
+// TestRedriveOlderOnce checks that each dead letter is redriven once for a newer version, whatever
+// becomes of it, and that only those are whose version is known and whose records the caller can decode.
+func TestRedriveOlderOnce(t *testing.T) {
+	t.Parallel()
+	pool, old := openOrders(t)
+	var l log
+	records := []*versioning.Record{l.say("a", "nosuch"), l.say("b", "nosuch"), l.say("c", "nosuch"), l.say("d", "imported"), l.say("e", "imported"), l.say("f", "imported")}
+	records[4].Origin.Topic = "others" // another worker decodes it in another way
+	for _, r := range records {
+		wantVerdicts(t, apply(t, old, r), "rejected unknown_event")
+	}
+	if outcome, err := old.Deliver(t.Context(), versioning.Change{Machine: "order", Key: "g", Event: "imported", MessageID: "job"}); err != nil || outcome.Verdict != versioning.Rejected {
+		t.Fatalf("Deliver = %+v, %v", outcome, err)
+	}
+	mustExec(t, pool, `UPDATE pawl.dead_letters SET definition = 0 WHERE entity = 'f'`) // from before the column existed
+
+	newer := open(t, pool, postgres.Table{Machine: imported(), Name: "orders"})
+	var decoded []int64
+	decode := func(r *versioning.Record) ([]versioning.Change, error) {
+		decoded = append(decoded, r.Origin.Offset)
+		switch r.Origin.Offset {
+		case 0:
+			return nil, errors.New("garbage")
+		case 1:
+			return nil, nil // ignored now
+		}
+		return records[r.Origin.Offset].Changes, nil
+	}
+	settled, more, err := newer.RedriveOlder(t.Context(), ownPartition, decode)
+	if err != nil || more || len(settled) != 2 || !slices.Equal(decoded, []int64{0, 1, 2, 3}) {
+		t.Errorf("RedriveOlder = %+v, %v, %v; decoded %d", settled, more, err, decoded)
+	}
+	decoded = nil
+	if settled, _, err = newer.RedriveOlder(t.Context(), ownPartition, decode); err != nil || len(settled)+len(decoded) > 0 {
+		t.Errorf("RedriveOlder again = %+v, %v; decoded %d", settled, err, decoded)
+	}
+	wantRows(t, pool, `SELECT id FROM orders ORDER BY id`, "d", "g")
+	wantRows(t, pool, `SELECT reason || ' ' || count(*) FROM pawl.dead_letters GROUP BY reason ORDER BY reason`, "undecodable 1", "unknown_event 3")
 }

@@ -207,7 +207,7 @@ func TestRights(t *testing.T) {
 		"pawl.transitions", "pawl.transitions", "pawl.parked", "pawl.parked", "pawl.parked", "pawl.parked",
 		"pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters", "pawl.dead_letters",
 		"pawl.marks", "pawl.marks", "pawl.marks",
-		"pawl.caught_up", "pawl.caught_up", "pawl.caught_up", "pawl.tables", "pawl.tables", "pawl.tables",
+		"pawl.caught_up", "pawl.caught_up", "pawl.caught_up", "pawl.tables", "pawl.tables", "pawl.tables", "pawl.machines", "pawl.machines", "pawl.machines",
 		"pawl.timers", "pawl.timers", "pawl.timers", "pawl.timers", "pawl.rearmed", "pawl.rearmed", "pawl.rearmed", "pawl.rearmed", "orders",
 	}
 	if diff := cmp.Diff(want, problemsOf(err)); diff != "" {

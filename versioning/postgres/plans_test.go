@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestApplyUsesTheKeys(t *testing.T) {
 WHERE relname IN ('orders', 'transitions', 'parked', 'dead_letters') ORDER BY relname`
 	const read = `SELECT coalesce(sum(idx_tup_read), 0)::text FROM pg_stat_user_indexes WHERE relname = 'transitions'`
 	before := query(t, pool, whole)
+	before[slices.Index(before, "orders 0")] = "orders 1" // Open counts the rows by state
 
 	used, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
 	if err != nil {

@@ -84,15 +84,15 @@ func OpenIn(ctx context.Context, pool *pgxpool.Pool, schema string, tables ...Ta
 		return s.apply(ctx, "", records, false)
 	})
 	unfit := errors.Join(in.check(ctx, conn, tables), s.prepareOutbox(ctx, conn))
-	if errors.Is(unfit, migrations.ErrSchema) { // there is nowhere to register, but the tables may have problems too
-		_, err = s.readTables(ctx, conn)
+	if unfit != nil { // nothing can be registered, but the tables may have problems too
+		_, err = s.readTables(ctx, conn, nil)
 		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(errors.Join(unfit, err))))
 	}
 	e, err := s.inspect(ctx, conn)
 	if err == nil {
 		e, err = s.define(ctx, conn, e)
 	}
-	if err = errors.Join(unfit, err); err != nil {
+	if err != nil {
 		return nil, withCause(fmt.Errorf("open store: %w", throughPooler(err)))
 	}
 	s.snapshot.Store(e)
@@ -114,7 +114,7 @@ func (s *Store) inspect(ctx context.Context, conn *pgxpool.Conn) (*snapshot, err
 // define checks the definitions of a snapshot's machines, and registers them. If that changes
 // what is registered, it returns a new snapshot.
 func (s *Store) define(ctx context.Context, conn *pgxpool.Conn, e *snapshot) (*snapshot, error) {
-	if err := e.checkDefinitions(ctx, conn); err != nil {
+	if err := errors.Join(e.checkDefinitions(), e.checkStranded(ctx, conn)); err != nil {
 		return nil, err
 	}
 	added, err := e.registerMachines(ctx, conn)
@@ -125,12 +125,12 @@ func (s *Store) define(ctx context.Context, conn *pgxpool.Conn, e *snapshot) (*s
 		return nil, err
 	}
 	// Another worker may have registered another definition of the same version just before.
-	return e, e.checkDefinitions(ctx, conn)
+	return e, e.checkDefinitions()
 }
 
 // read reads a snapshot from the catalog. Its error joins all problems.
 func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
-	e, err := s.readTables(ctx, conn)
+	e, err := s.readTables(ctx, conn, s.schema)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,8 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 	return e, nil
 }
 
-func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error) {
+// readTables reads what the catalog says about the tables. If in is nil, table machines is not read.
+func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn, in *schema) (*snapshot, error) {
 	e := &snapshot{
 		pool:      s.pool,
 		schema:    s.schema,
@@ -153,7 +154,7 @@ func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn) (*snapshot, 
 	e.plain, e.plainSplit = &prepared{by: e}, &prepared{by: e, split: true}
 	var problems []error
 	for _, config := range s.configs {
-		problems = append(problems, e.add(ctx, conn, config))
+		problems = append(problems, e.add(ctx, conn, in, config))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -203,8 +204,8 @@ func (s *snapshot) machines() []string {
 	return names
 }
 
-func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, config Table) error {
-	t, err := inspect(ctx, conn, s.schema, config)
+func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table) error {
+	t, err := inspect(ctx, conn, in, config)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ const sweepLimit = 500
 // Sweep processes the parked records of the store's machines. It judges those again
 // whose entity has moved since they were last judged, because a worker that moved it
 // while they were being parked could not see them. It judges those again that another
-// worker parked because it did not know the entity's state. And it makes dead letters
+// worker parked because it did not know the entity's state, or has an older version of the
+// machine, and those that wait for a newer version that was withdrawn. And it makes dead letters
 // of those that have waited longer than Table.ParkFor. One failure does not stop the
 // rest; the error joins all of them. Any number of workers may sweep at the same time.
 // Package consumer sweeps periodically.
@@ -43,6 +44,9 @@ func (s *Store) Sweep(ctx context.Context, read versioning.Reading) (versioning.
 func (s *snapshot) sweep(ctx context.Context, read versioning.Reading) (swept versioning.Swept, err error) {
 	var problems []error
 	for _, t := range s.tables {
+		if holds, err := t.fingerprint.holds(ctx, s.pool); err == nil && !holds {
+			return swept, errAltered // perhaps a newer definition, which decides what to judge again
+		}
 		now, late := s.advance(ctx, t, read)
 		if late == nil && swept.At.IsZero() {
 			swept.At = now

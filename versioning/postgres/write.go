@@ -178,7 +178,7 @@ var errOwnTables = errors.New("a framework table refuses a row; compare the vers
 
 // ownTables are the framework's tables.
 var ownTables = []string{
-	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "timers", "rearmed", "outbox", "outbox_events",
+	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "machines", "timers", "rearmed", "outbox", "outbox_events",
 }
 
 // written translates the error of a write.

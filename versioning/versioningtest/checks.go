@@ -186,8 +186,8 @@ func checkDecodedLater(t *testing.T, open Open) {
 func checkParked(t *testing.T, open Open) {
 	s := runBatch(t, open, "order/a captured", "order/b placed", "order/b delivered at=3")
 	want := []Parked{
-		{Origin: originOf(0), Entity: entity("order/a"), Reason: versioning.ReasonNoEntity},
-		{Origin: originOf(2), Entity: entity("order/b"), Reason: versioning.ReasonVersionAhead, Seen: 1},
+		{Origin: originOf(0), Entity: entity("order/a"), Reason: versioning.ReasonNoEntity, Definition: 3},
+		{Origin: originOf(2), Entity: entity("order/b"), Reason: versioning.ReasonVersionAhead, Seen: 1, Definition: 3},
 	}
 	if diff := cmp.Diff(want, s.Parked()); diff != "" {
 		t.Errorf("parked (-want, +got):\n%s", diff)

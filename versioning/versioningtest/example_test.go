@@ -220,6 +220,32 @@ func ExampleMemory_Sweep() {
 	// payments/0@0 captured applied by the sweep
 }
 
+// An older worker keeps what only a newer version of the machine can apply.
+func ExampleMemory_Define() {
+	definition := payment.Machine.Definition()
+	definition.Version = 2
+	definition.Transitions = append(definition.Transitions,
+		statemachine.Transition{Event: "disputed", From: statemachine.In("open"), To: "voided"})
+	newer := versioning.Rules{Machine: statemachine.MustCompile(definition)}
+
+	store := versioningtest.NewMemory(newer)
+	store.Define(payment) // an old worker, after the first new one has started
+	apply(store, asked(0, "p1", "authorized"), asked(1, "p1", "disputed"))
+	store.Define(newer)
+	swept, err := store.Sweep(context.Background(), versioning.Reading{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, s := range swept.Released {
+		fmt.Println(s.Record.Origin, s.Outcome.Event, s.Outcome.Verdict, "now")
+	}
+	// Output:
+	// payments/0@0 authorized applied
+	// payments/0@1 disputed early
+	// payments/0@1 disputed applied now
+}
+
 // A failover or a restored backup loses commits. The marks say from where to read again.
 func ExampleMemory_Restore() {
 	ctx := context.Background()

@@ -41,7 +41,7 @@ func (m *Memory) Parked() []Parked {
 	defer m.mu.Unlock()
 	var all []Parked
 	for _, p := range m.parked {
-		all = append(all, Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen})
+		all = append(all, Parked{Origin: p.Record.Origin, Entity: p.Entity, Reason: p.Reason, Seen: p.Seen, Definition: p.Definition})
 	}
 	return all
 }

@@ -9,13 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
 // Memory is a store in memory. It is safe for concurrent use.
 type Memory struct {
-	rules  map[string]versioning.Rules
-	codecs map[string]*rowCodec // of the machines with functions
+	rules   map[string]versioning.Rules
+	codecs  map[string]*rowCodec              // of the machines with functions
+	defined map[string][]statemachine.Outline // the definitions that the store has had, by machine and version
 
 	mu     sync.Mutex // guards everything below
 	hooks  hooks
@@ -69,8 +71,9 @@ type AfterFunc func(context.Context, versioning.Result) error
 // that, or if the row type or an event type of its functions can't be stored.
 func NewMemory(rules ...versioning.Rules) *Memory {
 	m := &Memory{
-		rules:  make(map[string]versioning.Rules, len(rules)),
-		codecs: make(map[string]*rowCodec),
+		rules:   make(map[string]versioning.Rules, len(rules)),
+		codecs:  make(map[string]*rowCodec),
+		defined: make(map[string][]statemachine.Outline),
 		database: database{
 			rows:    make(map[versioning.Entity]Row),
 			history: make(map[versioning.Entity][]Transition),
@@ -274,8 +277,9 @@ func (m *Memory) decide(records []*versioning.Record) (*versioning.Plan, version
 	return versioning.Fold(m.rules, view, records), server
 }
 
-// Sweep judges the parked records whose entity has moved since they were last judged: a
-// concurrent batch that moved it could not see them. Memory never expires parked
+// Sweep judges the parked records whose entity has moved since they were last judged, because a
+// concurrent batch that moved it could not see them, and those that an older version of the
+// machine has judged. Memory never expires parked
 // records, so it ignores how far the caller has read.
 func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Swept, error) {
 	if err := ctx.Err(); err != nil {
@@ -287,7 +291,12 @@ func (m *Memory) Sweep(ctx context.Context, _ versioning.Reading) (versioning.Sw
 	swept := versioning.Swept{At: time.Now()}
 	for _, p := range slices.Clone(m.parked) {
 		row, ok := m.rows[p.Entity]
-		if at := m.parkedAt(p.Record.Origin); !ok || at < 0 || m.parked[at].Seen == row.Version {
+		at := m.parkedAt(p.Record.Origin)
+		if at < 0 {
+			continue
+		}
+		moved := ok && m.parked[at].Seen != row.Version
+		if !moved && !m.isOlder(m.parked[at]) {
 			continue
 		}
 		plan := versioning.Refold(m.rules, m.viewOf(p.Entity))

@@ -35,10 +35,11 @@ type Transition struct {
 
 // A Parked is a record that waits for an entity.
 type Parked struct {
-	Origin versioning.Origin
-	Entity versioning.Entity
-	Reason versioning.Reason
-	Seen   int64 // the entity's version when the record was last judged
+	Origin     versioning.Origin
+	Entity     versioning.Entity
+	Reason     versioning.Reason
+	Seen       int64 // the entity's version when the record was last judged
+	Definition int   // the version of the machine that last judged the record
 }
 
 // A DeadLetter is a record that can never be applied, and why.

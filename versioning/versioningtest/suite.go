@@ -11,7 +11,9 @@ import (
 )
 
 // Contents gives the suite access to the content of a store. If it also has methods Messages,
-// Jobs or Timers like those of [Memory], the suite checks what steps cause.
+// Jobs or Timers like those of [Memory], the suite checks what steps cause. If it has a method
+// Define, which opens the store again with other versions of the machines, the suite checks what
+// becomes of records that only a newer version can apply.
 type Contents interface {
 	// Row returns an entity's row. ok is false if there is none.
 	Row(versioning.Entity) (row Row, ok bool)
@@ -65,6 +67,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("do", func(t *testing.T) { checkDo(t, open) })
 	t.Run("deliver", func(t *testing.T) { checkDeliver(t, open) })
 	t.Run("marks", func(t *testing.T) { checkMarks(t, open) })
+	t.Run("definitions", func(t *testing.T) { checkDefinitions(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }
 
