@@ -104,3 +104,27 @@ func TestMovedBesideParked(t *testing.T) {
 		t.Errorf("Refold releases %q; want %q", got, want)
 	}
 }
+
+// TestTimerInRetiredState checks that a timer which an older version has armed in a state that is
+// retired now waits until the entity is migrated, also if its event is gone. Then it is void.
+func TestTimerInRetiredState(t *testing.T) {
+	t.Parallel()
+	d := order.Definition()
+	d.Version = 3
+	d.Migrations = []statemachine.Migration{{From: statemachine.In("held"), To: "pending"}}
+	rules := map[string]versioning.Rules{"order": {Machine: statemachine.MustCompile(d)}}
+	for _, event := range []statemachine.Event{"shipped", "reminded"} {
+		view := viewOf("held", "a")
+		timer := prepared(rules, versioning.TimerRecord(versioning.Entity{Machine: "order", Key: "a"}, versioning.Timer{Event: event, Version: 1}))
+		plan := versioning.Fold(rules, view, []*versioning.Record{timer})
+		if got := verdicts(plan.Outcomes); !slices.Equal(got, []string{"early not_yet"}) {
+			t.Fatalf("timer for %s: %q", event, got)
+		}
+		view.Parked = plan.Park
+		migration := &versioning.Record{Direct: true, Changes: []versioning.Change{{Machine: "order", Key: "a", Event: statemachine.Migrated}}}
+		plan = versioning.Fold(rules, view, []*versioning.Record{prepared(rules, migration)})
+		if len(plan.Release) != 1 || plan.Release[0].Outcome.Verdict != versioning.Ignored || plan.Outcomes[0].Verdict != versioning.Applied {
+			t.Errorf("timer for %s: %q, releases %+v", event, verdicts(plan.Outcomes), plan.Release)
+		}
+	}
+}
