@@ -128,3 +128,32 @@ func TestTimerInRetiredState(t *testing.T) {
 		}
 	}
 }
+
+// TestMaxParkedForDefinitions checks that records which wait for a newer version, or until their
+// entity is migrated, do not become dead letters at once when many of them wait.
+func TestMaxParkedForDefinitions(t *testing.T) {
+	t.Parallel()
+	d := order.Definition()
+	d.Migrations = []statemachine.Migration{{From: statemachine.In("retired"), To: "pending"}}
+	rules := map[string]versioning.Rules{"order": {
+		Machine: statemachine.MustCompile(d), Newer: []statemachine.Outline{newerOrder().Outline()}, MaxParked: 2,
+	}}
+	for state, event := range map[statemachine.State]statemachine.Event{"pending": "held", "held": "noted", "retired": "captured"} {
+		var l log
+		var records []*versioning.Record
+		for range 201 {
+			records = append(records, prepared(rules, l.say("a", event)))
+		}
+		plan := versioning.Fold(rules, viewOf(state, "a"), records)
+		if len(plan.Park) != 200 || plan.Outcomes[200].Reason != versioning.ReasonTooManyParked {
+			t.Errorf("%s in state %s: %d records are parked, and %v", event, state, len(plan.Park), plan.Outcomes[200])
+		}
+	}
+	var l log
+	plan := versioning.Fold(rules, viewOf("pending", "a"), []*versioning.Record{
+		prepared(rules, l.say("a", "shipped")), prepared(rules, l.say("a", "shipped")), prepared(rules, l.say("a", "shipped")),
+	})
+	if got := verdicts(plan.Outcomes); !slices.Equal(got, []string{"early not_yet", "early not_yet", "rejected too_many_parked"}) {
+		t.Errorf("for another reason: %q", got)
+	}
+}

@@ -1,6 +1,10 @@
 package versioning
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
 
 // waiting is a parked record.
 type waiting struct {
@@ -23,7 +27,11 @@ func (f *folder) waitFromView(rank int, p Parked) {
 // already.
 func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 	e := f.entity(o.Entity)
-	if limit := e.rules.MaxParked; limit > 0 && len(e.waiting) >= limit {
+	limit := e.rules.MaxParked
+	if e.waitsForDeploy(o.Reason) {
+		limit *= deployParked
+	}
+	if limit > 0 && len(e.waiting) >= limit {
 		return o.is(Rejected, ReasonTooManyParked, "%d records already wait for the entity; this one: %s", limit, o.Detail)
 	}
 	f.wait(&waiting{
@@ -31,6 +39,22 @@ func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 		outcome: o,
 	})
 	return o
+}
+
+// deployParked is how many times Rules.MaxParked records may wait for an entity until workers of
+// another version are deployed, or until it is migrated. All its records wait then.
+const deployParked = 100
+
+// waitsForDeploy reports whether a record that is parked for a reason waits for a newer version
+// of the machine, or until the entity is migrated.
+func (e *entity) waitsForDeploy(r Reason) bool {
+	switch r {
+	case ReasonNewerDefinition:
+		return true
+	case ReasonUnknownState:
+		return e.newer(func(n statemachine.Outline) bool { return n.Knows(e.state) }) > 0
+	}
+	return e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now
 }
 
 // wait adds a record to those that wait for an entity.
