@@ -47,7 +47,8 @@ type Rules struct {
 	Machine  *statemachine.Machine
 	Identity Identity
 
-	// MaxParked limits how many records may wait for one entity. 0 means no limit.
+	// MaxParked limits how many records may wait for one entity. 0 means no limit. A hundred
+	// times as many may wait for a newer version of the machine, or for a migration.
 	MaxParked int
 
 	// Functions is what the fold needs to call the machine's functions. Stores set it.

@@ -124,6 +124,9 @@ func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
 		return o.is(Early, ReasonNewerDefinition, "version %d of machine %q has event %q, and this worker has version %d",
 			version, c.Machine, c.Event, e.rules.Machine.Version())
 	}
+	if c.Armed > 0 && e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now {
+		return o.is(Early, ReasonNotYet, "an older version of machine %q has set the timer, and the entity must be migrated out of state %q", c.Machine, e.state)
+	}
 	hint := ""
 	if near := e.rules.Machine.NearestEvent(c.Event); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)

@@ -1,6 +1,10 @@
 package versioning
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/pawl-go/pawl/statemachine"
+)
 
 // waiting is a parked record.
 type waiting struct {
@@ -23,7 +27,11 @@ func (f *folder) waitFromView(rank int, p Parked) {
 // already.
 func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 	e := f.entity(o.Entity)
-	if limit := e.rules.MaxParked; limit > 0 && len(e.waiting) >= limit {
+	limit := e.rules.MaxParked
+	if e.waitsForDeploy(o.Reason) {
+		limit *= deployParked
+	}
+	if limit > 0 && len(e.waiting) >= limit {
 		return o.is(Rejected, ReasonTooManyParked, "%d records already wait for the entity; this one: %s", limit, o.Detail)
 	}
 	f.wait(&waiting{
@@ -31,6 +39,22 @@ func (f *folder) waitFromBatch(index int, r *Record, o Outcome) Outcome {
 		outcome: o,
 	})
 	return o
+}
+
+// deployParked is how many times Rules.MaxParked records may wait for an entity until workers of
+// another version are deployed, or until it is migrated. All its records wait then.
+const deployParked = 100
+
+// waitsForDeploy reports whether a record that is parked for a reason waits for a newer version
+// of the machine, or until the entity is migrated.
+func (e *entity) waitsForDeploy(r Reason) bool {
+	switch r {
+	case ReasonNewerDefinition:
+		return true
+	case ReasonUnknownState:
+		return e.newer(func(n statemachine.Outline) bool { return n.Knows(e.state) }) > 0
+	}
+	return e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now
 }
 
 // wait adds a record to those that wait for an entity.
@@ -98,6 +122,16 @@ func (f *folder) release(e *entity) (moved bool) {
 			e.waiting = append(e.waiting, w)
 			continue
 		}
+		if first := f.outdatedBefore(w, e); first != nil {
+			e.waiting = append(e.waiting, list[i:]...)
+			f.wake([]*entity{first})
+			if f.outdatedBefore(w, e) == first { // its row must be read again first
+				f.readBack(e)
+				return false
+			}
+			f.trail = f.trail[:0]
+			return true
+		}
 		if f.touchesStale(w.Record) {
 			e.waiting = append(e.waiting, list[i:]...)
 			f.readBack(e)
@@ -122,16 +156,36 @@ func (f *folder) release(e *entity) (moved bool) {
 // upToDate reports whether a record that waits for e need not be judged before e moves.
 // A record with several entities must not be judged: its verdict would depend on what
 // another entity has become meanwhile, and so on where the batch begins. That does not hold
-// if an older version of the machine judged the record, or if it waits for a newer one that
-// was withdrawn.
+// if another version of the machine judged the record.
 func (w *waiting) upToDate(e *entity) bool {
 	knownNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
-	isOlder := w.stored && w.Definition < e.rules.Machine.Version()
-	isWithdrawn := w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) == 0
-	if isOlder || isWithdrawn || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
+	if w.isForeign(e) || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })
+}
+
+// isForeign reports whether another version of the machine has judged a record that waits for
+// e, or the same version when it knew of a newer one that was withdrawn since.
+func (w *waiting) isForeign(e *entity) bool {
+	return w.stored && (w.Definition != e.rules.Machine.Version() || w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) == 0)
+}
+
+// outdatedBefore returns an entity of a record that waits for e, other than e, for which an
+// earlier record waits that may be legal now: it was judged before its entity moved, or by another
+// version of the machine. This record must not overtake that one.
+func (f *folder) outdatedBefore(w *waiting, e *entity) *entity {
+	if len(w.Record.Changes) < 2 {
+		return nil
+	}
+	for _, c := range w.Record.Changes {
+		other := f.entity(Entity{c.Machine, c.Key})
+		isOutdated := func(x *waiting) bool { return x.rank < w.rank && (x.Seen != other.version || x.isForeign(other)) }
+		if other != nil && other != e && slices.ContainsFunc(other.waiting, isOutdated) {
+			return other
+		}
+	}
+	return nil
 }
 
 // settle records the final verdict of a parked record.

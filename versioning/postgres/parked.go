@@ -141,7 +141,8 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 		states = append(states, string(state))
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after, t.Machine.Version(), len(s.rules[t.Machine.Name()].Newer) == 0)
+		noneNewer := len(s.rules[t.Machine.Name()].Newer) == 0
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after, t.Machine.Version(), noneNewer, t.retiredLater())
 		if err != nil {
 			return err
 		}
@@ -156,16 +157,17 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 // key $4, in the order of their keys. A row that has not moved counts too if the record
 // waits only because its state was unknown, and the state is one of $3 now. An entity that has
 // no row counts too if a version of the machine before $5 has judged the record, or if the
-// record waits for a newer version and $6 says that there is none any more. It skips
-// texts that are not keys, because the key column had another type when they were
-// parked. The comparison uses the key column's collation, because an index on the key
-// can't be used otherwise, and pawl.parked has a different one.
+// record waits for a newer version and $6 says that there is none any more. An entity in a
+// state of $7 counts too if a version after $5 has judged the record: that version has retired
+// the state, and this one has not. It skips texts that are not keys, because the key column had
+// another type when they were parked. The comparison uses the key column's collation, because an
+// index on the key can't be used otherwise, and pawl.parked has a different one.
 func (t *table) movedSQL(s *schema) string {
 	return fmt.Sprintf(`
 SELECT DISTINCT p.entity FROM %[7]s.parked AS p
 LEFT JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
 WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]) OR p.definition < $5
-		OR $6 AND p.reason = 'newer_definition')
+		OR $6 AND p.reason = 'newer_definition' OR p.definition > $5 AND t.%[6]s::text = ANY ($7::text[]))
 	AND p.entity > $4
 ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
 }

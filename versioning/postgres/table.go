@@ -56,7 +56,8 @@ type Table struct {
 	MaxRefused int
 
 	// MaxParked limits how many records may wait for one entity. Further records become
-	// dead letters. 0 means 100.
+	// dead letters. 0 means 100. A hundred times as many may wait until a newer version of
+	// the machine is deployed, or until the entity is migrated out of a retired state.
 	MaxParked int
 
 	// Encode encodes the values of messages that actions emit. nil means JSON.
