@@ -69,7 +69,9 @@ func (c Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, erro
 			moves = append(moves, m)
 		}
 	}
-	slices.SortFunc(moves, func(a, b Move) int { return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition)) })
+	slices.SortFunc(moves, func(a, b Move) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
 	return moves, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/internal/kgorecord"
@@ -28,10 +29,6 @@ const (
 	fetchMaxBytes    = 4 << 20   // as in package consumer
 	maxUnpackedBatch = 256 << 20 // as in package consumer
 	fetchMaxWait     = 500 * time.Millisecond
-
-	// quietFor is how long a partition may return nothing before the reader looks whether anything is
-	// left there: records of aborted transactions and what compaction has removed do not arrive.
-	quietFor = 5 * time.Second
 )
 
 // open returns a client that reads the rest of the ranges.
@@ -51,7 +48,8 @@ func (c *Config) open(ranges []Range) (*kgo.Client, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
 	opts = append(opts, c.Client...)
-	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.KeepControlRecords())...)
+	// Without a reset, what retention removes before it is read is an error, and not skipped.
+	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.KeepControlRecords())...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
 	}
@@ -109,6 +107,9 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return // of polling
 		}
+		if errors.Is(err, kerr.OffsetOutOfRange) {
+			err = fmt.Errorf("its records were deleted before they were read; begin a new replay: %w", err)
+		}
 		failed = errors.Join(failed, fmt.Errorf("%w: partition %d of topic %q: %w", ErrTopic, id, topic, err))
 	})
 	if failed != nil {
@@ -143,12 +144,11 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	for _, k := range records {
 		b.records = append(b.records, maker.Make(k, ids[k.Topic]))
 	}
-	if len(records) > 0 {
+	if len(b.next) > 0 {
 		r.heard = time.Now()
-	} else if time.Since(r.heard) > quietFor {
-		r.giveUp(b)
+		return b, nil
 	}
-	return b, nil
+	return b, r.probe(ctx, b)
 }
 
 // checkID returns an error if a topic was deleted and created again.
@@ -159,13 +159,4 @@ func (r *reader) checkID(topic, id string) error {
 		}
 	}
 	return nil
-}
-
-// giveUp ends the ranges whose last records do not exist: the broker answers, and has none.
-func (r *reader) giveUp(b *batch) {
-	for at, left := range r.left {
-		r.cfg.Logger.Warn("the last offsets have no records", "topic", at.topic, "partition", at.id, "offset", left.Next, "end", left.End)
-		left.Next, b.next[at] = left.End, left.End
-		delete(r.left, at)
-	}
 }

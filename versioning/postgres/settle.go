@@ -191,8 +191,8 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(beginSQL)
-		first.Queue(settingsSQL + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
+		first.Queue(settingsSQL + ", " + t.store.schema.sharedSQL + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
