@@ -17,6 +17,9 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 	v := &Verified{Kinds: make(map[DifferenceKind]int64)}
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 	err := pgx.BeginTxFunc(ctx, h.pool, options, func(tx pgx.Tx) error {
+		if err := h.isWhole(ctx, tx); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "SET LOCAL work_mem = '128MB'"); err != nil {
 			return err
 		}

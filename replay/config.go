@@ -48,7 +48,8 @@ type Config struct {
 	// not disturbed.
 	Group string
 
-	// PerSecond limits the records that are read in a second. 0 means no limit.
+	// PerSecond limits the records that are read in a second, and so the size of a batch. 0
+	// means no limit.
 	PerSecond int
 
 	// Connections is the number of concurrent transactions, and MaxBatch the largest number of
@@ -118,6 +119,9 @@ const (
 func (c Config) withDefaults() Config {
 	c.Connections = cmp.Or(c.Connections, defaultConnections)
 	c.MaxBatch = cmp.Or(c.MaxBatch, defaultMaxBatch)
+	if c.PerSecond > 0 {
+		c.MaxBatch = min(c.MaxBatch, c.PerSecond)
+	}
 	c.Schema = cmp.Or(c.Schema, migrations.DefaultSchema)
 	c.Shadow = cmp.Or(c.Shadow, defaultShadow)
 	c.Samples = cmp.Or(c.Samples, defaultSamples)

@@ -1,13 +1,10 @@
 package replay_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/replay"
@@ -51,10 +48,10 @@ func TestStepsThatNoRecordMakes(t *testing.T) {
 		if key%4 == 0 {
 			do(key, "opened") // by a caller, not by a record
 		} else {
-			w.send(key, "opened")
+			w.send(int32(key%partitions), strconv.Itoa(key), "opened", fmt.Sprint("opened of ", key))
 		}
-		w.send(key, "called") // too early: the timer comes first
-		w.send(key, "closed") // too early as well
+		w.send(int32(key%partitions), strconv.Itoa(key), "called", fmt.Sprint("called of ", key)) // too early: the timer comes first
+		w.send(int32(key%partitions), strconv.Itoa(key), "closed", fmt.Sprint("closed of ", key)) // too early as well
 	}
 	w.must(replay.Apply(t.Context(), w.cfg))
 	testenv.Eventually(t, time.Minute, func() error {
@@ -92,24 +89,4 @@ func TestStepsThatNoRecordMakes(t *testing.T) {
 	if report := w.must(replay.Verify(t.Context(), w.cfg)); !report.Clean() {
 		t.Errorf("%v", report)
 	}
-}
-
-// send produces a record.
-func (w *world) send(key int, event statemachine.Event) {
-	w.Helper()
-	value, err := json.Marshal(wire{event, "note"})
-	if err != nil {
-		w.Fatal(err)
-	}
-	client, err := kgo.NewClient(testenv.KafkaOpts(w)...)
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer client.Close()
-	id := fmt.Sprintf("%s of %d", event, key)
-	r := &kgo.Record{Topic: w.topic, Key: []byte(strconv.Itoa(key)), Value: value, Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte(id)}}}
-	if err := client.ProduceSync(w.Context(), r).FirstErr(); err != nil {
-		w.Fatal(err)
-	}
-	w.n++
 }

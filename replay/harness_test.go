@@ -11,9 +11,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/internal/banklog"
+	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/migrations/migrate"
 	"github.com/pawl-go/pawl/replay"
@@ -120,6 +122,63 @@ func (w *world) produce(lanes [][]banklog.Message) {
 	if err := client.Flush(w.Context()); err != nil {
 		w.Fatal(err)
 	}
+}
+
+// send produces one record.
+func (w *world) send(partition int32, key, event, id string) {
+	w.Helper()
+	value, err := json.Marshal(wire{statemachine.Event(event), "note of " + id})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.sendRecords(&kgo.Record{
+		Topic: w.topic, Partition: partition, Key: []byte(key), Value: value,
+		Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte(id)}},
+	})
+}
+
+func (w *world) sendRecords(records ...*kgo.Record) {
+	w.Helper()
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(w), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(w.Context(), records...).FirstErr(); err != nil {
+		w.Fatal(err)
+	}
+	w.n += len(records)
+}
+
+// read returns the records of a partition, as a worker would have them.
+func (w *world) read(partition int32) (all []*versioning.Record) {
+	w.Helper()
+	client, err := kgo.NewClient(append(testenv.KafkaOpts(w), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+		w.topic: {partition: kgo.NewOffset().AtStart()},
+	}))...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(w.Context(), w.topic)
+	if err != nil {
+		w.Fatal(err)
+	}
+	end, _ := ends.Lookup(w.topic, partition)
+	for next := int64(0); next < end.Offset; {
+		fetches := client.PollFetches(w.Context())
+		if err := fetches.Err(); err != nil {
+			w.Fatal(err)
+		}
+		ids := make(map[string][16]byte)
+		fetches.EachTopic(func(t kgo.FetchTopic) { ids[t.Topic] = kgorecord.TopicID(t.Topic, t.TopicID) })
+		records := fetches.Records()
+		maker := kgorecord.NewMaker(records, w.cfg.Decode, func(*versioning.Record) {})
+		for _, k := range records {
+			all, next = append(all, maker.Make(k, ids[k.Topic])), k.Offset+1
+		}
+	}
+	return all
 }
 
 func (w *world) exec(sql string, args ...any) {

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/internal/kgorecord"
@@ -31,9 +31,6 @@ const (
 	fetchMaxBytes    = 4 << 20   // as in package consumer
 	maxUnpackedBatch = 256 << 20 // as in package consumer
 	fetchMaxWait     = 500 * time.Millisecond
-
-	// quietFor is how long nothing may arrive. A replay that gives up can be resumed.
-	quietFor = time.Minute
 )
 
 // open returns a client that reads the rest of the ranges.
@@ -53,7 +50,8 @@ func (c *Config) open(ranges []Range) (*kgo.Client, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
 	opts = append(opts, c.Client...)
-	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	// Without a reset, what retention removes before it is read is an error, and not skipped.
+	client, err := kgo.NewClient(append(opts, kgo.ConsumePartitions(parts), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.KeepControlRecords())...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
 	}
@@ -66,10 +64,11 @@ type reader struct {
 	client  *kgo.Client
 	prepare func(*versioning.Record)
 	left    map[partition]*Range // copies, with Next ahead of what was applied
+	heard   time.Time            // when the last records arrived
 }
 
 func newReader(c *Config, client *kgo.Client, ranges []Range, prepare func(*versioning.Record)) *reader {
-	r := &reader{cfg: c, client: client, prepare: prepare, left: make(map[partition]*Range)}
+	r := &reader{cfg: c, client: client, prepare: prepare, left: make(map[partition]*Range), heard: time.Now()}
 	for _, of := range ranges {
 		if !of.done() {
 			r.left[partition{of.Topic, of.Partition}] = &of
@@ -108,7 +107,10 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	var failed error
 	fetches.EachError(func(topic string, id int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) { // of polling
-			err = fmt.Errorf("no record has arrived for %v, and there should be some up to %s", quietFor, r.rest())
+			return
+		}
+		if errors.Is(err, kerr.OffsetOutOfRange) {
+			err = fmt.Errorf("its records were deleted before they were read; begin a new replay: %w", err)
 		}
 		failed = errors.Join(failed, fmt.Errorf("%w: partition %d of topic %q: %w", ErrTopic, id, topic, err))
 	})
@@ -135,7 +137,11 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	for i, k := range records {
 		b.records[i] = maker.Make(k, ids[i])
 	}
-	return b, nil
+	if len(b.next) > 0 {
+		r.heard = time.Now()
+		return b, nil
+	}
+	return b, r.probe(ctx, b)
 }
 
 // take returns those of a partition's records that are to be read.
@@ -164,14 +170,4 @@ func (r *reader) checkID(topic, id string) error {
 		}
 	}
 	return nil
-}
-
-// rest returns what is left to be read, in words.
-func (r *reader) rest() string {
-	var parts []string
-	for at, left := range r.left {
-		parts = append(parts, fmt.Sprintf("offset %d of partition %d of topic %q, from %d", left.End, at.id, at.topic, left.Next))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, ", ")
 }

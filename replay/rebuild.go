@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
 // Rebuilt is what Rebuild has done.
@@ -103,11 +106,16 @@ type refusedError struct{ reason string }
 
 func (e *refusedError) Error() string { return e.reason }
 
-// maxRebuildAttempts limits the attempts at an entity that workers move at the same moment.
-const maxRebuildAttempts = 5
+// maxRebuildAttempts limits the attempts at an entity that others have locked, or move at the same
+// moment.
+const (
+	maxRebuildAttempts = 30
+	maxUniqueAttempts  = 3
+)
 
 // entity replaces an entity, or notes why not.
 func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
+	waits := pace.Growing(shortestRetry, time.Second)
 	for attempt := 1; ; attempt++ {
 		changed := false
 		err := pgx.BeginFunc(ctx, b.cfg.Pool, func(tx pgx.Tx) (err error) {
@@ -123,9 +131,14 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 			b.done.Unchanged++
 		case isRefused:
 			b.refuse(e, refused.reason)
-		case isProblem && isTransient(problem) && attempt < maxRebuildAttempts:
+		case errors.Is(err, errEmptied) || ctx.Err() != nil:
+			return fmt.Errorf("replace %s %s: %w", e.Machine, e.Key, err)
+		case attempt < maxRebuildAttempts && (!isProblem || isTrouble(problem)) || attempt < maxUniqueAttempts && isUnique(problem):
+			if !pace.Sleep(ctx, waits.NextBackOff()) {
+				return ctx.Err()
+			}
 			continue
-		case isProblem && !isTransient(problem):
+		case isProblem && !isTrouble(problem):
 			b.refuse(e, problem.Error())
 		default:
 			return fmt.Errorf("replace %s %s: %w", e.Machine, e.Key, err)
@@ -138,11 +151,14 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 	}
 }
 
-// isTransient reports whether an error may be gone with the next attempt: a worker may have
-// created the row at the same moment, there was a deadlock, or the server is in trouble.
-func isTransient(err *pgconn.PgError) bool {
-	const uniqueViolation = "23505"
-	return err.Code == uniqueViolation || slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, err.Code[:2])
+// isUnique reports whether a value is taken. It may be free later: another entity that has it may be
+// about to be replaced, or be gone.
+func isUnique(err *pgconn.PgError) bool { return err != nil && err.Code == "23505" }
+
+// isTrouble reports whether an error says nothing about the entity: there was a deadlock, somebody
+// holds a lock, or the server is in trouble.
+func isTrouble(err *pgconn.PgError) bool {
+	return slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, err.Code[:2])
 }
 
 func (b *rebuild) refuse(e versioning.Entity, reason string) {
@@ -152,13 +168,31 @@ func (b *rebuild) refuse(e versioning.Entity, reason string) {
 	}
 }
 
-// replace replaces an entity in a transaction. It locks the row first: a worker that has moved it
-// before is waited for, and one that is about to move it finds that it must judge again.
+// alone waits for the workers' transactions, so that none of them has read the entity already and has
+// not written it yet: its row may have the same state and version as before, and then the worker's
+// guard would not notice. It checks that the shadow is there.
+func (b *rebuild) alone(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockTimeout+"'"); err != nil {
+		return fmt.Errorf("set the timeout: %w", err)
+	}
+	if err := postgres.Exclude(ctx, tx, b.cfg.Schema); err != nil {
+		return err //nolint:wrapcheck // it says what it is about
+	}
+	return b.isWhole(ctx, tx)
+}
+
+// lockTimeout is for the lock that keeps workers waiting too, and for rows that others have locked.
+const lockTimeout = "1s"
+
+// replace replaces an entity in a transaction.
 func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (changed bool, err error) {
 	if _, ok := b.layout[e.Machine]; !ok {
 		return false, &refusedError{fmt.Sprintf("there is no machine %q", e.Machine)}
 	}
-	q := b.statements(ctx, tx, e, b.columnsOf(e.Machine, b.state))
+	if err := b.alone(ctx, tx); err != nil {
+		return false, err
+	}
+	q := b.statements(tx, e, b.columnsOf(e.Machine, b.state))
 	var live, anew, same bool
 	var elsewhere int64
 	q.row(ctx, lockSQL, &live)
@@ -182,7 +216,7 @@ func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (
 		q.exec(ctx, deleteSQL)
 	}
 	q.exec(ctx, parkedSQL...)
-	q.exec(ctx, timersSQL, againSQL)
+	q.exec(ctx, timersSQL)
 	return true, q.err
 }
 

@@ -40,7 +40,7 @@ SELECT @machine, @key, coalesce((SELECT {version} FROM {rows} WHERE {is}), 0), c
 	coalesce((SELECT jsonb_agg(o) FROM {live}.timers AS o WHERE o.machine = @machine AND @key = ANY (o.entities)), '[]')`
 
 	updateSQL = `UPDATE {rows} AS l SET {set} FROM {copies} AS t WHERE l.{is} AND t.{is}`
-	insertSQL = `INSERT INTO {rows} ({all}) OVERRIDING SYSTEM VALUE SELECT {all} FROM {copies} WHERE {is}`
+	insertSQL = `INSERT INTO {rows} ({key}, {columns}) OVERRIDING SYSTEM VALUE SELECT {key}, {columns} FROM {copies} WHERE {is}`
 	deleteSQL = `DELETE FROM {rows} WHERE {is}`
 
 	// timersSQL arms the timers of the new row, except those that are armed. Timers of states that
@@ -53,10 +53,6 @@ WHERE t.machine = @machine AND a.entity = @key AND NOT EXISTS (
 	SELECT FROM {live}.timers AS l CROSS JOIN LATERAL unnest(l.entities, l.versions) AS b(entity, version)
 	WHERE l.machine = t.machine AND l.event = t.event AND b.entity = a.entity AND b.version = a.version
 )`
-
-	// againSQL makes workers judge again that have read the entity and have not written it yet. The row may
-	// have the same state and version as before, so their guards would not notice.
-	againSQL = `UPDATE {live}.machines SET at = at WHERE name = @machine`
 
 	stepColumns   = `machine, entity, version, event, from_state, to_state, message_id, topic, topic_id, partition, "offset", definition_version, digest, at`
 	parkedColumns = `topic_id, partition, "offset", scope, topic, machine, entity, reason, seen_version, changes, key, value, headers, "timestamp", definition`
@@ -73,21 +69,27 @@ var historySQL = []string{
 	`INSERT INTO {live}.transitions (` + stepColumns + `) SELECT ` + stepColumns + ` FROM {anew}.transitions WHERE machine = @machine AND entity = @key`,
 }
 
-// parkedSQL replaces parked records and dead letters, if they were read. Other parked records are
-// judged again by the next sweep.
+// parkedSQL replaces parked records and dead letters, if they were read. One of several entities
+// may be parked for another one now. Other parked records are judged again by the next sweep.
 var parkedSQL = []string{
-	`DELETE FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead,
+	`WITH gone AS (
+		DELETE FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` RETURNING topic_id, partition, "offset", scope
+	), parked AS (
+		INSERT INTO {live}.parked AS l (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o
+		WHERE (machine = @machine AND entity <> @key OR machine <> @machine)
+			AND EXISTS (SELECT FROM gone AS g WHERE g.topic_id = o.topic_id AND g.partition = o.partition AND g."offset" = o."offset" AND g.scope = o.scope)
+		ON CONFLICT DO NOTHING
+	)
+	INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o
+	WHERE EXISTS (SELECT FROM gone AS g WHERE g.topic_id = o.topic_id AND g.partition = o.partition AND g."offset" = o."offset" AND g.scope = o.scope)
+	ON CONFLICT DO NOTHING`,
 	`UPDATE {live}.parked SET seen_version = -1 WHERE machine = @machine AND entity = @key`,
-	`INSERT INTO {live}.parked (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ON CONFLICT DO NOTHING`,
+	`INSERT INTO {live}.parked AS l (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ORDER BY seq
+		ON CONFLICT (topic_id, partition, "offset", scope) DO UPDATE SET machine = excluded.machine, entity = excluded.entity, reason = excluded.reason, seen_version = -1`,
 	`DELETE FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` AND NOT EXISTS (
 		SELECT FROM {anew}.dead_letters AS t WHERE t.topic_id = o.topic_id AND t.partition = o.partition AND t."offset" = o."offset" AND t.scope = o.scope)`,
 	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ON CONFLICT DO NOTHING`,
 }
-
-// insertableSQL lists the columns of a table that can be inserted.
-const insertableSQL = `
-SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_catalog.pg_attribute
-WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`
 
 // A statements runs the statements of an entity until one fails.
 type statements struct {
@@ -97,22 +99,19 @@ type statements struct {
 	err    error
 }
 
-func (b *rebuild) statements(ctx context.Context, tx pgx.Tx, e versioning.Entity, columns []string) *statements {
+func (b *rebuild) statements(tx pgx.Tx, e versioning.Entity, columns []string) *statements {
 	of := b.layout[e.Machine]
 	q := &statements{tx: tx, values: pgx.NamedArgs{"machine": e.Machine, "key": e.Key}}
-	var all string
-	if q.err = tx.QueryRow(ctx, insertableSQL, of.live.Table).Scan(&all); q.err != nil {
-		return q
-	}
+	columns = append([]string{of.live.State, of.live.Version}, columns...)
 	set, values := []string{}, []string{}
-	for _, c := range append([]string{of.live.State, of.live.Version}, columns...) {
+	for _, c := range columns {
 		set, values = append(set, fmt.Sprintf("%s = t.%[1]s", c)), append(values, c+"::text")
 	}
 	q.names = strings.NewReplacer(
 		"{live}", b.live, "{anew}", b.name, "{rows}", of.live.Table, "{copies}", of.copy.Table,
 		"{key}", of.live.Key, "{state}", of.live.State, "{version}", of.live.Version,
 		"{is}", fmt.Sprintf("%s = @key::text::%s", of.live.Key, of.live.KeyType),
-		"{set}", strings.Join(set, ", "), "{values}", strings.Join(values, ", "), "{all}", all,
+		"{set}", strings.Join(set, ", "), "{values}", strings.Join(values, ", "), "{columns}", strings.Join(columns, ", "),
 	)
 	return q
 }

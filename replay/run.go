@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,7 +56,7 @@ func (c *Config) newState(ctx context.Context, kind string) (*state, error) {
 		return nil, err
 	}
 	return &state{
-		Topics: c.Topics, From: c.From, Group: c.Group, Columns: make(map[string][]string), Clean: true,
+		ID: rand.Text(), Topics: c.Topics, From: c.From, Group: c.Group, Machines: c.machines(), Columns: make(map[string][]string), Clean: true,
 		Report: Report{Kind: kind, Began: time.Now(), Ranges: ranges, Caveats: caveats},
 	}, nil
 }
@@ -114,10 +115,8 @@ func (r *run) all(ctx context.Context) error {
 	if err == nil {
 		err = readErr
 	}
-	if err == nil || ctx.Err() != nil { // what was settled counts, even if the rest was given up
-		err = errors.Join(err, r.keeper.save(context.WithoutCancel(ctx), r.state))
-	}
-	return err
+	// What was settled counts, even if the rest was given up.
+	return errors.Join(err, r.keeper.save(context.WithoutCancel(ctx), r.state))
 }
 
 // settle passes a batch to the target and notes what has become of it.
@@ -137,13 +136,11 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 	}
 	for i, o := range outcomes {
 		count(&r.Report.Verdicts, r.Samples, good, b.records[i], o)
-		if o.Verdict == versioning.Applied || o.Verdict == versioning.Early {
-			r.noteColumns(b.records[i])
-		}
+		r.noteColumns(b.records[i], o)
 	}
 	for _, s := range released {
 		count(&r.Report.Released, r.Samples, good, s.Record, s.Outcome)
-		r.noteColumns(s.Record)
+		r.noteColumns(s.Record, s.Outcome)
 	}
 	r.Report.Records += int64(len(b.records))
 	for i := range r.Report.Ranges {
@@ -160,8 +157,12 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 	return r.keeper.save(ctx, r.state)
 }
 
-// noteColumns notes the columns that a record sets.
-func (r *run) noteColumns(rec *versioning.Record) {
+// noteColumns notes the columns that a record has set, or may set when it is released. A
+// duplicate counts, because this replay may have applied it before it was interrupted.
+func (r *run) noteColumns(rec *versioning.Record, o versioning.Outcome) {
+	if o.Verdict != versioning.Applied && o.Verdict != versioning.Early && o.Verdict != versioning.Duplicate {
+		return
+	}
 	for i := range rec.Changes {
 		c := &rec.Changes[i]
 		for name := range c.Set {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -22,6 +24,8 @@ import (
 type shadow struct {
 	cfg    *Config
 	pool   *pgxpool.Pool // whose transactions do not wait for the WAL
+	holder *pgxpool.Conn // holds the lock
+	id     string        // of the state
 	name   string        // the schema, quoted
 	live   string        // the framework's schema of the entities, quoted
 	layout map[string]layouts
@@ -42,7 +46,7 @@ var ErrShadow = errors.New("the shadow schema can't be used")
 func (c *Config) openShadow(ctx context.Context, kind string) (*shadow, *state, error) {
 	config := c.Pool.Config()
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
-	config.MaxConns = max(config.MaxConns, int32(c.Connections)+1) //nolint:gosec // it was validated
+	config.MaxConns = max(config.MaxConns, int32(c.Connections)+2) //nolint:gosec // it was validated
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to PostgreSQL: %w", err)
@@ -53,7 +57,7 @@ func (c *Config) openShadow(ctx context.Context, kind string) (*shadow, *state, 
 	}
 	s, err := h.begin(ctx, kind)
 	if err != nil {
-		pool.Close()
+		h.release(context.WithoutCancel(ctx))
 		return nil, nil, err
 	}
 	return h, s, nil
@@ -64,6 +68,9 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
+	if err := h.lock(ctx); err != nil {
+		return nil, err
+	}
 	s, err := h.load(ctx)
 	if err != nil {
 		return nil, err
@@ -72,6 +79,7 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 		if err := s.isOf(h.cfg, kindVerify); err != nil {
 			return nil, fmt.Errorf("schema %s: %w", h.name, err)
 		}
+		h.id = s.ID
 	} else {
 		if s, err = h.cfg.newState(ctx, kindVerify); err != nil {
 			return nil, err
@@ -83,7 +91,7 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 		if err := h.note(ctx, s.Report.Ranges); err != nil {
 			return nil, err
 		}
-		if err := h.save(ctx, s); err != nil {
+		if err := h.start(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -122,14 +130,13 @@ func (h *shadow) create(ctx context.Context, live interface {
 	Layout(machine string) (postgres.Layout, bool)
 },
 ) error {
-	if err := h.drop(ctx); err != nil {
+	if err := h.takeName(ctx); err != nil {
 		return err
 	}
 	if err := migrate.UpIn(ctx, h.pool.Config().ConnString(), migrations.Schema(h.cfg.Shadow)); err != nil {
 		return fmt.Errorf("%w: create the framework's tables in it: %w", ErrShadow, err)
 	}
 	statements := []string{
-		"CREATE UNLOGGED TABLE " + h.name + ".replay (one boolean PRIMARY KEY DEFAULT true, state jsonb NOT NULL)",
 		"CREATE UNLOGGED TABLE " + h.name + `.ranges (topic_id uuid, partition integer, first bigint, last bigint)`,
 		"CREATE UNLOGGED TABLE " + h.name + ".given (machine text, entity text, version bigint, timer boolean, PRIMARY KEY (machine, entity, version))",
 		"CREATE UNLOGGED TABLE " + h.name + ".cut (machine text, entity text, version bigint, PRIMARY KEY (machine, entity))",
@@ -147,38 +154,89 @@ func (h *shadow) create(ctx context.Context, live interface {
 			return fmt.Errorf("%w: %s: %w", ErrShadow, sql, err)
 		}
 	}
+	for i := range h.cfg.Tables {
+		if err := h.ownSequences(ctx, copyName(i)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// ours is the comment of the schema. Nothing is dropped without it.
-const ours = "made by a replay of Pawl, which may drop it"
+// mark is the comment on table replay of a shadow. No other schema is dropped.
+const mark = "made by a replay of Pawl; it may be dropped"
 
-// drop drops what another replay has left, and creates an empty schema.
-func (h *shadow) drop(ctx context.Context) error {
-	var comment *string
-	err := h.pool.QueryRow(ctx, "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", h.cfg.Shadow).Scan(&comment)
+// takeName creates the schema, empty except for table replay, which says that it is a shadow. It drops one that was
+// left behind.
+func (h *shadow) takeName(ctx context.Context) error {
+	var exists, ours bool
+	err := h.pool.QueryRow(ctx, `
+SELECT to_regnamespace($1) IS NOT NULL, coalesce(obj_description(to_regclass($1 || '.replay'), 'pg_class') = $2, false)`, h.name, mark).Scan(&exists, &ours)
+	sql := ""
 	switch {
-	case err == nil && (comment == nil || *comment != ours):
-		return fmt.Errorf("%w: %s exists, and no replay has made it; name another one", ErrShadow, h.name)
-	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+	case err != nil:
 		return fmt.Errorf("look at schema %s: %w", h.name, err)
+	case exists && !ours:
+		return fmt.Errorf("%w: %s exists, and no replay has made it; name another one", ErrShadow, h.name)
+	case exists:
+		sql = "DROP SCHEMA " + h.name + " CASCADE; "
 	}
-	// One message is one transaction.
-	if _, err := h.pool.Exec(ctx, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %[1]s; COMMENT ON SCHEMA %[1]s IS %s", h.name, literal(ours))); err != nil {
-		return fmt.Errorf("%w: create it: %w", ErrShadow, err)
+	// Several statements without parameters are one transaction.
+	sql += fmt.Sprintf(`CREATE SCHEMA %[1]s; CREATE UNLOGGED TABLE %[1]s.replay (one boolean PRIMARY KEY DEFAULT true, state jsonb NOT NULL);
+COMMENT ON TABLE %[1]s.replay IS '%[2]s'`, h.name, mark)
+	if _, err = h.pool.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("%w: %w", ErrShadow, err)
 	}
 	return nil
 }
 
-// load implements keeper.
+// sequenceDefaultsSQL finds the columns of table $1 whose default calls nextval of a sequence.
+const sequenceDefaultsSQL = `
+SELECT quote_ident(a.attname), a.attnum, pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef AS d JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE d.adrelid = to_regclass($1) AND a.attgenerated = '' AND pg_get_expr(d.adbin, d.adrelid) ~ 'nextval\(''[^)]*''::regclass\)'`
+
+var nextval = regexp.MustCompile(`nextval\('[^)]*'::regclass\)`)
+
+// ownSequences gives a copy sequences of its own, so that it takes no values from those of the
+// live table.
+func (h *shadow) ownSequences(ctx context.Context, table string) error {
+	rows, err := h.pool.Query(ctx, sequenceDefaultsSQL, h.name+"."+table)
+	if err != nil {
+		return fmt.Errorf("read the defaults of the live table: %w", err)
+	}
+	var column, expression string
+	var number int
+	var statements []string
+	_, err = pgx.ForEachRow(rows, []any{&column, &number, &expression}, func() error {
+		sequence := fmt.Sprintf("%s.%s_%d", h.name, table, number)
+		own := nextval.ReplaceAllLiteralString(expression, "nextval("+literal(sequence)+"::regclass)")
+		statements = append(statements, fmt.Sprintf("CREATE SEQUENCE %s; ALTER TABLE %s.%s ALTER %s SET DEFAULT %s", sequence, h.name, table, column, own))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the defaults of the live table: %w", err)
+	}
+	for _, sql := range statements {
+		if _, err := h.pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrShadow, sql, err)
+		}
+	}
+	return nil
+}
+
+// load implements keeper. A crash of the server empties the shadow, and the state with it.
 func (h *shadow) load(ctx context.Context) (*state, error) {
-	var exists bool
-	if err := h.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", h.name+".replay").Scan(&exists); err != nil || !exists {
-		return nil, err //nolint:nilnil // there is none
+	var ours bool
+	err := h.pool.QueryRow(ctx, "SELECT coalesce(obj_description(to_regclass($1), 'pg_class') = $2, false)", h.name+".replay", mark).Scan(&ours)
+	if err != nil {
+		return nil, fmt.Errorf("look at schema %s: %w", h.name, err)
+	}
+	if !ours {
+		return nil, nil //nolint:nilnil // there is none
 	}
 	var text []byte
-	err := h.pool.QueryRow(ctx, "SELECT state FROM "+h.name+".replay").Scan(&text)
-	if errors.Is(err, pgx.ErrNoRows) { // the server has crashed
+	err = h.pool.QueryRow(ctx, "SELECT state FROM "+h.name+".replay").Scan(&text)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	s := &state{}
@@ -191,14 +249,63 @@ func (h *shadow) load(ctx context.Context) (*state, error) {
 	return s, nil
 }
 
+// errEmptied says that the server has crashed, which empties unlogged tables, or that a standby
+// was promoted, which never had their rows.
+var errEmptied = errors.New("the server was restarted after a crash, so the shadow is empty")
+
+// start writes the first state.
+func (h *shadow) start(ctx context.Context, s *state) error {
+	h.id = s.ID
+	return h.write(ctx, s, "INSERT INTO "+h.name+".replay (state) SELECT $1 WHERE $2::text IS NOT NULL")
+}
+
 // save implements keeper.
 func (h *shadow) save(ctx context.Context, s *state) error {
+	return h.write(ctx, s, "UPDATE "+h.name+".replay SET state = $1 WHERE state->>'id' = $2")
+}
+
+func (h *shadow) write(ctx context.Context, s *state, sql string) error {
 	text, err := json.Marshal(s)
-	if err == nil {
-		_, err = h.pool.Exec(ctx, "INSERT INTO "+h.name+".replay (state) VALUES ($1) ON CONFLICT (one) DO UPDATE SET state = excluded.state", text)
-	}
 	if err != nil {
+		return fmt.Errorf("encode the state of the replay: %w", err)
+	}
+	tag, err := h.pool.Exec(ctx, sql, text, h.id)
+	switch {
+	case err != nil:
 		return fmt.Errorf("keep the state of the replay: %w", err)
+	case tag.RowsAffected() == 0:
+		return errEmptied
+	}
+	return nil
+}
+
+// isWhole returns errEmptied if the shadow is empty in a transaction.
+func (h *shadow) isWhole(ctx context.Context, tx pgx.Tx) error {
+	var whole bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+h.name+".replay WHERE state->>'id' = $1)", h.id).Scan(&whole); err != nil {
+		return fmt.Errorf("read the state of the replay: %w", err)
+	}
+	if !whole {
+		return errEmptied
+	}
+	return nil
+}
+
+// lock makes sure that no other replay uses the shadow meanwhile. The lock ends with its
+// connection.
+func (h *shadow) lock(ctx context.Context) error {
+	var err error
+	if h.holder, err = h.pool.Acquire(ctx); err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	key := fnv.New64a()
+	_, _ = key.Write([]byte("pawl: the replay in schema " + h.cfg.Shadow)) // never fails
+	var free bool
+	if err := h.holder.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(key.Sum64())).Scan(&free); err != nil { //nolint:gosec // any number will do
+		return fmt.Errorf("lock the shadow: %w", err)
+	}
+	if !free {
+		return fmt.Errorf("%w: another replay is using %s; wait for it, or name another schema", ErrShadow, h.name)
 	}
 	return nil
 }
@@ -210,6 +317,14 @@ func (h *shadow) close(ctx context.Context, finished bool) (err error) {
 			err = fmt.Errorf("drop schema %s: %w", h.name, err)
 		}
 	}
-	h.pool.Close()
+	h.release(ctx)
 	return err
+}
+
+// release closes the connections, and so gives the lock up.
+func (h *shadow) release(ctx context.Context) {
+	if h.holder != nil {
+		_ = h.holder.Hijack().Close(ctx)
+	}
+	h.pool.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,10 +14,14 @@ import (
 
 // A state is how far a replay is. It is kept as JSON.
 type state struct {
+	ID     string   `json:"id"` // random
 	Topics []string `json:"topics"`
 	From   From     `json:"from,omitzero"`
 	Group  string   `json:"group,omitempty"`
 	Report Report   `json:"report"`
+
+	// Machines has the hashes of the machines' outlines, by name.
+	Machines map[string]string `json:"machines"`
 
 	// Columns are those that records have set, by machine.
 	Columns map[string][]string `json:"columns,omitempty"`
@@ -39,10 +44,28 @@ var ErrState = errors.New("the state is of another replay")
 
 // isOf returns an error unless the state is of a replay with this configuration.
 func (s *state) isOf(c *Config, kind string) error {
-	if s.Report.Kind != kind || !slices.Equal(s.Topics, c.Topics) || !reflect.DeepEqual(s.From, c.From) || s.Group != c.Group {
+	if !maps.Equal(s.Machines, c.machines()) {
+		return fmt.Errorf("%w: it is of other definitions of the machines; go back to these, or remove the state", ErrState)
+	}
+	if s.Report.Kind != kind || !slices.Equal(s.Topics, c.Topics) || !s.From.equal(c.From) || s.Group != c.Group {
 		return fmt.Errorf("%w: it is a %s of topics %q; finish that one, or remove the state", ErrState, s.Report.Kind, s.Topics)
 	}
 	return nil
+}
+
+// equal reports whether two replays begin at the same offsets.
+func (f From) equal(g From) bool {
+	return f.Time.Equal(g.Time) && reflect.DeepEqual(f.Offsets, g.Offsets)
+}
+
+// machines returns the hashes of the machines' outlines.
+func (c *Config) machines() map[string]string {
+	all := make(map[string]string, len(c.Tables))
+	for _, t := range c.Tables {
+		outline := t.Machine.Outline()
+		all[outline.Name] = fmt.Sprintf("%d %s", outline.Version, outline.Hash())
+	}
+	return all
 }
 
 // A stateFile is a file with the state.

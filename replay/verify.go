@@ -30,12 +30,25 @@ func Verify(ctx context.Context, c Config) (*Report, error) {
 	return c.withShadow(ctx, kindVerify, func(*shadow, *state) error { return nil })
 }
 
+// maxCrashes limits how often a replay begins again because the server has crashed.
+const maxCrashes = 3
+
 // withShadow makes the entities anew, compares them, and does something with the result.
-func (c Config) withShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (_ *Report, err error) {
+func (c Config) withShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (*Report, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	for crashes := 0; ; crashes++ {
+		report, err := c.inShadow(ctx, kind, then)
+		if !errors.Is(err, errEmptied) || crashes == maxCrashes {
+			return report, err
+		}
+		c.Logger.Warn("the replay begins again", "error", err)
+	}
+}
+
+func (c Config) inShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (_ *Report, err error) {
 	h, s, err := c.openShadow(ctx, kind)
 	if err != nil {
 		return nil, err

@@ -147,8 +147,7 @@ func (d *description) add(parts []catalogPart, of []uint32) {
 	}
 }
 
-// addDefinitions adds which definitions of a machine are registered. Whoever changes what a
-// transaction may have read without a guard, such as a rebuild of an entity, writes these rows.
+// addDefinitions adds which definitions of a machine are registered.
 func (d *description) addDefinitions(in *schema, machine string) {
 	rows := fmt.Sprintf("%s.machines WHERE name = %s", in.quoted, literal(machine))
 	*d = append(*d, struct{ value, typ, rows string }{fmt.Sprintf("ARRAY(SELECT version::bigint * 2 + withdrawn::integer FROM %s ORDER BY version)", rows), "bigint[]", rows})

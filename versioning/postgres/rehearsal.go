@@ -55,7 +55,7 @@ func OpenRehearsal(ctx context.Context, pool *pgxpool.Pool, schema string, table
 	if err := errors.Join(in.Validate(), validate(tables)); err != nil {
 		return nil, withCause(fmt.Errorf("open rehearsal: %w", err))
 	}
-	s := &Store{pool: pool, schema: in, configs: tables, outbox: &outbox{}}
+	s := &Store{pool: pool, schema: in, configs: tables, readOnly: true, outbox: &outbox{}}
 	err := connected(ctx, pool, func(conn *pgxpool.Conn) error {
 		if err := in.Check(ctx, conn); err != nil {
 			return err //nolint:wrapcheck // it says what to do

@@ -25,6 +25,7 @@ type schema struct {
 
 	quoted    string
 	serverSQL string   // an expression for the Server
+	sharedSQL string   // an expression that shares the lock of [Exclude]
 	written   sync.Map // pawlSQL to string: the statements for a schema other than pawl
 }
 
@@ -32,6 +33,7 @@ func newSchema(name string) *schema {
 	s := &schema{Schema: migrations.Schema(name)}
 	s.quoted = s.Quoted()
 	s.serverSQL = fmt.Sprintf(serverFormat, strings.ReplaceAll(s.quoted, "'", "''"))
+	s.sharedSQL = s.turnSQL()
 	return s
 }
 

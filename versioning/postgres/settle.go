@@ -193,8 +193,12 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.begun = true
 		first := &pgx.Batch{}
 		first.Queue(cmp.Or(t.begin, beginSQL))
-		first.Queue(settingsSQL + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
+		shared := t.store.schema.sharedSQL
+		if t.begin != "" {
+			shared = "NULL" // it writes nothing
+		}
+		first.Queue(settingsSQL + ", " + shared + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)

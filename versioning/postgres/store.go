@@ -21,6 +21,8 @@ type Store struct {
 	schema  *schema
 	configs []Table
 
+	readOnly bool // it belongs to a Rehearsal
+
 	renewing sync.Mutex
 	snapshot atomic.Pointer[snapshot]
 
@@ -155,7 +157,7 @@ func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn, in *schema) 
 	e.plain, e.plainSplit = &prepared{by: e}, &prepared{by: e, split: true}
 	var problems []error
 	for _, config := range s.configs {
-		problems = append(problems, e.add(ctx, conn, in, config))
+		problems = append(problems, e.add(ctx, conn, in, config, s.readOnly))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -205,8 +207,8 @@ func (s *snapshot) machines() []string {
 	return names
 }
 
-func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table) error {
-	t, err := inspect(ctx, conn, in, config)
+func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table, readOnly bool) error {
+	t, err := inspect(ctx, conn, in, config, readOnly)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,176 @@
+package postgres_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/postgres"
+)
+
+// rehearse is like apply, for a rehearsal with a pool.
+func rehearse(t *testing.T, pool *pgxpool.Pool, records ...*versioning.Record) (*postgres.Rehearsal, versioning.Result) {
+	t.Helper()
+	rehearsal, err := postgres.OpenRehearsal(t.Context(), pool, "", postgres.Table{Machine: order, Name: "orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		rehearsal.Prepare(r)
+	}
+	var all versioning.Result
+	lists, index, err := rehearsal.Split(t.Context(), records, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Outcomes = make([]versioning.Outcome, len(records))
+	for n, list := range lists {
+		result, err := rehearsal.Apply(t.Context(), "", list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range result.Outcomes {
+			all.Outcomes[index[n][i]] = o
+		}
+		all.Released = append(all.Released, result.Released...)
+	}
+	return rehearsal, all
+}
+
+// ordersOf returns records of every kind: some for entities that setUp has made.
+func (l *log) ordersOf() []*versioning.Record {
+	return []*versioning.Record{
+		l.say("a", "placed"), l.say("b", "captured"), l.say("b", "placed"), l.say("there", "captured"),
+		l.say("there", "placed"), l.say("a", "nosuch"), l.record(),
+		l.record(versioning.Change{Machine: "order", Key: "a", Event: "noted"}, versioning.Change{Machine: "order", Key: "there", Event: "shipped"}),
+		l.say("waits", "placed"),
+	}
+}
+
+var verdictsOfOrders = []string{
+	"applied", "applied", "applied", "applied", "rejected illegal", "rejected unknown_event", "ignored", "applied", "applied",
+}
+
+func setUpRehearsal(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	store := open(t, pool, postgres.Table{Machine: order, Name: "orders"})
+	l := log{next: 1000}
+	apply(t, store, l.say("there", "placed"), l.say("waits", "captured"))
+}
+
+func wantRehearsed(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	var l log
+	rehearsal, got := rehearse(t, pool, l.ordersOf()...)
+	wantVerdicts(t, got, verdictsOfOrders...)
+	if len(got.Released) != 1 || got.Released[0].Outcome.Verdict != versioning.Applied {
+		t.Errorf("released: %v", got.Released)
+	}
+	if n := rehearsal.Changed(); n != 4 {
+		t.Errorf("Changed = %d", n)
+	}
+}
+
+// TestRehearsalNeedsOnlyToRead checks that a Rehearsal works for a role that may only read,
+// and in sessions that are read-only.
+func TestRehearsalNeedsOnlyToRead(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	setUpRehearsal(t, pool)
+	restricted, role := asRole(t, pool)
+	mustExec(t, pool, fmt.Sprintf(`GRANT USAGE ON SCHEMA pawl TO %s; GRANT SELECT ON ALL TABLES IN SCHEMA pawl, public TO %[1]s`, role))
+	t.Run("role", func(t *testing.T) { wantRehearsed(t, restricted) })
+
+	config := pool.Config()
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	readOnly, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(readOnly.Close)
+	t.Run("read-only sessions", func(t *testing.T) { wantRehearsed(t, readOnly) })
+}
+
+// TestRehearsalOnStandby checks that a Rehearsal works on a standby.
+func TestRehearsalOnStandby(t *testing.T) {
+	t.Parallel()
+	server, err := embedded.StartPostgres(t.Context(), embedded.PostgresConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	if _, err := exec.LookPath(filepath.Join(server.BinDir(), "pg_basebackup")); err != nil {
+		t.Skipf("this test needs pg_basebackup: %v", err)
+	}
+	if err := createOrders(t.Context(), server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.New(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	setUpRehearsal(t, pool)
+	standby, err := server.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	reader, err := pgxpool.New(t.Context(), standby.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(reader.Close)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		var n int
+		err := reader.QueryRow(t.Context(), `SELECT count(*) FROM pawl.parked`).Scan(&n)
+		if err == nil && n == 0 {
+			err = errors.New("the standby has not caught up")
+		}
+		return err
+	})
+	wantRehearsed(t, reader)
+}
+
+// TestRedecoded checks that a Rehearsal counts the records that are decoded to something
+// else than when they were applied, and no others.
+func TestRedecoded(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	records := func(note string) []*versioning.Record {
+		var l log
+		return []*versioning.Record{
+			l.set("a", "placed", versioning.Columns{"note": "same"}),
+			l.set("b", "placed", versioning.Columns{"note": note}),
+			l.set("a", "captured", versioning.Columns{"note": note}),
+			l.set("c", "shipped", versioning.Columns{"note": note}), // parked
+			l.say("d", "placed"),
+		}
+	}
+	apply(t, store, records("before")...)
+	if rehearsal, got := rehearse(t, pool, records("before")...); rehearsal.Redecoded().Records != 0 {
+		t.Errorf("%+v; %v", rehearsal.Redecoded(), verdicts(got.Outcomes))
+	}
+	rehearsal, got := rehearse(t, pool, records("after")...)
+	wantVerdicts(t, got, "duplicate", "duplicate", "duplicate", "early no_entity", "duplicate")
+	redecoded := rehearsal.Redecoded()
+	if redecoded.Records != 2 || len(redecoded.Samples) != 2 {
+		t.Errorf("%+v", redecoded)
+	}
+	slices.SortFunc(redecoded.Samples, func(a, b versioning.Settled) int { return cmp.Compare(a.Record.Origin.Offset, b.Record.Origin.Offset) })
+	for i, s := range redecoded.Samples {
+		if want := int64(1 + i); s.Record.Origin.Offset != want {
+			t.Errorf("sample %d is %v, not the record at offset %d", i, s.Record.Origin, want)
+		}
+	}
+}
