@@ -37,16 +37,19 @@ type Config struct {
 // the database from the flag --database-url or the environment variable DATABASE_URL. A program
 // that calls os.Exit with [ExitStatus] has an exit status that scripts can use.
 func Commands(cfg Config) []*cobra.Command {
-	commands := []*cobra.Command{checkCommand(&cfg), migrateCommand(&cfg), withdrawCommand(&cfg)}
+	commands := []*cobra.Command{checkCommand(&cfg), migrateCommand(&cfg), withdrawCommand(&cfg), replayCommand(&cfg)}
 	for _, cmd := range commands {
 		withStatus(cmd)
+		for _, sub := range cmd.Commands() {
+			withStatus(sub)
+		}
 	}
 	return commands
 }
 
 // ExitStatus returns the exit status for the error of a command line: 0 without an error, 1 if
-// check found that the definitions are not safe or migrate-entities left entities, and 2 after
-// any other error of the commands of this package. For other errors, such as those of your own
+// check found that the definitions are not safe, migrate-entities left entities, or replay found
+// that something is not as it should be, and 2 after any other error of the commands of this package. For other errors, such as those of your own
 // commands, it is 1.
 func ExitStatus(err error) int {
 	if _, ok := errors.AsType[*failure](err); ok {
@@ -63,12 +66,15 @@ func (f *failure) Unwrap() error { return f.error }
 // withStatus makes failures of the errors of a command, so that ExitStatus can tell them apart.
 func withStatus(cmd *cobra.Command) {
 	fail := func(err error) error {
-		if err == nil || errors.Is(err, check.ErrUnsafe) || errors.Is(err, ErrLeft) {
+		if err == nil || errors.Is(err, check.ErrUnsafe) || errors.Is(err, ErrLeft) || errors.Is(err, ErrFound) {
 			return err
 		}
 		return &failure{err}
 	}
 	run, args := cmd.RunE, cmd.Args
+	if run == nil { // it has only other commands
+		return
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return fail(run(cmd, args)) }
 	cmd.Args = func(cmd *cobra.Command, given []string) error { return fail(args(cmd, given)) }
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail(err) })

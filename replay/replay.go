@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -30,6 +31,10 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
+	}
+	c.Tables = slices.Clone(c.Tables)
+	for i := range c.Tables {
+		c.Tables[i].Silent = true // so that no queue is needed
 	}
 	rehearsal, err := postgres.OpenRehearsal(ctx, c.Pool, c.Schema, c.Tables...)
 	if err != nil {

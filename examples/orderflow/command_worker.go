@@ -29,7 +29,7 @@ func workerCommand(s *settings) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cfg.group, "group", "order-workers", "consumer group")
+	flags.StringVar(&cfg.group, "group", defaultGroup, "consumer group")
 	flags.StringVar(&cfg.clientID, "client-id", "orderflow", "name of this worker for the broker, for River and in the logs")
 	flags.StringVar(&cfg.terms.Shipments, "shipments", defaultTerms.Shipments, "topic to announce shipments on")
 	flags.DurationVar(&cfg.terms.PayWithin, "pay-within", defaultTerms.PayWithin, "time for another card, after which an unpaid order expires; another value needs another version of the machine")

@@ -43,10 +43,24 @@ func rootCommand() *cobra.Command {
 	}
 	explicit := demoCommand(&s)
 	explicit.Args = cobra.NoArgs
-	root.AddCommand(cli.Commands(cli.Config{Tables: tables(defaultTerms, nil), Decode: decode})...) // check, migrate-entities, withdraw
+	root.AddCommand(operations()...)
 	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
 		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), answerCommand(&s), graphCommand())
 	return root
+}
+
+const (
+	defaultTopic = "orders"
+	defaultGroup = "order-workers"
+)
+
+// operations returns the commands of package cli: check, migrate-entities, replay, withdraw.
+func operations() []*cobra.Command {
+	queue, err := newQueue()
+	if err != nil {
+		panic(err) // its configuration is constant
+	}
+	return cli.Commands(cli.Config{Tables: tables(defaultTerms, queue), Topics: []string{defaultTopic}, Group: defaultGroup, Decode: decode})
 }
 
 func brokersOfEnvironment() []string {
@@ -83,7 +97,7 @@ func (s *settings) need(brokers, database bool) error {
 // topicName returns the topic for commands that run on the user's servers.
 func (s *settings) topicName() string {
 	if s.topic == "" {
-		return "orders"
+		return defaultTopic
 	}
 	return s.topic
 }

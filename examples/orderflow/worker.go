@@ -91,12 +91,14 @@ func work(ctx context.Context, cfg workerConfig) error {
 // writes all steps of an order in a batch at once: that is safe, because its
 // CHECK is about the total, which only the first step sets.
 func openStore(ctx context.Context, pool *pgxpool.Pool, terms Terms) (*postgres.Store, error) {
-	queue, err := jobs.NewQueue(&river.Config{Schema: riverSchema})
+	queue, err := newQueue()
 	if err != nil {
 		return nil, err
 	}
 	return postgres.Open(ctx, pool, tables(terms, queue)...)
 }
+
+func newQueue() (*jobs.Queue, error) { return jobs.NewQueue(&river.Config{Schema: riverSchema}) }
 
 func tables(terms Terms, queue postgres.OutputWriter) []postgres.Table {
 	return []postgres.Table{

@@ -32,9 +32,9 @@ type JobChecker interface {
 	CheckJob(job any) error
 }
 
-// checkJob returns the check of the table's queue, or nil if the table has no queue.
+// checkJob returns the check of the table's queue, or nil if the table needs a queue and has none.
 func (t *table) checkJob() versioning.CheckJobFunc {
-	if t.Queue == nil {
+	if t.Queue == nil && !t.Silent {
 		return nil
 	}
 	if c, ok := t.Queue.(JobChecker); ok {

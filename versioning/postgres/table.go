@@ -87,7 +87,8 @@ type Table struct {
 	Unlogged bool
 
 	// Silent drops the messages and jobs of actions instead of writing them. Timers are armed
-	// as always. It is for a replay that must not cause anything a second time.
+	// as always, and a Queue is not needed. It is for a replay that must not cause anything a
+	// second time.
 	Silent bool
 }
 
