@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"testing"
 
@@ -24,9 +25,24 @@ import (
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m, testenv.CheckLeaks()) }
+// childEnv says that this process is a replay of a test.
+const childEnv = "PAWL_TEST_REPLAY"
 
-var withCases = testenv.Template("replay_cases", func(ctx context.Context, url string) error {
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childEnv); text != "" {
+		os.Exit(runChild(text))
+	}
+	testenv.Main(m, testenv.CheckLeaks())
+}
+
+var withCases = testenv.Template("replay_cases", createCases)
+
+func createCases(ctx context.Context, url string) error {
+	return create(ctx, url, `CREATE TABLE cases (id bigint PRIMARY KEY, state text NOT NULL, version integer NOT NULL, note text, other text)`)
+}
+
+// create creates schema pawl, and what the DDL says.
+func create(ctx context.Context, url, ddl string) error {
 	if err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
@@ -34,9 +50,9 @@ var withCases = testenv.Template("replay_cases", func(ctx context.Context, url s
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, `CREATE TABLE cases (id bigint PRIMARY KEY, state text NOT NULL, version integer NOT NULL, note text, other text)`)
+	_, err = conn.Exec(ctx, ddl)
 	return errors.Join(err, conn.Close(ctx))
-})
+}
 
 const partitions = 4
 

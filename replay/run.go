@@ -115,6 +115,9 @@ func (r *run) all(ctx context.Context) error {
 	if err == nil {
 		err = readErr
 	}
+	if err == nil {
+		return r.save(ctx)
+	}
 	// What was settled counts, even if the rest was given up.
 	return errors.Join(err, r.keeper.save(context.WithoutCancel(ctx), r.state))
 }
@@ -154,7 +157,12 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 		return nil
 	}
 	r.saved = time.Now()
-	return r.keeper.save(ctx, r.state)
+	return r.save(ctx)
+}
+
+// save keeps the state.
+func (r *run) save(ctx context.Context) error {
+	return r.retry(ctx, func() error { return r.keeper.save(ctx, r.state) })
 }
 
 // noteColumns notes the columns that a record has set, or may set when it is released. A
@@ -162,6 +170,9 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 func (r *run) noteColumns(rec *versioning.Record, o versioning.Outcome) {
 	if o.Verdict != versioning.Applied && o.Verdict != versioning.Early && o.Verdict != versioning.Duplicate {
 		return
+	}
+	if r.Columns == nil { // a state without columns was kept
+		r.Columns = make(map[string][]string)
 	}
 	for i := range rec.Changes {
 		c := &rec.Changes[i]
@@ -269,7 +280,7 @@ func (r *run) retry(ctx context.Context, work func() error) error {
 	waits := pace.Growing(shortestRetry, longestRetry)
 	for began := time.Now(); ; {
 		err := work()
-		if err == nil || errors.Is(err, versioning.ErrSplitAgain) || errors.Is(err, versioning.ErrFatal) || time.Since(began) > retryFor {
+		if err == nil || errors.Is(err, versioning.ErrSplitAgain) || errors.Is(err, versioning.ErrFatal) || errors.Is(err, errEmptied) || time.Since(began) > retryFor {
 			return err
 		}
 		r.Logger.Warn("the database is in trouble; trying again", "error", err)

@@ -159,6 +159,12 @@ func (h *shadow) create(ctx context.Context, live interface {
 			return err
 		}
 	}
+	// This COMMIT writes to the WAL, so it waits for what all statements so far have written. After
+	// a crash, the tables are there, and empty.
+	last := fmt.Sprintf("SET LOCAL synchronous_commit = on; COMMENT ON TABLE %s.replay IS '%s'", h.name, mark)
+	if _, err := h.pool.Exec(ctx, last); err != nil {
+		return fmt.Errorf("%w: %w", ErrShadow, err)
+	}
 	return nil
 }
 
