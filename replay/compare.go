@@ -26,6 +26,9 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 		if err := h.writeRanges(ctx, tx, s.Report.Ranges); err != nil {
 			return err
 		}
+		if err := h.cut(ctx, tx, s.Several); err != nil {
+			return err
+		}
 		for _, t := range h.cfg.Tables {
 			if err := h.compareMachine(ctx, tx, t.Machine.Name(), s, v); err != nil {
 				return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
@@ -41,7 +44,7 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 
 // writeRanges writes what was read into table ranges, and empties the other tables.
 func (h *shadow) writeRanges(ctx context.Context, tx pgx.Tx, ranges []Range) error {
-	if _, err := tx.Exec(ctx, fmt.Sprintf("TRUNCATE %s.ranges, %[1]s.cut, %[1]s.found", h.name)); err != nil {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("TRUNCATE %s.ranges, %[1]s.cut, %[1]s.shared, %[1]s.found", h.name)); err != nil {
 		return fmt.Errorf("empty the tables of the comparison: %w", err)
 	}
 	batch := &pgx.Batch{}
@@ -67,7 +70,29 @@ const (
 	// be compared.
 	cutSQL = `
 INSERT INTO {anew}.cut
-SELECT $1, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = $1 AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY h.entity`
+SELECT h.machine, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = ANY ($1) AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY 1, 2`
+
+	// sharedSQL finds the steps of records with several entities.
+	sharedSQL = `
+INSERT INTO {anew}.shared
+SELECT h.topic_id, h.partition, h."offset", h.machine, h.entity, min(h.version)
+FROM {live}.transitions AS h JOIN (
+	SELECT topic_id, partition, "offset" FROM {live}.transitions WHERE machine = ANY ($1)
+	GROUP BY 1, 2, 3 HAVING (min(machine), min(entity)) <> (max(machine), max(entity))
+) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"
+WHERE h.machine = ANY ($1) GROUP BY 1, 2, 3, 4, 5`
+
+	// spreadSQL finds the entities with a step of a record that also makes a step of another
+	// entity, one that can't be compared: the copies have neither of them.
+	spreadSQL = `
+INSERT INTO {anew}.cut
+SELECT s.machine, s.entity, min(s.version) FROM {anew}.shared AS s
+JOIN {anew}.shared AS o ON o.topic_id = s.topic_id AND o.partition = s.partition AND o."offset" = s."offset" AND (o.machine, o.entity) <> (s.machine, s.entity)
+JOIN {anew}.cut AS c ON c.machine = o.machine AND c.entity = o.entity AND o.version >= c.version
+LEFT JOIN {anew}.cut AS own ON own.machine = s.machine AND own.entity = s.entity
+WHERE own.version IS NULL OR s.version < own.version
+GROUP BY 1, 2
+ON CONFLICT (machine, entity) DO UPDATE SET version = excluded.version`
 
 	// pathSQL finds the first step of each entity that differs.
 	pathSQL = `
@@ -88,12 +113,29 @@ SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machi
 	(SELECT count(*) FROM %[1]s.given WHERE machine = $1)`
 )
 
+// cut fills table cut with the first step of each entity that can't be compared.
+func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
+	machines := make([]string, len(h.cfg.Tables))
+	for i, t := range h.cfg.Tables {
+		machines[i] = t.Machine.Name()
+	}
+	found, err := tx.Exec(ctx, h.named(cutSQL), machines)
+	if err == nil && several && found.RowsAffected() > 0 {
+		_, err = tx.Exec(ctx, h.named(sharedSQL), machines)
+		for err == nil && found.RowsAffected() > 0 {
+			found, err = tx.Exec(ctx, h.named(spreadSQL))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("look for steps from elsewhere: %w", err)
+	}
+	return nil
+}
+
 func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, s *state, v *Verified) error {
 	of := h.layout[machine]
-	for _, format := range []string{cutSQL, pathSQL} {
-		if _, err := tx.Exec(ctx, h.named(format), machine); err != nil {
-			return fmt.Errorf("compare the history: %w", err)
-		}
+	if _, err := tx.Exec(ctx, h.named(pathSQL), machine); err != nil {
+		return fmt.Errorf("compare the history: %w", err)
 	}
 	if _, err := tx.Exec(ctx, h.rowsSQL(of, h.columnsOf(machine, s)), machine); err != nil {
 		return fmt.Errorf("compare the rows: %w", err)

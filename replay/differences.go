@@ -196,7 +196,7 @@ func steps(ctx context.Context, tx pgx.Tx, schema string, machines, entities []s
 }
 
 // write writes the result for a person to read.
-func (v *Verified) write(b *strings.Builder) {
+func (v *Verified) write(b *strings.Builder, withDifferences bool) {
 	fmt.Fprintf(b, "\ncompared %d entities with %d steps", v.Entities, v.Steps)
 	if v.Given > 0 {
 		fmt.Fprintf(b, "; %d of them no record makes, so they are taken as they are", v.Given)
@@ -208,14 +208,17 @@ func (v *Verified) write(b *strings.Builder) {
 		b.WriteString("\nno difference")
 		return
 	}
-	fmt.Fprintf(b, "\n%d entities differ:", v.Different)
+	fmt.Fprintf(b, "\nentities that differ: %d", v.Different)
 	for _, k := range []DifferenceKind{MissingRow, ExtraRow, State, Version, Data, MissingStep, ExtraStep, Swapped, OtherStep} {
 		if n := v.Kinds[k]; n > 0 {
 			fmt.Fprintf(b, "\n%12d %s", n, k)
 		}
 	}
-	const most = 20
+	const most = 10
 	for i, d := range v.Differences {
+		if !withDifferences {
+			break
+		}
 		if i == most {
 			fmt.Fprintf(b, "\n%12s and %d more", "", v.Different-most)
 			break
@@ -247,5 +250,9 @@ func (s *Step) String() string {
 	if s == nil {
 		return "missing"
 	}
-	return fmt.Sprintf("%s from %q to %q by %s/%d@%d (definition %d)", s.Event, s.From, s.To, s.Topic, s.Partition, s.Offset, s.Definition)
+	by := "a direct change"
+	if s.Topic != "" {
+		by = fmt.Sprintf("%s/%d@%d", s.Topic, s.Partition, s.Offset)
+	}
+	return fmt.Sprintf("%s from %q to %q by %s (definition %d)", s.Event, s.From, s.To, by, s.Definition)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -13,9 +14,10 @@ import (
 
 // This file is about steps that no record makes: of timers, of callers of Store.Do, of jobs. A
 // copy of an entity that lacked them would go another way. So they are taken from the live
-// history as they are, if the machine can make them again: their events take no data, which the history
-// does not have. Before anything is read, each of them is applied as a record that expects the
-// version before it. It is parked until the copy has that version, and then is the next step.
+// history as they are, if the machines can make them again: their events take no data, which the
+// history does not have. Before anything is read, what was one record or call is applied as one
+// record that expects the versions before its steps. It is parked until the copies have these, and
+// then is the next step of each.
 
 // note fills table given with these steps.
 func (h *shadow) note(ctx context.Context, ranges []Range) error {
@@ -23,21 +25,26 @@ func (h *shadow) note(ctx context.Context, ranges []Range) error {
 	for _, r := range ranges {
 		topics = append(topics, r.TopicID)
 	}
+	var machines, events []string
 	for _, t := range h.cfg.Tables {
-		var events []string
 		for _, e := range t.Machine.Events() {
 			if t.Machine.TakesNoData(e) {
-				events = append(events, string(e))
+				machines, events = append(machines, t.Machine.Name()), append(events, string(e))
 			}
 		}
-		_, err := h.pool.Exec(ctx, h.named(`
-INSERT INTO {anew}.given SELECT machine, entity, version, topic_id = $4
-FROM {live}.transitions WHERE machine = $1 AND event = ANY ($2) AND topic_id <> ALL ($3::uuid[])`), t.Machine.Name(), events, topics, uuid(versioning.TimerTopicID))
-		if err != nil {
-			return fmt.Errorf("look for steps that no record makes: %w", err)
-		}
 	}
-	if _, err := h.pool.Exec(ctx, h.named("ANALYZE {anew}.given")); err != nil {
+	_, err := h.pool.Exec(ctx, h.named(`
+INSERT INTO {anew}.given (machine, entity, version, timer, topic_id, partition, "offset")
+SELECT h.machine, h.entity, h.version, h.topic_id = $4, h.topic_id, h.partition, h."offset"
+FROM {live}.transitions AS h JOIN (
+	SELECT f.topic_id, f.partition, f."offset" FROM {live}.transitions AS f
+	LEFT JOIN unnest($1::text[], $2::text[]) AS may(machine, event) ON may.machine = f.machine AND may.event = f.event
+	WHERE f.topic_id <> ALL ($3::uuid[]) GROUP BY 1, 2, 3 HAVING bool_and(may.event IS NOT NULL)
+) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"`), machines, events, topics, uuid(versioning.TimerTopicID))
+	if err == nil {
+		_, err = h.pool.Exec(ctx, h.named("ANALYZE {anew}.given"))
+	}
+	if err != nil {
 		return fmt.Errorf("look for steps that no record makes: %w", err)
 	}
 	return nil
@@ -53,16 +60,17 @@ func (h *shadow) mostGiven(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// givenAtOnce is how many given steps are applied at once.
+// givenAtOnce is how many given steps are read at once.
 const givenAtOnce = 5000
 
 // give applies the given steps. Doing that twice changes nothing.
 func (r *run) give(ctx context.Context, h *shadow) error {
 	for after := (givenStep{}); ; {
 		rows, err := h.pool.Query(ctx, h.named(`
-SELECT g.machine, g.entity, g.version, h.event, h.message_id, h.topic, h.topic_id, h.partition, h."offset", h.at
+SELECT g.machine, g.entity, g.version, h.event, h.message_id, h.topic, g.topic_id, g.partition, g."offset", h.at
 FROM {anew}.given AS g JOIN {live}.transitions AS h ON h.machine = g.machine AND h.entity = g.entity AND h.version = g.version
-WHERE (g.machine, g.entity, g.version) > ($1, $2, $3) ORDER BY g.machine, g.entity, g.version LIMIT $4`), after.Machine, after.Entity, after.Version, givenAtOnce)
+WHERE (g.topic_id, g.partition, g."offset") > ($1, $2, $3)
+ORDER BY g.topic_id, g.partition, g."offset", g.machine, g.entity, g.version LIMIT $4`), pgtype.UUID{Bytes: after.TopicID, Valid: true}, after.Partition, after.Offset, givenAtOnce)
 		if err != nil {
 			return fmt.Errorf("read steps that no record makes: %w", err)
 		}
@@ -70,18 +78,22 @@ WHERE (g.machine, g.entity, g.version) > ($1, $2, $3) ORDER BY g.machine, g.enti
 		if err != nil {
 			return fmt.Errorf("read steps that no record makes: %w", err)
 		}
-		if len(steps) == 0 {
+		records := recordsOf(steps)
+		if len(steps) == givenAtOnce && len(records) > 1 {
+			records = records[:len(records)-1] // there may be more of the last one
+		}
+		if len(records) == 0 {
 			return nil
 		}
-		records := make([]*versioning.Record, len(steps))
-		for i, s := range steps {
-			records[i] = s.record()
-			r.to.Prepare(records[i])
+		for _, rec := range records {
+			r.to.Prepare(rec)
+			r.noteSeveral(rec)
 		}
 		if _, _, err := r.apply(ctx, records); err != nil {
 			return err
 		}
-		after = steps[len(steps)-1]
+		last := records[len(records)-1].Origin
+		after = givenStep{TopicID: last.TopicID, Partition: last.Partition, Offset: last.Offset}
 	}
 }
 
@@ -97,12 +109,17 @@ type givenStep struct {
 	At               time.Time
 }
 
-func (s *givenStep) record() *versioning.Record {
-	return &versioning.Record{
-		Origin:    versioning.Origin{Topic: s.Topic, TopicID: s.TopicID, Partition: s.Partition, Offset: s.Offset},
-		Timestamp: s.At,
-		Changes: []versioning.Change{{
+// recordsOf returns the records that make steps, which are sorted by their origins.
+func recordsOf(steps []givenStep) (records []*versioning.Record) {
+	for _, s := range steps {
+		origin := versioning.Origin{Topic: s.Topic, TopicID: s.TopicID, Partition: s.Partition, Offset: s.Offset}
+		if n := len(records); n == 0 || records[n-1].Origin != origin {
+			records = append(records, &versioning.Record{Origin: origin, Timestamp: s.At})
+		}
+		last := records[len(records)-1]
+		last.Changes = append(last.Changes, versioning.Change{
 			Machine: s.Machine, Key: s.Entity, Event: statemachine.Event(s.Event), MessageID: s.MessageID, Expected: versioning.At(s.Version - 1),
-		}},
+		})
 	}
+	return records
 }

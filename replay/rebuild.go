@@ -226,7 +226,7 @@ func (r *Rebuilt) write(b *strings.Builder) {
 	if r.Refused > 0 {
 		fmt.Fprintf(b, "; %d were refused:", r.Refused)
 	}
-	const most = 20
+	const most = 10
 	for i, x := range r.Refusals {
 		if i == most {
 			fmt.Fprintf(b, "\n%12s and %d more", "", r.Refused-most)

@@ -41,11 +41,12 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 		return nil, err //nolint:wrapcheck // it says what it is about
 	}
 	defer func() { err = errors.Join(err, rehearsal.Close()) }()
-	k := rehearsedFile{stateFile(c.State), rehearsal}
+	k := &rehearsedFile{stateFile: stateFile(c.State), of: rehearsal}
 	s, err := c.resume(ctx, kindDryRun, k)
 	if err != nil {
 		return nil, err
 	}
+	k.kept = s.Report.Kept
 	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
 	c.begun(s)
 	err = r.all(ctx)
@@ -57,10 +58,12 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 type rehearsedFile struct {
 	stateFile
 
-	of *postgres.Rehearsal
+	of   *postgres.Rehearsal
+	kept int64 // Report.Kept when this process began
 }
 
-func (f rehearsedFile) save(ctx context.Context, s *state) error {
+func (f *rehearsedFile) save(ctx context.Context, s *state) error {
+	s.Report.Kept = f.kept + f.of.Kept()
 	s.Clean = f.of.Changed() == 0 && f.of.Redecoded().Records == 0 && len(s.Report.Released) == 0
 	for _, c := range s.Report.Verdicts {
 		s.Clean = s.Clean && c.Verdict != "early"
@@ -69,9 +72,9 @@ func (f rehearsedFile) save(ctx context.Context, s *state) error {
 }
 
 // note puts what only the rehearsal knows into the report.
-func (f rehearsedFile) note(s *state, samples int) {
+func (f *rehearsedFile) note(s *state, samples int) {
 	redecoded := f.of.Redecoded()
-	s.Report.Redecoded = redecoded.Records
+	s.Report.Redecoded, s.Report.Kept = redecoded.Records, f.kept+f.of.Kept()
 	for _, r := range redecoded.Samples[:min(samples, len(redecoded.Samples))] {
 		s.Report.RedecodedSamples = append(s.Report.RedecodedSamples, sampleOf(r.Record, r.Outcome))
 	}

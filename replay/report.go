@@ -26,6 +26,10 @@ type Report struct {
 	// were parked by this replay are in Verdicts too, as early.
 	Released []Count `json:"released,omitempty"`
 
+	// Kept counts the records among them that are parked or dead letters already, and stay so.
+	// Only a dry run counts them.
+	Kept int64 `json:"kept,omitempty"`
+
 	// Redecoded counts the records that are decoded to something else than when they were
 	// applied. Only a dry run counts them.
 	Redecoded        int64    `json:"redecoded,omitempty"`
@@ -95,20 +99,19 @@ func (r *Report) Of(verdict versioning.Verdict) (n int64) {
 }
 
 // Clean reports whether a replay has found that everything is as it should be: a dry run that no
-// record would change anything or has become a dead letter, a verification that there
-// is no difference, and a rebuild that nothing was left out. What is applied by Apply is clean,
-// unless it became a dead letter.
+// record would change anything, a verification that there is no difference, and a rebuild
+// that nothing was left out. What Apply has done is always clean.
 func (r *Report) Clean() bool {
-	dead := r.Of(versioning.Rejected)+r.Of(versioning.Diverged) > 0
 	switch {
 	case r.Rebuilt != nil:
 		return r.Rebuilt.Refused == 0
 	case r.Verified != nil:
 		return r.Verified.Different == 0
 	case r.Kind == kindDryRun:
-		return !dead && r.Of(versioning.Applied)+r.Of(versioning.Early) == 0 && len(r.Released) == 0 && r.Redecoded == 0
+		kept := r.Of(versioning.Early) + r.Of(versioning.Rejected) + r.Of(versioning.Diverged)
+		return r.Of(versioning.Applied) == 0 && len(r.Released) == 0 && r.Redecoded == 0 && kept == r.Kept
 	}
-	return !dead
+	return true
 }
 
 // String returns the report for a person to read, in several lines.
@@ -121,14 +124,17 @@ func (r *Report) String() string {
 	for _, c := range r.Caveats {
 		fmt.Fprintf(&b, "\nnot proven (%s): %s", c.Kind, c.Detail)
 	}
-	writeCounts(&b, "", r.Verdicts)
-	writeCounts(&b, "parked, now ", r.Released)
+	writeCounts(&b, "", r.Verdicts, r.Kind == kindDryRun || r.Kind == kindApply)
+	writeCounts(&b, "parked, now ", r.Released, r.Kind == kindDryRun || r.Kind == kindApply)
+	if r.Kept > 0 {
+		fmt.Fprintf(&b, "\n%12d of them are parked or dead letters already", r.Kept)
+	}
 	if r.Redecoded > 0 {
 		fmt.Fprintf(&b, "\n%12d are decoded to something else than when they were applied", r.Redecoded)
 		writeSamples(&b, r.RedecodedSamples)
 	}
 	if r.Verified != nil {
-		r.Verified.write(&b)
+		r.Verified.write(&b, r.Rebuilt == nil)
 	}
 	if r.Rebuilt != nil {
 		r.Rebuilt.write(&b)
@@ -136,13 +142,15 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-func writeCounts(b *strings.Builder, before string, counts []Count) {
+func writeCounts(b *strings.Builder, before string, counts []Count, withSamples bool) {
 	for _, c := range counts {
 		fmt.Fprintf(b, "\n%12d %s%s", c.Records, before, c.Verdict)
 		if c.Reason != "" {
 			fmt.Fprintf(b, " (%s)", c.Reason)
 		}
-		writeSamples(b, c.Samples)
+		if withSamples {
+			writeSamples(b, c.Samples)
+		}
 	}
 }
 

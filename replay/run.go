@@ -138,6 +138,7 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 		good = versioning.Duplicate
 	}
 	for i, o := range outcomes {
+		r.noteSeveral(b.records[i])
 		count(&r.Report.Verdicts, r.Samples, good, b.records[i], o)
 		r.noteColumns(b.records[i], o)
 	}
@@ -163,6 +164,13 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 // save keeps the state.
 func (r *run) save(ctx context.Context) error {
 	return r.retry(ctx, func() error { return r.keeper.save(ctx, r.state) })
+}
+
+// noteSeveral notes whether a record changes several entities.
+func (r *run) noteSeveral(rec *versioning.Record) {
+	for i := range rec.Changes {
+		r.Several = r.Several || rec.Entity(i) != rec.Entity(0)
+	}
 }
 
 // noteColumns notes the columns that a record has set, or may set when it is released. A

@@ -138,7 +138,9 @@ func (h *shadow) create(ctx context.Context, live interface {
 	}
 	statements := []string{
 		"CREATE UNLOGGED TABLE " + h.name + `.ranges (topic_id uuid, partition integer, first bigint, last bigint)`,
-		"CREATE UNLOGGED TABLE " + h.name + ".given (machine text, entity text, version bigint, timer boolean, PRIMARY KEY (machine, entity, version))",
+		"CREATE UNLOGGED TABLE " + h.name + ".given (machine text, entity text, version bigint, timer boolean, topic_id uuid, partition integer, \"offset\" bigint, PRIMARY KEY (machine, entity, version))",
+		"CREATE INDEX ON " + h.name + ".given (topic_id, partition, \"offset\")",
+		"CREATE UNLOGGED TABLE " + h.name + ".shared (topic_id uuid, partition integer, \"offset\" bigint, machine text, entity text, version bigint)",
 		"CREATE UNLOGGED TABLE " + h.name + ".cut (machine text, entity text, version bigint, PRIMARY KEY (machine, entity))",
 		"CREATE UNLOGGED TABLE " + h.name + ".found (machine text, entity text, path bigint, columns text[], missing boolean, extra boolean, state boolean, version boolean, PRIMARY KEY (machine, entity))",
 	}

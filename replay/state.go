@@ -26,6 +26,9 @@ type state struct {
 	// Columns are those that records have set, by machine.
 	Columns map[string][]string `json:"columns,omitempty"`
 
+	// Several says that records change several entities.
+	Several bool `json:"several,omitempty"`
+
 	// Given says that the steps that no record makes were applied.
 	Given bool `json:"given,omitempty"`
 

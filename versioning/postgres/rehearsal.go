@@ -32,6 +32,7 @@ type Rehearsal struct {
 	mu       sync.Mutex // guards the following
 	imagined imagined
 	redrawn  Redecoded
+	kept     int64
 }
 
 // Redecoded counts records that the database knows as applied, and that are decoded to something
@@ -154,6 +155,7 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.noteRedecoded(view, records, plan)
+	h.noteKept(view, records, plan)
 	if err := h.imagined.commit(view, plan); err != nil {
 		return nil, err
 	}
@@ -197,6 +199,37 @@ func (h *Rehearsal) Redecoded() Redecoded {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.redrawn
+}
+
+// noteKept counts the records that the database has as parked or as dead letters, and that stay so.
+func (h *Rehearsal) noteKept(view *versioning.View, records []*versioning.Record, plan *versioning.Plan) {
+	var parked map[versioning.Origin]bool
+	for i, o := range plan.Outcomes {
+		switch {
+		case o.DeadLettered():
+			if _, was := view.Dead[records[i].Origin]; was {
+				h.kept++
+			}
+		case o.Verdict == versioning.Early:
+			if parked == nil {
+				parked = make(map[versioning.Origin]bool, len(view.Parked))
+				for _, p := range view.Parked {
+					parked[p.Record.Origin] = true
+				}
+			}
+			if parked[records[i].Origin] {
+				h.kept++
+			}
+		}
+	}
+}
+
+// Kept returns how many of the records so far are parked or dead letters in the database, and stay
+// so.
+func (h *Rehearsal) Kept() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kept
 }
 
 // Changed returns how many entities the records so far would change.
