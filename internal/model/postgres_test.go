@@ -73,7 +73,7 @@ type inPostgres struct {
 }
 
 func openPostgres(t *rapid.T, pool *pgxpool.Pool, rules versioning.Rules) store {
-	empty := `DELETE FROM things; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters`
+	empty := `DELETE FROM things; DELETE FROM pawl.transitions; DELETE FROM pawl.parked; DELETE FROM pawl.dead_letters; DELETE FROM pawl.machines`
 	if _, err := pool.Exec(t.Context(), empty); err != nil {
 		t.Fatal(err)
 	}
