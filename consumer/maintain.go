@@ -164,24 +164,6 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	}
 }
 
-// redriveOlder redrives what an older version of a machine has made dead letters.
-func (m *maintainer) redriveOlder(ctx context.Context, redriver OlderRedriver) {
-	for more := true; more; {
-		var settled []versioning.Settled
-		var err error
-		settled, more, err = redriver.RedriveOlder(ctx, m.owned(), m.cfg.Decode)
-		if len(settled) > 0 {
-			m.log.redriven(len(settled))
-		}
-		if err != nil {
-			if !errors.Is(ctx.Err(), context.Canceled) {
-				m.log.redrive(err)
-			}
-			return
-		}
-	}
-}
-
 // copyLoop copies dead letters when there are new ones or newly assigned partitions. It
 // retries periodically.
 func (m *maintainer) copyLoop(ctx context.Context) {

@@ -33,6 +33,28 @@ func (m *Machine) fillTable() error {
 	return nil
 }
 
+// setMigrations makes each migration in looplab/fsm, like the transitions.
+func (m *Machine) setMigrations() error {
+	if len(m.def.Migrations) == 0 {
+		return nil
+	}
+	steps := m.def.migrations()
+	m.retired = make(map[State]cell)
+	engine := fsm.NewFSM(string(None), eventDescs(steps), nil)
+	for at, declared := range steps.byArrow() {
+		to, err := m.fire(engine, at, 0)
+		if err != nil {
+			return err
+		}
+		c := cell{to: to, class: Now}
+		if err := m.attachBranches(engine, at, declared, &c); err != nil {
+			return err
+		}
+		m.retired[at.from] = c
+	}
+	return nil
+}
+
 // attachBranches sets the branches of a cell if it has several or one with functions.
 func (m *Machine) attachBranches(engine *fsm.FSM, at arrow, declared []Transition, c *cell) error {
 	if len(declared) == 0 || len(declared) == 1 && len(declared[0].functions()) == 0 {

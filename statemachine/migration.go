@@ -4,16 +4,14 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-
-	"github.com/looplab/fsm"
 )
 
 // reserved begins the names of the events that the framework makes itself.
 const reserved = "pawl."
 
-// Migrated is the event of the step that moves an entity out of a retired state. No record can
-// have it.
-const Migrated Event = reserved + "migrated"
+// Migrated is the [Event] of the step that moves an entity out of a retired state. No record can
+// have it. It has no type, so that switches over your own events need no case for it.
+const Migrated = reserved + "migrated"
 
 // A Migration moves entities out of states that earlier versions of the definition had. Such a
 // state is retired: no transition may mention it. A record about an entity in a retired state
@@ -45,28 +43,6 @@ func (d Definition) migrations() Definition {
 		steps.Transitions = append(steps.Transitions, g.transition())
 	}
 	return steps
-}
-
-// setMigrations makes each migration in looplab/fsm, like the transitions.
-func (m *Machine) setMigrations() error {
-	if len(m.def.Migrations) == 0 {
-		return nil
-	}
-	steps := m.def.migrations()
-	m.retired = make(map[State]cell)
-	engine := fsm.NewFSM(string(None), eventDescs(steps), nil)
-	for at, declared := range steps.byArrow() {
-		to, err := m.fire(engine, at, 0)
-		if err != nil {
-			return err
-		}
-		c := cell{to: to, class: Now}
-		if err := m.attachBranches(engine, at, declared, &c); err != nil {
-			return err
-		}
-		m.retired[at.from] = c
-	}
-	return nil
 }
 
 // retiredCell returns the cell of an event in a retired state, or the zero cell if the machine

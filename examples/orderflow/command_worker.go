@@ -32,7 +32,7 @@ func workerCommand(s *settings) *cobra.Command {
 	flags.StringVar(&cfg.group, "group", "order-workers", "consumer group")
 	flags.StringVar(&cfg.clientID, "client-id", "orderflow", "name of this worker for the broker, for River and in the logs")
 	flags.StringVar(&cfg.terms.Shipments, "shipments", defaultTerms.Shipments, "topic to announce shipments on")
-	flags.DurationVar(&cfg.terms.PayWithin, "pay-within", defaultTerms.PayWithin, "time for another card, after which an unpaid order expires")
+	flags.DurationVar(&cfg.terms.PayWithin, "pay-within", defaultTerms.PayWithin, "time for another card, after which an unpaid order expires; another value needs another version of the machine")
 	flags.StringVar(&cfg.providerURL, "provider", "http://"+providerAddress, "URL of the payment provider")
 	flags.DurationVar(&cfg.callTimeout, "call-timeout", 10*time.Second, "time for the payment provider to answer")
 	flags.DurationVar(&cfg.sessionTimeout, "session-timeout", 0*time.Second, "time after which the group removes a silent worker; 0 means the client's default")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-go/pawl/cli"
 	"github.com/pawl-go/pawl/statemachine"
 )
 
@@ -42,6 +43,7 @@ func rootCommand() *cobra.Command {
 	}
 	explicit := demoCommand(&s)
 	explicit.Args = cobra.NoArgs
+	root.AddCommand(cli.Commands(cli.Config{Tables: tables(defaultTerms, nil), Decode: decode})...) // check, migrate-entities, withdraw
 	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
 		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), answerCommand(&s), graphCommand())
 	return root

@@ -17,12 +17,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/pawl-go/pawl/cli"
 )
 
 func main() { os.Exit(run()) }
 
-// run is main with an exit status: 1 for a failure, 130 if Ctrl-C interrupted
-// something, like a shell.
+// run is main with an exit status: 1 for a failure, or what the commands of package cli
+// say, and 130 if Ctrl-C interrupted something, like a shell.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -37,5 +39,5 @@ func run() int {
 		return 130
 	}
 	fmt.Fprintln(os.Stderr, "orderflow:", err)
-	return 1
+	return cli.ExitStatus(err)
 }

@@ -95,9 +95,14 @@ func openStore(ctx context.Context, pool *pgxpool.Pool, terms Terms) (*postgres.
 	if err != nil {
 		return nil, err
 	}
-	return postgres.Open(ctx, pool,
-		postgres.Table{Machine: orderMachine(terms), Name: "orderflow.orders", Queue: queue, FoldSteps: true},
-		postgres.Table{Machine: Payment, Name: "orderflow.payments", Queue: queue})
+	return postgres.Open(ctx, pool, tables(terms, queue)...)
+}
+
+func tables(terms Terms, queue postgres.OutputWriter) []postgres.Table {
+	return []postgres.Table{
+		{Machine: orderMachine(terms), Name: "orderflow.orders", Queue: queue, FoldSteps: true},
+		{Machine: Payment, Name: "orderflow.payments", Queue: queue},
+	}
 }
 
 // minConnections is what a worker needs: for batches, for the results of calls, and for

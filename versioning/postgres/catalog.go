@@ -45,7 +45,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table) 
 	for _, state := range t.Machine.States() {
 		t.states[string(state)] = state
 	}
-	if err := t.relation(ctx, conn); err != nil {
+	if err := t.relation(ctx, conn, true); err != nil {
 		return nil, err
 	}
 	if err := t.takeFingerprint(ctx, conn, in); err != nil {
@@ -82,7 +82,7 @@ func (t *table) problem(column, format string, args ...any) error {
 }
 
 // relation finds the table, and checks its kind and the role's privileges.
-func (t *table) relation(ctx context.Context, conn *pgxpool.Conn) error {
+func (t *table) relation(ctx context.Context, conn *pgxpool.Conn, writes bool) error {
 	const query = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
        array_remove(ARRAY[
@@ -106,7 +106,7 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 		return t.problem("", "is a temporary table, which other connections can't see; create a permanent one, or name its schema")
 	case persistence == "u":
 		return t.problem("", "is unlogged, so a crash empties it; run ALTER TABLE ... SET LOGGED")
-	case len(missing) > 0:
+	case len(missing) > 0 && (writes || missing[0] == "SELECT"):
 		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
 	t.ident = pgx.Identifier{schema, name}.Sanitize() // independent of a connection's search_path

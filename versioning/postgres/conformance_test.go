@@ -233,7 +233,7 @@ func (d *database) Timers() []versioningtest.Timer {
 func (d *database) Messages() (messages []versioningtest.Message) {
 	d.t.Helper()
 	for lane := range versioning.Lanes {
-		packs, err := d.Store.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
+		packs, err := d.Packs(d.t.Context(), []versioning.Wanted{{Lane: lane, Bytes: 1 << 30}})
 		if err != nil {
 			d.t.Fatal(err)
 		}

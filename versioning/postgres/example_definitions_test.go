@@ -115,3 +115,46 @@ func ExampleStore_RedriveOlder() {
 	// orders/0@0 early no_entity
 	// false <nil>
 }
+
+// A program looks at the states and the history of all orders, without being a worker.
+func ExampleReader() {
+	ctx := context.Background()
+	pool, closePool := connect(ctx)
+	defer closePool()
+	table := postgres.Table{Machine: light, Name: "orders"}
+	store, err := postgres.Open(ctx, pool, table)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	settle(ctx, store, asked(0, "42", "placed"), asked(1, "42", "captured"))
+
+	reader, err := postgres.OpenReader(ctx, pool, "", table)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	definitions, err := reader.Definitions(ctx, "order")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	states, _, err := reader.CountStates(ctx, "order")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(definitions), "definition,", states[0].Rows, "row in", states[0].State)
+	err = reader.History(ctx, "order", -1, func(s *postgres.HistoryStep) error {
+		fmt.Println(s.Key, s.Version, s.Event, s.To)
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// orders/0@0 applied
+	// orders/0@1 applied
+	// 1 definition, 1 row in paid
+	// 42 1 placed pending
+	// 42 2 captured paid
+	// <nil>
+}

@@ -125,7 +125,8 @@ func (s *Store) define(ctx context.Context, conn *pgxpool.Conn, e *snapshot) (*s
 		return nil, err
 	}
 	// Another worker may have registered another definition of the same version just before.
-	return e, e.checkDefinitions()
+	err = e.checkDefinitions()
+	return e, err
 }
 
 // read reads a snapshot from the catalog. Its error joins all problems.

@@ -1,0 +1,26 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// redriveOlder redrives what an older version of a machine has made dead letters.
+func (m *maintainer) redriveOlder(ctx context.Context, redriver OlderRedriver) {
+	for more := true; more; {
+		var settled []versioning.Settled
+		var err error
+		settled, more, err = redriver.RedriveOlder(ctx, m.owned(), m.cfg.Decode)
+		if len(settled) > 0 {
+			m.log.redriven(len(settled))
+		}
+		if err != nil {
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				m.log.redrive(err)
+			}
+			return
+		}
+	}
+}
