@@ -48,13 +48,9 @@ const deployParked = 100
 // waitsForDeploy reports whether a record that is parked for a reason waits for a newer version
 // of the machine, or until the entity is migrated.
 func (e *entity) waitsForDeploy(r Reason) bool {
-	switch r {
-	case ReasonNewerDefinition:
-		return true
-	case ReasonUnknownState:
-		return e.newer(func(n statemachine.Outline) bool { return n.Knows(e.state) }) > 0
-	}
-	return e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now
+	isRetired := e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now
+	isNewer := r == ReasonUnknownState && e.newer(func(n statemachine.Outline) bool { return n.Knows(e.state) }) > 0
+	return r == ReasonNewerDefinition || isNewer || isRetired
 }
 
 // wait adds a record to those that wait for an entity.

@@ -3,9 +3,29 @@ package main
 // definitions are about definitions that change while records are in flight.
 var definitions = []mutation{
 	{
-		file: "versioning/park.go", text: `w.stored && w.Definition < e.rules.Machine.Version()`, mutated: `false`,
-		why: "a record of several entities that an older version of the machine has parked waits until its entity moves",
-		pkg: "./versioning/versioningtest", tests: "^TestMemory$/^definitions$",
+		file: "versioning/park.go", text: `w.stored && (w.Definition != e.rules.Machine.Version() ||`, mutated: `w.stored && (false ||`,
+		why: "a record of several entities that another version of the machine has parked waits until its entity moves",
+		pkg: "./versioning", tests: "^TestNewerVersionParked$",
+	},
+	{
+		file: "versioning/park.go", text: `if first := f.outdatedBefore(w, e); first != nil {`, mutated: `if first := f.outdatedBefore(w, e); false {`,
+		why: "a parked record of two entities overtakes what waits for the other one",
+		pkg: "./versioning", tests: "^TestMovedBesideParked$",
+	},
+	{
+		file: "versioning/park.go", text: `limit *= deployParked`, mutated: `limit *= 1`,
+		why: "records of a busy entity become dead letters during a deploy",
+		pkg: "./versioning", tests: "^TestMaxParkedForDefinitions$",
+	},
+	{
+		file: "versioning/judge.go", text: `if c.Armed > 0 && e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now {`, mutated: `if false {`,
+		why: "a timer of an older version becomes a dead letter before its entity is migrated",
+		pkg: "./versioning", tests: "^TestTimerInRetiredState$",
+	},
+	{
+		file: "versioning/postgres/parked.go", text: `OR p.definition > $5 AND t.%[6]s::text = ANY ($7::text[])`, mutated: `OR $5 < 0 AND t.%[6]s::text = ANY ($7::text[])`,
+		why: "after a roll back, records wait for ever that the newer version has parked",
+		pkg: "./versioning/postgres", tests: "^TestSweepAfterRollBack$",
 	},
 	{
 		file: "versioning/judge.go", text: `if e.waitsForNewer() {`, mutated: `if false {`,

@@ -92,7 +92,7 @@ func runWorker(description string) error {
 			kgo.RebalanceTimeout(j.Rebalance),
 		},
 		RebalanceHold: j.Rebalance / 2,
-		Group:  j.Group, Topics: []string{j.Topic}, Store: store, Decode: decode,
+		Group:         j.Group, Topics: []string{j.Topic}, Store: store, Decode: decode,
 		SweepEvery: 2 * time.Second, RetryMax: 500 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Hooks: []consumer.Hook{&firstBatch{}},
 	})
@@ -156,7 +156,7 @@ func start(t *testing.T, j job) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(self), handles: make(chan struct{}), works: make(chan struct{}), ended: make(chan struct{})} //nolint:noctx // killing it must not look like a worker's end
+	p := &process{cmd: exec.Command(self), handles: make(chan struct{}), works: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), jobVariable+"="+string(description))
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()

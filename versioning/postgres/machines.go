@@ -155,18 +155,6 @@ func (t *table) own() (d Definition, ok bool) {
 	return t.definitions[i], true
 }
 
-// retiredLater returns the states of the table's machine that newer definitions retire.
-func (t *table) retiredLater() (states texts) {
-	for _, d := range t.definitions {
-		for _, state := range d.Outline.Retired {
-			if d.Outline.Version > t.Machine.Version() && t.Machine.Has(state) {
-				states = append(states, string(state))
-			}
-		}
-	}
-	return states
-}
-
 // checkDefinitions checks that the machines are those that are registered under their versions.
 func (s *snapshot) checkDefinitions() error {
 	problems := make([]error, len(s.tables))

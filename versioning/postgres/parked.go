@@ -152,6 +152,18 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 	return keys, err
 }
 
+// retiredLater returns the states of the table's machine that newer definitions retire.
+func (t *table) retiredLater() (states texts) {
+	for _, d := range t.definitions {
+		for _, state := range d.Outline.Retired {
+			if d.Outline.Version > t.Machine.Version() && t.Machine.Has(state) {
+				states = append(states, string(state))
+			}
+		}
+	}
+	return states
+}
+
 // movedSQL finds the entities of machine $1 that have moved since a record parked for
 // them was judged: the row's version has changed. It returns the first $2 of them after
 // key $4, in the order of their keys. A row that has not moved counts too if the record

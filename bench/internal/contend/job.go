@@ -71,8 +71,9 @@ const (
 
 	WithoutMessages = "without-messages" // a worker whose transitions send nothing
 	HandOutbox      = "hand-written-outbox"
-	WithoutTimers   = "without-timers" // a worker whose transitions arm no timers
-	Records         = "records"        // a worker that gets records instead of timers
+	WithoutTimers   = "without-timers"  // a worker whose transitions arm no timers
+	WithoutMigrate  = "without-migrate" // a worker while nothing is migrated
+	Records         = "records"         // a worker that gets records instead of timers
 
 	PawlRow              = "pawl-row"               // a handler that reads the row for its response
 	PawlTransaction      = "pawl-transaction"       // a gateway that gives handlers a transaction
@@ -88,7 +89,7 @@ const (
 
 // All lists the contenders in display order.
 var All = []string{
-	Limit, LimitMinimal, Pawl, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutGateway, Records,
+	Limit, LimitMinimal, Pawl, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutMigrate, WithoutGateway, Records,
 	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, Watermill, ConsumeOnly,
 }
 
@@ -137,7 +138,7 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runCallers(ctx, job, machine, m)
 	}
 	switch job.Contender {
-	case Pawl, PawlSet, WithoutMessages, WithoutTimers, Records:
+	case Pawl, PawlSet, WithoutMessages, WithoutTimers, WithoutMigrate, Records:
 		return runPawl(ctx, job, machine, m)
 	case record:
 		return recordPawl(ctx, job, machine, m)

@@ -128,13 +128,13 @@ func (s *server) in(ctx context.Context, database string, statements ...string) 
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// steps returns the total number of steps of all rows.
+// steps returns the total number of steps of all rows, without those that workload migrate moves.
 func (s *server) steps(ctx context.Context, database string) (steps int, err error) {
 	conn, err := pgx.Connect(ctx, s.urlOf(database))
 	if err != nil {
 		return 0, fmt.Errorf("connect to %s: %w", database, err)
 	}
-	err = conn.QueryRow(ctx, "SELECT coalesce(sum(version), 0)::bigint FROM orders").Scan(&steps)
+	err = conn.QueryRow(ctx, "SELECT coalesce(sum(version), 0)::bigint FROM orders WHERE id NOT LIKE 'old-%'").Scan(&steps)
 	if err = errors.Join(err, conn.Close(ctx)); err != nil {
 		return 0, fmt.Errorf("count the steps: %w", err)
 	}

@@ -34,18 +34,19 @@ type sizes struct {
 	growing    int   // records written to them
 	bigOrders  int   // for memory
 	due        int   // timers that are due at once
+	retired    int   // rows in a retired state
 }
 
 var full = sizes{
 	orders: 100_000, payments: 80_000, bankCases: 1 << 30, accounts: 20_000, hotRecords: 400_000, box: 8 * time.Second,
 	warmup: 2 * time.Second, steady: 30 * time.Second,
-	growth: []int{100_000, 1_000_000, 5_000_000}, growing: 200_000, bigOrders: 50_000, due: 1_000_000,
+	growth: []int{100_000, 1_000_000, 5_000_000}, growing: 200_000, bigOrders: 50_000, due: 1_000_000, retired: 1_000_000,
 }
 
 var quick = sizes{
 	orders: 20_000, payments: 16_000, bankCases: 3000, accounts: 5000, hotRecords: 100_000, box: time.Second,
 	warmup: time.Second, steady: 5 * time.Second,
-	growth: []int{10_000, 50_000, 100_000}, growing: 60_000, bigOrders: 10_000, due: 50_000,
+	growth: []int{10_000, 50_000, 100_000}, growing: 60_000, bigOrders: 10_000, due: 50_000, retired: 300_000,
 }
 
 func (o Options) sizes() sizes {

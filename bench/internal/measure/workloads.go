@@ -34,6 +34,7 @@ var workloads = []workload{
 	{"timers", "new orders, each of whose transitions arms a timer; and timers that are due at once", timers},
 	{"do", "changes of callers that wait for them: of 256 at a time, and of one", do},
 	{"gateway", "HTTP requests with an Idempotency-Key: first ones, repeated ones, and of one client alone", gateway},
+	{"migrate", "a backlog, while many old rows are migrated out of a retired state", migrations},
 	{"growth", "throughput by number of existing entities", growth},
 	{"memory", "a long lag of large records", memory},
 }

@@ -20,6 +20,14 @@ var Order = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In("delivered", "cancelled"),
 })
 
+// Retiring is Order with a retired state.
+var Retiring = func() *statemachine.Machine {
+	d := Order.Definition()
+	d.Name = "retiring-order"
+	d.Migrations = []statemachine.Migration{{From: statemachine.In("waiting"), To: "pending"}}
+	return statemachine.MustCompile(d)
+}()
+
 var orderEvents = []statemachine.Event{"order.placed", "payment.captured", "order.shipped", "order.delivered"}
 
 // Account can move any number of times. It is used for hot keys and for old
@@ -47,6 +55,8 @@ func Machine(name, bankLog string) (*statemachine.Machine, error) {
 		return Order, nil
 	case Account.Name():
 		return Account, nil
+	case Retiring.Name():
+		return Retiring, nil
 	case Payment.Name():
 		return Payment, nil
 	case Wallet.Name():
