@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-var update = flag.Bool("update", false, "write the output of the commands into changing.md")
+var update = flag.Bool("update", false, "write the output of the commands into changing.md and replaying.md")
 
 // changingBlock is a block of code of the page: its language and its text.
 var changingBlock = regexp.MustCompile("(?s)```(go|console)\n(.*?)```")
@@ -44,25 +44,32 @@ func TestChanging(t *testing.T) {
 	if machine, err := os.ReadFile("../examples/changing/machine.go"); err != nil || string(machine) != first {
 		t.Errorf("the first machine of the page is not examples/changing/machine.go (-file, +page): %s %v", cmp.Diff(string(machine), first), err)
 	}
-	if s.commands < 15 {
-		t.Errorf("the page has only %d commands", s.commands)
-	}
-	if diff := cmp.Diff(string(page), got); diff != "" && !*update {
-		t.Errorf("the commands print something else; run: go test ./docs -run TestChanging -update\n(-page, +run):\n%s", diff)
-	}
-	if *update {
-		if err := os.WriteFile("changing.md", []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.check("changing.md", string(page), got)
 }
 
 // A session is a terminal.
 type session struct {
 	t        *testing.T
 	dir, url string
+	env      []string
 	machine  string // the current machine.go
 	commands int
+}
+
+// check compares a page with the one that has the output of the commands, or replaces it.
+func (s *session) check(name, page, got string) {
+	s.t.Helper()
+	if s.commands < 15 {
+		s.t.Errorf("the page has only %d commands", s.commands)
+	}
+	if diff := cmp.Diff(page, got); diff != "" && !*update {
+		s.t.Errorf("the commands print something else; run: go test ./docs -run %s -update\n(-page, +run):\n%s", s.t.Name(), diff)
+	}
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // run runs the commands of a block and returns the block with their output.
@@ -91,7 +98,7 @@ func (s *session) command(line string) string {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(s.t.Context(), "bash", "-c", line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, &out, &out
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.url)
+	cmd.Env = append(append(os.Environ(), "DATABASE_URL="+s.url), s.env...)
 	if err := cmd.Run(); err != nil {
 		out.WriteString(err.Error() + "\n")
 	}
@@ -115,7 +122,12 @@ func (s *session) build(name string) {
 			s.t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(s.t.Context(), "go", "build", "-overlay", overlay, "-o", filepath.Join(s.dir, name), "../examples/changing")
+	s.buildProgram("-overlay", overlay, "-o", filepath.Join(s.dir, name), "../examples/changing")
+}
+
+func (s *session) buildProgram(args ...string) {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), "go", append([]string{"build"}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("%v\n%s", err, out)
 	}
