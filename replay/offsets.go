@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A Move is a partition whose group begins somewhere else.
@@ -51,7 +52,7 @@ func (c Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, erro
 	if err == nil {
 		err = committed.Error()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("read the offsets of group %q: %w", c.Group, err)
 	}
 	c.Group = "" // not where the group is, but where it shall go
@@ -75,32 +76,50 @@ func (c Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, erro
 	return moves, nil
 }
 
-// checkEmpty returns ErrGroupActive if the group has members.
+// checkEmpty returns ErrGroupActive if the group has members. Brokers describe a group of one
+// protocol as dead, or as unknown, to those who ask about the other one.
 func (c *Config) checkEmpty(ctx context.Context, adm *kadm.Client) error {
-	members := 0
 	classic, err := adm.DescribeGroups(ctx, c.Group)
+	if err == nil {
+		err = classic[c.Group].Err
+	}
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("describe group %q: %w", c.Group, err)
+	}
+	newer, err := describeNewer(ctx, adm, c.Group)
 	if err != nil {
 		return fmt.Errorf("describe group %q: %w", c.Group, err)
 	}
-	of := classic[c.Group]
-	members += len(of.Members)
-	if of.Err != nil && !errors.Is(of.Err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("describe group %q: %w", c.Group, of.Err)
-	}
-	if of.Err != nil { // it may be a group of KIP-848
-		newer, err := adm.DescribeConsumerGroups(ctx, c.Group)
-		if err == nil {
-			err = newer[c.Group].Err
-		}
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
-			return fmt.Errorf("describe group %q: %w", c.Group, err)
-		}
-		members += len(newer[c.Group].Members)
-	}
-	if members > 0 {
+	if members := len(classic[c.Group].Members) + len(newer.Members); members > 0 {
 		return fmt.Errorf("%w: %q has %d", ErrGroupActive, c.Group, members)
 	}
 	return nil
+}
+
+// describeNewer describes a group of the protocol of KIP-848. Others have no members in it, and
+// older brokers know no such groups.
+func describeNewer(ctx context.Context, adm *kadm.Client, group string) (kadm.DescribedConsumerGroup, error) {
+	var none kadm.DescribedConsumerGroup
+	versions, err := adm.ApiVersions(ctx)
+	if err != nil {
+		return none, err //nolint:wrapcheck // the caller says what it is about
+	}
+	known := false
+	versions.Each(func(v kadm.BrokerApiVersions) {
+		_, ok := v.KeyMaxVersion(int16(kmsg.ConsumerGroupDescribe))
+		known = known || ok
+	})
+	if !known {
+		return none, nil
+	}
+	all, err := adm.DescribeConsumerGroups(ctx, group)
+	if err == nil {
+		err = all[group].Err
+	}
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
+		return none, err
+	}
+	return all[group], nil
 }
 
 // MoveOffsets moves the offsets of Config.Group to Config.From, as PlanOffsets says, and returns what it has moved. The
@@ -124,8 +143,16 @@ func MoveOffsets(ctx context.Context, c Config) ([]Move, error) {
 	if err == nil {
 		err = done.Error()
 	}
-	if err != nil { // a member that has joined meanwhile makes the broker refuse it
+	if isMember(err) {
+		return nil, fmt.Errorf("%w: %q has got one meanwhile: %w", ErrGroupActive, c.Group, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("move the offsets of group %q: %w", c.Group, err)
 	}
 	return moves, nil
+}
+
+// isMember reports whether the broker has refused a commit because only members may make one.
+func isMember(err error) bool {
+	return errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.StaleMemberEpoch)
 }
