@@ -21,6 +21,8 @@ import (
 
 	// go test runs this test again when what it imports changes, and knows nothing of
 	// what go list reads.
+	_ "github.com/pawl-go/pawl/check"
+	_ "github.com/pawl-go/pawl/cli"
 	_ "github.com/pawl-go/pawl/consumer"
 	_ "github.com/pawl-go/pawl/gateway"
 	_ "github.com/pawl-go/pawl/gateway/gatewaytest"
@@ -28,6 +30,7 @@ import (
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/migrations/migrate"
 	_ "github.com/pawl-go/pawl/relay"
+	_ "github.com/pawl-go/pawl/replay"
 	_ "github.com/pawl-go/pawl/statemachine"
 	_ "github.com/pawl-go/pawl/versioning"
 	_ "github.com/pawl-go/pawl/versioning/postgres"
