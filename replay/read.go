@@ -151,11 +151,13 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	return b, r.probe(ctx, b)
 }
 
+var errCreatedAgain = fmt.Errorf("%w: it was deleted and created again since the replay began; begin a new replay", ErrTopic)
+
 // checkID returns an error if a topic was deleted and created again.
 func (r *reader) checkID(topic, id string) error {
 	for at, left := range r.left {
 		if at.topic == topic && left.TopicID != id {
-			return fmt.Errorf("%w: topic %q was deleted and created again since the replay began; begin a new replay", ErrTopic, topic)
+			return errCreatedAgain
 		}
 	}
 	return nil
