@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/pawl-go/pawl/internal/kgorecord"
 )
 
 // This file finds out whether a range has no more records, although it has more offsets: the
@@ -29,6 +31,8 @@ func (r *reader) probe(ctx context.Context, b *batch) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errCreatedAgain):
+			return errCreatedAgain
 		case err != nil && (!kerr.IsRetriable(err) && isFromBroker(err) || time.Since(r.heard) > silentFor):
 			return fmt.Errorf("%w: partition %d of topic %q at offset %d: %w", ErrTopic, at.id, at.topic, left.Next, err)
 		case err != nil:
@@ -62,8 +66,10 @@ func (r *reader) isOver(ctx context.Context, left *Range) (bool, error) {
 			return false, records.Err
 		case len(records.Records) > 0:
 			return records.Records[0].Offset >= left.End, nil
+		case next <= at && max(found.LastStableOffset, found.HighWatermark) < left.End:
+			return false, fmt.Errorf("the partition ends at offset %d, and had records up to %d", found.HighWatermark, left.End)
 		case next <= at: // nothing is there
-			return max(found.LastStableOffset, found.HighWatermark) >= left.End, nil
+			return true, nil
 		}
 		at = next
 	}
@@ -87,6 +93,9 @@ func (r *reader) fetch(ctx context.Context, left *Range, at int64) (*kmsg.FetchR
 	partition, ok := topic.Partitions[left.Partition]
 	if err := errors.Join(topic.Err, partition.Err); err != nil || !ok {
 		return nil, errors.Join(err, kerr.UnknownTopicOrPartition)
+	}
+	if uuid(kgorecord.TopicID(left.Topic, topic.ID)) != left.TopicID {
+		return nil, errCreatedAgain
 	}
 	request := kmsg.NewPtrFetchRequest()
 	request.MaxBytes, request.IsolationLevel, request.SessionEpoch = probeMaxBytes, 1, -1

@@ -162,11 +162,13 @@ func (r *reader) take(b *batch, at partition, records []*kgo.Record) []*kgo.Reco
 	return records[:n]
 }
 
+var errCreatedAgain = fmt.Errorf("%w: it was deleted and created again since the replay began; begin a new replay", ErrTopic)
+
 // checkID returns an error if a topic was deleted and created again.
 func (r *reader) checkID(topic, id string) error {
 	for at, left := range r.left {
 		if at.topic == topic && left.TopicID != id {
-			return fmt.Errorf("%w: topic %q was deleted and created again since the replay began; begin a new replay", ErrTopic, topic)
+			return errCreatedAgain
 		}
 	}
 	return nil
