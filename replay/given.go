@@ -20,11 +20,9 @@ import (
 // then is the next step of each.
 
 // note fills table given with these steps.
-func (h *shadow) note(ctx context.Context, ranges []Range) error {
-	topics := make([]string, 0, len(ranges))
-	for _, r := range ranges {
-		topics = append(topics, r.TopicID)
-	}
+func (h *shadow) note(ctx context.Context) error {
+	timers := uuid(versioning.TimerTopicID)
+	noTopics := []string{uuid([16]byte{}), timers, uuid(versioning.DeliveryTopicID)}
 	var machines, events []string
 	for _, t := range h.cfg.Tables {
 		for _, e := range t.Machine.Events() {
@@ -39,8 +37,8 @@ SELECT h.machine, h.entity, h.version, h.topic_id = $4, h.topic_id, h.partition,
 FROM {live}.transitions AS h JOIN (
 	SELECT f.topic_id, f.partition, f."offset" FROM {live}.transitions AS f
 	LEFT JOIN unnest($1::text[], $2::text[]) AS may(machine, event) ON may.machine = f.machine AND may.event = f.event
-	WHERE f.topic_id <> ALL ($3::uuid[]) GROUP BY 1, 2, 3 HAVING bool_and(may.event IS NOT NULL)
-) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"`), machines, events, topics, uuid(versioning.TimerTopicID))
+	WHERE f.topic_id = ANY ($3::uuid[]) GROUP BY 1, 2, 3 HAVING bool_and(may.event IS NOT NULL)
+) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"`), machines, events, noTopics, timers)
 	if err == nil {
 		_, err = h.pool.Exec(ctx, h.named("ANALYZE {anew}.given"))
 	}

@@ -88,7 +88,7 @@ func (h *shadow) begin(ctx context.Context, kind string) (*state, error) {
 		if err := h.create(ctx, rehearsal); err != nil {
 			return nil, err
 		}
-		if err := h.note(ctx, s.Report.Ranges); err != nil {
+		if err := h.note(ctx); err != nil {
 			return nil, err
 		}
 		if err := h.start(ctx, s); err != nil {

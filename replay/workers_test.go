@@ -284,8 +284,7 @@ func TestNextToWorkers(t *testing.T) {
 	}
 }
 
-// TestElsewhere compares entities with steps that did not come from the topic up to the first of these, and
-// does not rebuild them.
+// TestElsewhere takes steps that no record makes as they are, and does not rebuild the entities that have some.
 func TestElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newNotes(t, 1)
@@ -307,7 +306,7 @@ func TestElsewhere(t *testing.T) {
 	// Entity 2 differs before the step from elsewhere, 3 differs, and 1 is what it should be.
 	w.exec(`UPDATE pawl.transitions SET event = 'made up' WHERE entity IN ('2', '3') AND version = 2`)
 	report := w.must(replay.Rebuild(t.Context(), w.cfg))
-	if v := report.Verified; v.Entities != 4 || v.Cut != 2 || v.Different != 2 || len(v.Differences) != 2 || v.Differences[0].Entity != "2" {
+	if v := report.Verified; v.Entities != 4 || v.Given != 2 || v.Cut != 0 || v.Different != 2 || len(v.Differences) != 2 || v.Differences[0].Entity != "2" {
 		t.Errorf("%v", report)
 	}
 	if r := report.Rebuilt; r.Entities != 1 || r.Refused != 1 || r.Refusals[0].Entity != "2" || report.Clean() {
