@@ -39,8 +39,8 @@ type Refusal struct {
 //
 // Each entity is replaced in one transaction, which keeps what was there before in table
 // replaced of the framework's schema. Of the row, only state, version and the columns that Verify
-// compares are written. The workers may go on: what they are deciding about the entity, they decide
-// again. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
+// compares are written. The workers may go on: each transaction waits until none of theirs is between
+// reading and writing, and they wait for it. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
 // armed only if they are not armed already.
 //
 // An entity with steps that did not come from what was read would lose these, so it is refused,

@@ -28,6 +28,7 @@ import (
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/migrations/migrate"
 	_ "github.com/pawl-go/pawl/relay"
+	_ "github.com/pawl-go/pawl/replay"
 	_ "github.com/pawl-go/pawl/statemachine"
 	_ "github.com/pawl-go/pawl/versioning"
 	_ "github.com/pawl-go/pawl/versioning/postgres"
