@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -153,20 +154,11 @@ func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, 
 func (h *shadow) columnsOf(machine string, s *state) []string {
 	columns := h.layout[machine].live.Data
 	for _, name := range s.Columns[machine] {
-		if quoted := (pgx.Identifier{name}).Sanitize(); !contains(columns, quoted) {
-			columns = append(columns[:len(columns):len(columns)], quoted)
+		if quoted := (pgx.Identifier{name}).Sanitize(); !slices.Contains(columns, quoted) {
+			columns = append(slices.Clip(columns), quoted)
 		}
 	}
 	return columns
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // rowsSQL finds the rows that differ, but not those of entities with steps from elsewhere, nor

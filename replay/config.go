@@ -116,7 +116,8 @@ const (
 	defaultDifferences = 1000
 )
 
-func (c Config) withDefaults() Config {
+// withDefaults returns a configuration with the defaults for what is zero.
+func withDefaults(c Config) Config {
 	c.Connections = cmp.Or(c.Connections, defaultConnections)
 	c.MaxBatch = cmp.Or(c.MaxBatch, defaultMaxBatch)
 	if c.PerSecond > 0 {
@@ -131,7 +132,7 @@ func (c Config) withDefaults() Config {
 }
 
 // validate returns all errors of a configuration at once.
-func (c Config) validate() error {
+func (c *Config) validate() error {
 	var problems []error
 	require := func(ok bool, format string, args ...any) {
 		if !ok {

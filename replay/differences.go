@@ -138,7 +138,8 @@ func (h *shadow) explainSome(ctx context.Context, tx pgx.Tx, all []found, v *Ver
 		}
 		if f.Path != nil {
 			key := [2]string{f.Machine, f.Entity}
-			d.Kinds = append(d.Kinds, d.path(*f.Path, live[key], topics[key]))
+			d.Version, d.Live, d.Topics = *f.Path, live[key][*f.Path], topics[key][*f.Path]
+			d.Kinds = append(d.Kinds, kindOfStep(*f.Path, live[key], topics[key]))
 		}
 		v.Different++
 		for _, k := range d.Kinds {
@@ -151,19 +152,19 @@ func (h *shadow) explainSome(ctx context.Context, tx pgx.Tx, all []found, v *Ver
 	return nil
 }
 
-// path sets the first step that differs, and says how it does.
-func (d *Difference) path(at int64, live, topics map[int64]*Step) DifferenceKind {
-	d.Version, d.Live, d.Topics = at, live[at], topics[at]
+// kindOfStep says how the first step that differs does so.
+func kindOfStep(at int64, live, topics map[int64]*Step) DifferenceKind {
+	is, must := live[at], topics[at]
 	switch {
-	case d.Live == nil:
+	case is == nil:
 		return MissingStep
-	case d.Topics == nil:
+	case must == nil:
 		return ExtraStep
-	case d.Live.isOf(topics[at+1]) && d.Topics.isOf(live[at+1]):
+	case is.isOf(topics[at+1]) && must.isOf(live[at+1]):
 		return Swapped
-	case d.Live.isOf(topics[at+1]):
+	case is.isOf(topics[at+1]):
 		return MissingStep
-	case d.Topics.isOf(live[at+1]):
+	case must.isOf(live[at+1]):
 		return ExtraStep
 	}
 	return OtherStep

@@ -29,7 +29,7 @@ var ErrGroupActive = errors.New("the group has members; stop its workers first")
 // stay. The error is [ErrGroupActive] if the group has members. To see what the workers would do
 // then, run DryRun with the same Config, but without Group.
 func PlanOffsets(ctx context.Context, c Config) ([]Move, error) {
-	c = c.withDefaults()
+	c = withDefaults(c)
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func PlanOffsets(ctx context.Context, c Config) ([]Move, error) {
 	return c.planOffsets(ctx, kadm.NewClient(client))
 }
 
-func (c Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, error) {
+func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, error) {
 	if err := c.checkEmpty(ctx, adm); err != nil {
 		return nil, err
 	}
@@ -55,8 +55,9 @@ func (c Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, erro
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("read the offsets of group %q: %w", c.Group, err)
 	}
-	c.Group = "" // not where the group is, but where it shall go
-	ranges, _, err := c.findRanges(ctx, adm)
+	target := *c
+	target.Group = "" // not where the group is, but where it shall go
+	ranges, _, err := target.findRanges(ctx, adm)
 	if err != nil {
 		return nil, err
 	}

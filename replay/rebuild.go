@@ -39,8 +39,8 @@ type Refusal struct {
 //
 // Each entity is replaced in one transaction, which keeps what was there before in table
 // replaced of the framework's schema. Of the row, only state, version and the columns that Verify
-// compares are written. The workers may go on: what they are deciding about the entity, they decide
-// again. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
+// compares are written. The workers may go on: each transaction waits until none of theirs is between
+// reading and writing, and they wait for it. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
 // armed only if they are not armed already.
 //
 // An entity with steps that did not come from what was read, except those of timers, would lose
@@ -51,7 +51,7 @@ type Refusal struct {
 // The role needs the rights of a worker, DELETE on table transitions, and INSERT on table replaced.
 // If a whole row is missing or superfluous, it needs INSERT or DELETE on the table of the entities.
 func Rebuild(ctx context.Context, c Config, entities ...versioning.Entity) (*Report, error) {
-	return c.withShadow(ctx, kindRebuild, func(h *shadow, s *state) error {
+	return withShadow(ctx, c, kindRebuild, func(h *shadow, s *state) error {
 		b := &rebuild{shadow: h, state: s, done: &Rebuilt{}}
 		s.Report.Rebuilt = b.done
 		if len(entities) == 0 {
@@ -122,26 +122,18 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 			changed, err = b.replace(ctx, tx, e)
 			return err
 		})
-		refused, isRefused := errors.AsType[*refusedError](err)
-		problem, isProblem := errors.AsType[*pgconn.PgError](err)
-		switch {
-		case err == nil && changed:
-			b.done.Entities++
-		case err == nil:
-			b.done.Unchanged++
-		case isRefused:
-			b.refuse(e, refused.reason)
-		case errors.Is(err, errEmptied) || ctx.Err() != nil:
-			return fmt.Errorf("replace %s %s: %w", e.Machine, e.Key, err)
-		case attempt < maxRebuildAttempts && (!isProblem || isTrouble(problem)) || attempt < maxUniqueAttempts && isUnique(problem):
-			if !pace.Sleep(ctx, waits.NextBackOff()) {
-				return ctx.Err()
-			}
+		if err != nil && isWorthAgain(err, attempt) && pace.Sleep(ctx, waits.NextBackOff()) {
 			continue
-		case isProblem && !isTrouble(problem):
-			b.refuse(e, problem.Error())
-		default:
+		}
+		switch reason := reasonOf(err); {
+		case reason != "":
+			b.refuse(e, reason)
+		case err != nil:
 			return fmt.Errorf("replace %s %s: %w", e.Machine, e.Key, err)
+		case changed:
+			b.done.Entities++
+		default:
+			b.done.Unchanged++
 		}
 		if b.cfg.Progress != nil {
 			done := b.done.Entities + b.done.Unchanged + b.done.Refused
@@ -151,9 +143,32 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 	}
 }
 
+// isWorthAgain reports whether the next attempt may succeed.
+func isWorthAgain(err error, attempt int) bool {
+	problem, isProblem := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case reasonOf(err) != "":
+		return isProblem && isUnique(problem) && attempt < maxUniqueAttempts
+	case errors.Is(err, errEmptied):
+		return false
+	}
+	return attempt < maxRebuildAttempts
+}
+
+// reasonOf returns why an entity stays as it is; empty if the error does not say so.
+func reasonOf(err error) string {
+	if refused, ok := errors.AsType[*refusedError](err); ok {
+		return refused.reason
+	}
+	if problem, ok := errors.AsType[*pgconn.PgError](err); ok && !isTrouble(problem) {
+		return problem.Error()
+	}
+	return ""
+}
+
 // isUnique reports whether a value is taken. It may be free later: another entity that has it may be
 // about to be replaced, or be gone.
-func isUnique(err *pgconn.PgError) bool { return err != nil && err.Code == "23505" }
+func isUnique(err *pgconn.PgError) bool { return err.Code == "23505" }
 
 // isTrouble reports whether an error says nothing about the entity: there was a deadlock, somebody
 // holds a lock, or the server is in trouble.

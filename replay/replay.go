@@ -28,7 +28,7 @@ const (
 //
 // After an error the report says what was done so far.
 func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
-	c = c.withDefaults()
+	c = withDefaults(c)
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (f *rehearsedFile) note(s *state, samples int) {
 //
 // After an error the report says what was done so far.
 func Apply(ctx context.Context, c Config) (*Report, error) {
-	c = c.withDefaults()
+	c = withDefaults(c)
 	if err := c.validate(); err != nil {
 		return nil, err
 	}

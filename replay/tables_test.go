@@ -27,7 +27,6 @@ type layout struct {
 	keys  []string
 	key   string // the column, quoted
 	note  string // a column that the records set, quoted
-	other string // a column of another application, quoted; empty: other
 }
 
 var layouts = []layout{

@@ -27,15 +27,15 @@ import (
 // If Verify is interrupted, the next call goes on. Records that it then judges a second time count
 // as duplicates. After an error the report says what was done so far.
 func Verify(ctx context.Context, c Config) (*Report, error) {
-	return c.withShadow(ctx, kindVerify, func(*shadow, *state) error { return nil })
+	return withShadow(ctx, c, kindVerify, func(*shadow, *state) error { return nil })
 }
 
 // maxCrashes limits how often a replay begins again because the server has crashed.
 const maxCrashes = 3
 
 // withShadow makes the entities anew, compares them, and does something with the result.
-func (c Config) withShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (*Report, error) {
-	c = c.withDefaults()
+func withShadow(ctx context.Context, c Config, kind string, then func(*shadow, *state) error) (*Report, error) {
+	c = withDefaults(c)
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -48,14 +48,14 @@ func (c Config) withShadow(ctx context.Context, kind string, then func(*shadow, 
 	}
 }
 
-func (c Config) inShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (_ *Report, err error) {
+func (c *Config) inShadow(ctx context.Context, kind string, then func(*shadow, *state) error) (_ *Report, err error) {
 	h, s, err := c.openShadow(ctx, kind)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.close(context.WithoutCancel(ctx), err == nil)) }()
 	c.begun(s)
-	r := &run{Config: &c, state: s, to: h.store, keeper: h}
+	r := &run{Config: c, state: s, to: h.store, keeper: h}
 	if !s.Given {
 		err = r.give(ctx, h)
 		s.Given = err == nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/banklog"
 	"github.com/pawl-go/pawl/replay"
@@ -66,16 +67,9 @@ func (w *world) plant(n int) map[string]replay.DifferenceKind {
 	if err != nil {
 		w.Fatal(err)
 	}
-	var keys []string
-	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
-			w.Fatal(err)
-		}
-		keys = append(keys, key)
-	}
-	if rows.Err() != nil || len(keys) != n {
-		w.Fatalf("%d of %d cases: %v", len(keys), n, rows.Err())
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(keys) != n {
+		w.Fatalf("%d of %d cases: %v", len(keys), n, err)
 	}
 	want := make(map[string]replay.DifferenceKind)
 	for i, key := range keys {

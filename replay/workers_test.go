@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -174,13 +175,11 @@ func (l *load) some() bool {
 }
 
 // oracle returns what the history must be, by entity: each message that is legal in its turn, once.
-// What comes too early waits.
 func (l *load) oracle() map[string][]string {
 	all := make(map[string][]string)
 	type entity struct {
-		state   statemachine.State
-		seen    map[string]bool
-		waiting []string
+		state statemachine.State
+		seen  map[string]bool
 	}
 	entities := make(map[string]*entity)
 	for _, sent := range l.sent {
@@ -211,13 +210,9 @@ func (w *world) history() map[string][]string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var key, step string
-		if err := rows.Scan(&key, &step); err != nil {
-			w.Fatal(err)
-		}
-		all[key] = append(all[key], step)
+	var key, step string
+	if _, err := pgx.ForEachRow(rows, []any{&key, &step}, func() error { all[key] = append(all[key], step); return nil }); err != nil {
+		w.Fatal(err)
 	}
 	return all
 }

@@ -172,7 +172,7 @@ func said(ctx context.Context, t *rapid.T, to judge, records []*versioning.Recor
 		t.Fatal(err)
 	}
 	slices.Sort(released)
-	return append(all, released...)
+	return slices.Concat(all, released)
 }
 
 func outcome(o versioning.Outcome) string {

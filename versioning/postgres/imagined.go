@@ -181,21 +181,20 @@ func (e *imaginedEntity) addAsked(k *versioning.Known, r *versioning.Record, cha
 const maxYoung = 1 << 16
 
 // entity returns an entity that has moved, or nil, and makes it young.
-func (m *imagined) entity(name versioning.Entity) (e *imaginedEntity, err error) {
-	if m.changed == 0 {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	if e = m.young[name]; e != nil {
+func (m *imagined) entity(name versioning.Entity) (*imaginedEntity, error) {
+	e, ok := m.young[name]
+	if ok || m.changed == 0 {
 		return e, nil
 	}
-	if e = m.old[name]; e != nil {
+	if e, ok = m.old[name]; ok {
 		delete(m.old, name)
-	} else if e, err = m.spill.get(name); err != nil {
-		return nil, err
+	} else {
+		var err error
+		if e, err = m.spill.get(name); err != nil || e == nil {
+			return nil, err
+		}
 	}
-	if e != nil {
-		m.young[name] = e
-	}
+	m.young[name] = e
 	return e, nil
 }
 

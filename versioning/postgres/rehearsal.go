@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -134,7 +135,7 @@ func (h *Rehearsal) judge(ctx context.Context, e *snapshot, records []*versionin
 // fold reads the view of records, adds what the Rehearsal has changed, and judges.
 func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning.Record, judge func(*versioning.View) *versioning.Plan) (*versioning.Plan, error) {
 	h.mu.Lock()
-	asked := append(records[:len(records):len(records)], h.imagined.waitingFor(records)...)
+	asked := slices.Concat(records, h.imagined.waitingFor(records))
 	h.mu.Unlock()
 	var view *versioning.View
 	err := connected(ctx, e.pool, func(conn *pgxpool.Conn) (err error) {

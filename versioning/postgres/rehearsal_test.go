@@ -89,7 +89,7 @@ func TestRehearsalNeedsOnlyToRead(t *testing.T) {
 	setUpRehearsal(t, pool)
 	restricted, role := asRole(t, pool)
 	mustExec(t, pool, fmt.Sprintf(`GRANT USAGE ON SCHEMA pawl TO %s; GRANT SELECT ON ALL TABLES IN SCHEMA pawl, public TO %[1]s`, role))
-	t.Run("role", func(t *testing.T) { wantRehearsed(t, restricted) })
+	wantRehearsed(t, restricted)
 
 	config := pool.Config()
 	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
@@ -98,7 +98,7 @@ func TestRehearsalNeedsOnlyToRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(readOnly.Close)
-	t.Run("read-only sessions", func(t *testing.T) { wantRehearsed(t, readOnly) })
+	wantRehearsed(t, readOnly)
 }
 
 // TestRehearsalOnStandby checks that a Rehearsal works on a standby.

@@ -47,7 +47,7 @@ func (s *spill) put(entities map[versioning.Entity]*imaginedEntity, rows func(ma
 		if s.buf, err = e.append(appendText(appendText(s.buf, name.Machine), name.Key), rows(name.Machine)); err != nil {
 			return fmt.Errorf("keep entity %s of machine %s: %w", name.Key, name.Machine, err)
 		}
-		binary.LittleEndian.PutUint32(s.buf[at:], uint32(len(s.buf)-at-4)) //nolint:gosec // an entity is smaller than its records
+		binary.LittleEndian.PutUint32(s.buf[at:], uint32(len(s.buf)-at-4))
 		s.last[hash] = s.size + int64(at)
 	}
 	n, err := s.file.WriteAt(s.buf, s.size)
@@ -124,7 +124,7 @@ func (e *imaginedEntity) append(b []byte, t *rowType) ([]byte, error) {
 		if c.isSet {
 			set = 1
 		}
-		b = appendText(binary.AppendUvarint(b, set<<1|uint64(c.format&1)), c.value) //nolint:gosec // formats are 0 and 1
+		b = appendText(binary.AppendUvarint(b, set<<1|uint64(c.format&1)), c.value)
 	}
 	return b, err
 }
@@ -168,7 +168,7 @@ func (d *spillDecoder) count() uint64 {
 	return n
 }
 
-func (d *spillDecoder) text() string { return string(d.take(int(d.count()))) } //nolint:gosec // checked by take
+func (d *spillDecoder) text() string { return string(d.take(int(d.count()))) }
 
 // take returns the next n bytes.
 func (d *spillDecoder) take(n int) []byte {
@@ -190,7 +190,7 @@ func (d *spillDecoder) entity() *imaginedEntity {
 		s := versioning.PastStep{Event: statemachine.Event(d.text()), MessageID: d.text()}
 		s.Origin.Topic = d.text()
 		copy(s.Origin.TopicID[:], d.take(len(s.Origin.TopicID)))
-		s.Origin.Partition, s.Origin.Offset = int32(d.number()), d.number() //nolint:gosec // it was one
+		s.Origin.Partition, s.Origin.Offset = int32(d.number()), d.number()
 		s.Digest = versioning.Digest(d.number())
 		e.steps = append(e.steps, s)
 	}
@@ -201,7 +201,7 @@ func (d *spillDecoder) entity() *imaginedEntity {
 	data := &rowData{cells: make([]cell, n-1)}
 	for i := range data.cells {
 		flags := d.count()
-		data.cells[i] = cell{isSet: flags>>1 == 1, format: int16(flags & 1), value: d.text()} //nolint:gosec // 0 or 1
+		data.cells[i] = cell{isSet: flags>>1 == 1, format: int16(flags & 1), value: d.text()}
 	}
 	e.row.Data = data
 	return e

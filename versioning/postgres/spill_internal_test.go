@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,9 +39,7 @@ func TestSpill(t *testing.T) {
 		if err := s.put(some, func(string) *rowType { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		for name, e := range some {
-			want[name] = e
-		}
+		maps.Copy(want, some)
 	}
 	options := cmp.Options{cmp.AllowUnexported(imaginedEntity{}, rowData{}, cell{}), cmpopts.IgnoreFields(rowData{}, "row", "one")}
 	for name, e := range want {

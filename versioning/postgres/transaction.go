@@ -23,7 +23,7 @@ import (
 // limit.
 const (
 	beginSQL    = `BEGIN ISOLATION LEVEL READ COMMITTED`
-	readOnlySQL = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	readOnlySQL = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	settingsSQL = `
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
