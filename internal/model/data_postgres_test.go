@@ -122,7 +122,7 @@ func openDataPostgres(t *rapid.T, hooked *hookedPool, pool *pgxpool.Pool, rules 
 		table = "limited"
 		m.Accepts = func(r model.Row) bool { return r.Balance <= maxBalance }
 	}
-	if _, err := pool.Exec(t.Context(), `TRUNCATE pawl.tables, pawl.transitions, pawl.parked, pawl.dead_letters, `+table); err != nil {
+	if _, err := pool.Exec(t.Context(), `TRUNCATE pawl.tables, pawl.machines, pawl.transitions, pawl.parked, pawl.dead_letters, `+table); err != nil {
 		t.Fatal(err)
 	}
 	s, err := postgres.Open(t.Context(), hooked.Pool, postgres.Table{

@@ -70,7 +70,7 @@ func newOrderPool(t *testing.T) *pgxpool.Pool {
 func checkOrder(t *rapid.T, pool *pgxpool.Pool, s scenario) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	mustExec(ctx, t, pool, `DROP TABLE IF EXISTS thing, other; `+s.ddl)
+	mustExec(ctx, t, pool, `DELETE FROM pawl.machines; DROP TABLE IF EXISTS thing, other; `+s.ddl)
 	store := s.open(ctx, t, pool) // reading the catalog takes as long as playing
 	got := s.play(ctx, t, pool, store, s.batches, s.connections)
 	mustExec(ctx, t, pool, `TRUNCATE `+strings.Join(s.tables, ", ")) // together: they may reference each other

@@ -43,6 +43,7 @@ var mistakes = []struct {
 	{"the topic is misspelt", misspeltTopic},
 	{"the event is misspelt", misspeltEvent},
 	{"Decode panics", panicInDecode},
+	{"rows have a state that the machine does not know when the worker starts", strandedRow},
 	{"a row has a state that the machine does not know", unknownState},
 	{"an old worker meets a state of a new machine", oldWorker},
 	{"no change sets a column that is NOT NULL without a default", unsetColumn},
@@ -186,12 +187,16 @@ func panicInDecode(t *testing.T) []string {
 	}, orders)
 }
 
+func strandedRow(t *testing.T) []string {
+	return refusedBy(t, orders, createOrders+`INSERT INTO orders VALUES ('order-1', 'Pending', 1)`, migrated)
+}
+
 func unknownState(t *testing.T) []string {
-	return parked(t, createOrders+`INSERT INTO orders VALUES ('order-1', 'Pending', 1)`, change("order-1", "order.paid"))
+	return parked(t, `INSERT INTO orders VALUES ('order-1', 'Pending', 1)`, change("order-1", "order.paid"))
 }
 
 func oldWorker(t *testing.T) []string {
-	return parked(t, createOrders+`INSERT INTO orders VALUES ('order-1', 'packed', 3);
+	return parked(t, `INSERT INTO orders VALUES ('order-1', 'packed', 3);
 INSERT INTO pawl.transitions (entity, machine, version, event, from_state, to_state, definition_version, message_id, topic, topic_id, partition, "offset")
 VALUES ('order-1', 'order', 3, 'order.packed', 'paid', 'packed', 2, 'm', 'orders', gen_random_uuid(), 0, 0)`,
 		change("order-1", "order.paid"))

@@ -114,11 +114,25 @@ func deadLetter(t *testing.T, sql string, decode consumer.DecodeFunc, tables ...
 	return append(lines, fmt.Sprintf("detail of the dead letter: %s", detail))
 }
 
-// parked lets a worker consume one record. It returns the worker's log line about it and
+// parked lets a worker consume one record, with a row that another program has made since the
+// store was opened for the first time. It returns the worker's log line about it and
 // the parked record's reason.
 func parked(t *testing.T, sql string, decode consumer.DecodeFunc) []string {
 	t.Helper()
-	w, store := consumeOne(t, sql, decode, orders)
+	pool := testenv.Pool(t, migrated)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(createOrders)
+	store, err := postgres.Open(t.Context(), pool, orders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(sql)
+	w := consume(t, store, decode)
 	line := w.await("record parked")
 	records, err := store.Parked(t.Context(), postgres.ParkedFilter{Limit: 1})
 	if err != nil || len(records) != 1 {
@@ -138,9 +152,15 @@ func consumeOne(t *testing.T, sql string, decode consumer.DecodeFunc, tables ...
 	if err != nil {
 		t.Fatal(err)
 	}
+	return consume(t, store, decode), store
+}
+
+// consume starts a worker on a topic with one record.
+func consume(t *testing.T, store *postgres.Store, decode consumer.DecodeFunc) *running {
+	t.Helper()
 	addresses := brokers(t, "orders")
 	produce(t, addresses, &kgo.Record{Topic: "orders", Key: []byte("order-1"), Value: []byte("{}")})
-	return start(t, worker{brokers: addresses, topic: "orders", store: store, decode: decode}), store
+	return start(t, worker{brokers: addresses, topic: "orders", store: store, decode: decode})
 }
 
 // brokers starts Kafka with one topic.

@@ -64,7 +64,7 @@ func (e *StrandedError) Error() string {
 		b.WriteString(" (in a sample of its rows)")
 	}
 	for _, s := range e.States {
-		fmt.Fprintf(&b, "; %d in %q, such as %s: declare Migrations: []statemachine.Migration{{From: statemachine.In(%[2]q), To: ...}}",
+		fmt.Fprintf(&b, "; %d in %q, such as %s: declare Migrations: []statemachine.Migration{{From: statemachine.In(%[2]q), To: ...}}, or correct the rows",
 			s.Rows, s.State, strings.Join(s.Keys, ", "))
 	}
 	return b.String()
