@@ -23,7 +23,7 @@ import (
 const (
 	partitions = 6
 	members    = 3
-	perSecond  = 300
+	perSecond  = 200
 
 	// session is how long a killed worker keeps its partitions, and rebalance how long the
 	// others wait for one that is killed while it joins. session is longer, because kfake
@@ -33,10 +33,10 @@ const (
 
 	// longestStop is how long a partition with lag may make no progress: that of a killed
 	// worker waits for the session timeout, and then for a rebalance.
-	longestStop = 15 * time.Second
+	longestStop = 30 * time.Second
 
 	// soon is longer than anything in these tests takes.
-	soon = 60 * time.Second
+	soon = 2 * time.Minute
 )
 
 // A group is a group of workers, its topic and its database.
