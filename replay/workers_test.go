@@ -69,7 +69,7 @@ func (w *world) committed(group string) (at, end int64) {
 	defer client.Close()
 	adm := kadm.NewClient(client)
 	offsets, err := adm.FetchOffsets(w.Context(), group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !kerr.IsRetriable(err) {
 		w.Fatal(err)
 	}
 	offsets.Each(func(o kadm.OffsetResponse) {
