@@ -12,7 +12,7 @@
 // reason, with samples. It writes nothing and holds no locks, needs only the right to read, and
 // may run on a standby. If the decoder has changed since the records were applied, it counts those
 // that are decoded to something else now (Report.Redecoded). What the records would change is kept
-// in memory.
+// in memory, and in a temporary file if there is much of it.
 //
 // # Verify
 //
@@ -29,8 +29,10 @@
 //
 // A replay says what it can't prove, before it begins (Config.Begin) and in its report: that the
 // topic has lost records to retention or compaction, that the history was pruned, or that steps
-// did not come from the topic: they are from callers of Store.Do, timers, migrations, other topics, or
-// an earlier topic of the same name. An entity is compared up to its first step of that kind.
+// did not come from the topic. Steps of timers, jobs and callers of Store.Do are taken from the
+// history as they are, if their events take no data: the history does not have that. An entity is
+// compared up to its first other step from elsewhere, such as one of a migration, of another topic,
+// or of an earlier topic of the same name.
 //
 // Some things depend on more than the order of each partition. If records of different partitions
 // move the same entity, or compete for a value in a unique index, a replay may take them in another
@@ -42,8 +44,8 @@
 //
 // A rebuild replaces entities by what the topics make of them, each in one transaction, which
 // keeps the old row, history, parked records, dead letters and timers in table pawl.replaced.
-// It causes no message and no job. An entity with steps that did not come from what was read is
-// refused. Each transaction waits for those of the workers, and lets them wait, for a moment: see
+// It causes no message and no job. An entity with steps that did not come from what was read, other
+// than those of timers, is refused. Each transaction waits for those of the workers, and lets them wait, for a moment: see
 // [postgres.Exclude].
 //
 // # Resuming
