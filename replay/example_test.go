@@ -39,15 +39,16 @@ func shop(ctx context.Context) (cfg replay.Config, end func()) {
 	if err != nil {
 		panic(err)
 	}
-	return replay.Config{
-			Client: []kgo.Opt{brokers}, Topics: []string{"cases"}, Pool: pool, Decode: decode,
-			Tables: []postgres.Table{{Machine: notes, Name: "cases"}},
-			Logger: slog.New(slog.DiscardHandler),
-		}, func() {
-			pool.Close()
-			drop()
-			cluster.Close()
-		}
+	cfg = replay.Config{
+		Client: []kgo.Opt{brokers}, Topics: []string{"cases"}, Pool: pool, Decode: decode,
+		Tables: []postgres.Table{{Machine: notes, Name: "cases"}},
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	return cfg, func() {
+		pool.Close()
+		drop()
+		cluster.Close()
+	}
 }
 
 // A dry run says what would be applied. Then it is applied, and nothing is left to do.

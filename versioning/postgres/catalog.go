@@ -45,7 +45,7 @@ func inspect(ctx context.Context, conn *pgxpool.Conn, in *schema, config Table, 
 	for _, state := range t.Machine.States() {
 		t.states[string(state)] = state
 	}
-	if err := t.relation(ctx, conn, readOnly); err != nil {
+	if err := t.relation(ctx, conn, !readOnly); err != nil {
 		return nil, err
 	}
 	if err := t.takeFingerprint(ctx, conn, in); err != nil {
@@ -81,18 +81,18 @@ func (t *table) problem(column, format string, args ...any) error {
 	return &TableError{Table: t.Name, Column: column, Problem: fmt.Sprintf(format, args...)}
 }
 
-// relation finds the table, and checks its kind and the role's privileges, or only that to read.
-func (t *table) relation(ctx context.Context, conn *pgxpool.Conn, readOnly bool) error {
+// relation finds the table, and checks its kind and the role's privileges.
+func (t *table) relation(ctx context.Context, conn *pgxpool.Conn, writes bool) error {
 	const query = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
        array_remove(ARRAY[
            CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
-           CASE WHEN NOT $2 AND NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
-           CASE WHEN NOT $2 AND NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END], NULL)
+           CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+           CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END], NULL)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
 	var schema, name, kind, persistence, user string
 	var missing []string
-	err := conn.QueryRow(ctx, query, oneMessage, t.ident, readOnly).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
+	err := conn.QueryRow(ctx, query, oneMessage, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return t.missing(ctx, conn)
@@ -106,7 +106,7 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid 
 		return t.problem("", "is a temporary table, which other connections can't see; create a permanent one, or name its schema")
 	case persistence == "u" && !t.Unlogged:
 		return t.problem("", "is unlogged, so a crash empties it; run ALTER TABLE ... SET LOGGED, or set Table.Unlogged")
-	case len(missing) > 0:
+	case len(missing) > 0 && (writes || missing[0] == "SELECT"):
 		return t.problem("", "role %s lacks %s; GRANT it", user, strings.Join(missing, ", "))
 	}
 	t.ident = pgx.Identifier{schema, name}.Sanitize() // independent of a connection's search_path
