@@ -39,14 +39,18 @@ type Refusal struct {
 //
 // Each entity is replaced in one transaction, which keeps what was there before in table
 // replaced of the framework's schema. Of the row, only state, version and the columns that Verify
-// compares are written. The workers may go on: each transaction waits until none of theirs is between
-// reading and writing, and they wait for it. Nothing is caused a second time: messages and jobs of the steps are dropped, and timers are
-// armed only if they are not armed already.
+// compares are written. The workers may go on: each transaction waits until none of theirs is
+// between reading and writing, and they wait for it. Nothing is caused a second time: messages and
+// jobs of the steps are dropped, and timers are armed only if they are not armed already.
 //
 // An entity with steps that did not come from what was read, except those of timers, would lose
 // these or what they have done, so it is refused,
 // as is one that the database does not let change, for instance because of a trigger or a foreign
 // key. If Rebuild is interrupted, the next call goes on.
+//
+// Workers of builds from before version 7 of the schema do not take part in that: stop
+// them before. If a record has moved several entities, name all of them, or the others keep what
+// the record has done to them.
 //
 // The role needs the rights of a worker, DELETE on table transitions, and INSERT on table replaced.
 // If a whole row is missing or superfluous, it needs INSERT or DELETE on the table of the entities.
