@@ -22,6 +22,7 @@ func ExampleCommands() {
 	// Output:
 	// check: Compare this build's state machines with those in use, before you deploy it
 	// migrate-entities: Move entities out of states that this build has retired
+	// replay: Read topics again: try, verify, apply, rebuild
 	// withdraw: Give up a version of a machine after its workers were replaced by older ones
 	// exit status 2
 }

@@ -39,6 +39,8 @@ type replayer struct {
 func replayCommand(cfg *Config) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "replay",
+		Args:  cobra.NoArgs, // a misspelt command is an error
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Short: "Read topics again: try, verify, apply, rebuild",
 		Long: `Read topics again, up to where they end now, without disturbing the consumer
 group. A replay that was interrupted goes on where it was: dry-run and apply with

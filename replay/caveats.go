@@ -31,6 +31,9 @@ const (
 	// migrations, redelivered jobs, other topics, or an earlier topic of the same name.
 	Elsewhere CaveatKind = "elsewhere"
 
+	// Definitions: steps of the history were made by another version of the machine.
+	Definitions CaveatKind = "definitions"
+
 	// Pruned: the history of entities does not begin at their first version.
 	Pruned CaveatKind = "pruned"
 

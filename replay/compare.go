@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/statemachine"
 )
 
 // This file finds the entities that differ, in SQL: all of them at once, and with sets.
@@ -31,7 +33,7 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 			return err
 		}
 		for _, t := range h.cfg.Tables {
-			if err := h.compareMachine(ctx, tx, t.Machine.Name(), s, v); err != nil {
+			if err := h.compareMachine(ctx, tx, t.Machine, s, v); err != nil {
 				return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
 			}
 		}
@@ -73,15 +75,31 @@ const (
 INSERT INTO {anew}.cut
 SELECT h.machine, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = ANY ($1) AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY 1, 2`
 
-	// sharedSQL finds the steps of records with several entities.
+	// otherSQL finds the first step of each entity of machine $1 that another version of the
+	// machine than $2 has made and that this one does not make.
+	otherSQL = `
+INSERT INTO {anew}.cut
+SELECT l.machine, l.entity, min(l.version) FROM {live}.transitions AS l
+LEFT JOIN {anew}.transitions AS t ON t.machine = l.machine AND t.entity = l.entity AND t.version = l.version
+WHERE l.machine = $1 AND l.definition_version <> $2
+	AND (l.event, {from}, {to}, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
+GROUP BY 1, 2
+ON CONFLICT (machine, entity) DO UPDATE SET version = least(cut.version, excluded.version)`
+
+	// sharedSQL finds the steps of records with several entities, live or of the copies.
 	sharedSQL = `
 INSERT INTO {anew}.shared
+WITH steps AS MATERIALIZED (
+	SELECT topic_id, partition, "offset", machine, entity, version FROM {live}.transitions WHERE machine = ANY ($1)
+	UNION ALL
+	SELECT topic_id, partition, "offset", machine, entity, version FROM {anew}.transitions
+)
 SELECT h.topic_id, h.partition, h."offset", h.machine, h.entity, min(h.version)
-FROM {live}.transitions AS h JOIN (
-	SELECT topic_id, partition, "offset" FROM {live}.transitions WHERE machine = ANY ($1)
+FROM steps AS h JOIN (
+	SELECT topic_id, partition, "offset" FROM steps
 	GROUP BY 1, 2, 3 HAVING (min(machine), min(entity)) <> (max(machine), max(entity))
 ) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"
-WHERE h.machine = ANY ($1) GROUP BY 1, 2, 3, 4, 5`
+GROUP BY 1, 2, 3, 4, 5`
 
 	// spreadSQL finds the entities with a step of a record that also makes a step of another
 	// entity, one that can't be compared: the copies have neither of them.
@@ -100,7 +118,7 @@ ON CONFLICT (machine, entity) DO UPDATE SET version = excluded.version`
 INSERT INTO {anew}.found (machine, entity, path)
 SELECT $1, d.entity, min(d.version) FROM (
 	SELECT coalesce(l.entity, t.entity) AS entity, coalesce(l.version, t.version) AS version
-	FROM (SELECT entity, version, event, from_state, to_state, message_id FROM {live}.transitions WHERE machine = $1) AS l
+	FROM (SELECT entity, version, event, {from} AS from_state, {to} AS to_state, message_id FROM {live}.transitions AS l WHERE machine = $1) AS l
 	FULL JOIN (SELECT entity, version, event, from_state, to_state, message_id FROM {anew}.transitions WHERE machine = $1) AS t
 		ON l.entity = t.entity AND l.version = t.version
 	WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
@@ -111,7 +129,8 @@ GROUP BY d.entity`
 	// sizesSQL counts the entities, those with steps from elsewhere, and the steps.
 	sizesSQL = `
 SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machine = $1), (SELECT count(*) FROM %[1]s.transitions WHERE machine = $1),
-	(SELECT count(*) FROM %[1]s.given WHERE machine = $1)`
+	(SELECT count(*) FROM %[1]s.given WHERE machine = $1),
+	(SELECT count(*) FROM %[3]s AS l WHERE NOT EXISTS (SELECT FROM %[1]s.cut AS c WHERE c.machine = $1 AND c.entity = l.%[4]s::text))`
 )
 
 // cut fills table cut with the first step of each entity that can't be compared.
@@ -121,10 +140,18 @@ func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
 		machines[i] = t.Machine.Name()
 	}
 	found, err := tx.Exec(ctx, h.named(cutSQL), machines)
-	if err == nil && several && found.RowsAffected() > 0 {
+	n := found.RowsAffected()
+	for i, t := range h.cfg.Tables {
+		if err == nil {
+			found, err = tx.Exec(ctx, h.mapped(t.Machine, otherSQL), machines[i], t.Machine.Version())
+			n += found.RowsAffected()
+		}
+	}
+	if err == nil && several && n > 0 {
 		_, err = tx.Exec(ctx, h.named(sharedSQL), machines)
-		for err == nil && found.RowsAffected() > 0 {
+		for n := n; err == nil && n > 0; {
 			found, err = tx.Exec(ctx, h.named(spreadSQL))
+			n = found.RowsAffected()
 		}
 	}
 	if err != nil {
@@ -133,19 +160,21 @@ func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
 	return nil
 }
 
-func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, machine string, s *state, v *Verified) error {
+func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, t *statemachine.Machine, s *state, v *Verified) error {
+	machine := t.Name()
 	of := h.layout[machine]
-	if _, err := tx.Exec(ctx, h.named(pathSQL), machine); err != nil {
+	if _, err := tx.Exec(ctx, h.mapped(t, pathSQL), machine); err != nil {
 		return fmt.Errorf("compare the history: %w", err)
 	}
-	if _, err := tx.Exec(ctx, h.rowsSQL(of, h.columnsOf(machine, s)), machine); err != nil {
+	if _, err := tx.Exec(ctx, h.rowsSQL(t, of, h.columnsOf(machine, s)), machine); err != nil {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
-	var entities, cut, steps, given int64
-	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table), machine).Scan(&entities, &cut, &steps, &given); err != nil {
+	var entities, cut, steps, given, whole int64
+	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table, of.live.Table, of.live.Key), machine).Scan(&entities, &cut, &steps, &given, &whole); err != nil {
 		return fmt.Errorf("count what was compared: %w", err)
 	}
 	v.Entities, v.Cut, v.Steps, v.Given = v.Entities+entities, v.Cut+cut, v.Steps+steps, v.Given+given
+	v.Whole += whole
 	return nil
 }
 
@@ -163,7 +192,7 @@ func (h *shadow) columnsOf(machine string, s *state) []string {
 
 // rowsSQL finds the rows that differ, but not those of entities with steps from elsewhere, nor
 // those that only another writer knows: without any history.
-func (h *shadow) rowsSQL(of layouts, columns []string) string {
+func (h *shadow) rowsSQL(m *statemachine.Machine, of layouts, columns []string) string {
 	differ := make([]string, 0, len(columns))
 	for _, c := range columns {
 		differ = append(differ, fmt.Sprintf("CASE WHEN l.%s::text IS DISTINCT FROM t.%[1]s::text THEN %s END", c, literal(unquote(c))))
@@ -176,7 +205,7 @@ func (h *shadow) rowsSQL(of layouts, columns []string) string {
 INSERT INTO %[1]s.found AS f (machine, entity, missing, extra, state, version, columns)
 SELECT $1, d.entity, d.missing, d.extra, d.state, d.version, CASE WHEN d.missing OR d.extra THEN ARRAY[]::text[] ELSE d.columns END FROM (
 	SELECT coalesce(l.%[4]s, t.%[4]s)::text AS entity, l.%[4]s IS NULL AS missing, t.%[4]s IS NULL AS extra,
-	       l.%[5]s::text <> t.%[5]s::text AS state, l.%[6]s <> t.%[6]s AS version,
+	       %[9]s <> t.%[5]s::text AS state, l.%[6]s <> t.%[6]s AS version,
 	       CASE WHEN EXISTS (SELECT FROM %[1]s.given AS g WHERE g.machine = $1 AND g.entity = l.%[4]s::text AND NOT g.timer) THEN ARRAY[]::text[] ELSE %[7]s END AS columns
 	FROM %[2]s AS l FULL JOIN %[3]s AS t ON l.%[4]s = t.%[4]s
 ) AS d
@@ -185,7 +214,27 @@ WHERE (d.missing OR d.extra OR d.state OR d.version OR d.columns <> ARRAY[]::tex
 	AND (NOT d.extra OR EXISTS (SELECT FROM %[8]s.transitions AS h WHERE h.machine = $1 AND h.entity = d.entity))
 ON CONFLICT (machine, entity) DO UPDATE SET missing = excluded.missing, extra = excluded.extra, state = excluded.state,
 	version = excluded.version, columns = excluded.columns`,
-		h.name, of.live.Table, of.copy.Table, of.live.Key, of.live.State, of.live.Version, list, h.live)
+		h.name, of.live.Table, of.copy.Table, of.live.Key, of.live.State, of.live.Version, list, h.live, current(m, "l."+of.live.State+"::text"))
+}
+
+// mapped puts the schemas into a statement, and for {from} and {to} the states of the live step l.
+func (h *shadow) mapped(m *statemachine.Machine, sql string) string {
+	return strings.NewReplacer("{live}", h.live, "{anew}", h.name, "{from}", current(m, "l.from_state"), "{to}", current(m, "l.to_state")).Replace(sql)
+}
+
+// current returns an expression for a state: if the machine has retired it in favour of another one, it
+// counts as that.
+func current(m *statemachine.Machine, state string) string {
+	var cases []string
+	for _, s := range m.Retired() {
+		if to, ok := m.Fire(s, statemachine.Migrated); ok && len(m.Branches(s, statemachine.Migrated)) <= 1 {
+			cases = append(cases, fmt.Sprintf("WHEN %s THEN %s", literal(string(s)), literal(string(to))))
+		}
+	}
+	if len(cases) == 0 {
+		return state
+	}
+	return "CASE " + state + " " + strings.Join(cases, " ") + " ELSE " + state + " END"
 }
 
 // named puts the schemas into a statement.

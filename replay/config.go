@@ -48,8 +48,8 @@ type Config struct {
 	// not disturbed.
 	Group string
 
-	// PerSecond limits the records that are read in a second, and so the size of a batch. 0
-	// means no limit.
+	// PerSecond limits the records that are read in a second, and the entities that Rebuild
+	// replaces in one. 0 means no limit.
 	PerSecond int
 
 	// Connections is the number of concurrent transactions, and MaxBatch the largest number of
@@ -66,6 +66,11 @@ type Config struct {
 	// the end, unless Keep is set. Empty means pawl_shadow.
 	Shadow string
 	Keep   bool
+
+	// LowerVersions allows Rebuild to lower the version of an entity whose machine has functions.
+	// Its next steps then have versions that it had before, and with these the IDs of their
+	// messages and jobs, which whoever got them before takes for duplicates.
+	LowerVersions bool
 
 	// Samples limits the records that a report names for each verdict and reason. 0 means 5.
 	// Differences limits the differences that a report names. 0 means 1,000. All are counted.
@@ -98,7 +103,7 @@ func (f From) IsBeginning() bool { return f.Time.IsZero() && f.Offsets == nil }
 
 // Progress is how far a replay is.
 type Progress struct {
-	Step      string        // what is being done: "read" or "compare"
+	Step      string        // what is being done: "read", or "rebuild", where Done and Total count entities
 	Done      int64         // offsets
 	Total     int64         // offsets
 	PerSecond float64       // since this process began

@@ -13,11 +13,15 @@ type Verified struct {
 	Entities int64 `json:"entities"` // that the topics make
 	Steps    int64 `json:"steps"`    // that the topics make
 
+	// Whole counts the live rows that are compared, with their whole history.
+	Whole int64 `json:"whole"`
+
 	// Given counts the steps that no record makes, and that were taken from the history.
 	Given int64 `json:"given,omitempty"`
 
-	// Cut counts the entities with steps from elsewhere. Only the steps before the first of
-	// these are compared, and not the row.
+	// Cut counts the entities with steps from elsewhere, with steps that another version of the
+	// machine has made otherwise, or with steps of records that also made such a step of
+	// another entity. Only the steps before the first of these are compared, and not the row.
 	Cut int64 `json:"cut"`
 
 	// Different counts the entities that differ, and Kinds how, where one may differ in several
@@ -203,10 +207,13 @@ func (v *Verified) write(b *strings.Builder, withDifferences bool) {
 		fmt.Fprintf(b, "; %d of them no record makes, so they are taken as they are", v.Given)
 	}
 	if v.Cut > 0 {
-		fmt.Fprintf(b, "; %d entities have steps from elsewhere, from which on they are not compared", v.Cut)
+		fmt.Fprintf(b, "; %d entities have steps that can't be compared, nor what follows them", v.Cut)
 	}
 	if v.Different == 0 {
 		b.WriteString("\nno difference")
+		if v.Cut > 0 {
+			fmt.Fprintf(b, " in what could be compared: %d rows with their whole history, and the beginnings of %d histories", v.Whole, v.Cut)
+		}
 		return
 	}
 	fmt.Fprintf(b, "\nentities that differ: %d", v.Different)

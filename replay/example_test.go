@@ -68,7 +68,7 @@ func ExampleApply() {
 	// Output:
 	// dry run: 6 records, 5 applied, 1 early, clean false
 	// apply: 6 records, 5 applied, 1 early, clean true
-	// dry run: 6 records, 0 applied, 1 early, clean false
+	// dry run: 6 records, 0 applied, 1 early, clean true
 }
 
 // Somebody has changed a row by hand. Verify finds it, and Rebuild replaces it.

@@ -17,28 +17,31 @@ import (
 // history as they are, if the machines can make them again: their events take no data, which the
 // history does not have. Before anything is read, what was one record or call is applied as one
 // record that expects the versions before its steps. It is parked until the copies have these, and
-// then is the next step of each.
+// then is the next step of each. What such a step has done to the row's columns is not known, except
+// that of a timer without functions, which has done nothing: their time is that of the transaction.
 
 // note fills table given with these steps.
 func (h *shadow) note(ctx context.Context) error {
 	timers := uuid(versioning.TimerTopicID)
 	noTopics := []string{uuid([16]byte{}), timers, uuid(versioning.DeliveryTopicID)}
 	var machines, events []string
+	var plain []bool // no function takes the event, so the step changes no column
 	for _, t := range h.cfg.Tables {
 		for _, e := range t.Machine.Events() {
 			if t.Machine.TakesNoData(e) {
-				machines, events = append(machines, t.Machine.Name()), append(events, string(e))
+				machines, events, plain = append(machines, t.Machine.Name()), append(events, string(e)), append(plain, t.Machine.EventType(e) == nil)
 			}
 		}
 	}
 	_, err := h.pool.Exec(ctx, h.named(`
 INSERT INTO {anew}.given (machine, entity, version, timer, topic_id, partition, "offset")
-SELECT h.machine, h.entity, h.version, h.topic_id = $4, h.topic_id, h.partition, h."offset"
-FROM {live}.transitions AS h JOIN (
+SELECT h.machine, h.entity, h.version, h.topic_id = $4 AND may.plain, h.topic_id, h.partition, h."offset"
+FROM {live}.transitions AS h JOIN unnest($1::text[], $2::text[], $5::boolean[]) AS may(machine, event, plain) ON may.machine = h.machine AND may.event = h.event
+JOIN (
 	SELECT f.topic_id, f.partition, f."offset" FROM {live}.transitions AS f
 	LEFT JOIN unnest($1::text[], $2::text[]) AS may(machine, event) ON may.machine = f.machine AND may.event = f.event
 	WHERE f.topic_id = ANY ($3::uuid[]) GROUP BY 1, 2, 3 HAVING bool_and(may.event IS NOT NULL)
-) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"`), machines, events, noTopics, timers)
+) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"`), machines, events, noTopics, timers, plain)
 	if err == nil {
 		_, err = h.pool.Exec(ctx, h.named("ANALYZE {anew}.given"))
 	}

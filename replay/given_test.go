@@ -90,3 +90,74 @@ func TestStepsThatNoRecordMakes(t *testing.T) {
 		t.Errorf("%v", report)
 	}
 }
+
+// TestOtherVersions verifies entities that an earlier version of the machine has moved, before one
+// of its states got another name and the target of an event changed.
+func TestOtherVersions(t *testing.T) {
+	t.Parallel()
+	first := statemachine.Definition{
+		Name: "cases", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "called", From: statemachine.In("open"), To: "called"},
+			{Event: "noted", From: statemachine.In("called"), To: "called"},
+			{Event: "closed", From: statemachine.In("open", "called"), To: "closed"},
+			{Event: "filed", From: statemachine.In("closed"), To: "gone"},
+		},
+		Terminal: statemachine.In("gone"),
+	}
+	second := statemachine.Definition{
+		Name: "cases", Version: 2,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "called", From: statemachine.In("open"), To: "reached"},
+			{Event: "noted", From: statemachine.In("reached"), To: "reached"},
+			{Event: "closed", From: statemachine.In("open"), To: "lost"},
+			{Event: "closed", From: statemachine.In("reached"), To: "closed"},
+			{Event: "filed", From: statemachine.In("closed", "lost"), To: "gone"},
+		},
+		Terminal:   statemachine.In("gone"),
+		Migrations: []statemachine.Migration{{From: statemachine.In("called"), To: "reached"}},
+	}
+	w := &world{TB: t, pool: testenv.Pool(t, withCases), topic: testenv.Topic(t, partitions)}
+	w.cfg = replay.Config{
+		Client: testenv.KafkaOpts(t), Topics: []string{w.topic}, Pool: w.pool, Decode: decode,
+		Tables: []postgres.Table{{Machine: statemachine.MustCompile(first), Name: "cases"}},
+	}
+	send := func(key int, events ...string) {
+		for _, e := range events {
+			w.send(int32(key%partitions), strconv.Itoa(key), e, fmt.Sprint(e, key))
+		}
+	}
+	send(1, "opened", "called", "closed", "filed") // passed the state that is renamed
+	send(2, "opened", "called")                    // is in it
+	send(3, "opened", "closed")                    // would end elsewhere now
+	w.must(replay.Apply(t.Context(), w.cfg))
+	w.cfg.Tables = []postgres.Table{{Machine: statemachine.MustCompile(second), Name: "cases"}}
+	store, err := postgres.Open(t.Context(), w.pool, w.cfg.Tables...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := w.must(replay.Verify(t.Context(), w.cfg)); !report.Clean() || report.Verified.Cut != 1 || report.Verified.Whole != 2 {
+		t.Errorf("before the migration: %v", report)
+	}
+	if done, err := store.Migrate(t.Context(), postgres.Migration{}); err != nil || done.Moved != 1 {
+		t.Fatalf("%v, %v", done, err)
+	}
+	send(2, "noted")
+	w.must(replay.Apply(t.Context(), w.cfg))
+	report := w.must(replay.Verify(t.Context(), w.cfg))
+	if !report.Clean() || report.Verified.Cut != 2 || report.Verified.Whole != 1 {
+		t.Errorf("after it: %v", report)
+	}
+	wantCaveat(t, report, replay.Elsewhere, replay.Definitions)
+	w.exec(`UPDATE cases SET state = 'open' WHERE id = 1`)
+	report = w.must(replay.Rebuild(t.Context(), w.cfg, versioning.Entity{Machine: "cases", Key: "1"},
+		versioning.Entity{Machine: "cases", Key: "2"}, versioning.Entity{Machine: "cases", Key: "3"}))
+	if b := report.Rebuilt; b.Entities != 1 || b.Refused != 2 {
+		t.Errorf("%v", report)
+	}
+	if got := w.text(`SELECT string_agg(id || state || version, ' ' ORDER BY id) FROM cases`); got != "1gone4 2reached4 3closed2" {
+		t.Error(got)
+	}
+}

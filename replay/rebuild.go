@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/time/rate"
 
 	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
@@ -58,6 +59,9 @@ func Rebuild(ctx context.Context, c Config, entities ...versioning.Entity) (*Rep
 	return withShadow(ctx, c, kindRebuild, func(h *shadow, s *state) error {
 		b := &rebuild{shadow: h, state: s, done: &Rebuilt{}}
 		s.Report.Rebuilt = b.done
+		if c.PerSecond > 0 {
+			b.limiter = rate.NewLimiter(rate.Limit(c.PerSecond), 1)
+		}
 		if len(entities) == 0 {
 			return b.differing(ctx)
 		}
@@ -76,8 +80,9 @@ type rebuild struct {
 	*shadow
 	*state
 
-	done  *Rebuilt
-	total int64
+	done    *Rebuilt
+	total   int64
+	limiter *rate.Limiter // nil: no limit
 }
 
 // differing replaces all entities that differ.
@@ -120,6 +125,11 @@ const (
 // entity replaces an entity, or notes why not.
 func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 	waits := pace.Growing(shortestRetry, time.Second)
+	if b.limiter != nil {
+		if err := b.limiter.Wait(ctx); err != nil {
+			return fmt.Errorf("wait for the next entity: %w", err)
+		}
+	}
 	for attempt := 1; ; attempt++ {
 		changed := false
 		err := pgx.BeginFunc(ctx, b.cfg.Pool, func(tx pgx.Tx) (err error) {
@@ -130,6 +140,8 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 			continue
 		}
 		switch reason := reasonOf(err); {
+		case isLocked(err):
+			b.refuse(e, "somebody holds a lock, on its row or of a worker's transaction, for too long")
 		case reason != "":
 			b.refuse(e, reason)
 		case err != nil:
@@ -170,6 +182,12 @@ func reasonOf(err error) string {
 	return ""
 }
 
+// isLocked reports whether a lock was not free in time.
+func isLocked(err error) bool {
+	problem, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && problem.Code == "55P03"
+}
+
 // isUnique reports whether a value is taken. It may be free later: another entity that has it may be
 // about to be replaced, or be gone.
 func isUnique(err *pgconn.PgError) bool { return err.Code == "23505" }
@@ -191,17 +209,24 @@ func (b *rebuild) refuse(e versioning.Entity, reason string) {
 // not written it yet: its row may have the same state and version as before, and then the worker's
 // guard would not notice. It checks that the shadow is there.
 func (b *rebuild) alone(ctx context.Context, tx pgx.Tx) error {
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockTimeout+"'"); err != nil {
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+excludeTimeout+"'"); err != nil {
 		return fmt.Errorf("set the timeout: %w", err)
 	}
 	if err := postgres.Exclude(ctx, tx, b.cfg.Schema); err != nil {
 		return err //nolint:wrapcheck // it says what it is about
 	}
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockTimeout+"'"); err != nil {
+		return fmt.Errorf("set the timeout: %w", err)
+	}
 	return b.isWhole(ctx, tx)
 }
 
-// lockTimeout is for the lock that keeps workers waiting too, and for rows that others have locked.
-const lockTimeout = "1s"
+// Workers wait while a rebuild waits for them, so it does that briefly and often. The second one is
+// for rows that others have locked.
+const (
+	excludeTimeout = "100ms"
+	lockTimeout    = "1s"
+)
 
 // replace replaces an entity in a transaction.
 func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (changed bool, err error) {
@@ -212,19 +237,24 @@ func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (
 		return false, err
 	}
 	q := b.statements(tx, e, b.columnsOf(e.Machine, b.state))
-	var live, anew, same bool
-	var elsewhere int64
+	var live, anew, same, cut bool
+	var elsewhere, from, to int64
 	q.row(ctx, lockSQL, &live)
-	q.row(ctx, aboutSQL, &anew, &same, &elsewhere)
+	q.row(ctx, aboutSQL, &anew, &same, &elsewhere, &cut, &from, &to)
 	switch {
 	case q.err != nil:
 		return false, q.err
 	case elsewhere > 0:
 		return false, &refusedError{fmt.Sprintf("%d of its steps did not come from what was read, and would be lost", elsewhere)}
+	case cut:
+		return false, &refusedError{"it has steps that can't be compared, because another version of the machine or a record with another entity has made them, and would lose them"}
 	case same:
 		return false, nil
+	case to < from && b.mayEmit(e.Machine) && !b.cfg.LowerVersions:
+		return false, &refusedError{fmt.Sprintf("its version would go back from %d to %d, and its next steps would cause messages and jobs with IDs that were used before; set Config.LowerVersions to accept that", from, to)}
 	}
 	q.exec(ctx, keepSQL)
+	q.exec(ctx, timersSQL...)
 	q.exec(ctx, historySQL...)
 	switch {
 	case live && anew:
@@ -235,8 +265,13 @@ func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (
 		q.exec(ctx, deleteSQL)
 	}
 	q.exec(ctx, parkedSQL...)
-	q.exec(ctx, timersSQL)
+	q.exec(ctx, armSQL)
 	return true, q.err
+}
+
+// mayEmit reports whether a machine has functions, which may emit messages or enqueue jobs.
+func (b *rebuild) mayEmit(machine string) bool {
+	return slices.ContainsFunc(b.cfg.Tables, func(t postgres.Table) bool { return t.Machine.Name() == machine && t.Machine.RowType() != nil })
 }
 
 // write writes the result for a person to read.

@@ -18,8 +18,8 @@ import (
 const (
 	lockSQL = `SELECT count(*) > 0 FROM (SELECT FROM {rows} WHERE {is} FOR UPDATE) AS locked`
 
-	// aboutSQL says whether the topics make the entity, whether it is as they make it, and how
-	// many steps did not come from what was read.
+	// aboutSQL says whether the topics make the entity, whether it is as they make it, how many
+	// steps did not come from what was read, whether steps can't be compared, and the versions.
 	aboutSQL = `
 SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
 	NOT EXISTS (
@@ -28,7 +28,9 @@ SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
 		WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
 	) AND (SELECT jsonb_build_array({values}) FROM {rows} WHERE {is}) IS NOT DISTINCT FROM (SELECT jsonb_build_array({values}) FROM {copies} WHERE {is}),
 	(SELECT count(*) FROM {live}.transitions AS h WHERE h.machine = @machine AND h.entity = @key AND ` + fromElsewhere + `
-		AND NOT EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = @machine AND g.entity = @key AND g.version = h.version AND g.timer))`
+		AND NOT EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = @machine AND g.entity = @key AND g.version = h.version AND g.timer)),
+	EXISTS (SELECT FROM {anew}.cut WHERE machine = @machine AND entity = @key),
+	coalesce((SELECT {version} FROM {rows} WHERE {is}), 0), coalesce((SELECT {version} FROM {copies} WHERE {is}), 0)`
 
 	// keepSQL keeps what is there.
 	keepSQL = `
@@ -43,9 +45,18 @@ SELECT @machine, @key, coalesce((SELECT {version} FROM {rows} WHERE {is}), 0), c
 	insertSQL = `INSERT INTO {rows} ({key}, {columns}) OVERRIDING SYSTEM VALUE SELECT {key}, {columns} FROM {copies} WHERE {is}`
 	deleteSQL = `DELETE FROM {rows} WHERE {is}`
 
-	// timersSQL arms the timers of the new row, except those that are armed. Timers of states that
-	// the entity is not in do nothing when they are due.
-	timersSQL = `
+	// stays is true for a timer a of the entity that the same step of the old and the new history
+	// has armed, so that it keeps its time.
+	stays = `EXISTS (
+		SELECT FROM {anew}.timers AS n CROSS JOIN LATERAL unnest(n.entities, n.versions) AS b(entity, version)
+		WHERE n.machine = l.machine AND n.event = l.event AND b.entity = a.entity AND b.version = a.version
+	) AND EXISTS (
+		SELECT FROM {live}.transitions AS o JOIN {anew}.transitions AS t ON t.machine = o.machine AND t.entity = o.entity AND t.version = o.version
+		WHERE o.machine = @machine AND o.entity = @key AND o.version = a.version AND o.message_id = t.message_id AND o.event = t.event
+	)`
+
+	// armSQL arms the timers of the new row that are not armed yet.
+	armSQL = `
 INSERT INTO {live}.timers (due, n, tries, machine, event, entities, versions)
 SELECT coalesce(a.due, t.due), 1, 0, t.machine, t.event, ARRAY[a.entity], ARRAY[a.version]
 FROM {anew}.timers AS t CROSS JOIN LATERAL unnest(t.entities, t.versions, t.dues) AS a(entity, version, due)
@@ -69,26 +80,55 @@ var historySQL = []string{
 	`INSERT INTO {live}.transitions (` + stepColumns + `) SELECT ` + stepColumns + ` FROM {anew}.transitions WHERE machine = @machine AND entity = @key`,
 }
 
+// timersSQL takes away the timers of the entity that the new history has not armed, before the old
+// history is gone. A row of table timers has those of several entities.
+var timersSQL = []string{
+	`WITH kept AS (
+		SELECT l.due, l.id, array_agg(a.entity ORDER BY a.i) AS entities, array_agg(a.version ORDER BY a.i) AS versions, array_agg(a.due ORDER BY a.i) AS dues
+		FROM {live}.timers AS l CROSS JOIN LATERAL unnest(l.entities, l.versions, l.dues) WITH ORDINALITY AS a(entity, version, due, i)
+		WHERE l.machine = @machine AND @key = ANY (l.entities) AND (a.entity <> @key OR ` + stays + `)
+		GROUP BY 1, 2
+	), gone AS (
+		DELETE FROM {live}.timers AS l WHERE l.machine = @machine AND @key = ANY (l.entities) AND NOT EXISTS (SELECT FROM kept AS k WHERE k.due = l.due AND k.id = l.id)
+	)
+	UPDATE {live}.timers AS l SET entities = k.entities, versions = k.versions, n = cardinality(k.entities), dues = CASE WHEN l.dues IS NOT NULL THEN k.dues END
+	FROM kept AS k WHERE l.machine = @machine AND l.due = k.due AND l.id = k.id AND cardinality(k.entities) < l.n`,
+	`DELETE FROM {live}.rearmed WHERE machine = @machine AND entity = @key`,
+	`INSERT INTO {live}.rearmed SELECT * FROM {anew}.rearmed WHERE machine = @machine AND entity = @key`,
+}
+
 // parkedSQL replaces parked records and dead letters, if they were read. One of several entities
-// may be parked for another one now. Other parked records are judged again by the next sweep.
+// may be parked for another one now: gone are those that have no place yet. A dead letter stays
+// unless the topics apply or park its record. Other parked records are judged again by the next
+// sweep.
 var parkedSQL = []string{
 	`WITH gone AS (
 		DELETE FROM {live}.parked AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` RETURNING topic_id, partition, "offset", scope
+	), dead AS (
+		DELETE FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` AND (
+			EXISTS (SELECT FROM {anew}.parked AS p WHERE ` + sameRecord("p") + `)
+			OR EXISTS (SELECT FROM {anew}.transitions AS t WHERE t.machine = @machine AND t.entity = @key AND t.topic_id = o.topic_id AND t.partition = o.partition AND t."offset" = o."offset")
+		) RETURNING topic_id, partition, "offset", scope
 	), parked AS (
 		INSERT INTO {live}.parked AS l (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o
 		WHERE (machine = @machine AND entity <> @key OR machine <> @machine)
-			AND EXISTS (SELECT FROM gone AS g WHERE g.topic_id = o.topic_id AND g.partition = o.partition AND g."offset" = o."offset" AND g.scope = o.scope)
+			AND (EXISTS (SELECT FROM gone AS g WHERE ` + sameRecord("g") + `) OR EXISTS (SELECT FROM dead AS g WHERE ` + sameRecord("g") + `))
 		ON CONFLICT DO NOTHING
 	)
 	INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o
-	WHERE EXISTS (SELECT FROM gone AS g WHERE g.topic_id = o.topic_id AND g.partition = o.partition AND g."offset" = o."offset" AND g.scope = o.scope)
+	WHERE EXISTS (SELECT FROM gone AS g WHERE ` + sameRecord("g") + `)
 	ON CONFLICT DO NOTHING`,
 	`UPDATE {live}.parked SET seen_version = -1 WHERE machine = @machine AND entity = @key`,
 	`INSERT INTO {live}.parked AS l (` + parkedColumns + `) SELECT ` + parkedColumns + ` FROM {anew}.parked AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ORDER BY seq
 		ON CONFLICT (topic_id, partition, "offset", scope) DO UPDATE SET machine = excluded.machine, entity = excluded.entity, reason = excluded.reason, seen_version = -1`,
-	`DELETE FROM {live}.dead_letters AS o WHERE o.machine = @machine AND o.entity = @key AND ` + wasRead + ` AND NOT EXISTS (
-		SELECT FROM {anew}.dead_letters AS t WHERE t.topic_id = o.topic_id AND t.partition = o.partition AND t."offset" = o."offset" AND t.scope = o.scope)`,
-	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + ` ON CONFLICT DO NOTHING`,
+	`DELETE FROM {live}.dead_letters AS o WHERE ` + wasRead + ` AND EXISTS (SELECT FROM {anew}.parked AS p WHERE p.machine = @machine AND p.entity = @key AND ` + sameRecord("p") + `)`,
+	`INSERT INTO {live}.dead_letters (` + deadColumns + `) SELECT ` + deadColumns + ` FROM {anew}.dead_letters AS o WHERE machine = @machine AND entity = @key AND ` + wasRead + `
+		AND NOT EXISTS (SELECT FROM {live}.parked AS p WHERE ` + sameRecord("p") + `) ON CONFLICT DO NOTHING`,
+}
+
+// sameRecord is true if a row with the given name is of the same record as o.
+func sameRecord(row string) string {
+	return fmt.Sprintf(`%s.topic_id = o.topic_id AND %[1]s.partition = o.partition AND %[1]s."offset" = o."offset" AND %[1]s.scope = o.scope`, row)
 }
 
 // A statements runs the statements of an entity until one fails.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
@@ -63,7 +64,6 @@ type rehearsedFile struct {
 }
 
 func (f *rehearsedFile) save(ctx context.Context, s *state) error {
-	s.Report.Kept = f.kept + f.of.Kept()
 	s.Clean = f.of.Changed() == 0 && f.of.Redecoded().Records == 0 && len(s.Report.Released) == 0
 	for _, c := range s.Report.Verdicts {
 		s.Clean = s.Clean && c.Verdict != "early"
@@ -72,9 +72,12 @@ func (f *rehearsedFile) save(ctx context.Context, s *state) error {
 }
 
 // note puts what only the rehearsal knows into the report.
+// settled takes over what the rehearsal counts, whenever a whole batch is judged.
+func (f *rehearsedFile) settled(s *state) { s.Report.Kept = f.kept + f.of.Kept() }
+
 func (f *rehearsedFile) note(s *state, samples int) {
 	redecoded := f.of.Redecoded()
-	s.Report.Redecoded, s.Report.Kept = redecoded.Records, f.kept+f.of.Kept()
+	s.Report.Redecoded = redecoded.Records
 	for _, r := range redecoded.Samples[:min(samples, len(redecoded.Samples))] {
 		s.Report.RedecodedSamples = append(s.Report.RedecodedSamples, sampleOf(r.Record, r.Outcome))
 	}
@@ -101,7 +104,32 @@ func Apply(ctx context.Context, c Config) (*Report, error) {
 	}
 	r := &run{Config: &c, state: s, to: store, keeper: k}
 	c.begun(s)
-	return finish(s, r.all(ctx), k)
+	return finish(s, r.allOnOneServer(ctx, store), k)
+}
+
+// allOnOneServer reads everything that is left. If the database server is replaced or restarted meanwhile, it may
+// have lost what was applied, so all is read again: what was not lost is a duplicate.
+func (r *run) allOnOneServer(ctx context.Context, store *postgres.Store) error {
+	for {
+		var server versioning.Server
+		err := r.retry(ctx, func() (err error) {
+			_, server, err = store.Marks(ctx, "", nil)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if r.Server != "" && r.Server != server {
+			r.Logger.Warn("the database server has changed; the replay begins again")
+			r.startOver()
+		} else if r.Server != "" && !r.left() {
+			return nil
+		}
+		r.Server = server
+		if err := r.all(ctx); err != nil && !errors.Is(err, versioning.ErrServerChanged) {
+			return err
+		}
+	}
 }
 
 // begun says what will be read.

@@ -13,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/time/rate"
 
-	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -81,7 +80,7 @@ func (c *Config) resume(ctx context.Context, kind string, k keeper) (*state, err
 
 // all reads everything that is left. It keeps the state as it goes.
 func (r *run) all(ctx context.Context) error {
-	if !slices.ContainsFunc(r.Report.Ranges, func(x Range) bool { return !x.done() }) {
+	if !r.left() {
 		return nil
 	}
 	if r.PerSecond > 0 {
@@ -152,6 +151,9 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 		if next, ok := b.next[partition{x.Topic, x.Partition}]; ok {
 			x.Next = next
 		}
+	}
+	if k, ok := r.keeper.(*rehearsedFile); ok {
+		k.settled(r.state)
 	}
 	r.meter.show(r.Report.Ranges)
 	if time.Since(r.saved) < saveEvery {
@@ -256,7 +258,7 @@ const maxApplyBytes = 16 << 20
 func (r *run) applyList(ctx context.Context, list []*versioning.Record) (outcomes []versioning.Outcome, released []versioning.Settled, err error) {
 	for len(outcomes) < len(list) && err == nil {
 		err = r.retry(ctx, func() error {
-			result, err := r.to.Apply(ctx, "", fitting(list[len(outcomes):]))
+			result, err := r.to.Apply(ctx, r.Server, fitting(list[len(outcomes):]))
 			outcomes, released = append(outcomes, result.Outcomes...), append(released, result.Released...)
 			return err
 		})
@@ -273,27 +275,4 @@ func fitting(records []*versioning.Record) []*versioning.Record {
 		}
 	}
 	return records
-}
-
-// Trouble with the database is retried for this long. A replay that gives up can be resumed.
-const (
-	shortestRetry = 100 * time.Millisecond
-	longestRetry  = 5 * time.Second
-	retryFor      = time.Minute
-)
-
-// retry calls work until it succeeds, fails for good, or the database has been in trouble for
-// too long.
-func (r *run) retry(ctx context.Context, work func() error) error {
-	waits := pace.Growing(shortestRetry, longestRetry)
-	for began := time.Now(); ; {
-		err := work()
-		if err == nil || errors.Is(err, versioning.ErrSplitAgain) || errors.Is(err, versioning.ErrFatal) || errors.Is(err, errEmptied) || time.Since(began) > retryFor {
-			return err
-		}
-		r.Logger.Warn("the database is in trouble; trying again", "error", err)
-		if !pace.Sleep(ctx, waits.NextBackOff()) {
-			return errors.Join(err, ctx.Err())
-		}
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // A state is how far a replay is. It is kept as JSON.
@@ -25,6 +27,9 @@ type state struct {
 
 	// Columns are those that records have set, by machine.
 	Columns map[string][]string `json:"columns,omitempty"`
+
+	// Server is the one that Apply writes to.
+	Server versioning.Server `json:"server,omitempty"`
 
 	// Several says that records change several entities.
 	Several bool `json:"several,omitempty"`
@@ -54,6 +59,19 @@ func (s *state) isOf(c *Config, kind string) error {
 		return fmt.Errorf("%w: it is a %s of topics %q; finish that one, or remove the state", ErrState, s.Report.Kind, s.Topics)
 	}
 	return nil
+}
+
+// left reports whether there is anything left to be read.
+func (s *state) left() bool {
+	return slices.ContainsFunc(s.Report.Ranges, func(r Range) bool { return !r.done() })
+}
+
+// startOver makes everything be read again.
+func (s *state) startOver() {
+	for i := range s.Report.Ranges {
+		s.Report.Ranges[i].Next = s.Report.Ranges[i].First
+	}
+	s.Report.Records, s.Report.Verdicts, s.Report.Released = 0, nil, nil
 }
 
 // equal reports whether two replays begin at the same offsets.

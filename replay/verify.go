@@ -100,22 +100,22 @@ func (h *shadow) sample(ctx context.Context, ranges []Range) []Caveat {
 	for _, r := range ranges {
 		topicIDs, partitions, firsts, ends = append(topicIDs, r.TopicID), append(partitions, r.Partition), append(firsts, r.First), append(ends, r.End)
 	}
-	machines := make([]string, len(h.cfg.Tables))
+	machines, versions := make([]string, len(h.cfg.Tables)), make([]int32, len(h.cfg.Tables))
 	for i, t := range h.cfg.Tables {
-		machines[i] = t.Machine.Name()
+		machines[i], versions[i] = t.Machine.Name(), int32(t.Machine.Version())
 	}
-	found, err := h.pool.Query(ctx, fmt.Sprintf(sampleSQL, h.live, min(100, 100*sampleSteps/rows)), machines, topicIDs, partitions, firsts, ends)
+	found, err := h.pool.Query(ctx, fmt.Sprintf(sampleSQL, h.live, min(100, 100*sampleSteps/rows)), machines, topicIDs, partitions, firsts, ends, versions)
 	if err != nil {
 		return unknown(err)
 	}
 	var elsewhere []string
-	var all, other, pruned, prunedAll, n int64
+	var all, other, pruned, prunedAll, older, olderAll, n int64
 	var topic string
-	_, err = pgx.ForEachRow(found, []any{&topic, &n, &other, &pruned}, func() error {
-		all, prunedAll = all+n, prunedAll+pruned
+	_, err = pgx.ForEachRow(found, []any{&topic, &n, &other, &pruned, &older}, func() error {
+		all, prunedAll, olderAll = all+n, prunedAll+pruned, olderAll+older
 		if other > 0 {
 			if topic == "" {
-				topic = "callers of Store.Do"
+				topic = "callers of Store.Do and Store.Migrate"
 			}
 			elsewhere = append(elsewhere, fmt.Sprintf("%d of %s", other, topic))
 		}
@@ -129,6 +129,10 @@ func (h *shadow) sample(ctx context.Context, ranges []Range) []Caveat {
 		caveats = append(caveats, Caveat{Elsewhere, "", fmt.Sprintf("of a sample of %d steps of the history, these do not come from what is read: %s; "+
 			"those whose events take no data are taken as they are, and an entity is compared up to the first other one", all, strings.Join(elsewhere, ", "))})
 	}
+	if olderAll > 0 {
+		caveats = append(caveats, Caveat{Definitions, "", fmt.Sprintf("of a sample of %d steps of the history, %d were made by another version of the machine; "+
+			"an entity is compared up to the first of them that this version does not make", all, olderAll)})
+	}
 	if prunedAll > 0 {
 		caveats = append(caveats, Caveat{Pruned, "", fmt.Sprintf("of a sample of %d steps of the history, %d are of entities whose first step is missing; "+
 			"if the history was pruned, these entities differ", all, prunedAll)})
@@ -140,8 +144,9 @@ func (h *shadow) sample(ctx context.Context, ranges []Range) []Caveat {
 // read.
 const sampleSQL = `
 SELECT h.topic, count(*), count(*) FILTER (WHERE r.topic_id IS NULL), count(*) FILTER (WHERE h.version > 1 AND NOT EXISTS (
-	SELECT FROM %[1]s.transitions AS f WHERE f.entity = h.entity AND f.machine = h.machine AND f.version = 1))
+	SELECT FROM %[1]s.transitions AS f WHERE f.entity = h.entity AND f.machine = h.machine AND f.version = 1)), count(*) FILTER (WHERE h.definition_version <> m.version)
 FROM %[1]s.transitions AS h TABLESAMPLE SYSTEM (%[2]f) REPEATABLE (1)
 LEFT JOIN unnest($2::uuid[], $3::integer[], $4::bigint[], $5::bigint[]) AS r(topic_id, partition, first, last)
 	ON r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first
-WHERE h.machine = ANY ($1) GROUP BY h.topic ORDER BY h.topic`
+JOIN unnest($1::text[], $6::integer[]) AS m(name, version) ON m.name = h.machine
+GROUP BY h.topic ORDER BY h.topic`

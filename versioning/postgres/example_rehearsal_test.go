@@ -43,7 +43,9 @@ func ExampleRehearsal() {
 			fmt.Println(o.Event, "would be", o.Verdict)
 		}
 	}
-	fmt.Println(rehearsal.Changed(), "entity would change;", rehearsal.Redecoded().Records, "records are decoded to something else")
+	fmt.Println(rehearsal.Changed(), "entity would change;", rehearsal.Redecoded().Records, "records are decoded to something else,",
+		rehearsal.Kept(), "stay parked or dead letters")
+	fmt.Println(rehearsal.Close())
 	var rows int
 	if err := pool.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&rows); err != nil {
 		fmt.Println(err)
@@ -56,7 +58,8 @@ func ExampleRehearsal() {
 	// placed would be applied
 	// captured would be applied
 	// cancelled would be rejected
-	// 1 entity would change; 0 records are decoded to something else
+	// 1 entity would change; 0 records are decoded to something else, 0 stay parked or dead letters
+	// <nil>
 	// 0 rows
 	// in "public"."orders" by "id"
 }

@@ -18,6 +18,7 @@ type imagined struct {
 	places   map[versioning.Origin]place               // of those
 	reparked map[versioning.Origin]versioning.Parked   // records that the database has parked and that were judged again
 	released map[versioning.Origin]bool                // those that are settled
+	failed   error                                     // why entities could not be moved to the file
 	parked   int                                       // how many records were parked
 }
 
@@ -25,13 +26,6 @@ type imagined struct {
 type place struct {
 	on versioning.Entity
 	n  int // numbers the records in the order in which they were parked
-}
-
-// An imaginedEntity is an entity that has moved.
-type imaginedEntity struct {
-	row   versioning.Row
-	first int64 // the version after the first of steps
-	steps []versioning.PastStep
 }
 
 func newImagined() imagined {
@@ -138,44 +132,6 @@ func (m *imagined) addParked(view *versioning.View) {
 	slices.SortFunc(view.Parked[at:], m.byPlace)
 }
 
-// add makes what is known about an entity what it has become, unless the database has caught
-// up.
-func (e *imaginedEntity) add(k *versioning.Known) {
-	if len(e.steps) == 0 || k.Exists && k.Row.Version >= e.row.Version {
-		*e = imaginedEntity{}
-		return
-	}
-	k.Row, k.Exists = e.row, true
-	for _, s := range e.steps {
-		k.Messages.Add(s.MessageID, s.Digest)
-	}
-}
-
-// addAsked adds the steps that a change asks about.
-func (e *imaginedEntity) addAsked(k *versioning.Known, r *versioning.Record, change int) {
-	c := &r.Changes[change]
-	if expected, versioned := c.Expected.Version(); versioned && expected+1 >= e.first && expected < e.row.Version {
-		if k.Steps == nil {
-			k.Steps = make(map[int64]versioning.PastStep)
-		}
-		k.Steps[expected+1] = e.steps[expected+1-e.first]
-	}
-	for _, id := range c.MessageIDs() {
-		if !k.Messages.Has(id) || k.Messages.Asked(id, r.Digest(change)) {
-			continue
-		}
-		for _, s := range e.steps {
-			if s.MessageID != id || slices.Contains(k.ByMessage[id], s) {
-				continue
-			}
-			if k.ByMessage == nil {
-				k.ByMessage = make(map[string][]versioning.PastStep)
-			}
-			k.ByMessage[id] = append(k.ByMessage[id], s)
-		}
-	}
-}
-
 // maxYoung limits the entities of a generation. There are two in memory, of about a kilobyte
 // each.
 const maxYoung = 1 << 16
@@ -203,9 +159,11 @@ func (m *imagined) age(rows func(machine string) *rowType) error {
 	if len(m.young) < m.most {
 		return nil
 	}
-	err := m.spill.put(m.old, rows)
+	if m.failed = m.spill.put(m.old, rows); m.failed != nil {
+		return m.failed
+	}
 	m.old, m.young = m.young, make(map[versioning.Entity]*imaginedEntity)
-	return err
+	return nil
 }
 
 // commit remembers what a plan, made from a view, would write.

@@ -60,6 +60,9 @@ func (s *Store) Migrate(ctx context.Context, how Migration) (done Migrated, err 
 	if how.Batch <= 0 {
 		how.Batch = defaultMigrationBatch
 	}
+	if how.PerSecond > 0 {
+		how.Batch = min(how.Batch, how.PerSecond)
+	}
 	for _, t := range s.snapshot.Load().tables {
 		if len(t.Machine.Retired()) == 0 || how.Machine != "" && how.Machine != t.Machine.Name() {
 			continue

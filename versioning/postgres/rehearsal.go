@@ -135,6 +135,10 @@ func (h *Rehearsal) judge(ctx context.Context, e *snapshot, records []*versionin
 // fold reads the view of records, adds what the Rehearsal has changed, and judges.
 func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning.Record, judge func(*versioning.View) *versioning.Plan) (*versioning.Plan, error) {
 	h.mu.Lock()
+	if err := h.imagined.failed; err != nil {
+		h.mu.Unlock()
+		return nil, &versioning.Error{Cause: versioning.Fatal, Err: err}
+	}
 	asked := slices.Concat(records, h.imagined.waitingFor(records))
 	h.mu.Unlock()
 	var view *versioning.View
@@ -160,7 +164,10 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 	if err := h.imagined.commit(view, plan); err != nil {
 		return nil, err
 	}
-	return plan, h.imagined.age(func(machine string) *rowType { return e.byMachine[machine].rows })
+	if err := h.imagined.age(func(machine string) *rowType { return e.byMachine[machine].rows }); err != nil {
+		return nil, &versioning.Error{Cause: versioning.Fatal, Err: err}
+	}
+	return plan, nil
 }
 
 // noteRedecoded notes the duplicates that are decoded to something else than when they were

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"os"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -32,12 +33,17 @@ func (s *spill) put(entities map[versioning.Entity]*imaginedEntity, rows func(ma
 		if s.file, err = os.CreateTemp("", "pawl-rehearsal-*"); err != nil {
 			return fmt.Errorf("create a file for what a rehearsal has changed: %w", err)
 		}
+		_ = os.Remove(s.file.Name()) // then nothing is left behind if the process dies; some systems refuse
 		s.last, s.seed = make(map[uint64]int64), maphash.MakeSeed()
 	}
 	s.buf = s.buf[:0]
+	places := make(map[uint64]int64, len(entities)) // they count once they are written
 	for name, e := range entities {
 		hash := s.hash(name)
-		before, ok := s.last[hash]
+		before, ok := places[hash]
+		if !ok {
+			before, ok = s.last[hash]
+		}
 		if !ok {
 			before = noneBefore
 		}
@@ -48,13 +54,13 @@ func (s *spill) put(entities map[versioning.Entity]*imaginedEntity, rows func(ma
 			return fmt.Errorf("keep entity %s of machine %s: %w", name.Key, name.Machine, err)
 		}
 		binary.LittleEndian.PutUint32(s.buf[at:], uint32(len(s.buf)-at-4))
-		s.last[hash] = s.size + int64(at)
+		places[hash] = s.size + int64(at)
 	}
-	n, err := s.file.WriteAt(s.buf, s.size)
-	s.size += int64(n)
-	if err != nil {
+	if _, err := s.file.WriteAt(s.buf, s.size); err != nil {
 		return fmt.Errorf("write what a rehearsal has changed: %w", err)
 	}
+	s.size += int64(len(s.buf))
+	maps.Copy(s.last, places)
 	return nil
 }
 
@@ -95,7 +101,11 @@ func (s *spill) close() error {
 	if s.file == nil {
 		return nil
 	}
-	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+	err := s.file.Close()
+	if removed := os.Remove(s.file.Name()); removed != nil && !errors.Is(removed, os.ErrNotExist) {
+		err = errors.Join(err, removed)
+	}
+	return err
 }
 
 func appendText(b []byte, s string) []byte {
