@@ -24,7 +24,7 @@ import (
 // catch up in between, as it does when workers read the same records.
 func TestRehearsal(t *testing.T) {
 	pool := newOrderPool(t)
-	fewer(t, 3)
+	fewer(t, 12)
 	rapid.Check(t, func(t *rapid.T) { checkRehearsal(t, pool, rehearsals().Draw(t, "scenario")) })
 }
 
