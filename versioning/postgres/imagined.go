@@ -6,8 +6,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// imagined is what a [Rehearsal] has changed. Dead letters are not in it, because each record is
-// judged once.
+// imagined is what a [Rehearsal] has changed. Of dead letters it has only those of records that were
+// parked, because they may come again: every other record is judged once.
 type imagined struct {
 	young    map[versioning.Entity]*imaginedEntity     // those that were used lately
 	old      map[versioning.Entity]*imaginedEntity     // those that were used before that
@@ -18,6 +18,7 @@ type imagined struct {
 	places   map[versioning.Origin]place               // of those
 	reparked map[versioning.Origin]versioning.Parked   // records that the database has parked and that were judged again
 	released map[versioning.Origin]bool                // those that are settled
+	dead     map[versioning.Origin]versioning.Outcome  // of these, what became a dead letter
 	failed   error                                     // why entities could not be moved to the file
 	parked   int                                       // how many records were parked
 }
@@ -36,6 +37,7 @@ func newImagined() imagined {
 		places:   make(map[versioning.Origin]place),
 		reparked: make(map[versioning.Origin]versioning.Parked),
 		released: make(map[versioning.Origin]bool),
+		dead:     make(map[versioning.Origin]versioning.Outcome),
 	}
 }
 
@@ -95,6 +97,9 @@ func (m *imagined) add(view *versioning.View, records []*versioning.Record) erro
 		}
 	}
 	for _, r := range records {
+		if o, ok := m.dead[r.Origin]; ok {
+			view.Dead[r.Origin] = o
+		}
 		for i := range changesOf(r) {
 			if moved := m.young[r.Entity(i)]; moved != nil {
 				moved.addAsked(view.Entities[r.Entity(i)], r, i)
@@ -186,6 +191,11 @@ func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) error {
 	wasParked := make(map[versioning.Origin]bool, len(view.Parked))
 	for _, p := range view.Parked {
 		wasParked[p.Record.Origin] = true
+	}
+	for _, s := range plan.Dead {
+		if _, ours := m.places[s.Record.Origin]; ours || wasParked[s.Record.Origin] {
+			m.dead[s.Record.Origin] = s.Outcome
+		}
 	}
 	for _, s := range slices.Concat(plan.Release, plan.Dead) {
 		if _, ours := m.places[s.Record.Origin]; ours {

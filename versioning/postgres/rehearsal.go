@@ -215,7 +215,8 @@ func (h *Rehearsal) noteKept(view *versioning.View, records []*versioning.Record
 	for i, o := range plan.Outcomes {
 		switch {
 		case o.DeadLettered():
-			if _, was := view.Dead[records[i].Origin]; was {
+			_, was := view.Dead[records[i].Origin]
+			if _, ours := h.imagined.dead[records[i].Origin]; was && !ours {
 				h.kept++
 			}
 		case o.Verdict == versioning.Early:
