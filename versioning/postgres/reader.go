@@ -51,7 +51,7 @@ func OpenReader(ctx context.Context, pool *pgxpool.Pool, schema string, tables .
 // lookAt reads from the catalog what is needed to read a table.
 func lookAt(ctx context.Context, conn *pgxpool.Conn, config Table) (*table, error) {
 	t := &table{Table: config.withDefaults(), ident: pgx.Identifier(strings.Split(config.Name, ".")).Sanitize()}
-	if err := t.relation(ctx, conn, true); err != nil {
+	if err := t.relation(ctx, conn, false); err != nil {
 		return nil, err
 	}
 	if err := t.readColumns(ctx, conn); err != nil {
