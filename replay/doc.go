@@ -36,7 +36,8 @@
 //
 // Some things depend on more than the order of each partition. If records of different partitions
 // move the same entity, or compete for a value in a unique index, a replay may take them in another
-// order than the workers did. A record that has waited for longer than Table.ParkFor is a dead letter in
+// order than the workers did. A step of a timer or a caller is made as soon as the copy has the
+// version before it, so a record that was refused before that step may be accepted. A record that has waited for longer than Table.ParkFor is a dead letter in
 // the database, and is still waiting in a replay. Triggers and foreign keys do not exist in the
 // shadow. Such entities are reported as different, although nobody made a mistake.
 //
