@@ -46,8 +46,8 @@
 // A rebuild replaces entities by what the topics make of them, each in one transaction, which
 // keeps the old row, history, parked records, dead letters and timers in table pawl.replaced.
 // It causes no message and no job. An entity with steps that did not come from what was read, other
-// than those of timers, is refused. Each transaction waits for those of the workers, and lets them wait, for a moment: see
-// [postgres.Exclude].
+// than those of timers, is refused. Each transaction waits for those of the workers, and lets them
+// wait, for a moment: see [postgres.Exclude].
 //
 // # Resuming
 //

@@ -71,10 +71,10 @@ func (f *rehearsedFile) save(ctx context.Context, s *state) error {
 	return f.stateFile.save(ctx, s)
 }
 
-// note puts what only the rehearsal knows into the report.
 // settled takes over what the rehearsal counts, whenever a whole batch is judged.
 func (f *rehearsedFile) settled(s *state) { s.Report.Kept = f.kept + f.of.Kept() }
 
+// note puts what only the rehearsal knows into the report.
 func (f *rehearsedFile) note(s *state, samples int) {
 	redecoded := f.of.Redecoded()
 	s.Report.Redecoded = redecoded.Records
@@ -107,8 +107,9 @@ func Apply(ctx context.Context, c Config) (*Report, error) {
 	return finish(s, r.allOnOneServer(ctx, store), k)
 }
 
-// allOnOneServer reads everything that is left. If the database server is replaced or restarted meanwhile, it may
-// have lost what was applied, so all is read again: what was not lost is a duplicate.
+// allOnOneServer reads everything that is left. If the database server is replaced or restarted
+// meanwhile, it may have lost what was applied, so all is read again: what was not lost is a
+// duplicate.
 func (r *run) allOnOneServer(ctx context.Context, store *postgres.Store) error {
 	for {
 		var server versioning.Server

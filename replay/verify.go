@@ -16,9 +16,9 @@ import (
 // Compared are the columns that the machine's functions may change, and those that the records
 // have set. Steps that no record makes, of timers, jobs and callers of Store.Do, are taken from the
 // live history if their events take no data, and the columns of such a row are not compared,
-// except after timers. An entity with other steps from elsewhere, such as those of a
-// migration, is compared up to the first of them. Report.Caveats says beforehand what can't be
-// proven; see Config.Begin.
+// except after timers without functions. An entity with other steps from elsewhere, such as those
+// of a migration, or with steps that another version of the machine has made otherwise, is compared
+// up to the first of them. Report.Caveats says beforehand what can't be proven; see Config.Begin.
 //
 // The copies have the defaults, CHECK constraints and unique indexes of the live tables, but not
 // their triggers and foreign keys. They are unlogged tables, so Verify needs disk space for a copy
