@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"cmp"
+	"math"
 	"slices"
 
 	"github.com/pawl-go/pawl/versioning"
@@ -14,20 +16,22 @@ type imagined struct {
 	spill    spill                                     // the others
 	changed  int                                       // how many entities have moved
 	most     int                                       // how many are young, at most
-	waiting  map[versioning.Entity][]versioning.Parked // in the order in which they were parked
+	waiting  map[versioning.Entity][]versioning.Parked // those that were judged, in the order in which they were parked
 	places   map[versioning.Origin]place               // of those
-	reparked map[versioning.Origin]versioning.Parked   // records that the database has parked and that were judged again
 	released map[versioning.Origin]bool                // those that are settled
 	dead     map[versioning.Origin]versioning.Outcome  // of these, what became a dead letter
 	failed   error                                     // why entities could not be moved to the file
-	parked   int                                       // how many records were parked
+	parked   int64                                     // how many records were parked
 }
 
 // A place is where a parked record waits.
 type place struct {
 	on versioning.Entity
-	n  int // numbers the records in the order in which they were parked
+	n  int64 // numbers the records in the order in which they were parked; pawl.parked.seq if the database has parked it
 }
+
+// firstPlace comes after all records that the database has parked.
+const firstPlace = math.MaxInt64 / 2
 
 func newImagined() imagined {
 	return imagined{
@@ -35,7 +39,6 @@ func newImagined() imagined {
 		young:    make(map[versioning.Entity]*imaginedEntity),
 		waiting:  make(map[versioning.Entity][]versioning.Parked),
 		places:   make(map[versioning.Origin]place),
-		reparked: make(map[versioning.Origin]versioning.Parked),
 		released: make(map[versioning.Origin]bool),
 		dead:     make(map[versioning.Origin]versioning.Outcome),
 	}
@@ -82,9 +85,25 @@ func (m *imagined) waitingFor(records []*versioning.Record) (found []*versioning
 	return found
 }
 
+// uncovered returns the records that wait for an entity of a view, and are about others that
+// were not read.
+func (m *imagined) uncovered(view *versioning.View) (found []*versioning.Record) {
+	if len(m.places) == 0 {
+		return nil
+	}
+	for e := range view.Entities {
+		for _, p := range m.waiting[e] {
+			if !covers(view, p.Record) {
+				found = append(found, p.Record)
+			}
+		}
+	}
+	return found
+}
+
 // add adds to a view what has been changed.
 func (m *imagined) add(view *versioning.View, records []*versioning.Record) error {
-	if m.changed+len(m.places)+len(m.reparked)+len(m.released) == 0 {
+	if m.changed+len(m.places)+len(m.released) == 0 {
 		return nil
 	}
 	for e, k := range view.Entities {
@@ -106,35 +125,27 @@ func (m *imagined) add(view *versioning.View, records []*versioning.Record) erro
 			}
 		}
 	}
-	view.Parked = slices.DeleteFunc(view.Parked, func(p versioning.Parked) bool { return m.released[p.Record.Origin] })
-	for i, p := range view.Parked {
-		if again, ok := m.reparked[p.Record.Origin]; ok {
-			view.Parked[i] = again
-		}
-	}
 	m.addParked(view)
 	return nil
 }
 
-// addParked adds the parked records in the order in which they were parked, after those of the
-// database.
+// addParked makes the parked records of a view what they have become.
 func (m *imagined) addParked(view *versioning.View) {
+	view.Parked = slices.DeleteFunc(view.Parked, func(p versioning.Parked) bool {
+		_, ours := m.places[p.Record.Origin]
+		return ours || m.released[p.Record.Origin]
+	})
 	if len(m.places) == 0 {
 		return
 	}
-	inDatabase := make(map[versioning.Origin]bool, len(view.Parked))
-	for _, p := range view.Parked {
-		inDatabase[p.Record.Origin] = true
-	}
-	at := len(view.Parked)
 	for e := range view.Entities {
 		for _, p := range m.waiting[e] {
-			if !inDatabase[p.Record.Origin] { // a worker may have parked it too, meanwhile
+			if covers(view, p.Record) {
 				view.Parked = append(view.Parked, p)
 			}
 		}
 	}
-	slices.SortFunc(view.Parked[at:], m.byPlace)
+	slices.SortFunc(view.Parked, m.byPlace)
 }
 
 // maxYoung limits the entities of a generation. There are two in memory, of about a kilobyte
@@ -178,15 +189,8 @@ func (m *imagined) commit(view *versioning.View, plan *versioning.Plan) error {
 			return err
 		}
 	}
-	for _, p := range plan.Park {
+	for _, p := range slices.Concat(plan.Park, plan.Repark) {
 		m.park(p)
-	}
-	for _, p := range plan.Repark {
-		if _, ours := m.places[p.Record.Origin]; ours {
-			m.park(p)
-		} else {
-			m.reparked[p.Record.Origin] = p
-		}
 	}
 	wasParked := make(map[versioning.Origin]bool, len(view.Parked))
 	for _, p := range view.Parked {
@@ -238,24 +242,33 @@ func (m *imagined) move(move *versioning.Move) error {
 
 // park remembers a parked record. A record that is parked again keeps its number.
 func (m *imagined) park(p versioning.Parked) {
-	again, isAgain := m.places[p.Record.Origin]
-	n := again.n
-	if isAgain {
+	n := m.place(p.Record)
+	if _, isAgain := m.places[p.Record.Origin]; isAgain {
 		m.leave(p.Record.Origin)
 	} else {
 		kept := *p.Record // the original belongs to a batch, and keeps all of it in memory
 		kept.Key, kept.Value, kept.Headers = nil, nil, nil
 		p.Record = &kept
-		m.parked++
-		n = m.parked
+		if n == 0 {
+			m.parked++
+			n = firstPlace + m.parked
+		}
 	}
 	m.places[p.Record.Origin] = place{p.Entity, n}
 	m.waiting[p.Entity] = append(m.waiting[p.Entity], p)
 	slices.SortFunc(m.waiting[p.Entity], m.byPlace)
 }
 
+// place returns the number of a parked record; 0 if it has none yet.
+func (m *imagined) place(r *versioning.Record) int64 {
+	if at, ok := m.places[r.Origin]; ok {
+		return at.n
+	}
+	return preparedOf(r).seq
+}
+
 func (m *imagined) byPlace(a, b versioning.Parked) int {
-	return m.places[a.Record.Origin].n - m.places[b.Record.Origin].n
+	return cmp.Compare(m.place(a.Record), m.place(b.Record))
 }
 
 // leave removes a parked record from those that wait for its entity.

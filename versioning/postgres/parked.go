@@ -46,6 +46,7 @@ func (s *snapshot) scanParked(row pgx.Row, more ...any) (parkedInTurn, error) {
 		return p, err
 	}
 	keptAs(r, scope)
+	own(r).seq = p.seq
 	if r.Headers, err = decodeHeaders(headers); err != nil {
 		return p, err
 	}

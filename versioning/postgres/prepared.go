@@ -14,6 +14,7 @@ type prepared struct {
 	split   bool       // the record is in one of several lists of Split
 	unfit   bool       // the record's Err was set when it was prepared
 	kept    *string    // the record's scope, if it was read back from the database
+	seq     int64      // its place among the parked records, if it was one of them
 	parked  bool       // the current call of Apply has parked the record
 	dead    *string    // the scope of the record's dead letter, if the last read found one
 

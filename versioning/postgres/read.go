@@ -108,7 +108,7 @@ func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*
 	}
 	slices.SortFunc(r.parked, func(a, b parkedInTurn) int { return cmp.Compare(a.seq, b.seq) })
 	for _, p := range r.parked {
-		if r.covers(p.Record) {
+		if covers(r.view, p.Record) {
 			r.view.Parked = append(r.view.Parked, p.Parked)
 		}
 	}
@@ -178,9 +178,9 @@ func (r *reader) byMessage(c *versioning.Change) bool {
 	return c.Armed > 0 || !versioned && r.store.rules[c.Machine].Identity == versioning.ByMessage
 }
 
-// covers reports whether all entities that a record needs were read.
-func (r *reader) covers(rec *versioning.Record) bool {
-	return rec.Err != nil || !slices.ContainsFunc(rec.Changes, func(c versioning.Change) bool {
-		return r.view.Entities[versioning.Entity{Machine: c.Machine, Key: c.Key}] == nil
+// covers reports whether a view has all entities that a record needs.
+func covers(view *versioning.View, r *versioning.Record) bool {
+	return r.Err != nil || !slices.ContainsFunc(r.Changes, func(c versioning.Change) bool {
+		return view.Entities[versioning.Entity{Machine: c.Machine, Key: c.Key}] == nil
 	})
 }

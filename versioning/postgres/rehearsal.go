@@ -141,18 +141,7 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 	}
 	asked := slices.Concat(records, h.imagined.waitingFor(records))
 	h.mu.Unlock()
-	var view *versioning.View
-	err := connected(ctx, e.pool, func(conn *pgxpool.Conn) (err error) {
-		view, err = e.read(ctx, &transaction{store: e, conn: conn, begin: readOnlySQL}, asked, false)
-		_, end := conn.Exec(ctx, "ROLLBACK")
-		return errors.Join(err, end)
-	})
-	if err != nil {
-		return nil, err
-	}
-	h.mu.Lock()
-	err = h.imagined.add(view, asked)
-	h.mu.Unlock()
+	view, err := h.view(ctx, e, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +157,33 @@ func (h *Rehearsal) fold(ctx context.Context, e *snapshot, records []*versioning
 		return nil, &versioning.Error{Cause: versioning.Fatal, Err: err}
 	}
 	return plan, nil
+}
+
+// view reads the view of records, and adds what the Rehearsal has changed. What the database has
+// parked may be about more entities, for which other records wait; like [snapshot.readEntities],
+// it stops after a few rounds.
+func (h *Rehearsal) view(ctx context.Context, e *snapshot, records []*versioning.Record) (view *versioning.View, err error) {
+	const rounds = 4
+	for range rounds {
+		err = connected(ctx, e.pool, func(conn *pgxpool.Conn) (err error) {
+			view, err = e.read(ctx, &transaction{store: e, conn: conn, begin: readOnlySQL}, records, false)
+			_, end := conn.Exec(ctx, "ROLLBACK")
+			return errors.Join(err, end)
+		})
+		if err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		more := h.imagined.uncovered(view)
+		h.mu.Unlock()
+		if len(more) == 0 {
+			break
+		}
+		records = append(records, more...)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return view, h.imagined.add(view, records)
 }
 
 // noteRedecoded notes the duplicates that are decoded to something else than when they were

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/internal/embedded"
@@ -140,6 +141,40 @@ func TestRehearsalOnStandby(t *testing.T) {
 		return err
 	})
 	wantRehearsed(t, reader)
+}
+
+// TestRehearsalOfParked rehearses records that release one which the database has parked. It
+// waits for one entity after the other.
+func TestRehearsalOfParked(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	both := func(l *log) *versioning.Record {
+		return l.record(versioning.Change{Machine: "order", Key: "a", Event: "captured"}, versioning.Change{Machine: "order", Key: "b", Event: "captured"})
+	}
+	before := log{next: 1000}
+	wantVerdicts(t, apply(t, store, both(&before), before.say("b", "captured")), "early no_entity", "early no_entity")
+	var l log
+	rehearsal, got := rehearse(t, pool, l.say("a", "placed"))
+	wantVerdicts(t, got, "applied")
+	again := func(r *versioning.Record) versioning.Result {
+		t.Helper()
+		rehearsal.Prepare(r)
+		got, err := rehearsal.Apply(t.Context(), "", []*versioning.Record{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	redelivered := log{next: 1000}
+	wantVerdicts(t, again(both(&redelivered)), "early no_entity")
+	got = again(l.say("b", "placed"))
+	var released []string
+	for _, s := range got.Released {
+		released = append(released, fmt.Sprintf("%d %s %s", s.Record.Origin.Offset, s.Outcome.Verdict, s.Outcome.Reason))
+	}
+	if diff := gocmp.Diff([]string{"1000 applied ", "1001 rejected illegal"}, released); diff != "" {
+		t.Errorf("released (-want +got):\n%s", diff)
+	}
 }
 
 // TestRedecoded checks that a Rehearsal counts the records that are decoded to something
