@@ -202,7 +202,7 @@ func (l *logger) assignment(msg string, partitions map[string][]int32) {
 }
 
 // batch logs a settled batch at level debug, and at level warn each of its dead letters
-// and each record that waits because the machine does not know the state of its row.
+// and each record that waits because the machine does not know the state of its row, or the event.
 func (l *logger) batch(b *batch) {
 	for i, o := range b.outcomes {
 		switch {
@@ -211,6 +211,9 @@ func (l *logger) batch(b *batch) {
 		case o.Reason == versioning.ReasonUnknownState:
 			l.record("record parked; correct the row's state, or start workers whose machine has it", b.records[i], o,
 				"detail", clip(o.Detail)) // which quotes the row only
+		case o.Reason == versioning.ReasonUnknownEvent:
+			l.record("record parked; start workers whose machine has the event, or it becomes a dead letter after Table.KeepUnknown", b.records[i], o,
+				"detail", unknownEvent(o))
 		}
 	}
 	for _, s := range b.released {

@@ -35,6 +35,38 @@ func (*refuser) Apply(_ context.Context, _ versioning.Server, records []*version
 	return result, nil
 }
 
+// A keeper is a store that parks every record because its event is unknown.
+type keeper struct{ refuser }
+
+func (*keeper) Apply(_ context.Context, _ versioning.Server, records []*versioning.Record) (versioning.Result, error) {
+	result := versioning.Result{}
+	for _, r := range records {
+		result.Outcomes = append(result.Outcomes, versioning.Outcome{
+			Verdict: versioning.Early, Reason: versioning.ReasonUnknownEvent, Detail: `machine "order" version 1 has no event "go"; did you mean "gone"?`,
+			Entity: versioning.Entity{Machine: "order", Key: r.Changes[0].Key}, Event: r.Changes[0].Event,
+		})
+	}
+	return result, nil
+}
+
+// A record that waits because no version has its event is logged, with the event that was meant.
+func TestUnknownEventIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		b.produce("orders", 0, "order-1")
+		cfg := b.config(consumer.Classic, &keeper{}, "orders")
+		cfg.SweepEvery, cfg.FireEvery = -1, -1
+		w := start(t, cfg)
+		b.awaitCommitted("orders", 0, 1)
+		w.stop()
+		if n := len(w.logs.matching("WARN record parked; start workers whose machine has the event", "verdict=early reason=unknown_event", "did you mean")); n != 1 {
+			t.Errorf("%d lines about the record, want 1", n)
+		}
+	})
+}
+
 // The first few dead letters are logged with what identifies them, and without their content.
 func TestDeadLettersAreLogged(t *testing.T) {
 	t.Parallel()

@@ -115,7 +115,7 @@ func (h *shadow) tables(given int) []postgres.Table {
 	for i := range tables {
 		tables[i].Name = h.cfg.Shadow + "." + copyName(i)
 		tables[i].Silent, tables[i].Unlogged = true, true
-		tables[i].ParkFor = -1
+		tables[i].ParkFor, tables[i].KeepUnknown = -1, 0
 		tables[i].MaxParked = cmp.Or(tables[i].MaxParked, postgres.DefaultMaxParked) + given
 	}
 	return tables

@@ -51,6 +51,12 @@ type Rules struct {
 	// times as many may wait for a newer version of the machine, or for a migration.
 	MaxParked int
 
+	// KeepUnknown parks a record whose event no known definition has, and the entity's later
+	// records, instead of rejecting it: a newer definition may soon be registered. The store
+	// makes a dead letter of it after a while. It does not concern timers and callers of
+	// Store.Do.
+	KeepUnknown bool
+
 	// Functions is what the fold needs to call the machine's functions. Stores set it.
 	// It is nil if the machine has none.
 	Functions *Functions

@@ -89,7 +89,7 @@ func (e *entity) barred(r *Record, c *Change, o Outcome) Outcome {
 	isMigration := c.Event == statemachine.Migrated && r.Direct
 	switch {
 	case !e.rules.Machine.HasEvent(c.Event) && !isMigration:
-		return e.unknownEvent(c, o)
+		return e.unknownEvent(r, c, o)
 	case !versioned && c.Armed == 0 && e.rules.Identity == ByVersion && !isMigration:
 		return o.is(Rejected, ReasonNoVersion,
 			"machine %q identifies changes by version, but the change has no expected version", c.Machine)
@@ -106,7 +106,9 @@ func (e *entity) barred(r *Record, c *Change, o Outcome) Outcome {
 // waitsForNewer reports whether a record that waits for the entity needs a newer definition.
 // The entity's later records must not overtake it.
 func (e *entity) waitsForNewer() bool {
-	return len(e.rules.Newer) > 0 && slices.ContainsFunc(e.waiting, func(w *waiting) bool { return w.outcome.Reason == ReasonNewerDefinition })
+	return slices.ContainsFunc(e.waiting, func(w *waiting) bool {
+		return w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) > 0 || w.outcome.Reason == ReasonUnknownEvent
+	})
 }
 
 // newer returns the version of the oldest newer definition for which holds is true, or 0.
@@ -119,7 +121,7 @@ func (e *entity) newer(holds func(statemachine.Outline) bool) int {
 	return 0
 }
 
-func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
+func (e *entity) unknownEvent(r *Record, c *Change, o Outcome) Outcome {
 	if version := e.newer(func(n statemachine.Outline) bool { return n.Takes(c.Event) }); version > 0 {
 		return o.is(Early, ReasonNewerDefinition, "version %d of machine %q has event %q, and this worker has version %d",
 			version, c.Machine, c.Event, e.rules.Machine.Version())
@@ -131,7 +133,11 @@ func (e *entity) unknownEvent(c *Change, o Outcome) Outcome {
 	if near := e.rules.Machine.NearestEvent(c.Event); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
-	return o.is(Rejected, ReasonUnknownEvent, "machine %q version %d has no event %q%s",
+	verdict := Rejected
+	if e.rules.KeepUnknown && c.Armed == 0 && !r.Direct {
+		verdict = Early
+	}
+	return o.is(verdict, ReasonUnknownEvent, "machine %q version %d has no event %q%s",
 		c.Machine, e.rules.Machine.Version(), c.Event, hint)
 }
 

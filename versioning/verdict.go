@@ -76,10 +76,10 @@ const (
 	ReasonUnknownState Reason = "unknown_state" // this version of the machine does not know the row's state; another may
 
 	// Early: a newer definition of the machine, which is registered in the database, knows what
-	// to do with the record.
+	// to do with the record, or a record of the entity before it waits for a newer definition.
 	ReasonNewerDefinition Reason = "newer_definition"
 
-	// Rejected.
+	// Rejected; ReasonUnknownEvent is Early while Table.KeepUnknown lasts.
 	ReasonUndecodable    Reason = "undecodable"     // Decode returned an error or panicked
 	ReasonUnknownMachine Reason = "unknown_machine" // no such machine in this store
 	ReasonUnknownEvent   Reason = "unknown_event"   // no transition of the machine has this event

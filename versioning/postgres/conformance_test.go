@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -81,6 +82,9 @@ func conform(t *testing.T, pool, stores *pgxpool.Pool, schema string) {
 func tablesOf(rules []versioning.Rules) (tables []postgres.Table) {
 	for _, r := range rules {
 		table := postgres.Table{Machine: r.Machine, Name: r.Machine.Name(), Identity: r.Identity, MaxParked: r.MaxParked}
+		if r.KeepUnknown {
+			table.KeepUnknown = time.Hour
+		}
 		if r.CheckJob != nil {
 			table.Queue = queue{}
 		}

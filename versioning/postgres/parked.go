@@ -185,46 +185,6 @@ WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state
 ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
 }
 
-// expire makes dead letters of the records that have waited too long.
-func (s *snapshot) expire(ctx context.Context, t *table) (expired int, err error) {
-	if t.ParkFor < 0 {
-		return 0, nil
-	}
-	for {
-		tag, err := s.pool.Exec(ctx, s.schema.sql(expireSQL), oneMessage, t.Machine.Name(), t.ParkFor, sweepLimit, partitionGone)
-		expired += int(tag.RowsAffected())
-		if err != nil || tag.RowsAffected() < sweepLimit {
-			return expired, err
-		}
-	}
-}
-
-// expireSQL turns parked records into dead letters: $1 machine, $2 how long they may
-// wait by the machine's clock, $3 limit, $4 partitionGone. If no partition is known,
-// there is no clock and nothing expires. It skips rows that another transaction has
-// locked.
-const expireSQL pawlSQL = `
-WITH expired AS (
-	DELETE FROM pawl.parked AS p USING (
-		SELECT topic_id, partition, "offset", scope FROM pawl.parked
-		WHERE machine = $1 AND parked_at < (
-			SELECT min(at) FROM pawl.caught_up WHERE machine = $1 AND at >= now() - $4::interval
-		) - $2::interval
-		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
-	) AS old
-	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
-		AND p.scope = old.scope
-	RETURNING p.*
-)
-INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
-                               machine, entity, event, key, value, headers, "timestamp", definition)
-SELECT topic_id, partition, "offset", scope, topic, 'rejected', 'parked_too_long',
-       format('waited for the entity for longer than %s in which all partitions were read: %s, last judged at version %s',
-              $2::interval, reason, seen_version),
-       machine, entity, coalesce(changes->0->>'event', ''), key, value, headers, "timestamp", definition
-FROM expired
-ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
-
 // maxTies limits the parked records that are read for one batch.
 const maxTies = 10_000
 

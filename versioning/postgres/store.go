@@ -188,6 +188,9 @@ func validate(tables []Table) error {
 		if t.MaxParked < 0 {
 			problems = append(problems, fmt.Errorf("machine %q: MaxParked is %d; it must not be negative", name, t.MaxParked))
 		}
+		if t.KeepUnknown < 0 {
+			problems = append(problems, fmt.Errorf("machine %q: KeepUnknown is %v; it must not be negative", name, t.KeepUnknown))
+		}
 		problems = append(problems, validateOutbox(t))
 		if t.Identity == versioning.ByState {
 			if err := t.Machine.ProveStateIdentity(); err != nil {
@@ -213,7 +216,10 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, conf
 		return err
 	}
 	s.types.learn(ctx, conn, t)
-	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob()}
+	rules := versioning.Rules{
+		Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, KeepUnknown: t.KeepUnknown > 0,
+		Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob(),
+	}
 	t.rows, err = t.newRowType(s.types)
 	functions, problem := versioning.NewFunctions(t.Machine, t.rows)
 	if problem != nil && (err == nil || t.rows != nil) { // otherwise newRowType has found the same problems

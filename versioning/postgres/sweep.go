@@ -16,7 +16,8 @@ const sweepLimit = 500
 // while they were being parked could not see them. It judges those again that another
 // worker parked because it did not know the entity's state, or has an older version of the
 // machine, and those that wait for a newer version that was withdrawn. And it makes dead letters
-// of those that have waited longer than Table.ParkFor. One failure does not stop the
+// of those that have waited longer than Table.ParkFor, or longer than Table.KeepUnknown because
+// their event is unknown. One failure does not stop the
 // rest; the error joins all of them. Any number of workers may sweep at the same time.
 // Package consumer sweeps periodically.
 //
@@ -53,12 +54,16 @@ func (s *snapshot) sweep(ctx context.Context, read versioning.Reading) (swept ve
 		}
 		released, stuck := s.wakeMoved(ctx, t)
 		swept.Released = append(swept.Released, released...)
+		unknown, blocked, unburied := s.expireUnknown(ctx, t)
+		swept.Expired += unknown
+		released, stuckToo, failed := s.wakeAll(ctx, t, blocked)
+		swept.Released = append(swept.Released, released...)
 		var unexpired error
 		if late == nil { // without an up-to-date clock, nothing may expire
 			expired, err := s.expire(ctx, t)
 			swept.Expired, unexpired = swept.Expired+expired, err
 		}
-		if err := errors.Join(late, stuck, unexpired); err != nil {
+		if err := errors.Join(late, stuck, unburied, stuckToo, failed, unexpired); err != nil {
 			problems = append(problems, fmt.Errorf("sweep records parked for machine %q: %w", t.Machine.Name(), err))
 		}
 	}
@@ -68,27 +73,34 @@ func (s *snapshot) sweep(ctx context.Context, read versioning.Reading) (swept ve
 // wakeMoved judges the parked records of entities that have moved, in the order of
 // their keys, until none is left.
 func (s *snapshot) wakeMoved(ctx context.Context, t *table) (released []versioning.Settled, err error) {
-	var stuck []error // these must not keep the other entities from being processed
 	for after := ""; ; {
-		keys, err := s.moved(ctx, t, after)
-		if err != nil {
-			return released, errors.Join(append(stuck, err)...)
+		keys, failed := s.moved(ctx, t, after)
+		if failed != nil {
+			return released, errors.Join(err, failed)
 		}
-		for _, key := range keys {
-			more, err := s.refold(ctx, "", versioning.Entity{Machine: t.Machine.Name(), Key: key})
-			released = append(released, more...)
-			switch {
-			case errors.Is(err, versioning.ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
-				stuck = append(stuck, fmt.Errorf("entity %q: %w", key, err))
-			case err != nil:
-				return released, errors.Join(append(stuck, err)...)
-			}
-		}
-		if len(keys) < sweepLimit {
-			return released, errors.Join(stuck...)
+		more, stuck, failed := s.wakeAll(ctx, t, keys)
+		released, err = append(released, more...), errors.Join(err, stuck, failed)
+		if len(keys) < sweepLimit || failed != nil {
+			return released, err
 		}
 		after = keys[len(keys)-1]
 	}
+}
+
+// wakeAll judges the parked records of some entities. The error stuck is about those that others have
+// locked, which do not keep the rest from being processed.
+func (s *snapshot) wakeAll(ctx context.Context, t *table, keys []string) (released []versioning.Settled, stuck, err error) {
+	for _, key := range keys {
+		more, err := s.refold(ctx, "", versioning.Entity{Machine: t.Machine.Name(), Key: key})
+		released = append(released, more...)
+		switch {
+		case errors.Is(err, versioning.ErrContended), isCode(err, queryCanceled, lockNotAvailable) && ctx.Err() == nil:
+			stuck = errors.Join(stuck, fmt.Errorf("entity %q: %w", key, err))
+		case err != nil:
+			return released, stuck, err
+		}
+	}
+	return released, stuck, nil
 }
 
 // refold judges the records parked for an entity again: in one transaction, unless the

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -57,6 +58,41 @@ func TestUnknownState(t *testing.T) {
 		}
 	}
 	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a paid", "b paid", "c paid", "d pending")
+	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+}
+
+// TestKeepUnknown checks that records of an unknown event become dead letters once they have
+// waited for Table.KeepUnknown, and that what waits behind them is judged then.
+func TestKeepUnknown(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store := open(t, pool, postgres.Table{Machine: order, Name: "orders", KeepUnknown: time.Minute})
+	sweep := func(expired, released int) {
+		t.Helper()
+		swept, err := store.Sweep(t.Context(), versioning.Reading{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if swept.Expired != expired || len(swept.Released) != released {
+			t.Errorf("Sweep = %+v, want %d expired and %d released", swept, expired, released)
+		}
+	}
+	var l log
+	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("a", "held"), l.say("a", "captured")), "applied", "early unknown_event", "early newer_definition")
+	wantVerdicts(t, apply(t, store,
+		l.record(versioning.Change{Machine: "order", Key: "b", Event: "placed"}, versioning.Change{Machine: "order", Key: "a", Event: "turned"}),
+		l.say("c", "placed")), "early newer_definition", "applied")
+	sweep(0, 0)
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = parked_at - interval '59 s'`)
+	sweep(0, 0)
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = parked_at - interval '1 s'`)
+	sweep(1, 1)
+	wantRows(t, pool, `SELECT concat_ws(' ', entity, event, verdict, reason, definition, detail) FROM pawl.dead_letters`,
+		`a held rejected unknown_event 1 machine "order" version 1 has no event "held", and no version that has it was registered within 00:01:00`)
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a paid", "c pending")
+	wantRows(t, pool, `SELECT concat_ws(' ', entity, reason) FROM pawl.parked`, "a unknown_event")
+	sweep(1, 0)
+	wantRows(t, pool, `SELECT concat_ws(' ', entity, event, reason) FROM pawl.dead_letters ORDER BY id DESC LIMIT 1`, "a turned unknown_event")
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 

@@ -39,6 +39,14 @@ type Table struct {
 	// see [Store.Sweep]. 0 means 24 hours; negative means no limit.
 	ParkFor time.Duration
 
+	// KeepUnknown is how long a record waits whose event no version of the machine has that is
+	// registered in the database, before it becomes a dead letter. The entity's later records wait
+	// too. If a version that has the event is registered meanwhile, it applies the record. So
+	// during a rolling deploy the records of a new event may arrive before the first new worker has
+	// started. 0 means not at all: the record becomes a dead letter at once, and a version that
+	// has the event judges it again, but later records may have overtaken it.
+	KeepUnknown time.Duration
+
 	// FoldSteps writes all steps of an entity in a batch in one write, even if the
 	// table could tell the difference: it has triggers or row security, or a CHECK, a
 	// unique index or a foreign key covers columns that several of the steps set. That

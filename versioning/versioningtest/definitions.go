@@ -88,6 +88,45 @@ func checkDefinitions(t *testing.T, open Open) {
 	s.settled()
 }
 
+// checkUnknown checks that a store keeps a record with an unknown event if the rules say so, and
+// the entity's later ones, until a newer version comes that has the event.
+func checkUnknown(t *testing.T, open Open) {
+	s := newScript(t, open, suiteCase{steps: []step{
+		{"order/a placed", "applied"},
+		{"order/a held", "applied"},
+		{"order/a captured", "applied"},
+		{"order/b placed", "applied"},
+		{"order/b captured", "applied"},
+		{"order/a shipped", "applied"},
+	}})
+	deployed, ok := s.Contents.(interface {
+		Define(rules ...versioning.Rules)
+	})
+	if !ok {
+		t.Skip("the harness has no method Define")
+	}
+	older, newer := suiteRules(), suiteRules()
+	older[0].KeepUnknown = true
+	newer[0].Machine = nextOrderMachine
+	deployed.Define(older...)
+
+	records := s.records()
+	s.batch(records[:2]...)
+	s.batch(records[2:5]...)
+	s.batch(records[1]) // redelivered
+	want := []Parked{
+		{records[1].Origin, entity("order/a"), versioning.ReasonUnknownEvent, 1, 3},
+		{records[2].Origin, entity("order/a"), versioning.ReasonNewerDefinition, 1, 3},
+	}
+	if got := s.Parked(); !slices.Equal(got, want) {
+		t.Errorf("parked: %v, want %v", got, want)
+	}
+	deployed.Define(newer...)
+	s.batch(records[5:]...)
+	s.c.rows = []string{"order/a shipped@4", "order/b paid@2"}
+	s.settled()
+}
+
 // nextOrderMachine has an event that orderMachine does not have, and one that is legal in
 // another state.
 var nextOrderMachine = func() *statemachine.Machine {

@@ -68,6 +68,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("deliver", func(t *testing.T) { checkDeliver(t, open) })
 	t.Run("marks", func(t *testing.T) { checkMarks(t, open) })
 	t.Run("definitions", func(t *testing.T) { checkDefinitions(t, open) })
+	t.Run("unknown events", func(t *testing.T) { checkUnknown(t, open) })
 	t.Run("no records", func(t *testing.T) { checkNoRecords(t, open) })
 }
 
