@@ -18,6 +18,13 @@ import (
 // go on.
 func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 	v := &Verified{Kinds: make(map[DifferenceKind]int64)}
+	var done int64
+	total := int64(2 + comparisons*len(h.cfg.Tables))
+	next := func() {
+		done++
+		h.compared(done, total)
+	}
+	h.compared(done, total)
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 	err := pgx.BeginTxFunc(ctx, h.pool, options, func(tx pgx.Tx) error {
 		if err := h.isWhole(ctx, tx); err != nil {
@@ -32,12 +39,15 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 		if err := h.cut(ctx, tx, s.Several); err != nil {
 			return err
 		}
+		next()
 		for _, t := range h.cfg.Tables {
-			if err := h.compareMachine(ctx, tx, t.Machine, s, v); err != nil {
+			if err := h.compareMachine(ctx, tx, t.Machine, s, v, next); err != nil {
 				return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
 			}
 		}
-		return h.explain(ctx, tx, v)
+		err := h.explain(ctx, tx, v)
+		next()
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
@@ -160,19 +170,33 @@ func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
 	return nil
 }
 
-func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, t *statemachine.Machine, s *state, v *Verified) error {
+// comparisons is how many statements compare a machine.
+const comparisons = 3
+
+// compared tells how many statements of the comparison are done. They take so different times that
+// a rate would say nothing.
+func (h *shadow) compared(done, total int64) {
+	if h.cfg.Progress != nil {
+		h.cfg.Progress(Progress{Step: stepCompare, Done: done, Total: total})
+	}
+}
+
+func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, t *statemachine.Machine, s *state, v *Verified, next func()) error {
 	machine := t.Name()
 	of := h.layout[machine]
 	if _, err := tx.Exec(ctx, h.mapped(t, pathSQL), machine); err != nil {
 		return fmt.Errorf("compare the history: %w", err)
 	}
+	next()
 	if _, err := tx.Exec(ctx, h.rowsSQL(t, of, h.columnsOf(machine, s)), machine); err != nil {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
+	next()
 	var entities, cut, steps, given, whole int64
 	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table, of.live.Table, of.live.Key), machine).Scan(&entities, &cut, &steps, &given, &whole); err != nil {
 		return fmt.Errorf("count what was compared: %w", err)
 	}
+	next()
 	v.Entities, v.Cut, v.Steps, v.Given = v.Entities+entities, v.Cut+cut, v.Steps+steps, v.Given+given
 	v.Whole += whole
 	return nil

@@ -81,7 +81,8 @@ type Config struct {
 	// with that. nil is allowed.
 	Begin func(Report)
 
-	// Progress is called about five times a second, from one goroutine at a time. nil is allowed.
+	// Progress is called at most about five times a second, from one goroutine at a time. nil is
+	// allowed.
 	Progress func(Progress)
 
 	// Logger receives logs. nil means slog.Default().
@@ -103,12 +104,24 @@ func (f From) IsBeginning() bool { return f.Time.IsZero() && f.Offsets == nil }
 
 // Progress is how far a replay is.
 type Progress struct {
-	Step      string        // what is being done: "read", or "rebuild", where Done and Total count entities
-	Done      int64         // offsets
-	Total     int64         // offsets
-	PerSecond float64       // since this process began
+	// Step is what is being done, and so what the other fields count: "read" offsets, "take over"
+	// steps that no record makes, "compare" statements, some of which take long, or "rebuild"
+	// entities.
+	Step string
+
+	Done      int64
+	Total     int64
+	PerSecond float64       // since this process began the step
 	Left      time.Duration // at this rate; 0 if it is unknown
 }
+
+// The values of Progress.Step.
+const (
+	stepRead    = "read"
+	stepGiven   = "take over"
+	stepCompare = "compare"
+	stepRebuild = "rebuild"
+)
 
 // ErrConfig matches every error about an unusable Config.
 var ErrConfig = errors.New("replay configuration")

@@ -88,7 +88,7 @@ func TestCrashWhileRebuilding(t *testing.T) {
 	var once sync.Once
 	cfg := w.cfg
 	cfg.Progress = func(p replay.Progress) {
-		if p.Step == "rebuild" && p.Done == 3 {
+		if p.Step == "rebuild" && p.Done > 0 {
 			once.Do(crash)
 		}
 	}

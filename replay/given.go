@@ -66,6 +66,11 @@ const givenAtOnce = 5000
 
 // give applies the given steps. Doing that twice changes nothing.
 func (r *run) give(ctx context.Context, h *shadow) error {
+	var done, total int64
+	if err := h.pool.QueryRow(ctx, h.named("SELECT count(*) FROM {anew}.given")).Scan(&total); err != nil {
+		return fmt.Errorf("count steps that no record makes: %w", err)
+	}
+	meter := r.newMeter(stepGiven, 0)
 	for after := (givenStep{}); ; {
 		rows, err := h.pool.Query(ctx, h.named(`
 SELECT g.machine, g.entity, g.version, h.event, h.message_id, h.topic, g.topic_id, g.partition, g."offset", h.at
@@ -89,10 +94,12 @@ ORDER BY g.topic_id, g.partition, g."offset", g.machine, g.entity, g.version LIM
 		for _, rec := range records {
 			r.to.Prepare(rec)
 			r.noteSeveral(rec)
+			done += int64(len(rec.Changes))
 		}
 		if _, _, err := r.apply(ctx, records); err != nil {
 			return err
 		}
+		meter.show(done, total)
 		last := records[len(records)-1].Origin
 		after = givenStep{TopicID: last.TopicID, Partition: last.Partition, Offset: last.Offset}
 	}

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -68,8 +69,24 @@ func TestStepsThatNoRecordMakes(t *testing.T) {
 			do(key, "paid")
 		}
 	}
-	report := w.must(replay.Verify(t.Context(), w.cfg))
+	var last []replay.Progress // of each step
+	watched := w.cfg
+	watched.Progress = func(p replay.Progress) {
+		if n := len(last); n == 0 || last[n-1].Step != p.Step {
+			last = append(last, p)
+		} else {
+			last[n-1] = p
+		}
+	}
+	report := w.must(replay.Verify(t.Context(), watched))
 	t.Log(report)
+	var named []string
+	for _, p := range last {
+		named = append(named, fmt.Sprintf("%s %d of %d", p.Step, p.Done, p.Total))
+	}
+	if want := []string{"take over 64 of 64", fmt.Sprintf("read %d of %[1]d", 3*cases-10), "compare 5 of 5"}; !slices.Equal(named, want) {
+		t.Errorf("progress: %q, want %q", named, want)
+	}
 	if v := report.Verified; !report.Clean() || v.Cut > 0 || v.Entities != cases || v.Given != 40+10+14 {
 		t.Errorf("%v", report)
 	}

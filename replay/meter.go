@@ -5,17 +5,17 @@ import "time"
 // showEvery is the time between two calls of Config.Progress.
 const showEvery = 200 * time.Millisecond
 
-// A meter tells how far a replay is.
+// A meter tells how far a step of a replay is.
 type meter struct {
-	progress func(Progress)
+	progress func(Progress) // may be nil
+	step     string
 	began    time.Time
-	before   int64 // offsets that were read before
+	before   int64 // done in another process
 	shown    time.Time
 }
 
-func newMeter(ranges []Range, progress func(Progress)) *meter {
-	done, _ := progressOf(ranges)
-	return &meter{progress: progress, began: time.Now(), before: done}
+func (c *Config) newMeter(step string, before int64) *meter {
+	return &meter{progress: c.Progress, step: step, began: time.Now(), before: before}
 }
 
 func progressOf(ranges []Range) (done, total int64) {
@@ -27,13 +27,12 @@ func progressOf(ranges []Range) (done, total int64) {
 }
 
 // show calls the function, unless it was called just now.
-func (m *meter) show(ranges []Range) {
-	done, total := progressOf(ranges)
+func (m *meter) show(done, total int64) {
 	if m.progress == nil || time.Since(m.shown) < showEvery && done < total {
 		return
 	}
 	m.shown = time.Now()
-	p := Progress{Step: "read", Done: done, Total: total}
+	p := Progress{Step: m.step, Done: done, Total: total}
 	if took := time.Since(m.began).Seconds(); took > 0 {
 		p.PerSecond = float64(done-m.before) / took
 	}

@@ -57,7 +57,7 @@ type Refusal struct {
 // If a whole row is missing or superfluous, it needs INSERT or DELETE on the table of the entities.
 func Rebuild(ctx context.Context, c Config, entities ...versioning.Entity) (*Report, error) {
 	return withShadow(ctx, c, kindRebuild, func(h *shadow, s *state) error {
-		b := &rebuild{shadow: h, state: s, done: &Rebuilt{}}
+		b := &rebuild{shadow: h, state: s, done: &Rebuilt{}, meter: c.newMeter(stepRebuild, 0)}
 		s.Report.Rebuilt = b.done
 		if c.PerSecond > 0 {
 			b.limiter = rate.NewLimiter(rate.Limit(c.PerSecond), 1)
@@ -82,6 +82,7 @@ type rebuild struct {
 
 	done    *Rebuilt
 	total   int64
+	meter   *meter
 	limiter *rate.Limiter // nil: no limit
 }
 
@@ -151,10 +152,7 @@ func (b *rebuild) entity(ctx context.Context, e versioning.Entity) error {
 		default:
 			b.done.Unchanged++
 		}
-		if b.cfg.Progress != nil {
-			done := b.done.Entities + b.done.Unchanged + b.done.Refused
-			b.cfg.Progress(Progress{Step: "rebuild", Done: done, Total: b.total})
-		}
+		b.meter.show(b.done.Entities+b.done.Unchanged+b.done.Refused, b.total)
 		return nil
 	}
 }

@@ -101,7 +101,8 @@ func (r *run) all(ctx context.Context) error {
 		defer close(batches)
 		readErr = reader.run(ctx, batches)
 	})
-	r.meter = newMeter(r.Report.Ranges, r.Progress)
+	done, _ := progressOf(r.Report.Ranges)
+	r.meter = r.newMeter(stepRead, done)
 	for b := range batches {
 		if err = r.settle(ctx, b); err != nil {
 			cancel()
@@ -155,7 +156,7 @@ func (r *run) settle(ctx context.Context, b *batch) error {
 	if k, ok := r.keeper.(*rehearsedFile); ok {
 		k.settled(r.state)
 	}
-	r.meter.show(r.Report.Ranges)
+	r.meter.show(progressOf(r.Report.Ranges))
 	if time.Since(r.saved) < saveEvery {
 		return nil
 	}
