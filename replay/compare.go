@@ -18,13 +18,6 @@ import (
 // go on.
 func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 	v := &Verified{Kinds: make(map[DifferenceKind]int64)}
-	var done int64
-	total := int64(2 + comparisons*len(h.cfg.Tables))
-	next := func() {
-		done++
-		h.compared(done, total)
-	}
-	h.compared(done, total)
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 	err := pgx.BeginTxFunc(ctx, h.pool, options, func(tx pgx.Tx) error {
 		if err := h.isWhole(ctx, tx); err != nil {
@@ -36,18 +29,12 @@ func (h *shadow) compare(ctx context.Context, s *state) (*Verified, error) {
 		if err := h.writeRanges(ctx, tx, s.Report.Ranges); err != nil {
 			return err
 		}
-		if err := h.cut(ctx, tx, s.Several); err != nil {
+		meter := h.newComparing()
+		same, err := h.isSame(ctx, tx, s, v, meter)
+		if err != nil || same {
 			return err
 		}
-		next()
-		for _, t := range h.cfg.Tables {
-			if err := h.compareMachine(ctx, tx, t.Machine, s, v, next); err != nil {
-				return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
-			}
-		}
-		err := h.explain(ctx, tx, v)
-		next()
-		return err
+		return h.findDifferences(ctx, tx, s, v, meter)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
@@ -64,84 +51,12 @@ func (h *shadow) writeRanges(ctx context.Context, tx pgx.Tx, ranges []Range) err
 	for _, r := range ranges {
 		batch.Queue(fmt.Sprintf("INSERT INTO %s.ranges VALUES ($1, $2, $3, $4)", h.name), r.TopicID, r.Partition, r.First, r.Next)
 	}
+	batch.Queue(fmt.Sprintf("ANALYZE %s.ranges", h.name)) // otherwise the planner takes it for large, and sorts the history
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("write what was read: %w", err)
 	}
 	return nil
 }
-
-// wasGiven is true for a step h of the history that was taken as it is. fromElsewhere is true for one
-// that no record has made that was read.
-const wasGiven = `EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = h.machine AND g.entity = h.entity AND g.version = h.version)`
-
-const fromElsewhere = `NOT EXISTS (
-	SELECT FROM {anew}.ranges AS r WHERE r.topic_id = h.topic_id AND r.partition = h.partition AND h."offset" >= r.first AND h."offset" < r.last
-)`
-
-const (
-	// cutSQL finds the first step of each entity that comes from elsewhere. What follows it can't
-	// be compared.
-	cutSQL = `
-INSERT INTO {anew}.cut
-SELECT h.machine, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = ANY ($1) AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY 1, 2`
-
-	// otherSQL finds the first step of each entity of machine $1 that another version of the
-	// machine than $2 has made and that this one does not make.
-	otherSQL = `
-INSERT INTO {anew}.cut
-SELECT l.machine, l.entity, min(l.version) FROM {live}.transitions AS l
-LEFT JOIN {anew}.transitions AS t ON t.machine = l.machine AND t.entity = l.entity AND t.version = l.version
-WHERE l.machine = $1 AND l.definition_version <> $2
-	AND (l.event, {from}, {to}, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
-GROUP BY 1, 2
-ON CONFLICT (machine, entity) DO UPDATE SET version = least(cut.version, excluded.version)`
-
-	// sharedSQL finds the steps of records with several entities, live or of the copies.
-	sharedSQL = `
-INSERT INTO {anew}.shared
-WITH steps AS MATERIALIZED (
-	SELECT topic_id, partition, "offset", machine, entity, version FROM {live}.transitions WHERE machine = ANY ($1)
-	UNION ALL
-	SELECT topic_id, partition, "offset", machine, entity, version FROM {anew}.transitions
-)
-SELECT h.topic_id, h.partition, h."offset", h.machine, h.entity, min(h.version)
-FROM steps AS h JOIN (
-	SELECT topic_id, partition, "offset" FROM steps
-	GROUP BY 1, 2, 3 HAVING (min(machine), min(entity)) <> (max(machine), max(entity))
-) AS o ON o.topic_id = h.topic_id AND o.partition = h.partition AND o."offset" = h."offset"
-GROUP BY 1, 2, 3, 4, 5`
-
-	// spreadSQL finds the entities with a step of a record that also makes a step of another
-	// entity, one that can't be compared: the copies have neither of them.
-	spreadSQL = `
-INSERT INTO {anew}.cut
-SELECT s.machine, s.entity, min(s.version) FROM {anew}.shared AS s
-JOIN {anew}.shared AS o ON o.topic_id = s.topic_id AND o.partition = s.partition AND o."offset" = s."offset" AND (o.machine, o.entity) <> (s.machine, s.entity)
-JOIN {anew}.cut AS c ON c.machine = o.machine AND c.entity = o.entity AND o.version >= c.version
-LEFT JOIN {anew}.cut AS own ON own.machine = s.machine AND own.entity = s.entity
-WHERE own.version IS NULL OR s.version < own.version
-GROUP BY 1, 2
-ON CONFLICT (machine, entity) DO UPDATE SET version = excluded.version`
-
-	// pathSQL finds the first step of each entity that differs.
-	pathSQL = `
-INSERT INTO {anew}.found (machine, entity, path)
-SELECT $1, d.entity, min(d.version) FROM (
-	SELECT coalesce(l.entity, t.entity) AS entity, coalesce(l.version, t.version) AS version
-	FROM (SELECT entity, version, event, {from} AS from_state, {to} AS to_state, message_id FROM {live}.transitions AS l WHERE machine = $1) AS l
-	FULL JOIN (SELECT entity, version, event, from_state, to_state, message_id FROM {anew}.transitions WHERE machine = $1) AS t
-		ON l.entity = t.entity AND l.version = t.version
-	WHERE (l.event, l.from_state, l.to_state, l.message_id) IS DISTINCT FROM (t.event, t.from_state, t.to_state, t.message_id)
-) AS d LEFT JOIN {anew}.cut AS c ON c.machine = $1 AND c.entity = d.entity
-WHERE c.version IS NULL OR d.version < c.version
-GROUP BY d.entity`
-
-	// sizesSQL counts the entities, those with steps from elsewhere, and the steps.
-	sizesSQL = `
-SELECT (SELECT count(*) FROM %[2]s), (SELECT count(*) FROM %[1]s.cut WHERE machine = $1), (SELECT count(*) FROM %[1]s.transitions WHERE machine = $1),
-	(SELECT count(*) FROM %[1]s.given WHERE machine = $1),
-	(SELECT count(*) FROM %[3]s AS l WHERE NOT EXISTS (SELECT FROM %[1]s.cut AS c WHERE c.machine = $1 AND c.entity = l.%[4]s::text))`
-)
 
 // cut fills table cut with the first step of each entity that can't be compared.
 func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
@@ -170,33 +85,60 @@ func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
 	return nil
 }
 
-// comparisons is how many statements compare a machine.
-const comparisons = 3
+// findDifferences compares in more detail.
+func (h *shadow) findDifferences(ctx context.Context, tx pgx.Tx, s *state, v *Verified, meter *comparing) error {
+	*v = Verified{Kinds: make(map[DifferenceKind]int64)}
+	meter.total = meter.done + int64(2+3*len(h.cfg.Tables))
+	if err := h.cut(ctx, tx, s.Several); err != nil {
+		return err
+	}
+	meter.next()
+	for _, t := range h.cfg.Tables {
+		if err := h.compareMachine(ctx, tx, t.Machine, s, v, meter); err != nil {
+			return fmt.Errorf("machine %q: %w", t.Machine.Name(), err)
+		}
+	}
+	err := h.explain(ctx, tx, v)
+	meter.next()
+	return err
+}
 
-// compared tells how many statements of the comparison are done. They take so different times that
+// comparing tells how many statements of a comparison are done. They take so different times that
 // a rate would say nothing.
-func (h *shadow) compared(done, total int64) {
-	if h.cfg.Progress != nil {
-		h.cfg.Progress(Progress{Step: stepCompare, Done: done, Total: total})
+type comparing struct {
+	progress    func(Progress) // may be nil
+	done, total int64
+}
+
+func (h *shadow) newComparing() *comparing {
+	c := &comparing{progress: h.cfg.Progress, done: -1, total: int64(2 * len(h.cfg.Tables))}
+	c.next()
+	return c
+}
+
+func (c *comparing) next() {
+	c.done++
+	if c.progress != nil {
+		c.progress(Progress{Step: stepCompare, Done: c.done, Total: c.total})
 	}
 }
 
-func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, t *statemachine.Machine, s *state, v *Verified, next func()) error {
+func (h *shadow) compareMachine(ctx context.Context, tx pgx.Tx, t *statemachine.Machine, s *state, v *Verified, meter *comparing) error {
 	machine := t.Name()
 	of := h.layout[machine]
 	if _, err := tx.Exec(ctx, h.mapped(t, pathSQL), machine); err != nil {
 		return fmt.Errorf("compare the history: %w", err)
 	}
-	next()
+	meter.next()
 	if _, err := tx.Exec(ctx, h.rowsSQL(t, of, h.columnsOf(machine, s)), machine); err != nil {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
-	next()
+	meter.next()
 	var entities, cut, steps, given, whole int64
 	if err := tx.QueryRow(ctx, fmt.Sprintf(sizesSQL, h.name, of.copy.Table, of.live.Table, of.live.Key), machine).Scan(&entities, &cut, &steps, &given, &whole); err != nil {
 		return fmt.Errorf("count what was compared: %w", err)
 	}
-	next()
+	meter.next()
 	v.Entities, v.Cut, v.Steps, v.Given = v.Entities+entities, v.Cut+cut, v.Steps+steps, v.Given+given
 	v.Whole += whole
 	return nil

@@ -44,6 +44,7 @@ var ErrShadow = errors.New("the shadow schema can't be used")
 func (c *Config) openShadow(ctx context.Context, kind string) (*shadow, *state, error) {
 	config := c.Pool.Config()
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
+	config.ConnConfig.RuntimeParams["jit"] = "off" // compiling takes longer than it saves
 	config.MaxConns = max(config.MaxConns, int32(c.Connections)+2)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -83,7 +83,7 @@ func (c *Config) inShadow(ctx context.Context, kind string, then func(*shadow, *
 }
 
 // sampleSteps is about how many steps of the history are looked at beforehand.
-const sampleSteps = 100_000
+const sampleSteps = 20_000
 
 // sample says beforehand, from a sample of the history, what did not come from what will be read.
 func (h *shadow) sample(ctx context.Context, ranges []Range) []Caveat {
