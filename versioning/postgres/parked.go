@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,11 +14,38 @@ const parkedColumns pawlSQL = `
 SELECT p.topic, p.topic_id, p.partition, p."offset", p.scope, p.seq, p.machine, p.entity, p.reason, p.seen_version,
        p.definition, p.changes, p.key, p.value, p.headers, p."timestamp"`
 
-const readParkedSQL pawlSQL = parkedColumns + `
-FROM (SELECT pg_catalog.unnest($2::text[]) AS key OFFSET 0) AS u
+// parkedOfSQL reads the records parked for keys of a machine. Its parameters are numbered by
+// readParkedSQL.
+const parkedOfSQL pawlSQL = parkedColumns + `
+FROM (SELECT pg_catalog.unnest($%[2]d::text[]) AS key OFFSET 0) AS u
 CROSS JOIN LATERAL (
-	SELECT * FROM pawl.parked WHERE machine = $1 AND entity = u.key ORDER BY seq OFFSET 0
+	SELECT * FROM pawl.parked WHERE machine = $%[1]d AND entity = u.key ORDER BY seq OFFSET 0
 ) AS p`
+
+// readParkedSQL returns the statement for a number of machines: each with a name and keys.
+func readParkedSQL(machines int) pawlSQL {
+	all := make([]string, machines)
+	for i := range all {
+		all[i] = fmt.Sprintf(string(parkedOfSQL), 2*i+1, 2*i+2)
+	}
+	return pawlSQL(strings.Join(all, "\nUNION ALL"))
+}
+
+// readParked queues a query for what is parked for all entities of the view. It is one statement, so
+// it sees one moment. A record about two entities waits for one of them, and another transaction may
+// let it wait for the other one instead, without moving either. If one statement read what waits for
+// the one, and a later statement what waits for the other, they could miss the record, and a later
+// record could overtake it.
+func (r *reader) readParked(batch *pgx.Batch) {
+	r.parked, r.parkedBytes = nil, 0
+	var args []any
+	for _, t := range r.store.tables {
+		if keys := r.keys[t]; len(keys) > 0 {
+			args = append(args, t.Machine.Name(), keys)
+		}
+	}
+	batch.Queue(r.store.schema.sql(readParkedSQL(len(args)/2)), args...).Query(r.scanParked)
+}
 
 func (r *reader) scanParked(rows pgx.Rows) error {
 	parked, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (parkedInTurn, error) {

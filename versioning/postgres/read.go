@@ -33,6 +33,7 @@ type reader struct {
 	view        *versioning.View
 	known       []*versioning.Known // for each change of the batch, and then of the parked records
 	pasts       []past              // by Known.Number minus 1
+	keys        map[*table]texts    // of the entities that were read
 	parked      []parkedInTurn      // those for the view, still unsorted
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
@@ -66,7 +67,7 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 	}
 	return &reader{
 		store: s, tx: tx, lock: lock, bounded: len(records) > 1, view: versioning.NewView(changes),
-		known: make([]*versioning.Known, 0, changes), pasts: make([]past, 0, changes),
+		known: make([]*versioning.Known, 0, changes), pasts: make([]past, 0, changes), keys: make(map[*table]texts, len(s.tables)),
 	}
 }
 
@@ -89,7 +90,7 @@ func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
 // readEntities reads the entities of the records, the records parked for them, the
 // other entities of those, and so on. If parked records form a long chain of entities,
 // it stops after a few rounds and leaves the rest for later. The first statements are
-// sent together with those already in the batch.
+// sent together with those already in the batch. What is parked is that of the last round.
 func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*versioning.Record) error {
 	const rounds = 4
 	for range rounds {

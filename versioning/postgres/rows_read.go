@@ -12,7 +12,8 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// readRows queues the queries that read the rows of entities.
+// readRows queues the queries that read the rows of entities, and what is parked for them and for
+// those that were read before. It queues nothing if there are no entities.
 func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 	if r.lock {
 		r.lockRows(batch, unseen)
@@ -26,7 +27,10 @@ func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
 		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, t, f)
 		})
-		batch.Queue(r.store.schema.sql(readParkedSQL), machine, f.keys).Query(r.scanParked)
+		r.keys[t] = append(r.keys[t], f.keys...)
+	}
+	if len(unseen) > 0 {
+		r.readParked(batch)
 	}
 }
 
