@@ -66,6 +66,10 @@ func (h *shadow) cut(ctx context.Context, tx pgx.Tx, several bool) error {
 	}
 	found, err := tx.Exec(ctx, h.named(cutSQL), machines)
 	n := found.RowsAffected()
+	if err == nil {
+		found, err = tx.Exec(ctx, h.named(olderSQL), machines)
+		n += found.RowsAffected()
+	}
 	for i, t := range h.cfg.Tables {
 		if err == nil {
 			found, err = tx.Exec(ctx, h.mapped(t.Machine, otherSQL), machines[i], t.Machine.Version())

@@ -15,6 +15,15 @@ const (
 INSERT INTO {anew}.cut
 SELECT h.machine, h.entity, min(h.version) FROM {live}.transitions AS h WHERE h.machine = ANY ($1) AND ` + fromElsewhere + ` AND NOT ` + wasGiven + ` GROUP BY 1, 2`
 
+	// olderSQL finds the entities whose history begins in the middle, if the copies do not have the
+	// step before that: the rows are older than the history and what was read.
+	olderSQL = `
+INSERT INTO {anew}.cut
+SELECT h.machine, h.entity, 1 FROM (
+	SELECT machine, entity, min(version) AS version FROM {live}.transitions WHERE machine = ANY ($1) GROUP BY 1, 2 HAVING min(version) > 1
+) AS h WHERE NOT EXISTS (SELECT FROM {anew}.transitions AS t WHERE t.machine = h.machine AND t.entity = h.entity AND t.version = h.version - 1)
+ON CONFLICT (machine, entity) DO UPDATE SET version = excluded.version`
+
 	// otherSQL finds the first step of each entity of machine $1 that another version of the
 	// machine than $2 has made and that this one does not make.
 	otherSQL = `

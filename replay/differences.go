@@ -21,7 +21,9 @@ type Verified struct {
 
 	// Cut counts the entities with steps from elsewhere, with steps that another version of the
 	// machine has made otherwise, or with steps of records that also made such a step of
-	// another entity. Only the steps before the first of these are compared, and not the row.
+	// another entity. Only the steps before the first of these are compared, and not the row. It
+	// also counts the entities whose history begins in the middle, if the topics do not make what
+	// was before: of these nothing is compared.
 	Cut int64 `json:"cut"`
 
 	// Different counts the entities that differ, and Kinds how, where one may differ in several

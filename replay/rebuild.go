@@ -235,35 +235,30 @@ func (b *rebuild) replace(ctx context.Context, tx pgx.Tx, e versioning.Entity) (
 		return false, err
 	}
 	q := b.statements(tx, e, b.columnsOf(e.Machine, b.state))
-	var live, anew, same, cut bool
+	var live, anew, same, cut, whole bool
 	var elsewhere, from, to int64
 	q.row(ctx, lockSQL, &live)
-	q.row(ctx, aboutSQL, &anew, &same, &elsewhere, &cut, &from, &to)
-	switch {
-	case q.err != nil:
+	q.row(ctx, aboutSQL, &anew, &same, &elsewhere, &cut, &whole, &from, &to)
+	if q.err != nil {
 		return false, q.err
-	case elsewhere > 0:
-		return false, &refusedError{fmt.Sprintf("%d of its steps did not come from what was read, and would be lost", elsewhere)}
-	case cut:
-		return false, &refusedError{"it has steps that can't be compared, because another version of the machine or a record with another entity has made them, and would lose them"}
-	case same:
+	}
+	if same && elsewhere == 0 && !cut {
 		return false, nil
-	case to < from && b.mayEmit(e.Machine) && !b.cfg.LowerVersions:
-		return false, &refusedError{fmt.Sprintf("its version would go back from %d to %d, and its next steps would cause messages and jobs with IDs that were used before; set Config.LowerVersions to accept that", from, to)}
 	}
-	q.exec(ctx, keepSQL)
-	q.exec(ctx, timersSQL...)
-	q.exec(ctx, historySQL...)
+	refuse := func(reason string, args ...any) (bool, error) {
+		return false, &refusedError{fmt.Sprintf(reason, args...)}
+	}
 	switch {
-	case live && anew:
-		q.exec(ctx, updateSQL)
-	case anew:
-		q.exec(ctx, insertSQL)
-	case live:
-		q.exec(ctx, deleteSQL)
+	case elsewhere > 0:
+		return refuse("%d of its steps did not come from what was read, and would be lost", elsewhere)
+	case live && !anew && !whole:
+		return refuse("the topics do not make it, and its history does not begin with its first step, so it may be older than they are, and would be deleted")
+	case cut:
+		return refuse("it has steps that can't be compared, because another version of the machine or a record with another entity has made them, and would lose them")
+	case to < from && b.mayEmit(e.Machine) && !b.cfg.LowerVersions:
+		return refuse("its version would go back from %d to %d, and its next steps would cause messages and jobs with IDs that were used before; set Config.LowerVersions to accept that", from, to)
 	}
-	q.exec(ctx, parkedSQL...)
-	q.exec(ctx, armSQL)
+	q.replace(ctx, live, anew)
 	return true, q.err
 }
 

@@ -19,7 +19,8 @@ const (
 	lockSQL = `SELECT count(*) > 0 FROM (SELECT FROM {rows} WHERE {is} FOR UPDATE) AS locked`
 
 	// aboutSQL says whether the topics make the entity, whether it is as they make it, how many
-	// steps did not come from what was read, whether steps can't be compared, and the versions.
+	// steps did not come from what was read, whether steps can't be compared, whether the history
+	// begins with the first step, and the versions.
 	aboutSQL = `
 SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
 	NOT EXISTS (
@@ -30,6 +31,7 @@ SELECT EXISTS (SELECT FROM {copies} WHERE {is}),
 	(SELECT count(*) FROM {live}.transitions AS h WHERE h.machine = @machine AND h.entity = @key AND ` + fromElsewhere + `
 		AND NOT EXISTS (SELECT FROM {anew}.given AS g WHERE g.machine = @machine AND g.entity = @key AND g.version = h.version AND g.timer)),
 	EXISTS (SELECT FROM {anew}.cut WHERE machine = @machine AND entity = @key),
+	EXISTS (SELECT FROM {live}.transitions WHERE machine = @machine AND entity = @key AND version = 1),
 	coalesce((SELECT {version} FROM {rows} WHERE {is}), 0), coalesce((SELECT {version} FROM {copies} WHERE {is}), 0)`
 
 	// keepSQL keeps what is there.
@@ -168,4 +170,21 @@ func (q *statements) exec(ctx context.Context, statements ...string) {
 			_, q.err = q.tx.Exec(ctx, q.names.Replace(sql), q.values)
 		}
 	}
+}
+
+// replace keeps what is there, and writes what the topics make.
+func (q *statements) replace(ctx context.Context, live, anew bool) {
+	q.exec(ctx, keepSQL)
+	q.exec(ctx, timersSQL...)
+	q.exec(ctx, historySQL...)
+	switch {
+	case live && anew:
+		q.exec(ctx, updateSQL)
+	case anew:
+		q.exec(ctx, insertSQL)
+	case live:
+		q.exec(ctx, deleteSQL)
+	}
+	q.exec(ctx, parkedSQL...)
+	q.exec(ctx, armSQL)
 }
