@@ -18,6 +18,12 @@ import (
 // or panics, the record is Rejected: it becomes a dead letter, with the error's text, or the
 // panic's value and stack, as its detail. A [*versioning.Refusal] chooses the reason.
 //
+// If the function needs something that does not answer, such as a schema registry, it returns
+// an error of [versioning.Trouble]. The worker then retries the record, with growing waits, until
+// it can be decoded, the worker is stopped, or the partition is taken away. It applies nothing of
+// the record's batch before, polls no more, and is Troubled meanwhile. The function gets no
+// context, so it must limit its own waiting: stopping the worker waits for it.
+//
 // The record has its Origin, Key, Value, Headers and Timestamp. The function must not
 // keep or change it. A change without a message ID gets the one of the record's
 // headers: see [versioning.Record.Decode], and [MessageIDFrom] for another header.
