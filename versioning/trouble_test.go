@@ -74,3 +74,8 @@ func ExampleRecord_Trouble() {
 	fmt.Println(r.Changes[0].Key, r.Err)
 	// Output: 42 <nil>
 }
+
+func ExampleCloudEventID() {
+	fmt.Println(versioning.CloudEventID("/checkout", "a1"))
+	// Output: /checkout a1
+}

@@ -12,6 +12,7 @@ import (
 
 	// go test reuses a cached result unless an import of the test changes. It does not
 	// see what go list reads, so import the packages.
+	_ "github.com/pawl-go/pawl/codec"
 	_ "github.com/pawl-go/pawl/consumer"
 	_ "github.com/pawl-go/pawl/gateway"
 	_ "github.com/pawl-go/pawl/gateway/postgres"
@@ -48,6 +49,7 @@ var (
 // modules lists the third-party modules that each package that workers import may link.
 var modules = map[string][]string{
 	"statemachine":        looplab,
+	"codec":               append([]string{"github.com/go-json-experiment/json"}, looplab...),
 	"migrations":          pgx,
 	"gateway":             nil,
 	"gateway/postgres":    pgxpool,
