@@ -1,6 +1,5 @@
 // Package registry connects codecs with a schema registry: Confluent's, or another one with the
-// same API, such as Redpanda's, Karapace or Apicurio's. Packages avro and protobuf have the
-// codecs.
+// same API. Packages avro and protobuf have the codecs.
 //
 //	reg, err := registry.New(registry.Config{Client: []sr.ClientOpt{sr.URLs("https://registry:8081")}})
 //	payments, err := avro.New[Payment](reg, avro.Options{})

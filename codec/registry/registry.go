@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -92,7 +93,7 @@ func newClient(opts []sr.ClientOpt) (*sr.Client, error) {
 	}
 	limited := *plain // with the TLS configuration of the options
 	limited.Transport = limitTransport{cmp.Or(plain.Transport, http.DefaultTransport)}
-	return sr.NewClient(append(opts[:len(opts):len(opts)], sr.DialTLSConfig(nil), sr.HTTPClient(&limited))...)
+	return sr.NewClient(append(slices.Clip(opts), sr.DialTLSConfig(nil), sr.HTTPClient(&limited))...)
 }
 
 // A limitTransport limits the size of responses.

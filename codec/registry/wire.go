@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -130,5 +131,5 @@ func prefixOf(id int, index []int) ([]byte, error) {
 		return nil, fmt.Errorf("the registry has returned the ID %d", id)
 	}
 	prefix, err := new(sr.ConfluentHeader).AppendEncode(nil, id, index)
-	return prefix[:len(prefix):len(prefix)], err
+	return slices.Clip(prefix), err
 }

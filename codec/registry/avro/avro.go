@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/sr"
@@ -46,23 +47,19 @@ func New[T any](reg *registry.Registry, opts Options) (*Codec[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema of %v: %w", reflect.TypeFor[T](), err)
 	}
-	name := reader.Root().Name
-	if space := reader.Root().Namespace; space != "" {
-		name = space + "." + name
-	}
 	return &Codec[T]{
 		reader: reader,
 		cache: registry.NewCache(reg, sr.TypeAvro, func(s registry.Schema) (*avro.Schema, error) {
 			return resolve(s, reader, opts.Parse)
 		}),
-		writer: registry.NewWriter(reg, sr.Schema{Schema: reader.String(), Type: sr.TypeAvro}, cmp.Or(name, reader.Root().Type)),
+		writer: registry.NewWriter(reg, sr.Schema{Schema: reader.String(), Type: sr.TypeAvro}, cmp.Or(fullName(reader), reader.Root().Type)),
 	}, nil
 }
 
-var errNames = errors.New("Name and Namespace are for the schema of a type; Schema has its own")
+var errNames = errors.New("options Name and Namespace are for the schema of a type; Schema has its own")
 
 func (o *Options) reader(of reflect.Type, infer func(...avro.SchemaOpt) (*avro.Schema, error)) (*avro.Schema, error) {
-	opts := o.Parse[:len(o.Parse):len(o.Parse)]
+	opts := slices.Clip(o.Parse)
 	if o.Schema != "" {
 		if o.Name != "" || o.Namespace != "" {
 			return nil, errNames
@@ -81,15 +78,18 @@ func (o *Options) reader(of reflect.Type, infer func(...avro.SchemaOpt) (*avro.S
 	return infer(opts...)
 }
 
+// fullName returns the full name of a schema's type, or "" if that has none.
+func fullName(s *avro.Schema) string {
+	root := s.Root()
+	if root.Namespace == "" || root.Name == "" {
+		return root.Name
+	}
+	return root.Namespace + "." + root.Name
+}
+
 // resolve returns a schema that decodes what was written with s as the reader wants it.
 func resolve(s registry.Schema, reader *avro.Schema, opts []avro.SchemaOpt) (*avro.Schema, error) {
-	var known avro.SchemaCache
-	for _, ref := range s.References {
-		if _, err := known.Parse(ref.Text, opts...); err != nil {
-			return nil, fmt.Errorf("reference %.200q: %w", ref.Name, err)
-		}
-	}
-	writer, err := known.Parse(s.Text, opts...)
+	writer, err := parse(s, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +98,17 @@ func resolve(s registry.Schema, reader *avro.Schema, opts []avro.SchemaOpt) (*av
 		return nil, fmt.Errorf("%.200s can't be read as %.200s: %w", writer.Root().Name, reader.Root().Name, err)
 	}
 	return resolved, nil
+}
+
+// parse parses a schema with its references.
+func parse(s registry.Schema, opts []avro.SchemaOpt) (*avro.Schema, error) {
+	var known avro.SchemaCache
+	for _, ref := range s.References {
+		if _, err := known.Parse(ref.Text, opts...); err != nil {
+			return nil, fmt.Errorf("reference %.200q: %w", ref.Name, err)
+		}
+	}
+	return known.Parse(s.Text, opts...)
 }
 
 // Decode implements [codec.Codec]. Its errors are those of [registry.Cache.Read], and those of

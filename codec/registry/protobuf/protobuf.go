@@ -114,6 +114,9 @@ func (c *Codec[T]) Decode(r *versioning.Record) (T, error) {
 // if neither Register nor Lookup was called for the topic. The same message always has the same
 // encoding, as long as the program is the same.
 func (c *Codec[T]) Encode(topic string, value T) ([]byte, error) {
+	if !value.ProtoReflect().IsValid() {
+		return nil, fmt.Errorf("encode Protobuf: the %s is nil; emit nil for a message without a value", c.name)
+	}
 	prefix, err := c.writer.Prefix(topic)
 	if err != nil {
 		return nil, fmt.Errorf("encode Protobuf: %w", err)
