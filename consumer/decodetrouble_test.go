@@ -170,25 +170,33 @@ func TestShutdownDuringDecodeTrouble(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
-		b.topic("orders", 1)
-		b.produce("orders", 0, someKeys(10)...)
+		b.topic("orders", 4)
+		for p := range int32(4) {
+			b.produce("orders", p, slices.Repeat([]string{"k5"}, 10)...)
+		}
 		store, reg := newFake(), new(registry)
 		reg.down.Store(true)
 		cfg := b.config(protocol, store, "orders")
 		cfg.Decode = reg.decode
 		w := start(t, cfg)
 		pass(time.Minute)
+		asked := reg.asked.Load()
 		if took := w.stop(); took > time.Second {
 			t.Errorf("Run took %v to return", took)
+		}
+		if n := reg.asked.Load() - asked; n != 0 {
+			t.Errorf("%d attempts after Run was stopped", n)
 		}
 		if n := store.count("orders"); n != 0 || b.committed("orders", 0) > 0 {
 			t.Errorf("%d records settled, %d committed", n, b.committed("orders", 0))
 		}
 		reg.down.Store(false)
 		w = start(t, cfg)
-		b.awaitCommitted("orders", 0, 10)
+		for p := range int32(4) {
+			b.awaitCommitted("orders", p, 10)
+		}
 		w.stop()
-		once(t, store, 10)
+		once(t, store, 40)
 	})
 }
 
