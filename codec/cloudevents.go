@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,8 +183,7 @@ func envelopeOf(r *versioning.Record) (envelope, error) {
 		return envelope{}, errNoEvent
 	}
 	e := envelope{data: r.Value}
-	for i := len(r.Headers) - 1; i >= 0; i-- {
-		h := r.Headers[i]
+	for _, h := range slices.Backward(r.Headers) {
 		switch name, isAttribute := strings.CutPrefix(h.Key, prefix); {
 		case isAttribute && !versioning.StorableText(string(h.Value)):
 			return envelope{}, fmt.Errorf("attribute %.100q is not valid UTF-8", name)

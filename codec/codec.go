@@ -62,14 +62,14 @@ type Encoder struct {
 func For[T any](c Codec[T]) Encoder {
 	return Encoder{func(topic string, value any) ([]byte, bool, error) {
 		switch v := value.(type) {
-		case T:
-			data, err := c.Encode(topic, v)
-			return data, true, err
 		case *T:
 			if v == nil {
 				return nil, true, fmt.Errorf("the value is a nil %T; emit nil for a message without a value", v)
 			}
 			data, err := c.Encode(topic, *v)
+			return data, true, err
+		case T:
+			data, err := c.Encode(topic, v)
 			return data, true, err
 		}
 		return nil, false, nil

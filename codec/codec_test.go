@@ -115,6 +115,10 @@ func TestEncode(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestZeroEncoder(t *testing.T) {
+	t.Parallel()
 	defer func() {
 		if recover() == nil {
 			t.Error("the zero Encoder is accepted")

@@ -42,27 +42,36 @@ func parseEnvelope(value []byte) (e envelope, err error) {
 			}
 		}
 	}
+	e.data, err = dataOf(data, encoded, e.contentType)
+	return e, err
+}
+
+// dataOf returns the data of an event: from its member data, or from data_base64. It returns nil
+// if the event has none.
+func dataOf(data, encoded json.RawMessage, contentType string) ([]byte, error) {
 	switch {
 	case data != nil && encoded != nil:
-		return envelope{}, errors.New("it has both data and data_base64")
+		return nil, errors.New("it has both data and data_base64")
 	case encoded != nil && !isNull(encoded):
 		text, err := texts.Decode(encoded)
-		if err == nil {
-			e.data, err = base64.StdEncoding.DecodeString(text)
-		}
 		if err != nil {
-			return envelope{}, fmt.Errorf("data_base64: %w", err)
+			return nil, fmt.Errorf("data_base64: %w", err)
 		}
-	case data != nil && isJSON(e.contentType):
-		e.data = data
+		decoded, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, fmt.Errorf("data_base64: %w", err)
+		}
+		return decoded, nil
+	case data != nil && isJSON(contentType):
+		return data, nil
 	case data != nil && !isNull(data):
 		text, err := texts.Decode(data)
 		if err != nil {
-			return envelope{}, fmt.Errorf("data with datacontenttype %.100q: %w", e.contentType, err)
+			return nil, fmt.Errorf("data with datacontenttype %.100q: %w", contentType, err)
 		}
-		e.data = []byte(text)
+		return []byte(text), nil
 	}
-	return e, nil
+	return nil, nil
 }
 
 func isNull(raw json.RawMessage) bool { return string(raw) == "null" }

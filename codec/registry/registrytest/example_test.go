@@ -38,7 +38,7 @@ func Example() {
 // For tests that need an address, a server answers.
 func ExampleRegistry_ServeHTTP() {
 	registry := registrytest.New()
-	server := httptest.NewServer(registry)
+	server := httptest.NewServer(http.HandlerFunc(registry.ServeHTTP))
 	defer server.Close()
 	registry.Fail(registrytest.Unavailable)
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, server.URL+"/subjects", http.NoBody)
