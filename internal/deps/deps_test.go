@@ -44,12 +44,17 @@ var (
 		"github.com/twmb/franz-go/pkg/kmsg",
 	}
 	looplab = []string{"github.com/looplab/fsm"}
+	schemas = []string{"github.com/pawl-go/pawl/codec/registry", "github.com/twmb/franz-go/pkg/sr"}
 )
 
 // modules lists the third-party modules that each package that workers import may link.
 var modules = map[string][]string{
 	"statemachine":        looplab,
 	"codec":               append([]string{"github.com/go-json-experiment/json"}, looplab...),
+	"codec/registry/avro": slices.Concat(looplab, schemas, []string{"github.com/twmb/avro"}),
+	"codec/registry/protobuf": slices.Concat(looplab, schemas, []string{
+		"github.com/bufbuild/protocompile", "google.golang.org/protobuf",
+	}),
 	"migrations":          pgx,
 	"gateway":             nil,
 	"gateway/postgres":    pgxpool,
