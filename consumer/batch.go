@@ -5,7 +5,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/pawl-go/pawl/internal/kgorecord"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -46,20 +45,6 @@ func (b *batch) settled(s span) int {
 		i++
 	}
 	return i
-}
-
-// decode turns the batch's Kafka records into records that the store can apply. A Kafka
-// record that can't be decoded becomes a record with an Err.
-func (b *batch) decode(cfg *Config) {
-	defer stopwatch(&b.took.decode)()
-	b.records = make([]*versioning.Record, len(b.kafka))
-	b.outcomes = make([]versioning.Outcome, len(b.kafka))
-	maker := kgorecord.NewMaker(b.kafka, cfg.Decode, cfg.Store.Prepare)
-	for _, s := range b.spans {
-		for i := s.first; i < s.end; i++ {
-			b.records[i] = maker.Make(b.kafka[i], s.topicID)
-		}
-	}
 }
 
 func stopwatch(into *time.Duration) func() {

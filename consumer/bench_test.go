@@ -55,7 +55,7 @@ func BenchmarkRun(b *testing.B) {
 	worker, err := consumer.New(consumer.Config{
 		Client: []kgo.Opt{seeds}, Group: group, Topics: []string{"orders"}, Store: &sink{},
 		Decode: consumer.DecodeMessage, Hooks: []consumer.Hook{done},
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), SweepEvery: -1, FireEvery: -1, // the sink has neither
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -47,7 +47,8 @@ type Config struct {
 	// not count timers.
 	Store Store
 
-	// Decode returns the changes that a record asks for. See [DecodeFunc].
+	// Decode returns the changes that a record asks for. See [DecodeFunc], and package codec
+	// for the formats that it knows.
 	Decode DecodeFunc
 
 	// Protocol is the group protocol. The zero value is Classic, with the

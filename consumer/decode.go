@@ -1,15 +1,7 @@
 package consumer
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"reflect"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
-
+	"github.com/pawl-go/pawl/internal/jsonvalue"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -17,6 +9,12 @@ import (
 // none. If it returns no changes and no error, the record is Ignored. If it returns an error
 // or panics, the record is Rejected: it becomes a dead letter, with the error's text, or the
 // panic's value and stack, as its detail. A [*versioning.Refusal] chooses the reason.
+//
+// If the function needs something that does not answer, such as a schema registry, it returns
+// an error of [versioning.Trouble]. The worker then retries the record, with growing waits, until
+// it can be decoded, the worker is stopped, or the partition is taken away. It applies nothing of
+// the record's batch before, polls no more, and is Troubled meanwhile. The function gets no
+// context, so it must limit its own waiting: stopping the worker waits for it.
 //
 // The record has its Origin, Key, Value, Headers and Timestamp. The function must not
 // keep or change it. A change without a message ID gets the one of the record's
@@ -45,9 +43,9 @@ type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 // escapes of half a surrogate pair such as "\ud800", with U+FFFD, so that two keys could
 // become one. A record with such text anywhere in its value is Rejected.
 func JSON[T any](changes func(T, *versioning.Record) ([]versioning.Change, error)) DecodeFunc {
-	options := optionsFor(reflect.TypeFor[T]())
+	decoder := jsonvalue.For[T]()
 	return func(r *versioning.Record) ([]versioning.Change, error) {
-		message, err := unmarshal[T](r, options)
+		message, err := decoder.Decode(r.Value)
 		if err != nil {
 			return nil, err
 		}
@@ -77,73 +75,4 @@ func idFrom(header string, r *versioning.Record) string {
 		}
 	}
 	return r.Origin.ID()
-}
-
-// unmarshal decodes a record's value. encoding/json validates the whole text before it decodes
-// it. The first try does not, which saves a tenth of the time. It accepts nothing that
-// encoding/json refuses, but it refuses more: some mistakes in the tags of T, for example.
-func unmarshal[T any](r *versioning.Record, options jsonv2.Options) (T, error) {
-	var into T
-	if r.Value == nil {
-		return into, errors.New("record has no value (a tombstone)")
-	}
-	if jsonv2.Unmarshal(r.Value, &into, options, jsonv1.ReportErrorsWithLegacySemantics(false)) == nil {
-		return into, nil
-	}
-	var again T
-	if err := jsonv2.Unmarshal(r.Value, &again, options); err != nil {
-		return again, fmt.Errorf("decode JSON: %w", err)
-	}
-	return again, nil
-}
-
-// likeStandard makes the decoder behave like encoding/json, except for text that
-// encoding/json alters. The decoder is the one that encoding/json is built on since Go 1.27.
-var likeStandard = jsonv2.JoinOptions(
-	jsonv1.DefaultOptionsV1(),
-	jsontext.AllowInvalidUTF8(false), // the last option wins; this one covers escapes too
-)
-
-// withNumbers also decodes json.Number: the decoder has its own Number type, and before Go 1.27
-// it decodes encoding/json's like any other string. It asks for each value whether the value is
-// one, which takes time.
-var withNumbers = jsonv2.JoinOptions(likeStandard,
-	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, n *json.Number) error {
-		return (*jsonv1.Number)(n).UnmarshalJSONFrom(d)
-	})),
-)
-
-// optionsFor returns the options for values of a type.
-func optionsFor(t reflect.Type) jsonv2.Options {
-	if mayHaveNumber(t, make(map[reflect.Type]bool)) {
-		return withNumbers
-	}
-	return likeStandard
-}
-
-// mayHaveNumber reports whether decoding a value of a type may decode a json.Number: it
-// contains one, or a method decodes it with the options of the whole. seen holds the types
-// that were already looked at.
-func mayHaveNumber(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t == reflect.TypeFor[json.Number]() || reflect.PointerTo(t).Implements(reflect.TypeFor[jsonv2.UnmarshalerFrom]()) {
-		return true
-	}
-	if seen[t] {
-		return false
-	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Map:
-		return mayHaveNumber(t.Key(), seen) || mayHaveNumber(t.Elem(), seen)
-	case reflect.Array, reflect.Pointer, reflect.Slice:
-		return mayHaveNumber(t.Elem(), seen)
-	case reflect.Struct:
-		for f := range t.Fields() {
-			if mayHaveNumber(f.Type, seen) {
-				return true
-			}
-		}
-	default: // an interface too: it gets a json.Number only if the decoder makes one, and it does not
-	}
-	return false
 }

@@ -18,7 +18,7 @@
 //	poll -> decode -> fold and apply -> commit
 //
 // Poll takes what has arrived. Decode ([DecodeFunc]) says which changes each record
-// asks for. The store folds the changes over the rows and writes the result in one
+// asks for; package codec has codecs for it. The store folds the changes over the rows and writes the result in one
 // transaction. It splits a large batch by entity over several concurrent transactions,
 // which keeps the records of one entity in order. Commit tells the broker how far each
 // partition is settled: up to the first record without a verdict, and never past it.

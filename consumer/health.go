@@ -69,6 +69,8 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //
 //   - from the first failed attempt to write a batch until one succeeds, and while it
 //     can't read or write its marks
+//   - from the first failed attempt to decode a record until one succeeds, if the decode function
+//     returns trouble: see [versioning.Trouble]
 //   - while no broker answers, which it notices within about a minute
 //   - while one of Config.Topics does not exist. It checks that when it starts and then
 //     once a minute, and every few seconds while one is missing

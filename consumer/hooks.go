@@ -34,12 +34,13 @@ type BatchEndHook interface {
 	BatchEnd(ctx context.Context, b Batch)
 }
 
-// TroubleHook is called when an attempt to apply a batch has failed with an error that
-// retrying can fix, before the worker waits and retries. Several goroutines may call it
-// at the same time.
+// TroubleHook is called when an attempt to apply a batch, or to decode one of its records, has
+// failed with an error that retrying can fix, before the worker waits and retries. Several
+// goroutines may call it at the same time.
 type TroubleHook interface {
 	// Trouble gets the batch's context, the error, and how long the worker will wait
-	// before it retries.
+	// before it retries. A batch that is being decoded has not started, so for trouble with
+	// that, Trouble gets a context with the values of Run's.
 	Trouble(ctx context.Context, err error, retryIn time.Duration)
 }
 
@@ -49,7 +50,8 @@ type BatchStart struct {
 	// Records are the batch's decoded records, ordered by partition and offset.
 	Records []*versioning.Record
 
-	// Decode is how long decoding took. Decoding is complete when the hook is called;
+	// Decode is how long decoding took, with the waits of trouble. Decoding is complete when
+	// the hook is called;
 	// it may have run while the previous batch was applied.
 	Decode time.Duration
 }

@@ -391,7 +391,9 @@ func BenchmarkBatch(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				batch := r.poller.gather(fetches)
-				batch.decode(&r.cfg)
+				if err := r.decoder.decode(b.Context(), b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
 				if err := r.applier.apply(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}

@@ -70,6 +70,15 @@ func (l *logger) troubleOver() {
 	}
 }
 
+func (l *logger) cantDecode(at partition, err error, wait time.Duration) {
+	l.limited(slog.LevelError, "records can't be decoded; retrying", at.String(), "retry_in", wait, "error", err,
+		"topic", at.topic, "partition", at.id)
+}
+
+func (l *logger) decodes() {
+	l.limited(slog.LevelInfo, "records can be decoded again", "")
+}
+
 func (l *logger) mark(err error) {
 	l.limited(slog.LevelError, "marks can't be read or written; no offset is committed meanwhile", "", "error", err)
 }

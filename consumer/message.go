@@ -7,6 +7,7 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 
+	"github.com/pawl-go/pawl/internal/jsonvalue"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -32,9 +33,11 @@ type Message struct {
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
+var messages = jsonvalue.For[Message]()
+
 // DecodeMessage is a DecodeFunc for records whose values are a [Message].
 func DecodeMessage(r *versioning.Record) ([]versioning.Change, error) {
-	m, err := unmarshal[Message](r, likeStandard)
+	m, err := messages.Decode(r.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +74,7 @@ func (m *Message) change() (versioning.Change, error) {
 // columnValue converts a JSON value to the text that PostgreSQL parses, or nil for NULL.
 func columnValue(raw json.RawMessage) any {
 	var s *string
-	if err := jsonv2.Unmarshal(raw, &s, likeStandard); err != nil {
+	if err := jsonv2.Unmarshal(raw, &s, jsonvalue.LikeStandard); err != nil {
 		return string(raw) // a number, a boolean, an object or an array
 	}
 	if s == nil {

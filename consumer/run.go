@@ -18,6 +18,7 @@ type run struct {
 	*shared
 
 	poller     *poller
+	decoder    *decoder
 	applier    *applier
 	committer  *committer
 	maintainer *maintainer
@@ -54,6 +55,7 @@ func assemble(s *shared, unpacker *unpacker) (*run, *beginnings) {
 	return &run{
 		shared: s, gates: gates,
 		poller:    &poller{shared: s, gates: gates, unpacker: unpacker, failing: pause{s.cfg.backOff()}},
+		decoder:   &decoder{s},
 		applier:   &applier{shared: s, base: base},
 		committer: &committer{shared: s, marks: marks, gates: gates, due: make(chan struct{}, 1)},
 		maintainer: &maintainer{
@@ -78,7 +80,9 @@ func (r *run) loop(ctx, work context.Context) error {
 		if err != nil {
 			return err
 		}
-		batch.decode(&r.cfg)
+		if err := r.decoder.decode(ctx, work, batch); err != nil {
+			return err
+		}
 		if err := current.wait(); err != nil || ctx.Err() != nil {
 			return err // Kafka delivers the decoded batch again
 		}

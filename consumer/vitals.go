@@ -21,6 +21,7 @@ const (
 
 	reasonStartsOver = "database server has changed; going back to its marks"
 	reasonDatabase   = "database in trouble; retrying"
+	reasonDecode     = "records can't be decoded; retrying"
 	reasonBroker     = "no broker answers; retrying"
 	reasonNoTopic    = "topic does not exist; create it"
 	reasonCopy       = "dead letters can't be copied to their topic; retrying"
@@ -46,6 +47,7 @@ type vitals struct {
 	marksRead  health.Condition // marks can't be read
 	marksWrite health.Condition // marks can't be written
 	broker     health.Condition // no broker answers
+	decoding   health.Condition // what decoding needs does not answer
 	noTopic    health.Condition // a topic is missing; its partition is the name of the first one
 	copying    health.Condition // dead letters can't be copied
 	firing     health.Condition // timers can't be fired
@@ -156,6 +158,16 @@ func (v *vitals) startsOver() {
 	})
 }
 
+// failedToDecode records that decoding is in trouble. decodes ends that: the record was decoded,
+// or given up.
+func (v *vitals) failedToDecode(at string, err error) {
+	v.change(func() { v.decoding.Begin(reasonDecode, at, err) })
+}
+
+func (v *vitals) decodes() {
+	v.change(v.decoding.End)
+}
+
 func (v *vitals) noBroker(err error) {
 	v.change(func() { v.broker.Begin(reasonBroker, "", err) })
 }
@@ -235,7 +247,7 @@ func (v *vitals) trouble() health.Condition {
 	if v.progress.After(idle) && !idle.IsZero() {
 		idle = v.progress
 	}
-	certain := health.First(v.database, v.marksWrite, v.marksRead, v.broker, v.noTopic, v.seen.tooLarge)
+	certain := health.First(v.database, v.marksWrite, v.marksRead, v.broker, v.decoding, v.noTopic, v.seen.tooLarge)
 	switch {
 	case certain.Holds():
 		return certain

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pawl-go/pawl/internal/kgorecord"
+	"github.com/pawl-go/pawl/internal/pace"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -136,12 +137,34 @@ func (r *reader) read(ctx context.Context) (*batch, error) {
 	b.records = make([]*versioning.Record, len(records))
 	for i, k := range records {
 		b.records[i] = maker.Make(k, ids[i])
+		if err := r.whileTroubled(ctx, maker, b.records[i]); err != nil {
+			return nil, err
+		}
 	}
 	if len(b.next) > 0 {
 		r.heard = time.Now()
 		return b, nil
 	}
 	return b, r.probe(ctx, b)
+}
+
+// whileTroubled decodes a record again until that is no longer in trouble, or has been for too
+// long.
+func (r *reader) whileTroubled(ctx context.Context, maker *kgorecord.Maker, rec *versioning.Record) error {
+	if rec.Trouble() == nil {
+		return nil
+	}
+	waits := pace.Growing(shortestRetry, longestRetry)
+	for began := time.Now(); rec.Trouble() != nil; maker.Decode(rec) {
+		if time.Since(began) > retryFor {
+			return fmt.Errorf("decode %s: %w", rec.Origin, rec.Err)
+		}
+		r.cfg.Logger.Warn("a record can't be decoded; trying again", "record", rec.Origin.String(), "error", rec.Err)
+		if !pace.Sleep(ctx, waits.NextBackOff()) {
+			return errors.Join(rec.Err, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // take returns those of a partition's records that are to be read.

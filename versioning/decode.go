@@ -59,10 +59,20 @@ func (r *Record) messageID() (id, former string) {
 	}
 	id = string(value)
 	source, _ := r.Header(sourceHeader)
-	if len(source) == 0 && !strings.Contains(id, " ") {
-		return id, "" // a source and an ID have a space between them
+	if whole := CloudEventID(string(source), id); whole != id {
+		return whole, id
 	}
-	return escapeSource.Replace(string(source)) + " " + id, id
+	return id, ""
+}
+
+// CloudEventID returns the message ID of a CloudEvent, as [Record.Decode] makes it from the
+// record's headers: the source, a space and the ID. It is for events whose attributes are not in
+// headers. An empty ID has no message ID.
+func CloudEventID(source, id string) string {
+	if id == "" || source == "" && !strings.Contains(id, " ") {
+		return id // a source and an ID have a space between them
+	}
+	return escapeSource.Replace(source) + " " + id
 }
 
 // escapeSource escapes the spaces of a source with backslashes, so that the first

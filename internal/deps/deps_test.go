@@ -12,6 +12,7 @@ import (
 
 	// go test reuses a cached result unless an import of the test changes. It does not
 	// see what go list reads, so import the packages.
+	_ "github.com/pawl-go/pawl/codec"
 	_ "github.com/pawl-go/pawl/consumer"
 	_ "github.com/pawl-go/pawl/gateway"
 	_ "github.com/pawl-go/pawl/gateway/postgres"
@@ -43,11 +44,17 @@ var (
 		"github.com/twmb/franz-go/pkg/kmsg",
 	}
 	looplab = []string{"github.com/looplab/fsm"}
+	schemas = []string{"github.com/pawl-go/pawl/codec/registry", "github.com/twmb/franz-go/pkg/sr"}
 )
 
 // modules lists the third-party modules that each package that workers import may link.
 var modules = map[string][]string{
 	"statemachine":        looplab,
+	"codec":               append([]string{"github.com/go-json-experiment/json"}, looplab...),
+	"codec/registry/avro": slices.Concat(looplab, schemas, []string{"github.com/twmb/avro"}),
+	"codec/registry/protobuf": slices.Concat(looplab, schemas, []string{
+		"github.com/bufbuild/protocompile", "google.golang.org/protobuf",
+	}),
 	"migrations":          pgx,
 	"gateway":             nil,
 	"gateway/postgres":    pgxpool,

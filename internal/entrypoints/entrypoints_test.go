@@ -23,6 +23,7 @@ import (
 	// what go list reads.
 	_ "github.com/pawl-go/pawl/check"
 	_ "github.com/pawl-go/pawl/cli"
+	_ "github.com/pawl-go/pawl/codec"
 	_ "github.com/pawl-go/pawl/consumer"
 	_ "github.com/pawl-go/pawl/gateway"
 	_ "github.com/pawl-go/pawl/gateway/gatewaytest"

@@ -20,9 +20,26 @@ func NewMaker(of []*kgo.Record, decode func(*versioning.Record) ([]versioning.Ch
 	return &Maker{decode, prepare, make([]versioning.Record, len(of)), headersOf(of)}
 }
 
-// Make returns the record of the next Kafka record. If that can't be decoded, the record has an
-// Err. The marker of a transaction becomes a record without changes.
+// Make returns the record of the next Kafka record, decoded. If that can't be decoded, the record
+// has an Err. The marker of a transaction becomes a record without changes.
 func (m *Maker) Make(k *kgo.Record, topicID [16]byte) *versioning.Record {
+	rec := m.Undecoded(k, topicID)
+	if !k.Attrs.IsControl() {
+		m.Decode(rec)
+	}
+	return rec
+}
+
+// Decode decodes and prepares a record. If it is in trouble (see [versioning.Record.Trouble]),
+// call Decode again later.
+func (m *Maker) Decode(rec *versioning.Record) {
+	if rec.Decode(m.decode); rec.Trouble() == nil {
+		m.prepare(rec)
+	}
+}
+
+// Undecoded returns the record of the next Kafka record, with neither changes nor an Err.
+func (m *Maker) Undecoded(k *kgo.Record, topicID [16]byte) *versioning.Record {
 	rec := &m.records[0]
 	m.records = m.records[1:]
 	if n := len(k.Headers); n > 0 {
@@ -30,11 +47,6 @@ func (m *Maker) Make(k *kgo.Record, topicID [16]byte) *versioning.Record {
 	}
 	rec.Origin = versioning.Origin{Topic: k.Topic, TopicID: topicID, Partition: k.Partition, Offset: k.Offset}
 	rec.Key, rec.Value, rec.Timestamp = k.Key, k.Value, k.Timestamp
-	if k.Attrs.IsControl() {
-		return rec
-	}
-	rec.Decode(m.decode)
-	m.prepare(rec)
 	return rec
 }
 

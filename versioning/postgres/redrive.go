@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,18 +25,25 @@ var errDryRun = errors.New("dry run")
 //
 // Redrive returns the new outcomes, in order. Ignored means that the dead letter no
 // longer exists, or that its record now asks for no change. After an error, the
-// outcomes are those of the first dead letters, which are settled.
+// outcomes are those of the first dead letters, which are settled. If decode is in trouble
+// (see [versioning.Trouble]), Redrive settles the dead letters before that one, and returns
+// the trouble.
 func (s *Store) Redrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
 	records, err := s.deadRecords(ctx, deadLetters)
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.Apply(ctx, "", s.snapshot.Load().toRedrive(records, decode))
-	return result.Outcomes, err
+	ready, trouble := s.snapshot.Load().toRedrive(records, decode)
+	if len(ready) == 0 {
+		return nil, trouble
+	}
+	result, err := s.Apply(ctx, "", ready)
+	return result.Outcomes, cmp.Or(err, trouble)
 }
 
 // DryRedrive returns the outcomes that Redrive would return, but writes nothing. Until
-// it returns, it holds the locks that the writes would need.
+// it returns, it holds the locks that the writes would need. If decode is in trouble, it
+// returns that and no outcomes.
 func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) (outcomes []versioning.Outcome, err error) {
 	records, err := s.deadRecords(ctx, deadLetters)
 	if err != nil {
@@ -44,7 +52,11 @@ func (s *Store) DryRedrive(ctx context.Context, deadLetters []versioning.DeadLet
 	err = s.retryAltered(ctx, func(e *snapshot) error {
 		outcomes = nil
 		return pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
-			for _, r := range e.toRedrive(records, decode) {
+			ready, err := e.toRedrive(records, decode)
+			if err != nil {
+				return err
+			}
+			for _, r := range ready {
 				outcome, err := e.dryRun(ctx, tx, r)
 				if err != nil {
 					return fmt.Errorf("dry run of redriving %s: %w", r.Origin, err)
@@ -97,9 +109,9 @@ func (s *Store) deadRecords(ctx context.Context, deadLetters []versioning.DeadLe
 // isListed reports whether a dead letter's record was read from the database.
 func isListed(r *versioning.Record) bool { return r != nil && preparedOf(r).kept != nil }
 
-// toRedrive returns copies of dead letters' records, decoded and prepared.
-func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.Record) ([]versioning.Change, error)) []*versioning.Record {
-	records := make([]*versioning.Record, len(dead))
+// toRedrive returns copies of dead letters' records, decoded and prepared. If decode is in
+// trouble, it returns those before that record, and the trouble.
+func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.Record) ([]versioning.Change, error)) (records []*versioning.Record, trouble error) {
 	for i := range dead {
 		r := *dead[i]
 		r.Redrive = true
@@ -111,11 +123,14 @@ func (s *snapshot) toRedrive(dead []*versioning.Record, decode func(*versioning.
 			s.decodeDelivery(&r)
 		default:
 			r.Decode(decode)
+			if err := r.Trouble(); err != nil {
+				return records, fmt.Errorf("decode the dead letter of %s: %w", r.Origin, err)
+			}
 		}
 		s.ready(&r)
-		records[i] = &r
+		records = append(records, &r)
 	}
-	return records
+	return records, nil
 }
 
 // dryRun applies a record in a transaction that will be rolled back.

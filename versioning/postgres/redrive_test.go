@@ -296,6 +296,39 @@ func TestRedrive(t *testing.T) {
 	wantSame(t, "history", 4, s.count(t, `SELECT count(*) FROM pawl.transitions`))
 }
 
+// TestRedriveInTrouble checks that a dead letter that can't be decoded now stays as it is, and
+// that those before it are settled.
+func TestRedriveInTrouble(t *testing.T) {
+	s := newShop(t, postgres.Table{})
+	ctx := t.Context()
+	s.apply(t, s.raw(`{"first`), s.raw(`{"second`), s.raw(`{"third`))
+	letters, err := s.DeadLetters(ctx, postgres.DeadLetterFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errDown := errors.New("down")
+	decode := func(r *versioning.Record) ([]versioning.Change, error) {
+		if string(r.Value) == `{"second` {
+			return nil, versioning.Trouble(errDown)
+		}
+		return []versioning.Change{{Machine: "order", Key: string(r.Value), Event: "placed"}}, nil
+	}
+	dry, err := s.DryRedrive(ctx, letters, decode)
+	if !errors.Is(err, errDown) || len(dry) != 0 {
+		t.Errorf("DryRedrive = %v, %v", dry, err)
+	}
+	outcomes, err := s.Redrive(ctx, letters, decode)
+	if !errors.Is(err, errDown) || versioning.CauseOf(err) != versioning.Infrastructure {
+		t.Errorf("Redrive = %v", err)
+	}
+	wantSame(t, "outcomes", []string{"applied"}, told(outcomes))
+	outcomes, err = s.Redrive(ctx, letters[1:], decode)
+	if !errors.Is(err, errDown) || len(outcomes) != 0 {
+		t.Errorf("Redrive = %v, %v", outcomes, err)
+	}
+	wantSame(t, "dead letters, not judged again", 2, s.count(t, `SELECT count(*) FROM pawl.dead_letters WHERE attempts = 1`))
+}
+
 // TestRedriveOfRedriven checks that a failed redrive does not bring back a dead letter
 // that another redrive, with a better decoder, has settled meanwhile.
 func TestRedriveOfRedriven(t *testing.T) {
