@@ -1,0 +1,2 @@
+// Package pawltest tests workers.
+package pawltest
