@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 // poolCloseTimeout is how long to wait at the end of a test for connections
@@ -50,11 +52,11 @@ func newDatabase(hint string, opts []Option) (url string, drop func() error, err
 	if err != nil {
 		return "", nil, fmt.Errorf("get a PostgreSQL database: %w", err)
 	}
-	name := uniqueName(hint)
+	name := testdb.UniqueName(hint)
 	if err := fill(server.address, name, opts); err != nil {
 		return "", nil, err
 	}
-	return databaseURL(server.address, name), func() error { return dropDatabase(server.address, name) }, nil
+	return testdb.URL(server.address, name), func() error { return testdb.Drop(server.address, name) }, nil
 }
 
 // fill creates the database according to the options.
@@ -63,7 +65,7 @@ func fill(server, name string, opts []Option) error {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	from := pristine
+	from := testdb.Pristine
 	if cfg.template != nil {
 		var err error
 		if from, err = cfg.template.database(); err != nil {
@@ -72,7 +74,7 @@ func fill(server, name string, opts []Option) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
-	return createDatabase(ctx, server, name, from)
+	return testdb.Create(ctx, server, name, from)
 }
 
 // Pool returns a pool on a database like the one [Postgres] returns. It is
