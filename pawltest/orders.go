@@ -54,19 +54,24 @@ func (k *walker) orders(p *play, rng *rand.Rand) (fmt.Stringer, error) {
 // shuffle returns a random order that keeps the order of each source.
 func (k *walker) shuffle(l life, rng *rand.Rand) (order []int) {
 	for len(order) < len(l) {
-		var free []int
-		for i := range l {
-			blocked := slices.Contains(order, i)
-			for j := 0; j < i && !blocked; j++ {
-				blocked = !slices.Contains(order, j) && k.inOrder(l[j], l[i])
-			}
-			if !blocked {
-				free = append(free, i)
-			}
-		}
+		free := k.free(l, order)
 		order = append(order, free[rng.IntN(len(free))])
 	}
 	return order
+}
+
+// free returns the records that can be the next ones of an order.
+func (k *walker) free(l life, order []int) (free []int) {
+	for i := range l {
+		blocked := slices.Contains(order, i)
+		for j := 0; j < i && !blocked; j++ {
+			blocked = !slices.Contains(order, j) && k.inOrder(l[j], l[i])
+		}
+		if !blocked {
+			free = append(free, i)
+		}
+	}
+	return free
 }
 
 // inOrder reports whether two records always come in the order in which they were sent: they are
@@ -174,6 +179,7 @@ func (k *walker) shrinkOrders(l life, order []int, c comparison) (fmt.Stringer, 
 		changed = s.simplify() || changed
 		changed = s.untangle() || changed
 	}
+	s.shortest()
 	return &finding{
 		text: s.fault.text, test: s.test(), steps: len(s.life),
 		story: "in one order:\n" + indent(s.one.everything(), "  ") + "\nin the other order:\n" + indent(s.other.everything(), "  ") + "\n",
@@ -241,14 +247,10 @@ func (s *orderShrinker) untangle() (changed bool) {
 func (s *orderShrinker) test() string {
 	var b strings.Builder
 	s.k.begin(&b)
-	inOrder := make([]int, len(s.life))
-	for i := range inOrder {
-		inOrder[i] = i
-	}
 	for _, w := range []struct {
 		name  string
 		order []int
-	}{{"one", inOrder}, {"other", s.order}} {
+	}{{"one", sorted(len(s.life))}, {"other", s.order}} {
 		fmt.Fprintf(&b, "\t%s := pawltest.New(t, %s.Config)\n", w.name, s.k.Name)
 		for _, i := range w.order {
 			fmt.Fprintf(&b, "\t%s\n", s.k.call(w.name, s.messages[i]))

@@ -22,8 +22,8 @@ func (k *walker) test(p *play, f *fault) string {
 			names[a.of] = ""
 		}
 	}
-	named := 0
-	for i, a := range p.script {
+	named, last := 0, ""
+	for _, a := range p.script {
 		switch a.crash {
 		case noCrash:
 		case crashBeforeCommit:
@@ -43,14 +43,19 @@ func (k *walker) test(p *play, f *fault) string {
 		case redeliver:
 			b.WriteString(names[a.of] + ".Redeliver()")
 		case resend:
-			b.WriteString(names[a.of] + ".Resend()")
-			if i == len(p.script)-1 && strings.HasPrefix(f.kind, "a message ") {
-				b.WriteString(".Want(versioning.Duplicate)")
+			if strings.HasPrefix(f.kind, "a message ") {
+				named++
+				last = "d" + strconv.Itoa(named)
+				b.WriteString(last + " := ")
 			}
+			b.WriteString(names[a.of] + ".Resend()")
 		case nextTimer:
 			b.WriteString("w.NextTimer()")
 		}
 		b.WriteByte('\n')
+	}
+	if last != "" {
+		fmt.Fprintf(&b, "\t%s.Want(versioning.Duplicate)\n", last)
 	}
 	if strings.HasPrefix(f.kind, "invariant ") {
 		fmt.Fprintf(&b, "\tw.Hold(%s.Invariants...)\n", k.Name)

@@ -65,7 +65,7 @@ func payments(m mistakes) *statemachine.Machine {
 			{Event: "payment.captured", From: statemachine.In(Authorized, Partly), To: Partly, Do: statemachine.Do(capture)},
 			{Event: "payment.noted", From: statemachine.In(Authorized), To: Authorized, Do: statemachine.Do(m.note)},
 			{
-				Event: "payment.refunded", From: statemachine.In(Partly, Captured), To: Refunded,
+				Event: "payment.refunded", From: statemachine.In(Captured), To: Refunded,
 				When: statemachine.When("returns everything", returnsAll), Do: statemachine.Do(m.refund),
 			},
 			{Event: "payment.refunded", From: statemachine.In(Partly), To: Partly, Do: statemachine.Do(m.refund)},
@@ -88,7 +88,7 @@ func authorize(_ *statemachine.Firing, p *Payment, m Money) error {
 func coversTheRest(p Payment, m Money) bool { return p.Captured+m.Amount == p.Amount }
 
 func returnsAll(p Payment, m Money) bool {
-	return p.Captured == p.Amount && p.Refunded+m.Amount == p.Captured
+	return p.Refunded+m.Amount == p.Captured
 }
 
 func (mistakes) capture(f *statemachine.Firing, p *Payment, m Money) error {

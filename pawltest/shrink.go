@@ -40,6 +40,9 @@ func (k *walker) shrink(script []action, f *fault) (*finding, error) {
 			}
 		}
 		if slices.Equal(before, s.script) {
+			if err := s.shortest(); err != nil {
+				return nil, err
+			}
 			return k.report(s.play, s.fault), nil
 		}
 	}
