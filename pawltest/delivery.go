@@ -22,13 +22,14 @@ func (d *Delivery) check(f *fault, err error) {
 }
 
 // Outcome returns the verdict on the record and its reason. If the record was parked and its
-// entity has moved since, it is what became of it then.
-func (d *Delivery) Outcome() versioning.Outcome { return d.sent.outcome }
+// entity has moved since, it is what became of it then. After Redeliver it is the verdict on the
+// second delivery; after a crash it is the verdict from before the crash, if there was one.
+func (d *Delivery) Outcome() versioning.Outcome { return d.sent.last }
 
 // Want fails the test if the record has another verdict. It returns d.
 func (d *Delivery) Want(v versioning.Verdict) *Delivery {
 	d.w.t.Helper()
-	if o := d.sent.outcome; o.Verdict != v {
+	if o := d.sent.last; o.Verdict != v {
 		d.w.t.Errorf("delivery %d, %s, is %s, want %s\n%s", d.sent.number, d.sent.text, sayOutcome(&o), v, d.story())
 	}
 	return d
@@ -38,7 +39,7 @@ func (d *Delivery) Want(v versioning.Verdict) *Delivery {
 // what the verdict is: see [versioning.Reason].
 func (d *Delivery) WantReason(r versioning.Reason) *Delivery {
 	d.w.t.Helper()
-	if o := d.sent.outcome; o.Reason != r {
+	if o := d.sent.last; o.Reason != r {
 		d.w.t.Errorf("delivery %d, %s, is %s, want reason %s\n%s", d.sent.number, d.sent.text, sayOutcome(&o), r, d.story())
 	}
 	return d

@@ -78,7 +78,7 @@ func (m *memory) entity(_ context.Context, e versioning.Entity) (*Entity, error)
 		}
 	}
 	for _, t := range m.Timers() {
-		if t.Entity == e && m.holds(got, t.Version) {
+		if t.Entity == e && holds(got, t.Version) {
 			got.Timers = append(got.Timers, Timer{t.Event, t.Due})
 		}
 	}
@@ -96,7 +96,7 @@ func (m *memory) entity(_ context.Context, e versioning.Entity) (*Entity, error)
 }
 
 // holds reports whether a timer that was armed at a version still holds.
-func (m *memory) holds(e *Entity, armed int64) bool {
+func holds(e *Entity, armed int64) bool {
 	return !slices.ContainsFunc(e.Steps, func(s Step) bool { return s.Version > armed && s.From != s.To })
 }
 

@@ -39,7 +39,11 @@ func (w *world) story(e versioning.Entity) string {
 		return fmt.Sprintf("delivery %d, %s: %s, %s: %s", d.Delivery, d.Event, d.Verdict, d.Reason, d.Detail)
 	})
 	section(&b, "deliveries", w.deliveriesFor(e), func(s *sent) string {
-		return fmt.Sprintf("%d: %s: %s", s.number, s.text, sayOutcome(&s.outcome))
+		again := ""
+		if s.last != s.outcome {
+			again = "; delivered again: " + sayOutcome(&s.last)
+		}
+		return fmt.Sprintf("%d: %s: %s%s", s.number, s.text, sayOutcome(&s.outcome), again)
 	})
 	section(&b, "timers fired", w.fired, func(s string) string { return s })
 	return b.String()

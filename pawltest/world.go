@@ -31,8 +31,9 @@ type sent struct {
 	message  *message
 	at       time.Time // the record's timestamp
 	record   *versioning.Record
-	outcome  versioning.Outcome // the last one that is known
 	first    versioning.Outcome // of the first delivery
+	last     versioning.Outcome // of the last delivery, or of the release since
+	outcome  versioning.Outcome // what became of it in the end: not that a later delivery is a duplicate
 	branches map[int]int        // that the changes would have taken, if that is known
 	text     string             // what the record asks for
 }
@@ -62,7 +63,7 @@ func newWorld(ctx context.Context, cfg *Config, bench *testing.T) (*world, error
 		if w.now.IsZero() {
 			w.now = time.Now().UTC().Truncate(time.Microsecond)
 		}
-		w.back, err = newDatabase(ctx, cfg, w.rows)
+		w.back, err = newDatabase(ctx, cfg, w.rows, w.now)
 	default:
 		if w.now.IsZero() {
 			w.now = defaultStart
@@ -128,9 +129,9 @@ func (w *world) deliver(s *sent, crash crash) (*fault, error) {
 	}
 	result, err := w.back.apply(w.ctx, r, crash)
 	if crash != noCrash && (err == nil || errors.Is(err, errCrash)) {
-		w.settle(s, result, again)
-		again = again || len(result.Outcomes) > 0
-		result, err = w.back.apply(w.ctx, r, noCrash)
+		if result, err = w.again(s, result, again); err == nil {
+			return w.broken(s), nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("apply delivery %d, %s: %w", s.number, s.text, err)
@@ -139,10 +140,25 @@ func (w *world) deliver(s *sent, crash crash) (*fault, error) {
 	return w.broken(s), nil
 }
 
+// again delivers a record once more after a crash. A verdict from before the crash counts.
+func (w *world) again(s *sent, before versioning.Result, again bool) (versioning.Result, error) {
+	result, err := w.back.apply(w.ctx, s.record, noCrash)
+	if err != nil {
+		return result, err
+	}
+	if len(before.Outcomes) == 0 {
+		before = result
+	}
+	w.settle(s, before, again)
+	w.release(result.Released)
+	return result, nil
+}
+
 // settle notes outcomes.
 func (w *world) settle(s *sent, result versioning.Result, again bool) {
 	if len(result.Outcomes) > 0 {
 		o := result.Outcomes[0]
+		s.last = o
 		if !again {
 			s.first = o
 		}
@@ -157,7 +173,7 @@ func (w *world) settle(s *sent, result versioning.Result, again bool) {
 func (w *world) release(settled []versioning.Settled) {
 	for _, released := range settled {
 		if n := numberOf(released.Record.Origin); n > 0 && n <= int64(len(w.sent)) {
-			w.sent[n-1].outcome = released.Outcome
+			w.sent[n-1].outcome, w.sent[n-1].last = released.Outcome, released.Outcome
 		}
 	}
 }
