@@ -191,14 +191,14 @@ const most = 10_000
 
 // readWaiting reads what is parked, and the dead letters.
 func (d *database) readWaiting(ctx context.Context, e versioning.Entity, into *Entity) error {
-	parked, err := d.Store.Parked(ctx, postgres.ParkedFilter{Machine: e.Machine, Key: e.Key, Limit: most})
+	parked, err := d.Parked(ctx, postgres.ParkedFilter{Machine: e.Machine, Key: e.Key, Limit: most})
 	if err != nil {
 		return err
 	}
 	for _, p := range parked {
 		into.Parked = append(into.Parked, Parked{Delivery: numberOf(p.Record.Origin), Reason: p.Reason})
 	}
-	dead, err := d.Store.DeadLetters(ctx, postgres.DeadLetterFilter{Machine: e.Machine, Key: e.Key, Limit: most})
+	dead, err := d.DeadLetters(ctx, postgres.DeadLetterFilter{Machine: e.Machine, Key: e.Key, Limit: most})
 	for i := range dead {
 		into.DeadLetters = append(into.DeadLetters, deadLetter(numberOf(dead[i].Record.Origin), &dead[i].Outcome))
 	}

@@ -1,6 +1,8 @@
 package pawltest
 
 import (
+	"strings"
+
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -63,7 +65,7 @@ func (d *Delivery) Resend() *Delivery {
 
 // story returns what has happened to the entities of the record.
 func (d *Delivery) story() string {
-	text := ""
+	var text strings.Builder
 	told := make(map[versioning.Entity]bool)
 	if d.sent.record == nil {
 		return ""
@@ -74,10 +76,10 @@ func (d *Delivery) story() string {
 			continue
 		}
 		told[e] = true
-		text += d.w.world.story(e)
+		text.WriteString(d.w.world.story(e))
 	}
-	if text == "" {
+	if text.Len() == 0 {
 		return d.w.world.everything()
 	}
-	return text
+	return text.String()
 }

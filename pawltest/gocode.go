@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -69,27 +70,11 @@ func (c *coder) data(v any) string {
 
 // code returns the code of a value. typed says that a constant needs its type.
 func (c *coder) code(v reflect.Value, typed bool) (string, bool) {
-	t := v.Type()
-	switch t.Kind() {
-	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
-		return c.constant(t, fmt.Sprint(v.Interface()), typed && t.Kind() != reflect.Int && t.Kind() != reflect.Bool && t.Kind() != reflect.Float64), true
-	case reflect.String:
-		return c.constant(t, quoteGo(v.String()), typed && t != reflect.TypeFor[string]()), true
+	switch v.Kind() {
 	case reflect.Struct:
 		return c.structure(v)
 	case reflect.Slice, reflect.Array:
-		if t.Kind() == reflect.Slice && v.IsNil() {
-			return "nil", true
-		}
-		parts := make([]string, v.Len())
-		for i := range parts {
-			var ok bool
-			if parts[i], ok = c.code(v.Index(i), false); !ok {
-				return "", false
-			}
-		}
-		return c.name(t) + "{" + strings.Join(parts, ", ") + "}", true
+		return c.list(v)
 	case reflect.Map:
 		return c.mapping(v)
 	case reflect.Pointer:
@@ -100,29 +85,61 @@ func (c *coder) code(v reflect.Value, typed bool) (string, bool) {
 		if v.Elem().Kind() == reflect.Struct && ok {
 			return "&" + code, true
 		}
-		return "new(" + code + ")", ok // Go 1.26
+		return "new(" + code + ")", ok // since Go 1.26
+	default:
+		return c.constant(v, typed)
+	}
+}
+
+// untyped are the types that a constant has by itself.
+var untyped = []reflect.Type{reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[float64](), reflect.TypeFor[string]()}
+
+func (c *coder) constant(v reflect.Value, typed bool) (string, bool) {
+	var text string
+	switch k := v.Kind(); {
+	case k == reflect.String:
+		text = quoteGo(v.String())
+	case k == reflect.Float32 || k == reflect.Float64:
+		text = strconv.FormatFloat(v.Float(), 'g', -1, v.Type().Bits())
+		if math.IsNaN(v.Float()) || math.IsInf(v.Float(), 0) {
+			return "", false
+		}
+	case k == reflect.Bool:
+		text = strconv.FormatBool(v.Bool())
+	case v.CanInt():
+		text = strconv.FormatInt(v.Int(), 10)
+	case v.CanUint():
+		text = strconv.FormatUint(v.Uint(), 10)
 	default:
 		return "", false
 	}
+	if typed && !slices.Contains(untyped, v.Type()) {
+		text = c.name(v.Type()) + "(" + text + ")"
+	}
+	return text, true
 }
 
-func (c *coder) constant(t reflect.Type, text string, typed bool) string {
-	if !typed && t.Name() != "" {
-		return text
+func (c *coder) list(v reflect.Value) (string, bool) {
+	if v.Kind() == reflect.Slice && v.IsNil() {
+		return "nil", true
 	}
-	if typed {
-		return c.name(t) + "(" + text + ")"
+	parts := make([]string, v.Len())
+	for i := range parts {
+		var ok bool
+		if parts[i], ok = c.code(v.Index(i), false); !ok {
+			return "", false
+		}
 	}
-	return text
+	return c.name(v.Type()) + "{" + strings.Join(parts, ", ") + "}", true
 }
 
 func (c *coder) structure(v reflect.Value) (string, bool) {
-	if at, ok := v.Interface().(time.Time); ok {
+	if at, ok := reflect.TypeAssert[time.Time](v); ok {
 		u := at.UTC()
 		return fmt.Sprintf("time.Date(%d, %d, %d, %d, %d, %d, %d, time.UTC)",
 			u.Year(), u.Month(), u.Day(), u.Hour(), u.Minute(), u.Second(), u.Nanosecond()), true
 	}
-	if _, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if _, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		return "", false // such as a decimal: its fields are not its own affair only
 	}
 	var parts []string

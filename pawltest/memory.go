@@ -82,12 +82,12 @@ func (m *memory) entity(_ context.Context, e versioning.Entity) (*Entity, error)
 			got.Timers = append(got.Timers, Timer{t.Event, t.Due})
 		}
 	}
-	for _, p := range m.Memory.Parked() {
+	for _, p := range m.Parked() {
 		if p.Entity == e {
 			got.Parked = append(got.Parked, Parked{Delivery: numberOf(p.Origin), Reason: p.Reason})
 		}
 	}
-	for _, d := range m.Memory.DeadLetters() {
+	for _, d := range m.DeadLetters() {
 		if d.Outcome.Entity == e {
 			got.DeadLetters = append(got.DeadLetters, deadLetter(numberOf(d.Origin), &d.Outcome))
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -105,17 +106,14 @@ func describe(r *versioning.Record) string {
 	case len(r.Changes) == 0:
 		return "a record without changes"
 	}
-	text := ""
+	all := make([]string, len(r.Changes))
 	for i, c := range r.Changes {
-		if i > 0 {
-			text += ", "
-		}
-		text += string(c.Event) + " for " + c.Key
+		all[i] = string(c.Event) + " for " + c.Key
 		if c.Data != nil {
-			text += " " + showData(c.Data)
+			all[i] += " " + showData(c.Data)
 		}
 	}
-	return text
+	return strings.Join(all, ", ")
 }
 
 func showData(data any) string {

@@ -93,7 +93,7 @@ type comparison struct {
 func (k *walker) compare(l life, order []int) (c comparison, err error) {
 	plain := k.cfg
 	plain.Impure = true // this is about orders
-	if c.one, err = newWorld(k.t.Context(), &plain, nil); err != nil {
+	if c.one, err = newWorld(k.t.Context(), nil, &plain); err != nil {
 		return c, err
 	}
 	for i, letter := range l {
@@ -103,7 +103,7 @@ func (k *walker) compare(l life, order []int) (c comparison, err error) {
 			return c, err
 		}
 	}
-	if c.other, err = newWorld(k.t.Context(), &plain, nil); err != nil {
+	if c.other, err = newWorld(k.t.Context(), nil, &plain); err != nil {
 		return c, err
 	}
 	sent := make([]*sent, len(l))
@@ -201,7 +201,7 @@ func (s *orderShrinker) try(l life, order []int) bool {
 
 // drop leaves out records.
 func (s *orderShrinker) drop() (changed bool) {
-	for at := len(s.life) - 1; at >= 0; at-- {
+	for at := range slices.Backward(s.life) {
 		var rest []int
 		for _, i := range s.order {
 			switch {

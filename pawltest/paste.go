@@ -13,55 +13,73 @@ import (
 
 // test returns a play as a Go test.
 func (k *walker) test(p *play, f *fault) string {
-	var b strings.Builder
-	k.begin(&b)
-	fmt.Fprintf(&b, "\tw := pawltest.New(t, %s.Config)\n", k.Name)
-	names := make(map[int]string) // of the deliveries that are needed again
+	w := scriptWriter{walker: k, play: p, names: make(map[int]string), isTwice: strings.HasPrefix(f.kind, "a message ")}
 	for _, a := range p.script {
 		if a.kind == redeliver || a.kind == resend {
-			names[a.of] = ""
+			w.names[a.of] = "" // gets a name when it is given
 		}
 	}
-	named, last := 0, ""
+	k.begin(&w.Builder)
+	fmt.Fprintf(&w, "\tw := pawltest.New(t, %s.Config)\n", k.Name)
 	for _, a := range p.script {
-		switch a.crash {
-		case noCrash:
-		case crashBeforeCommit:
-			b.WriteString("\tw.CrashBeforeCommit()\n")
-		case crashAfterCommit:
-			b.WriteString("\tw.CrashAfterCommit()\n")
-		}
-		b.WriteByte('\t')
-		switch a.kind {
-		case give:
-			if _, again := names[a.id]; again {
-				named++
-				names[a.id] = "d" + strconv.Itoa(named)
-				b.WriteString(names[a.id] + " := ")
-			}
-			b.WriteString(k.call("w", p.byID[a.id].message))
-		case redeliver:
-			b.WriteString(names[a.of] + ".Redeliver()")
-		case resend:
-			if strings.HasPrefix(f.kind, "a message ") {
-				named++
-				last = "d" + strconv.Itoa(named)
-				b.WriteString(last + " := ")
-			}
-			b.WriteString(names[a.of] + ".Resend()")
-		case nextTimer:
-			b.WriteString("w.NextTimer()")
-		}
-		b.WriteByte('\n')
+		w.action(a)
 	}
-	if last != "" {
-		fmt.Fprintf(&b, "\t%s.Want(versioning.Duplicate)\n", last)
+	if w.last != "" {
+		fmt.Fprintf(&w, "\t%s.Want(versioning.Duplicate)\n", w.last)
 	}
 	if strings.HasPrefix(f.kind, "invariant ") {
-		fmt.Fprintf(&b, "\tw.Hold(%s.Invariants...)\n", k.Name)
+		fmt.Fprintf(&w, "\tw.Hold(%s.Invariants...)\n", k.Name)
 	}
-	b.WriteString("}\n")
-	return b.String()
+	w.WriteString("}\n")
+	return w.String()
+}
+
+// A scriptWriter writes a script as Go code.
+type scriptWriter struct {
+	*walker
+	strings.Builder
+
+	play    *play
+	names   map[int]string // of the deliveries that are needed again, by the id of their record
+	named   int
+	isTwice bool   // the script shows that a message has taken effect twice
+	last    string // the delivery of a message that was sent again
+}
+
+// name returns a new name of a delivery.
+func (w *scriptWriter) name() string {
+	w.named++
+	return "d" + strconv.Itoa(w.named)
+}
+
+func (w *scriptWriter) action(a action) {
+	switch a.crash {
+	case noCrash:
+	case crashBeforeCommit:
+		w.WriteString("\tw.CrashBeforeCommit()\n")
+	case crashAfterCommit:
+		w.WriteString("\tw.CrashAfterCommit()\n")
+	}
+	w.WriteByte('\t')
+	switch a.kind {
+	case give:
+		if _, again := w.names[a.id]; again {
+			w.names[a.id] = w.name()
+			w.WriteString(w.names[a.id] + " := ")
+		}
+		w.WriteString(w.call("w", w.play.byID[a.id].message))
+	case redeliver:
+		w.WriteString(w.names[a.of] + ".Redeliver()")
+	case resend:
+		if w.isTwice {
+			w.last = w.name()
+			w.WriteString(w.last + " := ")
+		}
+		w.WriteString(w.names[a.of] + ".Resend()")
+	case nextTimer:
+		w.WriteString("w.NextTimer()")
+	}
+	w.WriteByte('\n')
 }
 
 // begin writes the head of a test.
@@ -141,13 +159,8 @@ func (k *walker) record(r *Record) string {
 	if r.Key != "" {
 		add("Key", strconv.Quote(r.Key))
 	}
-	if code, ok := k.coder.value(r.Value); ok && r.Value != nil {
-		if _, isBytes := r.Value.([]byte); !isBytes {
-			add("Value", code)
-		}
-	}
-	if value, err := r.value(); err == nil && value != nil && len(parts) == 0 || err == nil && value != nil && !strings.HasPrefix(parts[len(parts)-1], "Value") {
-		add("Value", quoteGo(string(value)))
+	if r.Value != nil {
+		add("Value", k.recordValue(r))
 	}
 	if len(r.Headers) > 0 {
 		headers := make([]string, 0, len(r.Headers))
@@ -162,4 +175,17 @@ func (k *walker) record(r *Record) string {
 		}
 	}
 	return "pawltest.Record{" + strings.Join(parts, ", ") + "}"
+}
+
+// recordValue returns the code of a record's value: as it is, or else its bytes.
+func (k *walker) recordValue(r *Record) string {
+	_, isBytes := r.Value.([]byte)
+	if code, ok := k.coder.value(r.Value); ok && !isBytes {
+		return code
+	}
+	value, err := r.value()
+	if err != nil {
+		return fmt.Sprintf("nil /* %v */", err)
+	}
+	return quoteGo(string(value))
 }

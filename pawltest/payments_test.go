@@ -199,11 +199,14 @@ func decodeOf(m mistakes) consumer.DecodeFunc {
 func recordsOf(id string) (all []pawltest.Record) {
 	for _, w := range []wire{
 		{Type: "payment.authorized", Amount: 100},
-		{Type: "payment.captured", Amount: 100}, {Type: "payment.captured", Amount: 40}, {Type: "payment.captured", Amount: 60},
-		{Type: "payment.refunded", Amount: 100}, {Type: "payment.refunded", Amount: 40},
-		{Type: "payment.noted", Text: "fragile"}, {Type: "payment.voided"},
+		{Type: "payment.captured", Amount: 100},
+		{Type: "payment.captured", Amount: 40},
+		{Type: "payment.captured", Amount: 60},
+		{Type: "payment.refunded", Amount: 100},
+		{Type: "payment.refunded", Amount: 40},
+		{Type: "payment.noted", Text: "fragile"},
+		{Type: "payment.voided"},
 	} {
-		w.ID, w.Payment = id, "e1"
 		value := `{"id":` + strconv.Quote(id) + `,"type":"` + string(w.Type) + `","payment":"e1"`
 		if w.Amount != 0 {
 			value += `,"amount":` + fmt.Sprint(w.Amount)

@@ -21,7 +21,7 @@ type purity struct {
 	seen  map[string]answer // by input
 }
 
-func newPurity(w *world, bench *testing.T) (*purity, error) {
+func newPurity(bench *testing.T, w *world) (*purity, error) {
 	p := &purity{w, bench, make(map[string]map[statemachine.Event]*versioning.DataType), make(map[string]answer)}
 	for _, t := range w.cfg.Tables {
 		types := make(map[statemachine.Event]*versioning.DataType)
@@ -78,7 +78,7 @@ func (p *purity) later(of *probe, pause time.Duration) (a answer) {
 // check calls the functions that a prepared record needs. branches has the branch that each
 // change takes, if that is known.
 func (p *purity) check(r *versioning.Record) (f *fault, branches map[int]int, err error) {
-	if p == nil || r.Err != nil || r.Unfit != nil {
+	if p == nil || !isUsable(r) {
 		return nil, nil, nil
 	}
 	branches = make(map[int]int)
@@ -104,6 +104,9 @@ func (p *purity) check(r *versioning.Record) (f *fault, branches map[int]int, er
 	}
 	return nil, branches, nil
 }
+
+// isUsable reports whether a prepared record can have an effect.
+func isUsable(r *versioning.Record) bool { return r.Err == nil && r.Unfit == nil }
 
 // probe returns the input of the functions for a change, or nil if it has none.
 func (p *purity) probe(r *versioning.Record, index int) (*probe, error) {

@@ -2,6 +2,7 @@ package pawltest_test
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -123,9 +124,7 @@ func TestPureFunctionsPass(t *testing.T) {
 		func(b Box, in Things) bool { return b.Tags == nil && len(in.Of) == 2 },
 		func(f *statemachine.Firing, b *Box, in Things) error {
 			b.Tags = make(map[string]string)
-			for name, value := range in.Of { // in any order
-				b.Tags[name] = value
-			}
+			maps.Copy(b.Tags, in.Of) // in any order
 			b.Text = f.ID() + f.Time.String()
 			f.Emit("things", b.Tags)
 			f.Enqueue(&in)

@@ -77,7 +77,7 @@ func (s *shrinker) try(script []action) (bool, error) {
 
 // dropOne leaves out one step after the other.
 func (s *shrinker) dropOne() error {
-	for i := len(s.script) - 1; i >= 0; i-- {
+	for i := range slices.Backward(s.script) {
 		if i >= len(s.script) {
 			continue
 		}
@@ -90,7 +90,7 @@ func (s *shrinker) dropOne() error {
 
 // dropTwo leaves out two steps that make sense only together.
 func (s *shrinker) dropTwo() error {
-	for i := len(s.script) - 1; i >= 0; i-- {
+	for i := range slices.Backward(s.script) {
 		for j := i - 1; j >= 0; j-- {
 			if i >= len(s.script) {
 				break

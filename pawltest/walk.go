@@ -131,7 +131,7 @@ func newWalker(t TB, w Walk) (*walker, error) {
 	if k.Name == "" {
 		k.Name = "walk"
 	}
-	world, err := newWorld(t.Context(), &k.cfg, k.bench)
+	world, err := newWorld(t.Context(), k.bench, &k.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func newWalker(t TB, w Walk) (*walker, error) {
 // world returns a new world. What functions have done is remembered in all worlds, unless it is
 // for a replay.
 func (k *walker) world(replay bool) (*world, error) {
-	w, err := newWorld(k.t.Context(), &k.cfg, k.bench)
+	w, err := newWorld(k.t.Context(), k.bench, &k.cfg)
 	if err == nil && !replay && k.shared != nil {
 		w.pure.seen = k.shared.seen
 	}

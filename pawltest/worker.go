@@ -29,7 +29,7 @@ type Worker struct {
 // New returns a worker with empty tables in memory, or with those of Config.Pool.
 func New(t TB, cfg Config) *Worker {
 	t.Helper()
-	w, err := newWorld(t.Context(), &cfg, benchOf(t))
+	w, err := newWorld(t.Context(), benchOf(t), &cfg)
 	if err != nil {
 		t.Fatalf("pawltest: %v", err)
 	}

@@ -44,7 +44,7 @@ type fault struct {
 	text string
 }
 
-func newWorld(ctx context.Context, cfg *Config, bench *testing.T) (*world, error) {
+func newWorld(ctx context.Context, bench *testing.T, cfg *Config) (*world, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func newWorld(ctx context.Context, cfg *Config, bench *testing.T) (*world, error
 		w.back, err = newMemory(cfg, w.rows, w.now)
 	}
 	if err == nil && !cfg.Impure {
-		w.pure, err = newPurity(w, bench)
+		w.pure, err = newPurity(bench, w)
 	}
 	return w, err
 }

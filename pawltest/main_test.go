@@ -1,0 +1,27 @@
+package pawltest_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/pawl-go/pawl/pawltest"
+)
+
+// TestMain checks that nothing is left when the server is closed.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := pawltest.ClosePostgres(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
