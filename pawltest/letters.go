@@ -14,9 +14,10 @@ import (
 
 // A letter is a kind of message that scripts draw from.
 type letter struct {
-	entity versioning.Entity // the first one
-	event  statemachine.Event
-	rank   int // among the letters of the same event: the simplest one is the first
+	entity   versioning.Entity // the first one
+	entities []versioning.Entity
+	event    statemachine.Event
+	rank     int // among the letters of the same event: the simplest one is the first
 
 	// message returns a new message, the one that is sent as the delivery with a number.
 	message func(w *world, number int64) *message
@@ -104,7 +105,7 @@ func isOnlyTimer(m *statemachine.Machine, e statemachine.Event) bool {
 }
 
 func eventLetter(entity versioning.Entity, e statemachine.Event, value any, versioned bool) letter {
-	return letter{entity: entity, event: e, message: func(w *world, number int64) *message {
+	return letter{entity: entity, entities: []versioning.Entity{entity}, event: e, message: func(w *world, number int64) *message {
 		c := change(entity, e, value)
 		c.MessageID = nextID(number)
 		if versioned {
@@ -118,9 +119,7 @@ func eventLetter(entity versioning.Entity, e statemachine.Event, value any, vers
 // changeLetter returns the letter of a list of changes.
 func (k *walker) changeLetter(changes []versioning.Change) letter {
 	var l letter
-	if len(changes) > 0 {
-		l.entity, l.event = k.entityOf(&changes[0]), changes[0].Event
-	}
+	l.about(k, changes)
 	l.message = func(_ *world, number int64) *message {
 		m := &message{changes: slices.Clone(changes)}
 		for i := range m.changes {
@@ -131,6 +130,16 @@ func (k *walker) changeLetter(changes []versioning.Change) letter {
 		return m
 	}
 	return l
+}
+
+// about sets what a letter is about.
+func (l *letter) about(k *walker, changes []versioning.Change) {
+	for i := range changes {
+		l.entities = append(l.entities, k.entityOf(&changes[i]))
+	}
+	if len(changes) > 0 {
+		l.entity, l.event = l.entities[0], changes[0].Event
+	}
 }
 
 func (k *walker) entityOf(c *versioning.Change) versioning.Entity {
@@ -152,9 +161,7 @@ func (k *walker) recordLetter(w *world, index int) (letter, error) {
 		raw := k.Records("m" + strconv.FormatInt(number, 10))[index]
 		return &message{raw: &raw}
 	}}
-	if len(r.Changes) > 0 {
-		l.entity, l.event = k.entityOf(&r.Changes[0]), r.Changes[0].Event
-	}
+	l.about(k, r.Changes)
 	if other := k.Records("m1"); len(other) <= index || reflect.TypeOf(other[index].Value) != reflect.TypeOf(example.Value) {
 		return letter{}, fmt.Errorf("the Records of another id have another record %d; they must differ in the id only", index)
 	}

@@ -74,11 +74,12 @@ func (k *walker) free(l life, order []int) (free []int) {
 	return free
 }
 
-// inOrder reports whether two records always come in the order in which they were sent: they are
-// about the same entity and from the same source.
+// inOrder reports whether two records always come in the order in which they were sent: they share
+// an entity and are from the same source.
 func (k *walker) inOrder(a, b int) bool {
 	one, other := &k.letters[a], &k.letters[b]
-	return k.sourceOf(one.event) == k.sourceOf(other.event) && one.entity == other.entity
+	return k.sourceOf(one.event) == k.sourceOf(other.event) &&
+		slices.ContainsFunc(one.entities, func(e versioning.Entity) bool { return slices.Contains(other.entities, e) })
 }
 
 // A comparison is two worlds that got the same records in different orders.
@@ -127,7 +128,7 @@ func (k *walker) judge(one, other *world, sent []*sent) (*fault, error) {
 		event := s.record.Changes[0].Event
 		parked := s.first.Verdict == versioning.Early
 		switch {
-		case k.Sources != nil, parked && s.outcome.Reason != versioning.ReasonIllegal:
+		case k.Sources != nil, s.outcome.Verdict == versioning.Early:
 			how := "it is " + sayOutcome(&s.outcome)
 			if parked && s.outcome.Verdict != versioning.Early {
 				how = "it is parked and then " + sayOutcome(&s.outcome)
@@ -135,7 +136,7 @@ func (k *walker) judge(one, other *world, sent []*sent) (*fault, error) {
 			return &fault{"order loses " + string(event), fmt.Sprintf(
 				"the order of delivery decides whether %q is applied: in one order it is, and in another %s", event, how)}, nil
 		default:
-			return nil, nil // the machine says that this order can't be
+			return nil, nil // the machine says that in this order it can't be applied
 		}
 	}
 	a, err := one.rowsOnly()
