@@ -77,6 +77,11 @@ func (c *coder) code(v reflect.Value, typed bool) (string, bool) {
 		return c.list(v)
 	case reflect.Map:
 		return c.mapping(v)
+	case reflect.Interface:
+		if v.IsNil() {
+			return "nil", true
+		}
+		return c.code(v.Elem(), true)
 	case reflect.Pointer:
 		if v.IsNil() {
 			return "nil", true
