@@ -2,13 +2,33 @@ package pawltest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// mostTried limits the scripts that are tried to find the shortest one. It takes a fraction of a
-// second.
-const mostTried = 3000
+// mostTried limits the scripts that are tried to find the shortest one, and searchTime the time that
+// this takes.
+const (
+	mostTried  = 5000
+	searchTime = 500 * time.Millisecond
+)
+
+// A budget is what is left of these limits.
+type budget struct {
+	tried int
+	since time.Time
+}
+
+func newBudget() *budget { return &budget{since: time.Now()} }
+
+// spend counts one try. It reports whether there may be no more.
+func (b *budget) spend() (over bool) {
+	b.tried++
+	return b.isSpent()
+}
+
+func (b *budget) isSpent() bool { return b.tried > mostTried || time.Since(b.since) > searchTime }
 
 // A search tries all scripts, the shortest ones first, until one shows the fault that a shrunk
 // script shows. Shrinking alone finds a script from which nothing can be left out; a shorter one
@@ -18,12 +38,12 @@ type search struct {
 
 	actions []action // to choose from, besides the letters: one of each kind that the script has
 	crashes []crash
-	tried   int
+	budget  *budget
 }
 
 // shortest replaces the script by the first one of all those that are not longer.
 func (s *shrinker) shortest() error {
-	all := search{shrinker: s, crashes: []crash{noCrash}}
+	all := search{shrinker: s, crashes: []crash{noCrash}, budget: newBudget()}
 	for _, a := range s.script {
 		if !slices.Contains(all.crashes, a.crash) {
 			all.crashes = append(all.crashes, a.crash)
@@ -34,7 +54,7 @@ func (s *shrinker) shortest() error {
 		}
 	}
 	for n := 1; n <= len(s.script); n++ {
-		if found, err := all.extend(nil, n); found || err != nil || all.tried > mostTried {
+		if found, err := all.extend(nil, n); found || err != nil || all.budget.isSpent() {
 			return err
 		}
 	}
@@ -45,7 +65,7 @@ func (s *shrinker) shortest() error {
 func (s *search) extend(begin []action, n int) (found bool, err error) {
 	for _, a := range s.nextActions(begin) {
 		script := append(slices.Clone(begin), a)
-		if s.tried++; s.tried > mostTried {
+		if s.budget.spend() {
 			return false, nil
 		}
 		p, f, err := s.k.replay(script, s.kind)
@@ -109,13 +129,13 @@ func (p *play) matters() bool {
 
 // shortest replaces the orders by the first ones of all those that are not longer.
 func (s *orderShrinker) shortest() {
-	tried := 0
+	limit := newBudget()
 	most := len(s.life)
 	var extend func(begin life, n int) bool
 	extend = func(begin life, n int) bool {
 		for letter := range s.k.letters {
 			l := append(slices.Clone(begin), letter)
-			if tried++; tried > mostTried {
+			if limit.spend() {
 				return true
 			}
 			c, err := s.k.compare(l, sorted(len(l)))
@@ -129,7 +149,7 @@ func (s *orderShrinker) shortest() {
 				continue
 			}
 			for _, order := range s.k.allOrders(l, nil) {
-				if tried++; s.try(l, order) || tried > mostTried {
+				if s.try(l, order) || limit.spend() {
 					return true
 				}
 			}

@@ -6,8 +6,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/pawl-go/pawl/pawltest"
+)
+
+var (
+	_ pawltest.TB = (*testing.B)(nil)
+	_ pawltest.TB = (*rapid.T)(nil)
 )
 
 // TestMain checks that nothing is left when the server is closed.

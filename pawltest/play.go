@@ -3,6 +3,7 @@ package pawltest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -149,11 +150,14 @@ func (p *play) twice() *fault {
 }
 
 // replay plays a script from the start. It returns the play, cut off at the fault, if there is one
-// of the kind.
+// of the kind. Functions are called again only if the fault is that they are not pure.
 func (k *walker) replay(script []action, kind string) (*play, *fault, error) {
 	p, err := k.newPlay(true)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !strings.HasPrefix(kind, impure) {
+		p.world.pure = nil
 	}
 	for _, a := range script {
 		f, err := p.do(a)

@@ -46,6 +46,9 @@ const manyCalls = 64
 // decodeCalls is how often Decode is called.
 const decodeCalls = 8
 
+// impure begins the kind of the fault of a function that is not pure.
+const impure = "impure "
+
 // A callPlace says under which circumstances functions are called again.
 type callPlace struct {
 	name string
@@ -181,7 +184,7 @@ func (p *probe) faulty(what string) *fault {
 		in = "without an entity"
 	}
 	return &fault{
-		kind: "impure " + string(p.firing.Event),
+		kind: impure + string(p.firing.Event),
 		text: fmt.Sprintf("the functions of %q are not pure: %s, %s", p.firing.Event, in, what),
 	}
 }
@@ -195,7 +198,7 @@ func (p *purity) decodes(r *versioning.Record, decode func(*versioning.Record) (
 		again := &versioning.Record{Origin: r.Origin, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
 		again.Decode(decode)
 		if !reflect.DeepEqual(r.Changes, again.Changes) || (r.Err == nil) != (again.Err == nil) {
-			return &fault{kind: "impure Decode", text: fmt.Sprintf(
+			return &fault{kind: impure + "Decode", text: fmt.Sprintf(
 				"Decode is not pure: a second call with the same record returns something else (-one, +other):\n    - %s\n    + %s",
 				describe(r), describe(again))}
 		}

@@ -45,10 +45,10 @@ type Walk struct {
 
 	// Sources says which events come in order. Records whose events are in one list, and that
 	// share an entity, keep their order, as in a partition of a topic. Other records may overtake
-	// each other: an event that is in no list is a source of its own. If all records are applied
+	// each other: an event that is in no list is a separate source. If all records are applied
 	// in one order, any other order must apply all of them too, and end with the same rows.
 	//
-	// nil means that every event is a source of its own, and that the machine says what may come
+	// nil means that every event is a separate source, and that the machine says what may come
 	// in another order: two orders that apply all records must end with the same rows, and no
 	// record may stay parked. Orders in which a record is rejected do not count, because nothing
 	// says whether they can happen.

@@ -190,3 +190,18 @@ func TestPrintedValues(t *testing.T) {
 		})
 	}
 }
+
+// TestLongScripts finds a mistake that needs more steps, and time to find.
+func TestLongScripts(t *testing.T) {
+	t.Parallel()
+	w := walkOf(mistakes{})
+	w.Data["payment.captured"] = []any{Money{20}, Money{100}}
+	w.Scripts = 3000
+	w.Invariants = []pawltest.Invariant{pawltest.Each("no payment is captured in five parts", func(e *pawltest.Entity, p Payment) error {
+		if p.Captured == p.Amount && len(e.Messages) == 5 {
+			return errors.New("this one is")
+		}
+		return nil
+	})}
+	wantFound(t, w, "has 6 steps")
+}
