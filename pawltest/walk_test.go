@@ -196,7 +196,7 @@ func TestLongScripts(t *testing.T) {
 	t.Parallel()
 	w := walkOf(mistakes{})
 	w.Data["payment.captured"] = []any{Money{20}, Money{100}}
-	w.Scripts = 3000
+	w.Scripts, w.Seed, w.Config.Impure = 3000, 4, true
 	w.Invariants = []pawltest.Invariant{pawltest.Each("no payment is captured in five parts", func(e *pawltest.Entity, p Payment) error {
 		if p.Captured == p.Amount && len(e.Messages) == 5 {
 			return errors.New("this one is")
