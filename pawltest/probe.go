@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -133,13 +134,30 @@ func appendOutputs(b []byte, out *statemachine.Outputs) []byte {
 	return b
 }
 
+// dataTypes has the result of DataTypeOf by type, because that analyzes the type each time. It is
+// nil for types whose values can't be stored.
+var dataTypes sync.Map
+
+func dataTypeOf(t reflect.Type) *versioning.DataType {
+	known, ok := dataTypes.Load(t)
+	if !ok {
+		of, err := versioning.DataTypeOf(t)
+		if err != nil {
+			of = nil
+		}
+		known, _ = dataTypes.LoadOrStore(t, of)
+	}
+	of, _ := known.(*versioning.DataType)
+	return of
+}
+
 // appendAny appends a value of any type as text, in which equal values are equal.
 func appendAny(b []byte, value any) []byte {
 	if raw, ok := value.([]byte); ok {
 		return append(b, raw...)
 	}
 	if value != nil {
-		if t, err := versioning.DataTypeOf(reflect.TypeOf(value)); err == nil {
+		if t := dataTypeOf(reflect.TypeOf(value)); t != nil {
 			return appendData(b, t, value)
 		}
 	}
