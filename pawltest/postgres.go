@@ -39,7 +39,8 @@ const setupTimeout = 5 * time.Minute
 // Postgres returns a pool on a clean database for this test: a copy of what d says. When the test
 // ends, the pool is closed and the database dropped.
 //
-// The server is the one of DATABASE_URL, whose role must be allowed to create databases. Without
+// The server is the one of DATABASE_URL, whose role must be allowed to create databases. The
+// variable must name the server itself, not a pooler in front of it. Without
 // the variable, it is one that this process starts, with the programs that are installed on the
 // machine or, if there are none, downloaded. It starts once, in about a second, and serves all
 // tests of the process. See [ClosePostgres] for its end.
@@ -62,7 +63,11 @@ func Postgres(t TB, d *Database) *pgxpool.Pool {
 	if err != nil {
 		t.Fatalf("pawltest: open a pool: %v", err)
 	}
-	t.Cleanup(pool.Close)
+	t.Cleanup(func() {
+		if err := testdb.ClosePool(pool, testdb.PoolCloseTimeout); err != nil {
+			t.Errorf("pawltest: %v", err)
+		}
+	})
 	return pool
 }
 

@@ -11,10 +11,6 @@ import (
 	"github.com/pawl-go/pawl/internal/testdb"
 )
 
-// poolCloseTimeout is how long to wait at the end of a test for connections
-// that the test has not released.
-const poolCloseTimeout = 10 * time.Second
-
 // Postgres returns the connection string of a clean database for this test, and
 // drops the database when the test ends. It is empty, or a copy of a
 // [Template].
@@ -87,22 +83,14 @@ func Pool(tb testing.TB, opts ...Option) *pgxpool.Pool {
 	if err != nil {
 		tb.Fatalf("testenv: open a pool: %v", err)
 	}
-	tb.Cleanup(func() { closePool(tb, pool, poolCloseTimeout) })
+	tb.Cleanup(func() { closePool(tb, pool, testdb.PoolCloseTimeout) })
 	return pool
 }
 
 // closePool closes the pool, which waits for connections in use.
 func closePool(tb testing.TB, pool *pgxpool.Pool, within time.Duration) {
 	tb.Helper()
-	closed := make(chan struct{})
-	go func() {
-		pool.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(within):
-		tb.Errorf("testenv: %d connections of the pool were not released within %v after the test",
-			pool.Stat().AcquiredConns(), within)
+	if err := testdb.ClosePool(pool, within); err != nil {
+		tb.Errorf("testenv: %v", err)
 	}
 }
