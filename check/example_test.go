@@ -93,3 +93,50 @@ func ExampleWrite() {
 	// safe
 	// <nil> <nil>
 }
+
+// A sample of the history can be kept in a file, for tests without a database.
+func ExampleWriteHistory() {
+	ctx := context.Background()
+	url, drop := testenv.ExamplePostgres(withTickets)
+	defer drop()
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
+	tables := []postgres.Table{{Machine: ticket(1, nil), Name: "tickets"}}
+	store, err := postgres.Open(ctx, pool, tables...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, event := range []statemachine.Event{"opened", "solved"} {
+		if _, err := store.Do(ctx, versioning.Change{Key: "42", Event: event}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+
+	reader, err := postgres.OpenReader(ctx, pool, "", tables...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var file bytes.Buffer
+	if err := check.WriteHistory(ctx, &file, reader, "ticket", 1000); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(&file)
+
+	next := ticket(2, func(d *statemachine.Definition) {
+		d.Transitions = append(d.Transitions, statemachine.Transition{Event: "spam", From: statemachine.In("open"), To: "closed"})
+	})
+	h, err := check.Fold(next, check.ReadHistory(&file, "ticket"))
+	fmt.Println(h.Same(), h.Steps, err)
+	// Output:
+	// {"machine":"ticket","key":"42","version":1,"event":"opened","to":"open"}
+	// {"machine":"ticket","key":"42","version":2,"event":"solved","from":"open","to":"solved"}
+	// true 2 <nil>
+}

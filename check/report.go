@@ -91,7 +91,7 @@ func (r *Report) conclude() {
 		}
 		stranded := slices.ContainsFunc(m.Rows, func(r Rows) bool { return r.Stranded })
 		r.Safe = r.Safe && m.Refused == "" && !stranded && !has(statemachine.Stranding)
-		r.Same = r.Same && r.Safe && !has(statemachine.Changed) && (m.History == nil || m.History.Elsewhere+m.History.Detours == 0)
+		r.Same = r.Same && r.Safe && !has(statemachine.Changed) && (m.History == nil || m.History.Same())
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	_ "github.com/pawl-go/pawl/gateway"
 	_ "github.com/pawl-go/pawl/gateway/postgres"
 	_ "github.com/pawl-go/pawl/migrations"
+	_ "github.com/pawl-go/pawl/pawltest"
 	_ "github.com/pawl-go/pawl/statemachine"
 	_ "github.com/pawl-go/pawl/versioning"
 	_ "github.com/pawl-go/pawl/versioning/postgres"
@@ -90,6 +91,16 @@ func TestWorkersLinkFewModules(t *testing.T) {
 				t.Errorf("%s links other modules than this test lists (-want, +got):\n%s", name, diff)
 			}
 		})
+	}
+}
+
+// TestKitLinksNoContainers checks that users' tests do not get what only our own environments need.
+func TestKitLinksNoContainers(t *testing.T) {
+	t.Parallel()
+	for pkg, module := range linked(t, "pawltest") {
+		if strings.Contains(module, "testcontainers") || pkg == pawl+"/internal/testenv" {
+			t.Errorf("pawltest links %s", pkg)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	_ "github.com/pawl-go/pawl/gateway/postgres"
 	_ "github.com/pawl-go/pawl/migrations"
 	_ "github.com/pawl-go/pawl/migrations/migrate"
+	_ "github.com/pawl-go/pawl/pawltest"
 	_ "github.com/pawl-go/pawl/relay"
 	_ "github.com/pawl-go/pawl/replay"
 	_ "github.com/pawl-go/pawl/statemachine"

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/testcontainers/testcontainers-go"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 const (
@@ -32,7 +34,7 @@ func awaitReady(ctx context.Context, c testcontainers.Container, ping func(conte
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	err := poll(ctx, readyEvery, func() error {
+	err := testdb.Poll(ctx, readyEvery, func() error {
 		err := ping(ctx)
 		if err == nil {
 			return nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 // topicTimeout limits the creation and the deletion of a topic.
@@ -38,7 +40,7 @@ func KafkaOpts(tb testing.TB) []kgo.Opt {
 func Topic(tb testing.TB, partitions int32) string {
 	tb.Helper()
 	opts := KafkaOpts(tb)
-	topic := uniqueName(tb.Name())
+	topic := testdb.UniqueName(tb.Name())
 	if err := createTopic(opts, topic, partitions); err != nil {
 		tb.Fatalf("testenv: create the topic %s with %d partitions: %v", topic, partitions, err)
 	}
@@ -56,7 +58,7 @@ func createTopic(opts []kgo.Opt, topic string, partitions int32) error {
 		if _, err := admin.CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
 			return err
 		}
-		return poll(ctx, 10*time.Millisecond, func() error { return checkLeaders(ctx, admin, topic, partitions) })
+		return testdb.Poll(ctx, 10*time.Millisecond, func() error { return checkLeaders(ctx, admin, topic, partitions) })
 	})
 }
 

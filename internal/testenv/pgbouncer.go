@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 // PgBouncer starts a PgBouncer in transaction mode on loopback, in front of the
@@ -43,7 +45,7 @@ func PgBouncer(tb testing.TB, databaseURL string) string {
 	}
 	startPgBouncer(tb, binary, server, port)
 	Eventually(tb, 10*time.Second, func() error {
-		return withConn(tb.Context(), through.String(), func(*pgx.Conn) error { return nil })
+		return testdb.WithConn(tb.Context(), through.String(), func(*pgx.Conn) error { return nil })
 	})
 	return through.String()
 }

@@ -7,11 +7,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-)
 
-// poolCloseTimeout is how long to wait at the end of a test for connections
-// that the test has not released.
-const poolCloseTimeout = 10 * time.Second
+	"github.com/pawl-go/pawl/internal/testdb"
+)
 
 // Postgres returns the connection string of a clean database for this test, and
 // drops the database when the test ends. It is empty, or a copy of a
@@ -50,11 +48,11 @@ func newDatabase(hint string, opts []Option) (url string, drop func() error, err
 	if err != nil {
 		return "", nil, fmt.Errorf("get a PostgreSQL database: %w", err)
 	}
-	name := uniqueName(hint)
+	name := testdb.UniqueName(hint)
 	if err := fill(server.address, name, opts); err != nil {
 		return "", nil, err
 	}
-	return databaseURL(server.address, name), func() error { return dropDatabase(server.address, name) }, nil
+	return testdb.URL(server.address, name), func() error { return testdb.Drop(server.address, name) }, nil
 }
 
 // fill creates the database according to the options.
@@ -63,7 +61,7 @@ func fill(server, name string, opts []Option) error {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	from := pristine
+	from := testdb.Pristine
 	if cfg.template != nil {
 		var err error
 		if from, err = cfg.template.database(); err != nil {
@@ -72,7 +70,7 @@ func fill(server, name string, opts []Option) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
-	return createDatabase(ctx, server, name, from)
+	return testdb.Create(ctx, server, name, from)
 }
 
 // Pool returns a pool on a database like the one [Postgres] returns. It is
@@ -85,22 +83,14 @@ func Pool(tb testing.TB, opts ...Option) *pgxpool.Pool {
 	if err != nil {
 		tb.Fatalf("testenv: open a pool: %v", err)
 	}
-	tb.Cleanup(func() { closePool(tb, pool, poolCloseTimeout) })
+	tb.Cleanup(func() { closePool(tb, pool, testdb.PoolCloseTimeout) })
 	return pool
 }
 
 // closePool closes the pool, which waits for connections in use.
 func closePool(tb testing.TB, pool *pgxpool.Pool, within time.Duration) {
 	tb.Helper()
-	closed := make(chan struct{})
-	go func() {
-		pool.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(within):
-		tb.Errorf("testenv: %d connections of the pool were not released within %v after the test",
-			pool.Stat().AcquiredConns(), within)
+	if err := testdb.ClosePool(pool, within); err != nil {
+		tb.Errorf("testenv: %v", err)
 	}
 }

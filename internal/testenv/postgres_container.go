@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/testcontainers/testcontainers-go"
 	tcpostgres "github.com/testcontainers/testcontainers-go/modules/postgres"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 // PostgresImage is the image of the PostgreSQL container. It must:
@@ -72,7 +74,7 @@ func connectPostgres(ctx context.Context, c *tcpostgres.PostgresContainer) (*bac
 
 // serverVersion connects once and returns the server's version.
 func serverVersion(ctx context.Context, address string) (version string, err error) {
-	err = withConn(ctx, address, func(conn *pgx.Conn) error {
+	err = testdb.WithConn(ctx, address, func(conn *pgx.Conn) error {
 		version, _, _ = strings.Cut(conn.PgConn().ParameterStatus("server_version"), " ")
 		return nil
 	})

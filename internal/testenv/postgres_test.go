@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 var (
@@ -15,7 +17,7 @@ var (
 
 	numbers = Template("numbers", func(ctx context.Context, url string) error {
 		prepared.Add(1)
-		return withConn(ctx, url, func(conn *pgx.Conn) error {
+		return testdb.WithConn(ctx, url, func(conn *pgx.Conn) error {
 			_, err := conn.Exec(ctx, "CREATE TABLE numbers (n int PRIMARY KEY); INSERT INTO numbers VALUES (0)")
 			return err
 		})
@@ -56,14 +58,14 @@ func TestExamplePostgres(t *testing.T) {
 	t.Parallel()
 	url, drop := ExamplePostgres(numbers)
 	var n int
-	err := withConn(t.Context(), url, func(conn *pgx.Conn) error {
+	err := testdb.WithConn(t.Context(), url, func(conn *pgx.Conn) error {
 		return conn.QueryRow(t.Context(), "SELECT count(*) FROM numbers").Scan(&n)
 	})
 	if err != nil || n != 1 {
 		t.Errorf("%d rows, %v, want 1", n, err)
 	}
 	drop()
-	if err := withConn(t.Context(), url, func(*pgx.Conn) error { return nil }); err == nil {
+	if err := testdb.WithConn(t.Context(), url, func(*pgx.Conn) error { return nil }); err == nil {
 		t.Error("the database still exists")
 	}
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/pawl-go/pawl/internal/testdb"
 )
 
 // An Option configures a test's database.
@@ -46,33 +45,10 @@ func (t *template) build() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := uniqueName("template_" + t.name)
-	if err := createDatabase(ctx, server.address, name, pristine); err != nil {
-		return "", err
-	}
-	shared.onClose(func() error { return dropDatabase(server.address, name) })
-	if err := t.prepare(ctx, databaseURL(server.address, name)); err != nil {
+	name := testdb.UniqueName("template_" + t.name)
+	shared.onClose(func() error { return testdb.Drop(server.address, name) })
+	if err := testdb.Build(ctx, server.address, name, t.prepare); err != nil {
 		return "", fmt.Errorf("prepare the template %s: %w", t.name, err)
 	}
-	return name, sealDatabase(ctx, server.address, name)
-}
-
-// sealDatabase blocks new connections to a database and waits for the existing
-// ones to end: PostgreSQL does not copy a database in use.
-func sealDatabase(ctx context.Context, server, name string) error {
-	return withConn(ctx, server, func(conn *pgx.Conn) error {
-		if _, err := conn.Exec(ctx, "ALTER DATABASE "+quote(name)+" ALLOW_CONNECTIONS false"); err != nil {
-			return err
-		}
-		return poll(ctx, 5*time.Millisecond, func() error { return unused(ctx, conn, name) })
-	})
-}
-
-func unused(ctx context.Context, conn *pgx.Conn, name string) error {
-	var n int
-	err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name).Scan(&n)
-	if err == nil && n > 0 {
-		err = fmt.Errorf("%d connections to the template %s are still open", n, name)
-	}
-	return err
+	return name, nil
 }

@@ -163,6 +163,29 @@ func TestNilField(t *testing.T) {
 	}
 }
 
+// TestNoAction checks what is said about a row that a transition without an action creates, and
+// that lacks a value: there is no action that could have left a field nil, but a DEFAULT helps.
+func TestNoAction(t *testing.T) {
+	t.Parallel()
+	m := statemachine.MustCompile(statemachine.Definition{
+		Name: "thing", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "made", To: "open"},
+			{Event: "did", From: statemachine.In("open"), To: "open", Do: statemachine.Do(spend)},
+			{Event: "ended", From: statemachine.In("open"), To: "ended"},
+		},
+		Terminal: statemachine.In("ended"),
+	})
+	_, store := openThings(t, `, used bigint NOT NULL, most bigint NOT NULL DEFAULT 10`, postgres.Table{Machine: m})
+	var l log
+	result := apply(t, store, l.did("a", "made", 0))
+	wantVerdicts(t, result, "rejected constraint")
+	const want = "if it has none, give the column a DEFAULT"
+	if detail := result.Outcomes[0].Detail; !strings.Contains(detail, want) {
+		t.Errorf("the detail %q does not say %q", detail, want)
+	}
+}
+
 // TestCrashBeforeReadBack ends a worker after the transaction of a record has committed, and
 // before the one that judges what was parked for its entity, whose row has to be read again.
 // The record counts as settled, and what was parked comes before the next record.

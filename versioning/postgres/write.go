@@ -196,7 +196,8 @@ func (s *snapshot) written(err error) error {
 	if ok && pgErr.Code == notNull {
 		todo := "set column " + pgErr.ColumnName + " in Change.Set, or give it a DEFAULT"
 		if s.isComputed(pgErr.ColumnName) {
-			todo = "the action has left the field of column " + pgErr.ColumnName + " nil; set it"
+			todo = "if the transition has an action, it has left the field of column " + pgErr.ColumnName +
+				" nil; set it; if it has none, give the column a DEFAULT"
 		}
 		return fmt.Errorf("write: %w: %s", err, todo)
 	}

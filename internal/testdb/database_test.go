@@ -1,4 +1,4 @@
-package testenv
+package testdb
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestDatabaseURL(t *testing.T) {
+func TestURL(t *testing.T) {
 	t.Parallel()
 	for name, server := range map[string]string{
 		"url":                                    "postgres://u:p%40@h:1234/old?sslmode=disable",
@@ -19,7 +19,7 @@ func TestDatabaseURL(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := pgx.ParseConfig(databaseURL(server, "new"))
+			got, err := pgx.ParseConfig(URL(server, "new"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -33,7 +33,7 @@ func TestDatabaseURL(t *testing.T) {
 func TestUniqueName(t *testing.T) {
 	t.Parallel()
 	hint := strings.Repeat("Test/Ünïcode and more ", 10)
-	first, second := uniqueName(hint), uniqueName(hint)
+	first, second := UniqueName(hint), UniqueName(hint)
 	if first == second {
 		t.Errorf("%s twice", first)
 	}

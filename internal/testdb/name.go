@@ -1,4 +1,4 @@
-package testenv
+package testdb
 
 import (
 	"crypto/rand"
@@ -11,15 +11,15 @@ import (
 // With the rest the name stays below PostgreSQL's 63 bytes.
 const nameHint = 30
 
-// uniqueName returns a name for a database or topic that no other test uses,
-// not even one in another process on the same server.
-func uniqueName(hint string) string {
-	return fmt.Sprintf("pawl_%s_%d_%s", slug(hint), os.Getpid(), strings.ToLower(rand.Text()[:10]))
+// UniqueName returns a name for a database or topic that no other test uses,
+// not even one in another process on the same server. It begins with "pawl_".
+func UniqueName(hint string) string {
+	return fmt.Sprintf("pawl_%s_%d_%s", Slug(hint), os.Getpid(), strings.ToLower(rand.Text()[:10]))
 }
 
-// slug keeps at most nameHint bytes, and only characters that any name may
+// Slug keeps at most nameHint bytes, and only characters that any name may
 // contain.
-func slug(s string) string {
+func Slug(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
