@@ -81,6 +81,9 @@ func (m *message) record(cfg *Config, number int64, now time.Time) (*versioning.
 		r.Headers = append(r.Headers, versioning.Header{Key: name, Value: []byte(m.raw.Headers[name])})
 	}
 	r.Decode(cfg.Decode)
+	if err := r.Trouble(); err != nil {
+		return nil, fmt.Errorf("decode a record: a worker would try again, because nothing is wrong with it: %w", err)
+	}
 	return r, nil
 }
 

@@ -82,7 +82,8 @@ func (w *Worker) Change(changes ...versioning.Change) *Delivery {
 	return w.send(m)
 }
 
-// Send delivers a record of a topic. Config.Decode says what it asks for.
+// Send delivers a record of a topic. Config.Decode says what it asks for. If Decode is in trouble (see
+// [versioning.Trouble]), the test ends.
 func (w *Worker) Send(r Record) *Delivery {
 	w.t.Helper()
 	return w.send(&message{raw: &r})

@@ -1,6 +1,7 @@
 package pawltest_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,19 @@ func TestSend(t *testing.T) {
 		w.Send(pawltest.Record{}).WantReason(versioning.ReasonUndecodable)
 		w.WantDeadLetters("p1", versioning.ReasonMessageTaken)
 	})
+}
+
+// A record that can't be decoded for now is no dead letter: a worker would try again.
+func TestDecodeInTrouble(t *testing.T) {
+	t.Parallel()
+	cfg := paymentConfig(nil)
+	cfg.Decode = func(*versioning.Record) ([]versioning.Change, error) {
+		return nil, versioning.Trouble(errors.New("the registry does not answer"))
+	}
+	failures := failuresOf(t, func(tb pawltest.TB) { pawltest.New(tb, cfg).Send(pawltest.Record{Value: wire{ID: "a"}}) })
+	if len(failures) != 1 || !strings.Contains(failures[0], "the registry does not answer") {
+		t.Errorf("failures: %q", failures)
+	}
 }
 
 var tickets = statemachine.MustCompile(statemachine.Definition{
