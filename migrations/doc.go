@@ -7,7 +7,7 @@
 // upgrades it. It is a separate package so that workers do not link what only
 // migrations need. The command pawl-migrate does the same from a shell:
 //
-//	go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up
+//	go run github.com/pawl-go/pawl/cmd/pawl migrate up
 //
 // # Versions
 //

@@ -46,6 +46,6 @@ func (s Schema) fix() string {
 		flag = " --schema '" + strings.ReplaceAll(s.String(), "'", `'\''`) + "'"
 		call = "migrate.UpIn"
 	}
-	return "go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up --database-url \"$DATABASE_URL\"" + flag +
+	return "go run github.com/pawl-go/pawl/cmd/pawl migrate up --database-url \"$DATABASE_URL\"" + flag +
 		" (or call " + call + " of package migrations/migrate)"
 }

@@ -66,15 +66,13 @@ SELECT to_regclass($1)::text, coalesce((
 	SELECT bool_and(has_column_privilege(to_regclass($1), c, 'INSERT')) FROM unnest('{actor,verb,arguments,rows,ids}'::text[]) AS c
 ), false), current_user::text`
 
-// auditSQL records an act, whose actor, verb and arguments are the parameters from first on. It
-// follows a list of queries WITH, of which acted has the IDs of the rows. If there are none, it
-// records nothing.
-func auditSQL(first int) string {
-	return fmt.Sprintf(`, audited AS (
-	INSERT INTO pawl.audit (actor, verb, arguments, rows, ids)
-	SELECT $%d::text, $%d::text, $%d::text, count(*), array_agg(id ORDER BY id) FROM acted HAVING count(*) > 0
-)`, first, first+1, first+2)
-}
+// insertAuditSQL records what was done to the rows with the IDs $1: $2 actor, $3 verb, $4 arguments.
+const insertAuditSQL pawlSQL = `
+INSERT INTO pawl.audit (actor, verb, arguments, rows, ids)
+SELECT $2::text, $3::text, $4::text, cardinality($1::bigint[]), ARRAY(SELECT id FROM unnest($1::bigint[]) AS u(id) ORDER BY id)`
+
+// args returns the parameters of insertAuditSQL.
+func (a *Act) args(ids []int64) []any { return []any{ids, a.As, a.Verb, a.Arguments} }
 
 // A redriven is what a record has if it is a dead letter that an operator redrives.
 type redriven struct {
@@ -85,7 +83,7 @@ type redriven struct {
 // audit queues the statement that records which dead letters a plan settles for an operator.
 func (w *writer) audit(plan *versioning.Plan) {
 	var act *Act
-	var ids bigints
+	var ids []int64
 	for _, settled := range [...][]versioning.Settled{plan.Dead, plan.Revive} {
 		for _, s := range settled {
 			if r := preparedOf(s.Record).redriven; r != nil {
@@ -94,13 +92,9 @@ func (w *writer) audit(plan *versioning.Plan) {
 		}
 	}
 	if act != nil {
-		w.batch.Queue(w.store.schema.sql(auditRedriveSQL), ids, act.As, act.Verb, act.Arguments)
+		w.batch.Queue(w.store.schema.sql(insertAuditSQL), act.args(ids)...)
 	}
 }
-
-var auditRedriveSQL = pawlSQL(`
-WITH acted AS (SELECT unnest($1::bigint[]) AS id)` + auditSQL(2) + `
-SELECT`)
 
 // An AuditEntry is a row of the table audit.
 type AuditEntry struct {

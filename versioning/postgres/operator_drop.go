@@ -1,8 +1,12 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // dropAtOnce limits the rows that one transaction drops.
@@ -36,9 +40,8 @@ func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, a
 		if some == 0 {
 			return dropped, nil
 		}
-		given := append(append([]any{oneMessage}, args(some)...), act.As, act.Verb, act.Arguments)
-		var chosen, n int64
-		if err := o.pool.QueryRow(ctx, o.schema.sql(sql), given...).Scan(&chosen, &n); err != nil {
+		chosen, n, err := o.dropSome(ctx, act, sql, args(some))
+		if err != nil {
 			return dropped, withCause(fmt.Errorf("%s, after %d were dropped: %w", act.Verb, dropped, err))
 		}
 		if dropped += n; chosen < int64(some) { // some of those chosen may have gone meanwhile
@@ -47,22 +50,68 @@ func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, a
 	}
 }
 
-var (
-	dropDeadSQL = pawlSQL(`
+// dropSome drops rows in one transaction. It returns how many the filter has chosen, and how many
+// of them were still there.
+func (o *Operator) dropSome(ctx context.Context, act *Act, sql pawlSQL, args []any) (chosen, dropped int64, err error) {
+	err = pgx.BeginFunc(ctx, o.pool, func(tx pgx.Tx) error {
+		var ids []int64
+		if err := tx.QueryRow(ctx, o.schema.sql(sql), append([]any{oneMessage}, args...)...).Scan(&chosen, &ids); err != nil || len(ids) == 0 {
+			return err
+		}
+		dropped = int64(len(ids))
+		_, err := tx.Exec(ctx, o.schema.sql(insertAuditSQL), append([]any{oneMessage}, act.args(ids)...)...)
+		return err
+	})
+	return chosen, dropped, err
+}
+
+const (
+	dropDeadSQL pawlSQL = `
 WITH chosen AS MATERIALIZED (
 	SELECT d.id FROM pawl.dead_letters AS d` + deadFilter + `
-), acted AS (
+), dropped AS (
 	DELETE FROM pawl.dead_letters AS d USING chosen AS c WHERE d.id = c.id RETURNING d.id
-)` + auditSQL(10) + `
-SELECT (SELECT count(*) FROM chosen), (SELECT count(*) FROM acted)`)
+)
+SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT id FROM dropped)`
 
-	dropParkedSQL = pawlSQL(`
+	dropParkedSQL pawlSQL = `
 WITH chosen AS MATERIALIZED (
 	SELECT p.topic_id, p.partition, p."offset", p.scope FROM pawl.parked AS p` + parkedFilter + `
-), acted AS (
+), dropped AS (
 	DELETE FROM pawl.parked AS p USING chosen AS c
 	WHERE p.topic_id = c.topic_id AND p.partition = c.partition AND p."offset" = c."offset" AND p.scope = c.scope
 	RETURNING p.seq AS id
-)` + auditSQL(11) + `
-SELECT (SELECT count(*) FROM chosen), (SELECT count(*) FROM acted)`)
 )
+SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT id FROM dropped)`
+
+	countMatchingDeadSQL pawlSQL = `SELECT count(*) FROM (SELECT FROM pawl.dead_letters AS d` + deadFilter + `) AS t`
+
+	countMatchingParkedSQL pawlSQL = `SELECT count(*) FROM (SELECT FROM pawl.parked AS p` + parkedFilter + `) AS t`
+)
+
+// CountDeadLetters counts the dead letters that match, up to the filter's Limit; 0 means 10,000.
+func (o *Operator) CountDeadLetters(ctx context.Context, f DeadLetterFilter) (Count, error) {
+	return o.countMatches(ctx, countMatchingDeadSQL, f.Limit, f.args)
+}
+
+// CountParked counts the parked records that match, like [Operator.CountDeadLetters].
+func (o *Operator) CountParked(ctx context.Context, q ParkedQuery) (Count, error) {
+	return o.countMatches(ctx, countMatchingParkedSQL, q.Limit, q.args)
+}
+
+func (o *Operator) countMatches(ctx context.Context, sql pawlSQL, limit int, args func(limit int) []any) (c Count, err error) {
+	limit = cmp.Or(max(limit, 0), countedKept)
+	if err := o.pool.QueryRow(ctx, o.schema.sql(sql), append([]any{oneMessage}, args(limit)...)...).Scan(&c.N); err != nil {
+		return c, withCause(fmt.Errorf("count what is kept: %w", err))
+	}
+	c.AtLeast = c.N == int64(limit)
+	return c, nil
+}
+
+// Now returns the time by the database's clock.
+func (o *Operator) Now(ctx context.Context) (now time.Time, err error) {
+	if err := o.pool.QueryRow(ctx, `SELECT clock_timestamp()`, oneMessage).Scan(&now); err != nil {
+		return now, withCause(fmt.Errorf("read the database's clock: %w", err))
+	}
+	return now, nil
+}

@@ -23,7 +23,7 @@ type MachineError struct {
 func (e *MachineError) Error() string {
 	return fmt.Sprintf("table %s: machine %q already belongs to table %s, according to %s.tables; "+
 		"rename the machine of one of them, or give one a separate framework schema "+
-		"(pawl-migrate up --schema NAME, and postgres.OpenIn); if %[2]q now belongs to this table, "+
+		"(pawl migrate up --schema NAME, and postgres.OpenIn); if %[2]q now belongs to this table, "+
 		"drop or rename the other table, or DELETE its row from %[4]s.tables",
 		e.Table, e.Machine, e.Other, pgx.Identifier{e.Schema}.Sanitize())
 }

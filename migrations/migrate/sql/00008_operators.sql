@@ -24,6 +24,7 @@ COMMENT ON COLUMN pawl.tables.key_column IS 'The column with the entity''s key; 
 COMMENT ON COLUMN pawl.tables.state_column IS 'The column with the entity''s state; NULL likewise.';
 COMMENT ON COLUMN pawl.tables.version_column IS 'The column with the entity''s version; NULL likewise.';
 COMMENT ON INDEX pawl.dead_letters_entity IS 'Finds the dead letters of an entity.';
+COMMENT ON TABLE pawl.goose_db_version IS 'The versions of this schema, one row for each migration that ran. goose writes it when package migrations/migrate or "pawl migrate" runs; workers only read it.';
 COMMENT ON TABLE pawl.audit IS 'What operators have dropped and redriven. Each row is written in the transaction that did it.';
 COMMENT ON COLUMN pawl.audit.id IS 'Numbers the rows.';
 COMMENT ON COLUMN pawl.audit.at IS 'When the transaction began.';
@@ -35,6 +36,7 @@ COMMENT ON COLUMN pawl.audit.rows IS 'How many rows it was done to.';
 COMMENT ON COLUMN pawl.audit.ids IS 'Which rows: the IDs of dead letters, or the seq of parked records.';
 
 -- +goose Down
+COMMENT ON TABLE pawl.goose_db_version IS 'The versions of this schema, one row for each migration that ran. goose writes it when package migrations/migrate or pawl-migrate runs; workers only read it.';
 DROP TABLE pawl.audit;
 DROP INDEX pawl.dead_letters_entity;
 ALTER TABLE pawl.tables DROP COLUMN key_column, DROP COLUMN state_column, DROP COLUMN version_column;
