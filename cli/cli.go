@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,17 @@ func databaseCommands(cfg *Config) []*cobra.Command {
 }
 
 // ErrAbsent matches the error of a command whose argument names something that is not there.
-var ErrAbsent = errors.New("not there")
+var ErrAbsent = errors.New("what the command line names is not there")
+
+// An absence is an ErrAbsent that says what is not there.
+type absence struct{ what string }
+
+func (a *absence) Error() string { return a.what }
+
+// Is reports whether target is [ErrAbsent].
+func (a *absence) Is(target error) bool { return target == ErrAbsent }
+
+func absent(format string, args ...any) error { return &absence{fmt.Sprintf(format, args...)} }
 
 // ExitStatus returns the exit status for the error of a command line: 0 without an error, 1 if a
 // command of this package has found something or did not find what it was asked for, and 2 after

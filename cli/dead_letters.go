@@ -42,7 +42,7 @@ func printDeadLetters(p *printer, letters []deadLetterView) {
 	for i := range letters {
 		l := &letters[i]
 		rows = append(rows, []string{
-			strconv.FormatInt(l.ID, 10), p.ago(l.DiedAt), l.Machine, l.Entity, l.Event, l.Verdict, l.Reason, strconv.Itoa(l.Attempts), l.origin,
+			strconv.FormatInt(l.ID, 10), p.ago(l.DiedAt), orDash(l.Machine), orDash(l.Entity), orDash(l.Event), l.Verdict, l.Reason, strconv.Itoa(l.Attempts), l.origin,
 		})
 	}
 	p.table(rows)
@@ -149,7 +149,7 @@ such dead letter.`,
 				return err
 			}
 			if len(letters) == 0 {
-				return fmt.Errorf("%w: there is no dead letter %d", ErrAbsent, c.ids[0])
+				return absent("there is no dead letter %d", c.ids[0])
 			}
 			v := deadLetterViewOf(&letters[0], c.payload)
 			if s.isJSON {
@@ -172,7 +172,7 @@ func (v *deadLetterView) print(s *session, canRedrive bool) {
 	p.line("%-11s%s, %s", "verdict", v.Verdict, v.Reason)
 	p.line("%-11s%s", "detail", lines(v.Detail, "           "))
 	p.line("%-11s%d", "attempts", v.Attempts)
-	v.Record.payload.print(p)
+	v.Record.print(p)
 	p.line("")
 	if v.Record.payload == nil {
 		p.line("see its content with: %s", s.sibling(fmt.Sprintf("dead-letters show %d --payload", v.ID)))

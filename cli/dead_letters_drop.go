@@ -23,11 +23,10 @@ again, it is judged as a new one.
 
 It asks before, on a terminal; elsewhere it needs --yes. JSON has: dropped. The
 exit status is 1 if a dead letter that was named is not there.`,
-		`  dead-letters export --reason illegal > illegal.jsonl
-  dead-letters drop --reason illegal --to 720h
+		`  dead-letters drop --reason illegal --to 720h
   dead-letters drop 17 18 --yes --as ada`, cobra.ArbitraryArgs, c.drop)
 	c.register(&c.inspection, cmd, 0)
-	c.operation.flags(cmd)
+	c.ask(cmd)
 	cmd.Flags().BoolVar(&c.all, "all", false, "all dead letters")
 	return cmd
 }
@@ -53,11 +52,7 @@ func (c *deadLetterCommand) drop(ctx context.Context, s *session) error {
 func (o *operation) dropCounted(s *session, noun string, n count, named int, drop func() (int64, error)) error {
 	var dropped int64
 	if n.N > 0 {
-		nouns := noun
-		if n.N > 1 {
-			nouns += "s"
-		}
-		if err := o.confirm(s, "Drop %s %s for good?", n, nouns); err != nil {
+		if err := o.confirm(s, "Drop %s for good?", n.of(noun)); err != nil {
 			return err
 		}
 		var err error
@@ -73,7 +68,7 @@ func (o *operation) dropCounted(s *session, noun string, n count, named int, dro
 		s.line("dropped %s", plural(dropped, noun))
 	}
 	if int(dropped) < named {
-		return fmt.Errorf("%w: %d of the %ss that were named", ErrAbsent, named-int(dropped), noun)
+		return absent("%d of the %ss that were named are not there", named-int(dropped), noun)
 	}
 	return nil
 }
@@ -98,7 +93,7 @@ The exit status is 1 if a dead letter that was named is not there.`,
 			}
 			fmt.Fprintf(s.cmd.ErrOrStderr(), "exported %s\n", plural(int64(n), "dead letter"))
 			if n < len(c.ids) {
-				return fmt.Errorf("%w: %d of the dead letters that were named", ErrAbsent, len(c.ids)-n)
+				return absent("%d of the dead letters that were named are not there", len(c.ids)-n)
 			}
 			return nil
 		})

@@ -121,7 +121,7 @@ func (c *entityShower) run(ctx context.Context, s *session) error {
 		}
 	}
 	if len(views) == 0 {
-		return fmt.Errorf("%w: there is no entity %q in %q, and nothing is kept for it", ErrAbsent, s.args[0], machines)
+		return absent("there is no entity %q in %q, and nothing is kept for it", s.args[0], machines)
 	}
 	return nil
 }

@@ -136,9 +136,9 @@ func findDefinition(ctx context.Context, op *postgres.Operator, machine string, 
 	case ok:
 		return found, nil
 	case version == 0:
-		return found, fmt.Errorf("%w: machine %q is not registered", ErrAbsent, machine)
+		return found, absent("machine %q is not registered", machine)
 	}
-	return found, fmt.Errorf("%w: version %d of machine %q is not registered", ErrAbsent, version, machine)
+	return found, absent("version %d of machine %q is not registered", version, machine)
 }
 
 func diagramCommand(cfg *Config) *cobra.Command {
@@ -195,12 +195,14 @@ version.`,
 	flags.IntVar(&c.from, "from", 0, "`number` of the earlier version (default the one before, or with --file the newest)")
 	flags.IntVar(&c.to, "to", 0, "`number` of the later version (default the newest)")
 	flags.StringVar(&c.file, "file", "", "compare with the machine in this `file`")
-	cmd.MarkFlagsMutuallyExclusive("to", "file")
 	cmd.ValidArgsFunction = c.machineNames
 	return cmd
 }
 
 func (c *comparer) run(ctx context.Context, s *session) error {
+	if c.file != "" && c.to != 0 {
+		return errors.New("--to and --file both say what to compare with; use one of them")
+	}
 	later, err := c.later(ctx, s)
 	if err != nil {
 		return err
@@ -217,7 +219,7 @@ func (c *comparer) run(ctx context.Context, s *session) error {
 			}
 		}
 		if from == 0 {
-			return fmt.Errorf("%w: version %d of machine %q is the first, so there is nothing to compare", ErrAbsent, later.Version, later.Name)
+			return absent("version %d of machine %q is the first, so there is nothing to compare", later.Version, later.Name)
 		}
 	}
 	earlier, err := findDefinition(ctx, s.op, s.args[0], from)
@@ -243,7 +245,7 @@ func (c *comparer) later(ctx context.Context, s *session) (o statemachine.Outlin
 	}
 	at := slices.IndexFunc(outlines, func(o statemachine.Outline) bool { return o.Name == s.args[0] })
 	if at < 0 {
-		return o, fmt.Errorf("%w: %s has no machine %q", ErrAbsent, c.file, s.args[0])
+		return o, absent("%s has no machine %q", c.file, s.args[0])
 	}
 	return outlines[at], nil
 }

@@ -66,8 +66,8 @@ func (p *printer) json(v any) error {
 func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.to, format+"\n", args...) }
 
 // heading prints a line that stands out, after an empty one.
-func (p *printer) heading(format string, args ...any) {
-	p.line("\n%s", p.colors(bold, fmt.Sprintf(format, args...)))
+func (p *printer) heading(text string) {
+	p.line("\n%s", p.colors(bold, text))
 }
 
 func (p *printer) colors(color, text string) string {
@@ -145,6 +145,9 @@ func (p *printer) ago(t time.Time) string {
 	return span(d) + " ago"
 }
 
+// age returns how old something is, in words.
+func (p *printer) age(t time.Time) string { return span(p.now.Sub(t)) }
+
 // at returns a time and how long ago it was.
 func (p *printer) at(t time.Time) string {
 	if t.IsZero() {
@@ -180,8 +183,10 @@ func (c count) String() string {
 	switch {
 	case c.Estimated:
 		return "~" + thousands(rounded(c.N))
-	case c.AtLeast:
+	case c.AtLeast && c.N >= 1000:
 		return thousands(c.N/1000*1000) + "+"
+	case c.AtLeast:
+		return thousands(c.N) + "+"
 	}
 	return thousands(c.N)
 }
@@ -206,10 +211,15 @@ func thousands(n int64) string {
 	return text
 }
 
-// plural returns a number and a noun, such as "1 record" and "2 records".
-func plural(n int64, noun string) string {
-	if n == 1 {
+// of returns a count and a noun, such as "1 record" and "10,000+ records".
+func (c count) of(noun string) string {
+	if c.N == 1 && !c.AtLeast {
 		return "1 " + noun
 	}
-	return thousands(n) + " " + noun + "s"
+	return c.String() + " " + noun + "s"
+}
+
+// plural returns a number and a noun, such as "1 record" and "2 records".
+func plural(n int64, noun string) string {
+	return count{N: n}.of(noun)
 }

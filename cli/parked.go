@@ -175,7 +175,7 @@ such record.`,
 				return err
 			}
 			if len(parked) == 0 {
-				return fmt.Errorf("%w: there is no parked record %d", ErrAbsent, c.ids[0])
+				return absent("there is no parked record %d", c.ids[0])
 			}
 			v := parkedViewOf(&parked[0], c.payload)
 			if s.isJSON {
@@ -199,7 +199,7 @@ func (v *parkedView) print(s *session) {
 	if v.Changes != nil {
 		p.line("%-11s%s", "changes", visible(string(v.Changes)))
 	}
-	v.Record.payload.print(p)
+	v.Record.print(p)
 	p.line("")
 	if v.Record.payload == nil {
 		p.line("see its content with: %s", s.sibling(fmt.Sprintf("parked show %d --payload", v.ID)))
@@ -234,7 +234,7 @@ exit status is 1 if a record that was named is not there.`,
 			})
 		})
 	c.register(&c.inspection, cmd, 0)
-	c.operation.flags(cmd)
+	c.ask(cmd)
 	cmd.Flags().BoolVar(&c.all, "all", false, "all parked records")
 	return cmd
 }

@@ -57,7 +57,7 @@ that was named is not there.`,
   dead-letters redrive 17 18 --apply
   dead-letters redrive --all --apply --yes`, cobra.ArbitraryArgs, c.run)
 	c.register(&c.inspection, cmd, 0)
-	c.operation.flags(cmd)
+	c.ask(cmd)
 	cmd.Flags().BoolVar(&c.apply, "apply", false, "redrive; without this flag, nothing is written")
 	cmd.Flags().BoolVar(&c.all, "all", false, "all dead letters")
 	return cmd
@@ -81,7 +81,7 @@ func (c *redriver) run(ctx context.Context, s *session) error {
 		if err != nil {
 			return err
 		}
-		if err := c.confirm(s, "Redrive all %s dead letters?", countOf(n)); err != nil {
+		if err := c.confirm(s, "Redrive all %s?", countOf(n).of("dead letter")); err != nil {
 			return err
 		}
 	}
@@ -151,7 +151,7 @@ func (c *redriver) report(s *session, v *redriveView) error {
 	case len(v.DeadLetters) > 0:
 		rows := [][]string{{" ID", "MACHINE", "ENTITY", "EVENT", "WAS", "VERDICT NOW", "REASON"}}
 		for _, l := range v.DeadLetters {
-			rows = append(rows, []string{strconv.FormatInt(l.ID, 10), l.Machine, l.Entity, l.Event, l.Was, l.Verdict, l.Reason})
+			rows = append(rows, []string{strconv.FormatInt(l.ID, 10), orDash(l.Machine), orDash(l.Entity), orDash(l.Event), l.Was, l.Verdict, l.Reason})
 		}
 		s.table(rows)
 		s.line("")
@@ -165,7 +165,7 @@ func (c *redriver) report(s *session, v *redriveView) error {
 		}
 	}
 	if missing := len(c.ids) - len(v.DeadLetters); missing > 0 {
-		return fmt.Errorf("%w: %d of the dead letters that were named", ErrAbsent, missing)
+		return absent("%d of the dead letters that were named are not there", missing)
 	}
 	if v.Left > 0 {
 		return ErrFound

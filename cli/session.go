@@ -135,7 +135,8 @@ type operation struct {
 	as  string
 }
 
-func (o *operation) flags(cmd *cobra.Command) {
+// ask adds the flags of a command that asks before it does something.
+func (o *operation) ask(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
 	cmd.Flags().StringVar(&o.as, "as", "", "`who` does it, for table audit (default user@host of the operating system)")
 }

@@ -86,8 +86,8 @@ type attention struct {
 	Next string `json:"next"` // a command, or advice
 }
 
-// A statuser is the command status.
-type statuser struct {
+// A statusCommander is the command status.
+type statusCommander struct {
 	inspection
 
 	brokers    []string
@@ -96,7 +96,7 @@ type statuser struct {
 }
 
 func statusCommand(cfg *Config) *cobra.Command {
-	c := &statuser{inspection: inspection{Config: cfg}}
+	c := &statusCommander{inspection: inspection{Config: cfg}}
 	cmd := c.command("status", "Show what the database has, and what to look at", `Show what the database has: the machines with their registered versions, the rows
 by state, parked records, dead letters, timers, messages that are not published
 yet, and how far each group has settled its topics.
@@ -114,7 +114,7 @@ partitions), attention (what, next). A count has n, at_least and estimated.
 
 The exit status is 0, with --check 1 if there is something to look at, and 2
 after an error.`,
-		`  status
+		`  status                     what there is
   status --brokers localhost:9092 --partitions
   status --check --output json`, cobra.NoArgs, c.run)
 	flags := cmd.Flags()
@@ -124,7 +124,7 @@ after an error.`,
 	return cmd
 }
 
-func (c *statuser) run(ctx context.Context, s *session) error {
+func (c *statusCommander) run(ctx context.Context, s *session) error {
 	status, err := s.op.Status(ctx)
 	if err != nil {
 		return err

@@ -28,13 +28,13 @@ func (v *statusView) attend(p *printer, sibling func(string) string) {
 			name, of = "no machine", ""
 		}
 		if m.DeadLetters.Count.N > 0 {
-			add(sibling("dead-letters list"+of), "%s: %s dead letters, the newest %s", name, m.DeadLetters.Count, p.ago(m.DeadLetters.Newest))
+			add(sibling("dead-letters list"+of), "%s: %s, the newest %s", name, m.DeadLetters.Count.of("dead letter"), p.ago(m.DeadLetters.Newest))
 		}
 		if old(m.Parked.Oldest, longParked) {
-			add(sibling("parked list"+of), "%s: %s parked records, the oldest has waited since %s", name, m.Parked.Count, p.ago(m.Parked.Oldest))
+			add(sibling("parked list"+of), "%s: %s, the oldest has waited %s", name, m.Parked.Count.of("parked record"), p.age(m.Parked.Oldest))
 		}
 		if old(m.Timers.Oldest, lateTimer) {
-			add(sibling("timers list"+of), "%s: %s timers are overdue, the oldest was due %s; is a worker running?", name, thousands(m.Timers.Overdue), p.ago(m.Timers.Oldest))
+			add(sibling("timers list"+of), "%s: %s overdue, the oldest was due %s; is a worker running?", name, count{N: m.Timers.Overdue, AtLeast: m.Timers.AtLeast}.of("timer"), p.ago(m.Timers.Oldest))
 		}
 		if old(m.CaughtUp, lateReader) {
 			add("look at the lag, and whether all workers run", "%s: a partition was last read to its end %s", name, p.ago(m.CaughtUp))
@@ -44,10 +44,10 @@ func (v *statusView) attend(p *printer, sibling func(string) string) {
 		}
 	}
 	if old(v.Outbox.Oldest, lateOutbox) {
-		add("look at the health and the log of the workers' relay", "outbox: %s messages, the oldest was emitted %s", v.Outbox.Messages, p.ago(v.Outbox.Oldest))
+		add("look at the health and the log of the workers' relay", "outbox: %s, the oldest was emitted %s", v.Outbox.Messages.of("message"), p.ago(v.Outbox.Oldest))
 	}
 	if v.Unsent.N > 0 {
-		add(sibling("unsent list"), "unsent: %s messages that the broker has refused", v.Unsent)
+		add(sibling("unsent list"), "unsent: the broker has refused %s", v.Unsent.of("message"))
 	}
 }
 
@@ -70,7 +70,7 @@ func (v *statusView) print(p *printer) {
 	v.printKept(p)
 	v.printGroups(p)
 	p.heading("Outbox")
-	p.line("%s messages in %s packs%s; %s unsent", v.Outbox.Messages, v.Outbox.Packs, since(p, ", the oldest emitted ", v.Outbox.Oldest), v.Unsent)
+	p.line("%s in %s%s; %s unsent", v.Outbox.Messages.of("message"), v.Outbox.Packs.of("pack"), since(p, ", the oldest emitted ", v.Outbox.Oldest), v.Unsent)
 	p.heading("Look at")
 	if len(v.Attention) == 0 {
 		p.line("nothing")
@@ -158,11 +158,7 @@ func (v *statusView) printKept(p *printer) {
 		}{{"parked", &m.Parked}, {"dead letter", &m.DeadLetters}} {
 			for _, r := range k.view.reasons {
 				n := count{N: r.N, AtLeast: k.view.Count.AtLeast}
-				text := thousands(n.N)
-				if n.AtLeast {
-					text += "+"
-				}
-				rows = append(rows, []string{k.name, named(m.Machine), string(r.Reason), text, p.ago(k.view.Oldest), p.ago(k.view.Newest)})
+				rows = append(rows, []string{k.name, named(m.Machine), string(r.Reason), n.String(), p.ago(k.view.Oldest), p.ago(k.view.Newest)})
 			}
 		}
 	}

@@ -52,7 +52,8 @@ type KeptStatus struct {
 	Count    Count
 	ByReason []ReasonCount // of those that were counted, the most frequent first
 
-	// Oldest and Newest are of those that were counted. They are zero if there are none.
+	// Oldest and Newest are zero if there are none. If Count.AtLeast is set, there may be an older
+	// and a newer one.
 	Oldest, Newest time.Time
 }
 
@@ -226,7 +227,33 @@ func (o *Operator) kept(ctx context.Context, m *MachineStatus) error {
 		}
 		return err
 	})
-	return throughPooler(o.pool.SendBatch(ctx, batch).Close())
+	if err := o.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return throughPooler(err)
+	}
+	return o.extremes(ctx, m)
+}
+
+// extremes looks for the parked record that has waited longest, and for the newest dead letter,
+// among the first ones of all machines, if there were too many of the machine to look at all.
+func (o *Operator) extremes(ctx context.Context, m *MachineStatus) error {
+	var oldest, newest *time.Time
+	if m.Parked.Count.AtLeast {
+		if err := o.pool.QueryRow(ctx, o.schema.sql(oldestParkedSQL), oneMessage, m.Name, countedKept).Scan(&oldest); err != nil {
+			return err
+		}
+	}
+	if m.DeadLetters.Count.AtLeast {
+		if err := o.pool.QueryRow(ctx, o.schema.sql(newestDeadSQL), oneMessage, m.Name, countedKept).Scan(&newest); err != nil {
+			return err
+		}
+	}
+	if oldest != nil && oldest.Before(m.Parked.Oldest) {
+		m.Parked.Oldest = *oldest
+	}
+	if newest != nil && newest.After(m.DeadLetters.Newest) {
+		m.DeadLetters.Newest = *newest
+	}
+	return nil
 }
 
 // scan reads reasons, and adds them up.
@@ -255,5 +282,13 @@ GROUP BY reason ORDER BY 2 DESC, 1`
 const countDeadSQL pawlSQL = `
 SELECT reason, count(*), min(died_at), max(died_at) FROM (SELECT reason, died_at FROM pawl.dead_letters WHERE machine = $1 LIMIT $2) AS t
 GROUP BY reason ORDER BY 2 DESC, 1`
+
+const (
+	oldestParkedSQL pawlSQL = `
+SELECT min(parked_at) FROM (SELECT machine, parked_at FROM pawl.parked ORDER BY parked_at LIMIT $2) AS t WHERE machine = $1`
+
+	newestDeadSQL pawlSQL = `
+SELECT max(died_at) FROM (SELECT machine, died_at FROM pawl.dead_letters ORDER BY id DESC LIMIT $2) AS t WHERE machine = $1`
+)
 
 const caughtUpSQL pawlSQL = `SELECT min(at) FROM pawl.caught_up WHERE machine = $1`

@@ -104,7 +104,8 @@ func TestOperatorCountsMuch(t *testing.T) {
 	pool, _ := openOrders(t)
 	mustExec(t, pool, `INSERT INTO orders (id, state, version)
 SELECT n, CASE WHEN n <= 3 THEN 'cancelled' WHEN n % 4 = 0 THEN 'paid' ELSE 'pending' END, 1 FROM generate_series(1, 150000) AS n`)
-	mustExec(t, pool, manyDeadLetters, 10_001)
+	mustExec(t, pool, manyDeadLetters, 12_000)
+	mustExec(t, pool, `UPDATE pawl.dead_letters SET died_at = now() + interval '2 hours' WHERE id = (SELECT max(id) FROM pawl.dead_letters)`)
 	o := openOperator(t, pool, "")
 	for _, c := range []struct {
 		sql   string
@@ -133,6 +134,9 @@ SELECT n, CASE WHEN n <= 3 THEN 'cancelled' WHEN n % 4 = 0 THEN 'paid' ELSE 'pen
 		}
 		if c := m.DeadLetters.Count; !c.AtLeast || c.N < 10_000 {
 			t.Errorf("many dead letters: %+v", c)
+		}
+		if time.Until(m.DeadLetters.Newest) < time.Hour {
+			t.Errorf("the newest dead letter is of %v", m.DeadLetters.Newest)
 		}
 	}
 }
