@@ -50,10 +50,10 @@ func printDeadLetters(p *printer, letters []deadLetterView) {
 
 func deadLettersCommand(cfg *Config) *cobra.Command {
 	commands := []*cobra.Command{listDeadCommand(cfg), showDeadCommand(cfg), dropDeadCommand(cfg), exportDeadCommand(cfg)}
-	if len(cfg.Tables) > 0 {
-		commands = append(commands, redriveCommand(cfg))
+	if len(cfg.Tables) == 0 {
+		return group("dead-letters", "List, show, export and drop the records that could not be applied", commands...)
 	}
-	return group("dead-letters", "List, show, export and drop the records that could not be applied", commands...)
+	return group("dead-letters", "List, show, export, drop and redrive the records that could not be applied", append(commands, redriveCommand(cfg))...)
 }
 
 // A deadLetterCommand is one of the commands below dead-letters.
