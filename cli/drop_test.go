@@ -222,7 +222,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		stdout, stderr, status := (&console{}).run(t, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		var got []string
-		for _, line := range strings.Split(strings.TrimSpace(stdout), "\n") {
+		for line := range strings.SplitSeq(strings.TrimSpace(stdout), "\n") {
 			if name, _, _ := strings.Cut(line, "\t"); !strings.HasPrefix(name, ":") {
 				got = append(got, name)
 			}
@@ -257,7 +257,7 @@ func TestHelp(t *testing.T) {
 		}
 		for line := range strings.SplitSeq(cmd.Example, "\n") {
 			words := strings.Fields(strings.Split(line, "  #")[0])
-			if !strings.HasPrefix(strings.Join(words, " "), path) {
+			if !strings.HasPrefix(strings.Join(words, " "), strings.Fields(path)[0]) {
 				t.Errorf("the example %q of %s does not begin with it", line, path)
 			}
 			for _, word := range words {

@@ -52,22 +52,22 @@ func TestWords(t *testing.T) {
 func TestColors(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "")
-	print := func() string {
+	draw := func() string {
 		s := &screen{}
 		newPrinter(s, outputTable, time.Time{}).table([][]string{{"A", " B"}, {"long", "1"}})
 		return s.String()
 	}
-	if got, want := print(), bold+"A     B"+reset+"\nlong  1\n"; got != want {
+	if got, want := draw(), bold+"A     B"+reset+"\nlong  1\n"; got != want {
 		t.Errorf("on a terminal: %q, want %q", got, want)
 	}
 	const plain = "A     B\nlong  1\n"
 	t.Setenv("TERM", "dumb")
-	if got := print(); got != plain {
+	if got := draw(); got != plain {
 		t.Errorf("with TERM=dumb: %q", got)
 	}
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "1")
-	if got := print(); got != plain {
+	if got := draw(); got != plain {
 		t.Errorf("with NO_COLOR: %q", got)
 	}
 	var b strings.Builder
