@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,4 +148,64 @@ func TestRedriveAsRollsBack(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.audit UNION ALL SELECT count(*)::text FROM orders`, "0", "0")
 	wantRows(t, pool, `SELECT attempts::text FROM pawl.dead_letters`, "1")
+}
+
+// TestDropRollsBack checks that nothing is dropped if that can't be recorded.
+func TestDropRollsBack(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.say("a", "nosuch"), l.say("b", "captured"))
+	mustExec(t, pool, `ALTER TABLE pawl.audit ADD CHECK (verb <> 'test')`)
+	o := openOperator(t, pool, "")
+	if n, err := o.DropDeadLetters(t.Context(), act, postgres.DeadLetterFilter{}); err == nil || n != 0 {
+		t.Errorf("DropDeadLetters = %d, %v", n, err)
+	}
+	if n, err := o.DropParked(t.Context(), act, postgres.ParkedQuery{}); err == nil || n != 0 {
+		t.Errorf("DropParked = %d, %v", n, err)
+	}
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.parked UNION ALL SELECT count(*)::text FROM pawl.dead_letters`, "1", "1")
+}
+
+// TestDropParkedUnderWorker drops parked records while a worker applies them. Each is either dropped
+// or applied, and the audit says which.
+func TestDropParkedUnderWorker(t *testing.T) {
+	t.Parallel()
+	const entities = 200
+	pool, store := openOrders(t)
+	var l log
+	var early, creating []*versioning.Record
+	for i := range entities {
+		early = append(early, l.say(fmt.Sprint(i), "captured"))
+	}
+	apply(t, store, early...)
+	for i := range entities {
+		creating = append(creating, l.say(fmt.Sprint(entities-1-i), "placed"))
+	}
+	o := openOperator(t, pool, "")
+	drop := func() error {
+		_, err := o.DropParked(t.Context(), act, postgres.ParkedQuery{Limit: 5})
+		return err
+	}
+	if err := drop(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for range entities / 10 { // at most half of them
+			err = errors.Join(err, drop())
+		}
+		done <- err
+	}()
+	for some := range slices.Chunk(creating, 10) {
+		apply(t, store, some...)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.parked UNION ALL SELECT count(*)::text FROM orders`, "0", fmt.Sprint(entities))
+	wantRows(t, pool, `SELECT (paid.n + dropped.n) || ' ' || (paid.n > 0) || ' ' || (dropped.n > 0)
+FROM (SELECT count(*) AS n FROM orders WHERE state = 'paid') AS paid, (SELECT coalesce(sum(rows), 0) AS n FROM pawl.audit) AS dropped`,
+		fmt.Sprintf("%d true true", entities))
 }

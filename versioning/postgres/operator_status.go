@@ -17,7 +17,7 @@ import (
 type Status struct {
 	Now           time.Time // by the database's clock
 	SchemaVersion int64
-	Machines      []MachineStatus // by name
+	Machines      []MachineStatus // by name; those that are not registered come last
 
 	Outbox OutboxStatus
 	Unsent Count
