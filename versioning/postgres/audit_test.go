@@ -125,6 +125,16 @@ func TestRedriveAs(t *testing.T) {
 		t.Errorf("without a person: %v", err)
 	}
 	wantRows(t, pool, `SELECT attempts::text FROM pawl.dead_letters`, "2")
+	for _, grant := range grantsTo(t, "operator", role) {
+		if strings.Contains(grant, "pawl.audit") {
+			mustExec(t, pool, grant)
+		}
+	}
+	if _, err := worker.RedriveAs(t.Context(), act, letters[1:2], decode); err != nil {
+		t.Errorf("RedriveAs with the rights of the page: %v", err)
+	}
+	wantRows(t, pool, `SELECT attempts::text FROM pawl.dead_letters`, "3")
+	wantRows(t, pool, `SELECT count(*)::text FROM pawl.audit`, "2")
 }
 
 // TestRedriveAsRollsBack checks that an entry disappears with what it records.
@@ -205,7 +215,7 @@ func TestDropParkedUnderWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.parked UNION ALL SELECT count(*)::text FROM orders`, "0", fmt.Sprint(entities))
-	wantRows(t, pool, `SELECT (paid.n + dropped.n) || ' ' || (paid.n > 0) || ' ' || (dropped.n > 0)
+	wantRows(t, pool, `SELECT (paid.n + dropped.n) || ' ' || (paid.n > 0 AND dropped.n > 0)
 FROM (SELECT count(*) AS n FROM orders WHERE state = 'paid') AS paid, (SELECT coalesce(sum(rows), 0) AS n FROM pawl.audit) AS dropped`,
-		fmt.Sprintf("%d true true", entities))
+		fmt.Sprintf("%d true", entities))
 }
