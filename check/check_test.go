@@ -278,7 +278,7 @@ func TestProblems(t *testing.T) {
 	}
 	pool := testenv.Pool(t)
 	_, err = check.Run(t.Context(), check.Config{Tables: tables(ticket(1, nil)), Pool: pool})
-	if !errors.Is(err, migrations.ErrSchema) || !errors.Is(err, postgres.ErrTable) || !strings.Contains(err.Error(), "pawl-migrate up") {
+	if !errors.Is(err, migrations.ErrSchema) || !errors.Is(err, postgres.ErrTable) || !strings.Contains(err.Error(), "pawl migrate up") {
 		t.Errorf("error without a schema: %v", err)
 	}
 }

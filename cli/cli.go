@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,7 +16,7 @@ import (
 // Config is what the commands need to know about your workers. A command that needs a field
 // which is empty says so when it runs.
 type Config struct {
-	// Tables are those of your store. Required. Schema is the framework's schema; empty means pawl.
+	// Tables are those of your store. Schema is the framework's schema; empty means pawl.
 	Tables []postgres.Table
 	Schema string
 
@@ -31,26 +29,52 @@ type Config struct {
 }
 
 // Commands returns the commands, to be added to your program's command line with
-// cobra.Command.AddCommand. Each call returns new ones.
+// cobra.Command.AddCommand: those of [DatabaseCommands], and those that need your machines or your
+// Decode. Each call returns new ones.
 //
-// They print their results to cobra's standard output, and progress to its error output. They take
-// the database from the flag --database-url or the environment variable DATABASE_URL. A program
-// that calls os.Exit with [ExitStatus] has an exit status that scripts can use.
+// They print their results to cobra's standard output, and progress and questions to its error
+// output. They take the database from the flag --database-url or the environment variable
+// DATABASE_URL. A program that calls os.Exit with [ExitStatus] has an exit status that scripts can
+// use.
 func Commands(cfg Config) []*cobra.Command {
-	commands := []*cobra.Command{checkCommand(&cfg), migrateCommand(&cfg), withdrawCommand(&cfg), replayCommand(&cfg)}
-	for _, cmd := range commands {
-		withStatus(cmd)
-		for _, sub := range cmd.Commands() {
-			withStatus(sub)
-		}
-	}
-	return commands
+	commands := append(databaseCommands(&cfg), checkCommand(&cfg), migrateCommand(&cfg), withdrawCommand(&cfg), replayCommand(&cfg))
+	return withStatus(commands)
 }
 
-// ExitStatus returns the exit status for the error of a command line: 0 without an error, 1 if
-// check found that the definitions are not safe, migrate-entities left entities, or replay found
-// that something is not as it should be, and 2 after any other error of the commands of this package. For other errors, such as those of your own
-// commands, it is 1.
+// DatabaseCommands returns the commands that need the database alone, not the code of your
+// machines. They are those of the program cmd/pawl: status, entity, dead-letters, parked, timers,
+// unsent, machine and audit. schema is the framework's schema; empty means pawl. The flag --schema
+// changes it.
+func DatabaseCommands(schema string) []*cobra.Command {
+	return withStatus(databaseCommands(&Config{Schema: schema}))
+}
+
+func databaseCommands(cfg *Config) []*cobra.Command {
+	return []*cobra.Command{
+		statusCommand(cfg), entityCommand(cfg), deadLettersCommand(cfg), parkedCommand(cfg),
+		timersCommand(cfg), unsentCommand(cfg), machineCommand(cfg), auditCommand(cfg),
+	}
+}
+
+// ErrAbsent matches the error of a command whose argument names something that is not there.
+var ErrAbsent = errors.New("what the command line names is not there")
+
+// An absence is an ErrAbsent that says what is not there.
+type absence struct{ what string }
+
+func (a *absence) Error() string { return a.what }
+
+// Is reports whether target is [ErrAbsent].
+func (a *absence) Is(target error) bool { return target == ErrAbsent }
+
+func absent(format string, args ...any) error { return &absence{fmt.Sprintf(format, args...)} }
+
+// ExitStatus returns the exit status for the error of a command line: 0 without an error, 1 if a
+// command of this package has found something or did not find what it was asked for, and 2 after
+// any other error of these commands. That is, 1 if check found that the definitions are not safe,
+// migrate-entities left entities, replay found that something is not as it should be, status
+// --check found something to look at, redrive left dead letters, or there is no such entity, dead
+// letter or machine ([ErrAbsent]). For other errors, such as those of your own commands, it is 1.
 func ExitStatus(err error) int {
 	if _, ok := errors.AsType[*failure](err); ok {
 		return 2
@@ -63,62 +87,31 @@ type failure struct{ error }
 
 func (f *failure) Unwrap() error { return f.error }
 
-// withStatus makes failures of the errors of a command, so that ExitStatus can tell them apart.
-func withStatus(cmd *cobra.Command) {
+// withStatus makes failures of the errors of commands, so that ExitStatus can tell them apart.
+func withStatus(commands []*cobra.Command) []*cobra.Command {
 	fail := func(err error) error {
-		if err == nil || errors.Is(err, check.ErrUnsafe) || errors.Is(err, ErrLeft) || errors.Is(err, ErrFound) {
+		found := func(target error) bool { return errors.Is(err, target) }
+		if err == nil || slices.ContainsFunc([]error{check.ErrUnsafe, ErrLeft, ErrFound, ErrAbsent}, found) {
 			return err
 		}
 		return &failure{err}
 	}
-	run, args := cmd.RunE, cmd.Args
-	if run == nil { // it has only other commands
-		return
+	for _, cmd := range commands {
+		run, args := cmd.RunE, cmd.Args
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return fail(run(cmd, args)) }
+		cmd.Args = func(cmd *cobra.Command, given []string) error { return fail(args(cmd, given)) }
+		cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail(err) })
+		withStatus(cmd.Commands())
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return fail(run(cmd, args)) }
-	cmd.Args = func(cmd *cobra.Command, given []string) error { return fail(args(cmd, given)) }
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail(err) })
+	return commands
 }
 
-// environment is the variable with the connection string.
-const environment = "DATABASE_URL"
-
-var errNoDatabase = errors.New("no database; set --database-url or DATABASE_URL, for example to postgres://user:password@localhost:5432/shop")
-
-// A database is the flag --database-url of one command.
-type database struct{ url string }
-
-func (d *database) flag(cmd *cobra.Command) {
-	// The environment is not the flag's default, because help would print the password.
-	cmd.Flags().StringVar(&d.url, "database-url", "", "PostgreSQL connection string (default $DATABASE_URL)")
-}
-
-// isSet reports whether there is a database.
-func (d *database) isSet() bool { return d.address() != "" }
-
-func (d *database) address() string {
-	if d.url != "" {
-		return d.url
+// group returns a command that has only other commands. A misspelt one is an error.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	return os.Getenv(environment)
-}
-
-// pool connects to the database. The caller closes it.
-func (d *database) pool(ctx context.Context) (*pgxpool.Pool, error) {
-	if !d.isSet() {
-		return nil, errNoDatabase
-	}
-	config, err := pgxpool.ParseConfig(d.address())
-	if err != nil {
-		return nil, fmt.Errorf("--database-url is not a connection string: %w", errors.Unwrap(err)) // without the password
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("connect to PostgreSQL; check that it runs, and --database-url: %w", err)
-	}
-	return pool, nil
+	cmd.AddCommand(commands...)
+	return cmd
 }

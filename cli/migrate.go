@@ -39,6 +39,8 @@ database, also with --dry-run.
 
 The exit status is 0 if all entities were migrated, 1 if some could not be, and
 2 after any other error.`,
+		Example: `  migrate-entities --dry-run
+  migrate-entities order --per-second 500`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"strconv"
@@ -53,14 +52,6 @@ func (r *replayer) moveOffsets(cmd *cobra.Command, c replay.Config) error {
 	}
 	_, _ = fmt.Fprintf(ask, "moved %d partitions\n", len(moves))
 	return nil
-}
-
-// confirmed asks a question, and reports whether the answer was yes.
-func confirmed(cmd *cobra.Command, question string) bool {
-	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
 }
 
 // parseFrom parses the flag --from.

@@ -30,7 +30,8 @@ The older workers no longer keep records for the version, and judge those that
 wait for it. Rows in states that only the version knows keep them from
 starting. A worker that starts with the version again takes it back. The exit
 status is 2 after an error.`,
-		Args: cobra.ExactArgs(2),
+		Example: "  withdraw order 3",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return w.run(cmd.Context(), cmd.OutOrStdout(), args[0], args[1])
 		},

@@ -24,8 +24,21 @@ func Check(ctx context.Context, db Querier) error { return Schema("").Check(ctx,
 // Check writes nothing, and leaves a transaction usable. It is safe for concurrent use if
 // db is.
 func (s Schema) Check(ctx context.Context, db Querier) error {
-	if err := s.Validate(); err != nil {
+	have, err := s.Installed(ctx, db)
+	if err != nil {
 		return err
+	}
+	if have < Oldest {
+		return &SchemaError{Schema: s, Have: have, Want: Oldest}
+	}
+	return nil
+}
+
+// Installed returns the version of the schema in a database; 0 means that there is no such
+// schema. Its errors and the rights that it needs are those of [Schema.Check].
+func (s Schema) Installed(ctx context.Context, db Querier) (version int64, err error) {
+	if err := s.Validate(); err != nil {
+		return 0, err
 	}
 	// The table is looked up first, because a query of a table that does not exist is an
 	// error, and would abort the caller's transaction. Each query is sent in one message:
@@ -37,17 +50,13 @@ SELECT coalesce(max(version_id), 0) FROM (
 	FROM pawl.goose_db_version ORDER BY version_id, id DESC
 ) AS v WHERE is_applied`)
 	table := s.SQL("pawl.goose_db_version")
-	var have int64
 	var isThere bool
-	err := db.QueryRow(ctx, exists, pgx.QueryExecModeExec, table).Scan(&isThere)
+	err = db.QueryRow(ctx, exists, pgx.QueryExecModeExec, table).Scan(&isThere)
 	if err == nil && isThere {
-		err = db.QueryRow(ctx, latest, pgx.QueryExecModeExec).Scan(&have)
+		err = db.QueryRow(ctx, latest, pgx.QueryExecModeExec).Scan(&version)
 	}
 	if err != nil {
-		return fmt.Errorf("read the version of schema %s (this needs USAGE on it and SELECT on %s): %w", s, table, err)
+		return 0, fmt.Errorf("read the version of schema %s (this needs USAGE on it and SELECT on %s): %w", s, table, err)
 	}
-	if have < Oldest {
-		return &SchemaError{Schema: s, Have: have, Want: Oldest}
-	}
-	return nil
+	return version, nil
 }

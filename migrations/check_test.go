@@ -48,11 +48,11 @@ func TestCheck(t *testing.T) {
 		exec(t, pool, `INSERT INTO pawl.goose_db_version (version_id, is_applied) VALUES ($1, $2)`, version, applied)
 	}
 	exec(t, pool, `DELETE FROM pawl.goose_db_version`)
-	wantError(t, pool, 0, "there is no schema pawl", "pawl-migrate up")
+	wantError(t, pool, 0, "there is no schema pawl", "pawl migrate up")
 	for version := int64(1); version < migrations.Oldest; version++ {
 		ran(version, true)
 		wantError(t, pool, version, fmt.Sprintf("is at version %d", version),
-			fmt.Sprintf("needs version %d or newer", migrations.Oldest), "pawl-migrate up")
+			fmt.Sprintf("needs version %d or newer", migrations.Oldest), "pawl migrate up")
 	}
 	for version := int64(migrations.Oldest); version <= migrations.Version+10; version++ {
 		ran(version, true)

@@ -5,9 +5,9 @@
 // [Check] only reads, and needs no right to create anything: workers call it when they
 // start. Package [github.com/pawl-go/pawl/migrations/migrate] creates the schema and
 // upgrades it. It is a separate package so that workers do not link what only
-// migrations need. The command pawl-migrate does the same from a shell:
+// migrations need. The command pawl does the same from a shell:
 //
-//	go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up
+//	go run github.com/pawl-go/pawl/cmd/pawl migrate up
 //
 // # Versions
 //

@@ -33,7 +33,7 @@ func ExampleCheck() {
 		fmt.Println("checked:", err) // nil, or the version could not be read
 	}
 	check()
-	if err := migrate.Up(ctx, url); err != nil { // as pawl-migrate up does
+	if err := migrate.Up(ctx, url); err != nil { // as pawl migrate up does
 		fmt.Println(err)
 		return
 	}
@@ -76,9 +76,10 @@ func ExampleSchema_Check() {
 	defer func() { _ = conn.Close(ctx) }()
 	for _, tenant := range []migrations.Schema{"acme", "globex"} {
 		err := tenant.Check(ctx, conn)
-		fmt.Printf("%s can be served: %t\n", tenant, !errors.Is(err, migrations.ErrSchema))
+		version, _ := tenant.Installed(ctx, conn)
+		fmt.Printf("%s can be served: %t; it has a schema: %t\n", tenant, !errors.Is(err, migrations.ErrSchema), version > 0)
 	}
 	// Output:
-	// acme can be served: true
-	// globex can be served: false
+	// acme can be served: true; it has a schema: true
+	// globex can be served: false; it has a schema: false
 }

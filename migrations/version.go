@@ -13,7 +13,7 @@ const (
 
 	// Version is the newest version of the schema that this build ships, and the one
 	// that package migrate upgrades a schema to. It is never less than [Oldest].
-	Version = 7
+	Version = 8
 )
 
 // ErrSchema matches every [*SchemaError], by [errors.Is].
@@ -46,6 +46,6 @@ func (s Schema) fix() string {
 		flag = " --schema '" + strings.ReplaceAll(s.String(), "'", `'\''`) + "'"
 		call = "migrate.UpIn"
 	}
-	return "go run github.com/pawl-go/pawl/migrations/cmd/pawl-migrate up --database-url \"$DATABASE_URL\"" + flag +
+	return "go run github.com/pawl-go/pawl/cmd/pawl migrate up --database-url \"$DATABASE_URL\"" + flag +
 		" (or call " + call + " of package migrations/migrate)"
 }

@@ -2,10 +2,19 @@ package statemachine
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 )
+
+// A drawing is what a diagram shows.
+type drawing struct {
+	title    string
+	states   []State // the first one, none, is the start
+	terminal map[State]bool
+	lines    []line
+}
 
 // line is one transition in a diagram.
 type line struct {
@@ -13,6 +22,57 @@ type line struct {
 	event     string
 	condition string // "" if the transition has none
 	after     string // its deadline; "" if it has none
+}
+
+func (m *Machine) drawing() *drawing {
+	return &drawing{title(m.def.Name, m.def.Version), m.states, m.terminal, m.lines()}
+}
+
+func title(name string, version int) string { return fmt.Sprintf("%s v%d", name, version) }
+
+// drawing returns the drawing of an outline. Its states are in the order in which they can be
+// reached.
+func (o Outline) drawing() *drawing {
+	d := &drawing{title: title(o.Name, o.Version), states: []State{None}, terminal: make(map[State]bool)}
+	for i := 0; i < len(d.states); i++ {
+		for _, a := range o.Arrows {
+			if a.From != d.states[i] || a.Event == Migrated {
+				continue
+			}
+			for _, t := range a.Targets {
+				d.lines = append(d.lines, line{i, d.index(t.To), string(a.Event), a.condition(t), a.deadline()})
+			}
+		}
+	}
+	for _, s := range o.Terminal {
+		d.terminal[s] = true
+	}
+	return d
+}
+
+// index returns the index of a state, which it adds if there is none.
+func (d *drawing) index(s State) int {
+	i := slices.Index(d.states, s)
+	if i < 0 {
+		i = len(d.states)
+		d.states = append(d.states, s)
+	}
+	return i
+}
+
+// condition returns the label of a branch in a diagram.
+func (a *Arrow) condition(t Target) string {
+	if t.When == "" && len(a.Targets) > 1 {
+		return "otherwise"
+	}
+	return t.When
+}
+
+func (a *Arrow) deadline() string {
+	if a.After == "" {
+		return ""
+	}
+	return "after " + a.After
 }
 
 // lines lists all transitions, by state and then by event, in order of first
@@ -61,14 +121,14 @@ func (l *line) note(escape func(string) string) (note string) {
 
 // alias returns an identifier for the state with index i that is safe in both
 // diagram languages. The number makes it unique; the letters make it readable.
-func (m *Machine) alias(i int) string {
+func (d *drawing) alias(i int) string {
 	const longest = 40
 	letters := strings.Map(func(r rune) rune {
 		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
 			return r
 		}
 		return '_'
-	}, string(m.states[i]))
+	}, string(d.states[i]))
 	return fmt.Sprintf("s%d_%.*s", i, longest, letters)
 }
 

@@ -1,6 +1,7 @@
 package statemachine_test
 
 import (
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strconv"
@@ -176,4 +177,37 @@ func mermaidDecoded(t *testing.T, s string) string {
 		}
 		return string(rune(n))
 	})
+}
+
+// TestOutlineDiagrams checks that an outline, as it is stored, has the same states and lines as its
+// machine.
+func TestOutlineDiagrams(t *testing.T) {
+	t.Parallel()
+	d := orderDefinition()
+	d.Transitions[4].When = statemachine.When("not packed", func(order, cancel) bool { return false })
+	d.Transitions = slices.Insert(d.Transitions, 2,
+		statemachine.Transition{Event: "payment.captured", From: statemachine.In(paid), To: shipped, When: statemachine.When("covers it", func(order, cancel) bool { return true })},
+		statemachine.Transition{Event: "payment.captured", From: statemachine.In(paid), To: paid})
+	d.Migrations = []statemachine.Migration{{From: statemachine.In("old"), To: paid}}
+	m := compile(t, d)
+	text, err := json.Marshal(m.Outline())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o statemachine.Outline
+	if err := json.Unmarshal(text, &o); err != nil {
+		t.Fatal(err)
+	}
+	number := regexp.MustCompile(`\bs\d+_`)
+	lines := func(diagram string) []string {
+		all := strings.Split(number.ReplaceAllString(diagram, "s_"), "\n")
+		slices.Sort(all)
+		return all
+	}
+	if diff := cmp.Diff(lines(m.Mermaid()), lines(o.Mermaid())); diff != "" {
+		t.Errorf("Mermaid (-machine, +outline):\n%s", diff)
+	}
+	if diff := cmp.Diff(lines(m.Graphviz()), lines(o.Graphviz())); diff != "" {
+		t.Errorf("Graphviz (-machine, +outline):\n%s", diff)
+	}
 }

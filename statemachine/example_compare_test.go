@@ -3,6 +3,7 @@ package statemachine_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/pawl-go/pawl/statemachine"
 )
@@ -78,4 +79,30 @@ func ExampleOutline_Hash() {
 	// true
 	// false
 	// [open]
+}
+
+// An outline that was kept, in a file or a database, can be drawn without the machine's functions.
+func ExampleOutline_Mermaid() {
+	outline := statemachine.MustCompile(statemachine.Definition{
+		Name: "ticket", Version: 1,
+		Transitions: []statemachine.Transition{
+			{Event: "opened", To: "open"},
+			{Event: "closed", From: statemachine.In("open"), To: "done"},
+		},
+		Terminal: statemachine.In("done"),
+	}).Outline()
+	text, err := json.Marshal(outline)
+	var kept statemachine.Outline
+	fmt.Println(err, json.Unmarshal(text, &kept))
+	fmt.Print(kept.Mermaid())
+	fmt.Println("arrows for Graphviz:", strings.Count(kept.Graphviz(), "->"))
+	// Output:
+	// <nil> <nil>
+	// stateDiagram-v2
+	//     state "open" as s1_open
+	//     state "done" as s2_done
+	//     [*] --> s1_open : opened
+	//     s1_open --> s2_done : closed
+	//     s2_done --> [*]
+	// arrows for Graphviz: 2
 }

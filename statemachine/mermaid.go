@@ -9,22 +9,27 @@ import (
 // Mermaid returns the machine as a Mermaid stateDiagram-v2, with a final
 // newline. It escapes all names, and writes the label of a branch's condition in
 // brackets and a deadline in parentheses.
-func (m *Machine) Mermaid() string {
+func (m *Machine) Mermaid() string { return m.drawing().mermaid() }
+
+// Mermaid is like [Machine.Mermaid].
+func (o Outline) Mermaid() string { return o.drawing().mermaid() }
+
+func (d *drawing) mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n")
-	for i, s := range m.states[none+1:] {
-		fmt.Fprintf(&b, "    state \"%s\" as %s\n", mermaidText(string(s)), m.alias(i+1))
+	for i, s := range d.states[none+1:] {
+		fmt.Fprintf(&b, "    state \"%s\" as %s\n", mermaidText(string(s)), d.alias(i+1))
 	}
-	for _, l := range m.lines() {
+	for _, l := range d.lines {
 		from := "[*]"
 		if l.from != none {
-			from = m.alias(l.from)
+			from = d.alias(l.from)
 		}
-		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, m.alias(l.to), mermaidText(l.event), l.note(mermaidText))
+		fmt.Fprintf(&b, "    %s --> %s : %s%s\n", from, d.alias(l.to), mermaidText(l.event), l.note(mermaidText))
 	}
-	for i, s := range m.states {
-		if m.terminal[s] {
-			fmt.Fprintf(&b, "    %s --> [*]\n", m.alias(i))
+	for i, s := range d.states {
+		if d.terminal[s] {
+			fmt.Fprintf(&b, "    %s --> [*]\n", d.alias(i))
 		}
 	}
 	return b.String()

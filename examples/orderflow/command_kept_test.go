@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pawl-go/pawl/cli"
 )
 
 // TestKept lists, shows and redrives records that a worker could not apply.
@@ -14,7 +16,11 @@ func TestKept(t *testing.T) {
 	brokers, url := servers(t)
 	must := func(args ...string) string {
 		t.Helper()
-		stdout, _, err := execute(t, append(args, "--brokers", brokers, "--database-url", url)...)
+		args = append(args, "--database-url", url)
+		if args[0] == "produce" {
+			args = append(args, "--brokers", brokers)
+		}
+		stdout, _, err := execute(t, args...)
 		if err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}
@@ -26,13 +32,13 @@ func TestKept(t *testing.T) {
 		AND EXISTS (SELECT FROM pawl.parked WHERE reason = 'no_entity')`)
 
 	list := must("dead-letters", "list", "--reason=constraint")
-	row := regexp.MustCompile(`(?m)^(\d+) .* (\S+-\d+) .*rejected +constraint`).FindStringSubmatch(list)
+	row := regexp.MustCompile(`(?m)^ *(\d+) .* order +(\S+-\d+) .*rejected +constraint`).FindStringSubmatch(list)
 	if row == nil {
 		t.Fatalf("the list shows no constraint violation:\n%s", list)
 	}
 	id, order := row[1], row[2]
-	shown := must("dead-letters", "show", id)
-	for _, part := range []string{order, "constraint", "ce_id", "SQLSTATE 23514", `value     "{`} {
+	shown := must("dead-letters", "show", id, "--payload")
+	for _, part := range []string{order, "constraint", "ce_id", "SQLSTATE 23514", `value      {"`} {
 		if !strings.Contains(shown, part) {
 			t.Errorf("show %s does not print %q:\n%s", id, part, shown)
 		}
@@ -40,27 +46,37 @@ func TestKept(t *testing.T) {
 	if parked := must("parked", "list"); !strings.Contains(parked, "no_entity") {
 		t.Errorf("the list shows no record of an order that was never placed:\n%s", parked)
 	}
+	if status := must("status"); !strings.Contains(status, "orderflow.orders") && !strings.Contains(status, `"orderflow"."orders"`) || !strings.Contains(status, "order-workers") {
+		t.Errorf("status:\n%s", status)
+	}
 
 	// The first redrive fails: the constraint is dropped only after it.
-	if out := must("dead-letters", "redrive", "--id", id, "--apply"); !strings.Contains(out, "rejected") {
-		t.Errorf("redrive before the fix: %s", out)
+	out, _, err := execute(t, "dead-letters", "redrive", id, "--apply", "--database-url", url)
+	if !strings.Contains(out, "rejected") || cli.ExitStatus(err) != 1 {
+		t.Errorf("redrive before the fix: %v, %s", err, out)
 	}
 	var constraint string
 	query(t, url, `SELECT conname FROM pg_constraint WHERE conrelid = 'orderflow.orders'::regclass AND contype = 'c' LIMIT 1`, &constraint)
 	query(t, url, fmt.Sprintf(`ALTER TABLE orderflow.orders DROP CONSTRAINT %q`, constraint))
 	exists := `orderflow.orders WHERE id = '` + order + `'`
-	if out := must("dead-letters", "redrive", "--order", order); !strings.Contains(out, "applied") || !strings.Contains(out, "nothing was written") {
+	if out := must("dead-letters", "redrive", id); !strings.Contains(out, "applied") || !strings.Contains(out, "nothing was written") {
 		t.Errorf("dry run: %s", out)
 	}
 	if n := count(t, url, exists); n != 0 {
 		t.Errorf("the dry run created %d orders", n)
 	}
-	must("dead-letters", "redrive", "--id", id, "--apply")
+	must("dead-letters", "redrive", id, "--apply")
 	if n := count(t, url, exists); n != 1 {
 		t.Errorf("%d orders after the redrive, want 1", n)
 	}
-	if out := must("dead-letters", "list", "--order", order, "--reason=constraint"); !strings.Contains(out, "0 records") {
+	if out := must("entity", order, "--machine=order"); !strings.Contains(out, "order.placed") {
+		t.Errorf("the entity has no history: %s", out)
+	}
+	if out := must("dead-letters", "list", "--entity", order, "--reason=constraint"); !strings.Contains(out, "no dead letters") {
 		t.Errorf("the dead letter still exists: %s", out)
+	}
+	if n := count(t, url, `pawl.audit WHERE verb = 'dead-letters redrive' AND ids = '{`+id+`}'`); n != 2 {
+		t.Errorf("%d entries about the redrive in the table audit, want 2", n)
 	}
 }
 

@@ -45,7 +45,7 @@ func rootCommand() *cobra.Command {
 	explicit.Args = cobra.NoArgs
 	root.AddCommand(operations()...)
 	root.AddCommand(explicit, workerCommand(&s), carrierCommand(&s), providerCommand(), migrateCommand(&s),
-		produceCommand(&s), deadLettersCommand(&s), parkedCommand(&s), answerCommand(&s), graphCommand())
+		produceCommand(&s), answerCommand(&s), graphCommand())
 	return root
 }
 
@@ -54,7 +54,8 @@ const (
 	defaultGroup = "order-workers"
 )
 
-// operations returns the commands of package cli: check, migrate-entities, replay, withdraw.
+// operations returns the commands of package cli, for people who operate the workers: status,
+// entity, dead-letters, parked, timers, check, replay and so on.
 func operations() []*cobra.Command {
 	queue, err := newQueue()
 	if err != nil {

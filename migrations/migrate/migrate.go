@@ -53,7 +53,7 @@ func DownIn(ctx context.Context, databaseURL string, schema migrations.Schema) e
 		}
 		if have > migrations.Version {
 			return fmt.Errorf("the schema is at version %d, and this build can drop only versions up to %d: "+
-				"run pawl-migrate down of a build that is as new as the schema", have, migrations.Version)
+				"run pawl migrate down of a build that is as new as the schema", have, migrations.Version)
 		}
 		_, err = p.DownTo(ctx, 0)
 		return err

@@ -62,7 +62,7 @@ func wantVersion(t *testing.T, db migrations.Querier, have int64) {
 	}
 }
 
-const all = "caught_up dead_letters machines marks outbox outbox_0 outbox_1 outbox_2 outbox_3 outbox_4 outbox_5 outbox_6 outbox_7 outbox_events parked rearmed replaced responses tables timers transitions unsent"
+const all = "audit caught_up dead_letters machines marks outbox outbox_0 outbox_1 outbox_2 outbox_3 outbox_4 outbox_5 outbox_6 outbox_7 outbox_events parked rearmed replaced responses tables timers transitions unsent"
 
 func TestUpDownUp(t *testing.T) {
 	t.Parallel()

@@ -107,6 +107,10 @@ func causeOf(err error) versioning.Cause {
 const (
 	insufficientPrivilege = "42501"
 	notNull               = "23502"
+	undefinedTable        = "42P01"
+	invalidText           = "22P02" // such as letters for an integer
+	outOfRange            = "22003"
+	undefinedColumn       = "42703"
 	exhaustedSequence     = "2200H" // the message names the sequence
 	activeTransaction     = "25001" // such as a statement in a trigger that can't run in a transaction
 	objectNotReady        = "55000" // such as an unassigned record variable in a trigger

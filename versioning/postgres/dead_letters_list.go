@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -31,12 +32,20 @@ type DeadLetterFilter struct {
 
 // DeadLetters returns the dead letters that match, in ascending order of ID.
 func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
-	deadLetters, err := s.readDeadLetters(ctx, listDeadSQL, f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic,
-		orNil(f.From), orNil(f.To), f.After, cmp.Or(max(f.Limit, 0), defaultLimit))
+	return s.schema.listDeadLetters(ctx, s.pool, f)
+}
+
+func (s *schema) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, f DeadLetterFilter) ([]versioning.DeadLetter, error) {
+	deadLetters, err := s.readDeadLetters(ctx, pool, listDeadSQL, f.args(cmp.Or(max(f.Limit, 0), defaultLimit))...)
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list dead letters: %w", err))
 	}
 	return deadLetters, nil
+}
+
+// args returns the parameters of deadFilter.
+func (f *DeadLetterFilter) args(limit int) []any {
+	return []any{f.IDs, string(f.Reason), f.Machine, f.Key, f.Topic, orNil(f.From), orNil(f.To), f.After, limit}
 }
 
 const deadColumns pawlSQL = `
@@ -44,16 +53,18 @@ SELECT d.id, d.topic, d.topic_id, d.partition, d."offset", d.scope, d.verdict, d
        d.event, d.attempts, d.died_at, d.key, d.value, d.headers, d."timestamp"
 FROM pawl.dead_letters AS d`
 
+const listDeadSQL pawlSQL = deadColumns + deadFilter
+
 // $1 IDs, $2 reason, $3 machine, $4 entity, $5 topic, $6 from, $7 to, $8 after, $9 limit
-const listDeadSQL pawlSQL = deadColumns + `
+const deadFilter = `
 WHERE ($1::bigint[] IS NULL OR d.id = ANY ($1)) AND ($2 = '' OR d.reason = $2) AND ($3 = '' OR d.machine = $3)
   AND ($4 = '' OR d.entity = $4) AND ($5 = '' OR d.topic = $5)
   AND ($6::timestamptz IS NULL OR d.died_at >= $6) AND ($7::timestamptz IS NULL OR d.died_at < $7) AND d.id > $8
 ORDER BY d.id LIMIT $9`
 
 // readDeadLetters runs a query for deadColumns.
-func (s *Store) readDeadLetters(ctx context.Context, sql pawlSQL, args ...any) ([]versioning.DeadLetter, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(sql), append([]any{oneMessage}, args...)...)
+func (s *schema) readDeadLetters(ctx context.Context, pool *pgxpool.Pool, sql pawlSQL, args ...any) ([]versioning.DeadLetter, error) {
+	rows, err := pool.Query(ctx, s.sql(sql), append([]any{oneMessage}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +103,7 @@ func (s *Store) CopyDeadLetters(ctx context.Context, from map[string][]int32, li
 	copyTo func(context.Context, []versioning.DeadLetter) (copied []int64, err error),
 ) (int, error) {
 	topics, partitions := partitionsOf(from)
-	deadLetters, err := s.readDeadLetters(ctx, readUncopiedSQL, topics, partitions, limit)
+	deadLetters, err := s.schema.readDeadLetters(ctx, s.pool, readUncopiedSQL, topics, partitions, limit)
 	if err != nil {
 		return 0, withCause(fmt.Errorf("read dead letters to copy: %w", err))
 	}

@@ -146,7 +146,7 @@ func ExampleOpenIn() {
 	ctx := context.Background()
 	pool, closePool := connect(ctx)
 	defer closePool()
-	// As pawl-migrate up --schema acme does.
+	// As pawl migrate up --schema acme does.
 	if err := migrate.UpIn(ctx, pool.Config().ConnString(), "acme"); err != nil {
 		fmt.Println(err)
 		return

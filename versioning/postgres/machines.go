@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +22,10 @@ type Definition struct {
 	Outline   statemachine.Outline
 	Hash      string // of the outline
 	Withdrawn bool
+
+	// At is when a store opened it for the first time, and By the database role that did.
+	At time.Time
+	By string
 }
 
 // ErrDefinition matches every [*DefinitionError] and [*StrandedError], by [errors.Is].
@@ -93,7 +98,7 @@ func (s *schema) readDefinitions(ctx context.Context, db interface {
 		var name string
 		var text []byte
 		var d Definition
-		_, err = pgx.ForEachRow(rows, []any{&name, &d.Hash, &d.Withdrawn, &text}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&name, &d.Hash, &d.Withdrawn, &d.At, &d.By, &text}, func() error {
 			d.Outline = statemachine.Outline{}
 			if err := json.Unmarshal(text, &d.Outline); err != nil {
 				return fmt.Errorf("the outline of %q: %w", name, err)
@@ -109,7 +114,7 @@ func (s *schema) readDefinitions(ctx context.Context, db interface {
 }
 
 const readDefinitionsSQL pawlSQL = `
-SELECT name, hash, withdrawn, outline FROM pawl.machines WHERE name = ANY ($1) ORDER BY name, version`
+SELECT name, hash, withdrawn, at, by, outline FROM pawl.machines WHERE name = ANY ($1) ORDER BY name, version`
 
 // Withdraw gives up a version of a machine: workers with older versions no longer keep records
 // for it, and no longer tolerate rows in states that only it knows when they start. Do it when

@@ -156,8 +156,8 @@ func TestOpenChecksTheSchema(t *testing.T) {
 		have int64
 		says string
 	}{
-		{`DELETE FROM pawl.goose_db_version WHERE version_id > 0`, 0, "pawl-migrate up"},
-		{`DROP SCHEMA pawl CASCADE`, 0, "pawl-migrate up"},
+		{`DELETE FROM pawl.goose_db_version WHERE version_id > 0`, 0, "pawl migrate up"},
+		{`DROP SCHEMA pawl CASCADE`, 0, "pawl migrate up"},
 	} {
 		mustExec(t, pool, c.sql)
 		_, err := postgres.Open(t.Context(), pool, table)

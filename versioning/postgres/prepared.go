@@ -19,6 +19,8 @@ type prepared struct {
 	dead    *string    // the scope of the record's dead letter, if the last read found one
 
 	digests []versioning.Digest // of the changes as they were delivered, if the record is a dead letter of that
+
+	redriven *redriven // nil unless an operator redrives the record
 }
 
 var notPrepared = &prepared{}
@@ -120,7 +122,7 @@ func (s *snapshot) ready(r *versioning.Record) {
 	}
 	r.Prepared, r.Unfit, r.Digests = s.plain, nil, nil
 	if before.kept != nil {
-		own(r).kept, own(r).digests = before.kept, before.digests
+		own(r).kept, own(r).digests, own(r).redriven = before.kept, before.digests, before.redriven
 	}
 	if r.Err == nil {
 		if r.Err = s.check(r); r.Err != nil {

@@ -41,6 +41,26 @@ func (s *Store) Redrive(ctx context.Context, deadLetters []versioning.DeadLetter
 	return result.Outcomes, cmp.Or(err, trouble)
 }
 
+// RedriveAs is [Store.Redrive] for an operator: each of its transactions also records in the table
+// audit which dead letters it has judged again. The role needs INSERT on that table, and the
+// schema version 8 or newer; otherwise the error is [ErrAudit]. Dead letters that no longer exist
+// are not recorded.
+func (s *Store) RedriveAs(ctx context.Context, act Act, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
+	if err := s.schema.checkAudit(ctx, s.pool, &act); err != nil {
+		return nil, err
+	}
+	records, err := s.deadRecords(ctx, deadLetters)
+	if err != nil {
+		return nil, err
+	}
+	records = s.snapshot.Load().toRedrive(records, decode)
+	for i, r := range records {
+		own(r).redriven = &redriven{&act, deadLetters[i].ID}
+	}
+	result, err := s.Apply(ctx, "", records)
+	return result.Outcomes, err
+}
+
 // DryRedrive returns the outcomes that Redrive would return, but writes nothing. Until
 // it returns, it holds the locks that the writes would need. If decode is in trouble, it
 // returns that and no outcomes.

@@ -34,7 +34,7 @@ func (s *Store) RedriveOlder(ctx context.Context, from map[string][]int32, decod
 		machines, versions = append(machines, t.Machine.Name()), append(versions, int32(t.Machine.Version()))
 	}
 	topics, partitions := partitionsOf(from)
-	letters, err := s.readDeadLetters(ctx, olderSQL, machines, versions, topics, partitions, ownTopics, olderLimit)
+	letters, err := s.schema.readDeadLetters(ctx, s.pool, olderSQL, machines, versions, topics, partitions, ownTopics, olderLimit)
 	if err != nil {
 		return nil, false, withCause(fmt.Errorf("list the dead letters that an older definition has judged: %w", err))
 	}

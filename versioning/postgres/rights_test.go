@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"go/parser"
 	"go/token"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
@@ -145,6 +147,116 @@ func TestDocumentedRights(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s lists other rights than Open checks (-want, +got):\n%s", where, diff)
+		}
+	}
+}
+
+// grantsTo returns the GRANT statements of docs/operations.md for a role.
+func grantsTo(t *testing.T, role, quoted string) (grants []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if grant, ok := strings.CutSuffix(strings.TrimSpace(line), " TO "+role+";"); ok && strings.HasPrefix(grant, "GRANT ") {
+			grants = append(grants, grant+" TO "+quoted)
+		}
+	}
+	if len(grants) < 2 {
+		t.Fatalf("docs/operations.md grants only %q to %s", grants, role)
+	}
+	return grants
+}
+
+// looks are what a reader does.
+func looks(ctx context.Context, o *postgres.Operator) (problems []error) {
+	status, err := o.Status(ctx)
+	if err == nil && len(status.Machines) > 0 && status.Machines[0].TableProblem != "" {
+		err = errors.New(status.Machines[0].TableProblem)
+	}
+	view, problem := o.Entity(ctx, postgres.EntityQuery{Entity: versioning.Entity{Machine: "order", Key: "a"}})
+	if problem == nil && view.TableProblem != "" {
+		problem = errors.New(view.TableProblem)
+	}
+	problems = append(problems, err, problem)
+	_, err = o.DeadLetters(ctx, postgres.DeadLetterFilter{})
+	problems = append(problems, err)
+	_, err = o.Parked(ctx, postgres.ParkedQuery{})
+	problems = append(problems, err)
+	_, _, err = o.Timers(ctx, postgres.TimerFilter{})
+	problems = append(problems, err)
+	_, err = o.Unsent(ctx, postgres.UnsentFilter{})
+	problems = append(problems, err)
+	_, err = o.Audit(ctx, postgres.AuditFilter{})
+	return append(problems, err)
+}
+
+// TestReaderRights checks that a reader needs the rights that the page lists, all of them, and that
+// it can't drop anything.
+func TestReaderRights(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.say("a", "placed"), l.say("a", "nosuch"))
+	restricted, role := asRole(t, pool)
+	grants := grantsTo(t, "reader", role)
+	for _, grant := range grants {
+		mustExec(t, pool, grant)
+	}
+	o := openOperator(t, restricted, "")
+	if err := errors.Join(looks(t.Context(), o)...); err != nil {
+		t.Errorf("with the rights of a reader: %v", err)
+	}
+	for _, grant := range grants {
+		list, _, _ := strings.Cut(strings.TrimPrefix(grant, "GRANT SELECT ON "), " TO ")
+		if strings.HasPrefix(list, "GRANT") {
+			continue // USAGE
+		}
+		for table := range strings.SplitSeq(list, ", ") {
+			if table == "pawl.goose_db_version" {
+				continue // OpenOperator needs it
+			}
+			mustExec(t, pool, `REVOKE SELECT ON `+table+` FROM `+role)
+			if err := errors.Join(looks(t.Context(), o)...); err == nil {
+				t.Errorf("a reader does not need SELECT on %s", table)
+			}
+			mustExec(t, pool, `GRANT SELECT ON `+table+` TO `+role)
+		}
+	}
+	if _, err := o.DropDeadLetters(t.Context(), act, postgres.DeadLetterFilter{}); !errors.Is(err, postgres.ErrAudit) || !strings.Contains(err.Error(), "lacks INSERT") {
+		t.Errorf("a reader drops: %v", err)
+	}
+}
+
+// TestOperatorRights checks that with the rights that the page lists, an operator can drop, and
+// can't write what it has not done, or as somebody else.
+func TestOperatorRights(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.say("a", "placed"), l.say("a", "nosuch"), l.say("b", "captured"))
+	restricted, role := asRole(t, pool)
+	for _, grant := range append(grantsTo(t, "reader", role), grantsTo(t, "operator", role)...) {
+		mustExec(t, pool, grant)
+	}
+	o := openOperator(t, restricted, "")
+	if err := errors.Join(looks(t.Context(), o)...); err != nil {
+		t.Error(err)
+	}
+	if n, err := o.DropDeadLetters(t.Context(), act, postgres.DeadLetterFilter{}); err != nil || n != 1 {
+		t.Errorf("DropDeadLetters = %d, %v", n, err)
+	}
+	if n, err := o.DropParked(t.Context(), act, postgres.ParkedQuery{}); err != nil || n != 1 {
+		t.Errorf("DropParked = %d, %v", n, err)
+	}
+	for _, sql := range []string{
+		`INSERT INTO pawl.audit (by, actor, verb, arguments, rows, ids) VALUES ('eve', 'eve', '', '', 0, '{}')`,
+		`INSERT INTO pawl.audit (at, actor, verb, arguments, rows, ids) VALUES (now(), 'eve', '', '', 0, '{}')`,
+		`UPDATE pawl.audit SET actor = 'eve'`, `DELETE FROM pawl.audit`, `UPDATE pawl.dead_letters SET reason = ''`, `DELETE FROM pawl.transitions`, `UPDATE orders SET version = 1`,
+	} {
+		if _, err := restricted.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("%s: %v", sql, err)
 		}
 	}
 }

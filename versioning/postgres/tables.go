@@ -23,7 +23,7 @@ type MachineError struct {
 func (e *MachineError) Error() string {
 	return fmt.Sprintf("table %s: machine %q already belongs to table %s, according to %s.tables; "+
 		"rename the machine of one of them, or give one a separate framework schema "+
-		"(pawl-migrate up --schema NAME, and postgres.OpenIn); if %[2]q now belongs to this table, "+
+		"(pawl migrate up --schema NAME, and postgres.OpenIn); if %[2]q now belongs to this table, "+
 		"drop or rename the other table, or DELETE its row from %[4]s.tables",
 		e.Table, e.Machine, e.Other, pgx.Identifier{e.Schema}.Sanitize())
 }
@@ -50,9 +50,27 @@ func (s *snapshot) register(ctx context.Context, conn *pgxpool.Conn) error {
 			return errors.Join(elsewhere...)
 		})
 	}
+	if err == nil {
+		err = s.registerColumns(ctx, conn, machines)
+	}
 	if err != nil && !errors.Is(err, ErrTable) {
 		return fmt.Errorf("register the tables in %s.tables: %w", s.schema, err)
 	}
+	return err
+}
+
+// registerColumns stores the names of the key, state and version columns, for those who have
+// the database but not the machines. Before version 8, the schema has no place for them.
+func (s *snapshot) registerColumns(ctx context.Context, conn *pgxpool.Conn, machines []string) error {
+	var keys, states, versions []string
+	for _, t := range s.tables {
+		keys, states, versions = append(keys, t.key.name), append(states, t.state.name), append(versions, t.version.name)
+	}
+	var differ bool
+	if err := conn.QueryRow(ctx, s.schema.sql(otherColumnsSQL), oneMessage, machines, keys, states, versions).Scan(&differ); err != nil || !differ {
+		return err
+	}
+	_, err := conn.Exec(ctx, s.schema.sql(registerColumnsSQL), oneMessage, machines, keys, states, versions)
 	return err
 }
 
@@ -93,3 +111,22 @@ FROM unnest($1::text[], $2::text[]) AS u(machine, ident)
 JOIN pg_class AS c ON c.oid = to_regclass(u.ident) JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pawl.tables AS r ON r.machine = u.machine
 WHERE (r.schema, r.name) IS DISTINCT FROM (n.nspname::text, c.relname::text)`
+
+// otherColumnsSQL returns whether the columns of a table are to be registered. A row is read as
+// JSON, because the schema may not have these columns.
+const otherColumnsSQL pawlSQL = `
+SELECT EXISTS (
+	SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u(machine, key, state, version)
+	JOIN (SELECT machine, to_jsonb(t) AS columns FROM pawl.tables AS t) AS r ON r.machine = u.machine
+	WHERE r.columns ? 'key_column'
+	  AND (r.columns ->> 'key_column', r.columns ->> 'state_column', r.columns ->> 'version_column') IS DISTINCT FROM (u.key, u.state, u.version)
+)`
+
+// registerColumnsSQL locks the rows in a fixed order, like registerSQL.
+const registerColumnsSQL pawlSQL = `
+WITH found AS MATERIALIZED (
+	SELECT u.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u(machine, key, state, version)
+	JOIN pawl.tables AS r ON r.machine = u.machine ORDER BY u.machine FOR UPDATE OF r
+)
+UPDATE pawl.tables AS r SET key_column = f.key, state_column = f.state, version_column = f.version
+FROM found AS f WHERE r.machine = f.machine`

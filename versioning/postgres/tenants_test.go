@@ -238,7 +238,7 @@ func TestOpenInRefusesNames(t *testing.T) {
 	table := postgres.Table{Machine: order, Name: "orders"}
 	openIn(t, pool, "", table)
 	for name, says := range map[string]string{
-		strings.Repeat("x", 64): "64 bytes", "pg_mine": "reserved by PostgreSQL", "a\nb": "control characters", "nosuch": "pawl-migrate up",
+		strings.Repeat("x", 64): "64 bytes", "pg_mine": "reserved by PostgreSQL", "a\nb": "control characters", "nosuch": "pawl migrate up",
 	} {
 		_, err := postgres.OpenIn(t.Context(), pool, name, table)
 		if err == nil || !strings.Contains(err.Error(), says) {

@@ -24,15 +24,19 @@ func (s *Store) CountTimers(ctx context.Context) (counts versioning.TimerCounts,
 	batch := &pgx.Batch{}
 	batch.Queue(settingsSQL)
 	batch.Queue(s.schema.sql(countTimersSQL), s.snapshot.Load().machines(), maxCounted, maxTimerWait, packSpan).QueryRow(func(row pgx.Row) error {
-		var oldest *time.Time
-		err := row.Scan(&counts.Pending, &counts.Overdue, &oldest, &counts.AtLeast)
-		if oldest != nil {
-			counts.Oldest = *oldest
-		}
-		return err
+		return scanTimerCounts(row, &counts)
 	})
 	err = s.pool.SendBatch(ctx, batch).Close()
 	return counts, withCause(throughPooler(err))
+}
+
+func scanTimerCounts(row pgx.Row, counts *versioning.TimerCounts) error {
+	var oldest *time.Time
+	err := row.Scan(&counts.Pending, &counts.Overdue, &oldest, &counts.AtLeast)
+	if oldest != nil {
+		counts.Oldest = *oldest
+	}
+	return err
 }
 
 // countTimersSQL counts the timers of the machines $1, in up to $2 rows each of those that

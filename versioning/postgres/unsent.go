@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -62,7 +63,11 @@ type UnsentFilter struct {
 // Unsent returns the unsent messages that match, in ascending order of ID: those of the outbox
 // that can't be published, such as one that is too large for its topic.
 func (s *Store) Unsent(ctx context.Context, f UnsentFilter) ([]versioning.UnsentMessage, error) {
-	rows, err := s.pool.Query(ctx, s.schema.sql(listUnsentSQL), oneMessage, f.IDs, f.Reason, f.Machine, f.Key, f.Topic,
+	return s.schema.listUnsent(ctx, s.pool, f)
+}
+
+func (s *schema) listUnsent(ctx context.Context, pool *pgxpool.Pool, f UnsentFilter) ([]versioning.UnsentMessage, error) {
+	rows, err := pool.Query(ctx, s.sql(listUnsentSQL), oneMessage, f.IDs, f.Reason, f.Machine, f.Key, f.Topic,
 		orNil(f.From), orNil(f.To), f.After, cmp.Or(max(f.Limit, 0), defaultLimit))
 	if err != nil {
 		return nil, withCause(fmt.Errorf("list unsent messages: %w", err))

@@ -65,7 +65,7 @@ func TestTooOldSchema(t *testing.T) {
 	downTo(t, pool, migrations.Oldest-1)
 	_, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: order, Name: "orders"})
 	schema, ok := errors.AsType[*migrations.SchemaError](err)
-	if !ok || schema.Have != migrations.Oldest-1 || schema.Want != migrations.Oldest || !strings.Contains(err.Error(), "pawl-migrate up") {
+	if !ok || schema.Have != migrations.Oldest-1 || schema.Want != migrations.Oldest || !strings.Contains(err.Error(), "pawl migrate up") {
 		t.Errorf("Open on the version before the oldest: %v", err)
 	}
 }

@@ -87,6 +87,7 @@ func (c *script) statements() *pgx.Batch {
 	w.remove(deleteParkedSQL, c.plan.Release, w.store.scope)
 	w.deadLetter(c.plan.Dead)
 	w.remove(deleteDeadSQL, c.plan.Revive, w.store.deadScope)
+	w.audit(c.plan)
 	w.unaltered(c)
 	if len(c.moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
@@ -178,7 +179,7 @@ var errOwnTables = errors.New("a framework table refuses a row; compare the vers
 
 // ownTables are the framework's tables.
 var ownTables = []string{
-	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "machines", "timers", "rearmed", "outbox", "outbox_events",
+	"transitions", "parked", "dead_letters", "marks", "caught_up", "tables", "machines", "timers", "rearmed", "outbox", "outbox_events", "audit",
 }
 
 // written translates the error of a write.
