@@ -29,16 +29,7 @@ var errDryRun = errors.New("dry run")
 // (see [versioning.Trouble]), Redrive settles the dead letters before that one, and returns
 // the trouble.
 func (s *Store) Redrive(ctx context.Context, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
-	records, err := s.deadRecords(ctx, deadLetters)
-	if err != nil {
-		return nil, err
-	}
-	ready, trouble := s.snapshot.Load().toRedrive(records, decode)
-	if len(ready) == 0 {
-		return nil, trouble
-	}
-	result, err := s.Apply(ctx, "", ready)
-	return result.Outcomes, cmp.Or(err, trouble)
+	return s.redrive(ctx, nil, deadLetters, decode)
 }
 
 // RedriveAs is [Store.Redrive] for an operator: each of its transactions also records in the table
@@ -49,16 +40,26 @@ func (s *Store) RedriveAs(ctx context.Context, act Act, deadLetters []versioning
 	if err := s.schema.checkAudit(ctx, s.pool, &act); err != nil {
 		return nil, err
 	}
+	return s.redrive(ctx, &act, deadLetters, decode)
+}
+
+// redrive redrives dead letters, and records that for an act.
+func (s *Store) redrive(ctx context.Context, act *Act, deadLetters []versioning.DeadLetter, decode func(*versioning.Record) ([]versioning.Change, error)) ([]versioning.Outcome, error) {
 	records, err := s.deadRecords(ctx, deadLetters)
 	if err != nil {
 		return nil, err
 	}
-	records = s.snapshot.Load().toRedrive(records, decode)
-	for i, r := range records {
-		own(r).redriven = &redriven{&act, deadLetters[i].ID}
+	ready, trouble := s.snapshot.Load().toRedrive(records, decode)
+	if len(ready) == 0 {
+		return nil, trouble
 	}
-	result, err := s.Apply(ctx, "", records)
-	return result.Outcomes, err
+	if act != nil {
+		for i, r := range ready {
+			own(r).redriven = &redriven{act, deadLetters[i].ID}
+		}
+	}
+	result, err := s.Apply(ctx, "", ready)
+	return result.Outcomes, cmp.Or(err, trouble)
 }
 
 // DryRedrive returns the outcomes that Redrive would return, but writes nothing. Until
