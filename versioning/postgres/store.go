@@ -31,6 +31,8 @@ type Store struct {
 	calls  *calls     // of Do
 	watch  timerWatch // of FireTimers
 	outbox *outbox
+
+	contended atomic.Int64
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is
@@ -44,6 +46,7 @@ type snapshot struct {
 	types     *types
 
 	outbox            *outbox
+	contended         *atomic.Int64 // the store's
 	plain, plainSplit *prepared // for records that need nothing else; plainSplit for those in one of several lists
 }
 
@@ -150,6 +153,7 @@ func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn, in *schema) 
 		pool:      s.pool,
 		schema:    s.schema,
 		outbox:    s.outbox,
+		contended: &s.contended,
 		byMachine: make(map[string]*table, len(s.configs)),
 		rules:     make(map[string]versioning.Rules, len(s.configs)),
 		types:     newTypes(),
@@ -213,7 +217,7 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, conf
 		return err
 	}
 	s.types.learn(ctx, conn, t)
-	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob()}
+	rules := versioning.Rules{Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType, PassHeaders: t.PassHeaders, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob()}
 	t.rows, err = t.newRowType(s.types)
 	functions, problem := versioning.NewFunctions(t.Machine, t.rows)
 	if problem != nil && (err == nil || t.rows != nil) { // otherwise newRowType has found the same problems
