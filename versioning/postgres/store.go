@@ -47,7 +47,7 @@ type snapshot struct {
 
 	outbox            *outbox
 	contended         *atomic.Int64 // the store's
-	plain, plainSplit *prepared // for records that need nothing else; plainSplit for those in one of several lists
+	plain, plainSplit *prepared     // for records that need nothing else; plainSplit for those in one of several lists
 }
 
 // Open is [OpenIn] for the schema pawl.
