@@ -19,8 +19,10 @@ func TestPassHeaders(t *testing.T) {
 		f.EmitMessage(statemachine.Message{Topic: "b", Headers: []statemachine.Header{{Key: "tracestate", Value: []byte("mine")}, {Key: "h", Value: []byte("v")}}})
 	})
 	headers := []versioning.Header{
-		{Key: "other", Value: []byte("o")}, {Key: "tracestate", Value: []byte("s")},
-		{Key: "traceparent", Value: []byte("p")}, {Key: "traceparent", Value: []byte("second")},
+		{Key: "other", Value: []byte("o")},
+		{Key: "tracestate", Value: []byte("s")},
+		{Key: "traceparent", Value: []byte("p")},
+		{Key: "traceparent", Value: []byte("second")},
 	}
 	for name, c := range map[string]struct {
 		pass []string
