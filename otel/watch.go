@@ -54,7 +54,7 @@ func (o *Observer) Watch(w *consumer.Worker) error { return o.watch(w.Health) }
 
 func (o *Observer) watch(health func() consumer.Health) error {
 	m := &instrumentMaker{meter: o.meter}
-	state := m.gauge("pawl.worker.state", "1", "1 for the state of the worker, 0 for the others. The reason says why it is not consuming.")
+	state := m.gauge("pawl.worker.state", "{state}", "1 for the state of the worker, 0 for the others. The reason says why it is not consuming.")
 	lag := m.gauge("pawl.lag", "{offset}", "Offsets of the worker's partitions that are not settled.")
 	lagAge := m.seconds("pawl.lag.age", "Age of the oldest record that was read and is not settled; without one, how long records wait to be read.")
 	stalled := m.seconds("pawl.stalled", "How long nothing was settled although there is lag.")
@@ -146,7 +146,7 @@ type relayMetrics struct {
 func relayInstruments(m *instrumentMaker) relayMetrics {
 	sent := messagingconv.ClientSentMessages{}
 	return relayMetrics{
-		state:     m.gauge("pawl.relay.state", "1", "1 for the state of the relay, 0 for the others."),
+		state:     m.gauge("pawl.relay.state", "{state}", "1 for the state of the relay, 0 for the others."),
 		lanes:     m.gauge("pawl.relay.lanes", "{lane}", "Lanes of the outbox that the relay holds."),
 		inFlight:  m.gauge("pawl.relay.in_flight", "{message}", "Messages that were sent and are not acknowledged."),
 		published: m.counter(sent.Name(), sent.Unit(), "Messages of transitions that a broker has acknowledged."),
