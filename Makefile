@@ -110,7 +110,7 @@ fmt: ## Format the code
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum
-	for module in . bench examples/orderflow gateway/redis internal/torture jobs otel; do go -C $$module mod tidy; done
+	for module in . bench examples/orderflow gateway/redis internal/promtest internal/torture jobs otel; do go -C $$module mod tidy; done
 
 .PHONY: ci
 ci: ## Run everything that must pass before a merge (LEGS="lint test" for some legs)
