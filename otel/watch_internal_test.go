@@ -145,13 +145,16 @@ func TestLagAge(t *testing.T) {
 // A stock is a store that counts.
 type stock struct {
 	counts versioning.StoredCounts
-	err    error
+	down   atomic.Bool
 	calls  atomic.Int64
 }
 
 func (s *stock) CountStored(context.Context) (versioning.StoredCounts, error) {
 	s.calls.Add(1)
-	return s.counts, s.err
+	if s.down.Load() {
+		return versioning.StoredCounts{}, errors.New("no connection")
+	}
+	return s.counts, nil
 }
 
 func (s *stock) Contended() int64 { return 6 }
@@ -185,7 +188,7 @@ func TestCounts(t *testing.T) {
 		if n := s.calls.Load(); n != 3 {
 			t.Errorf("%d counts in 31 seconds, want 3", n)
 		}
-		s.err = errors.New("no connection")
+		s.down.Store(true)
 		<-time.After(time.Minute)
 		if diff := cmp.Diff(want, gauges(t, reader)); diff != "" {
 			t.Errorf("metrics a minute after the last count (-want, +got):\n%s", diff)
