@@ -3,7 +3,6 @@ package contend
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ func observe(ctx context.Context, job Job, store *postgres.Store) (observer *ote
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithBatcher(nowhere{}))
 	observer, err = otel.New(otel.Config{
 		Group: job.Group, Store: store, MeterProvider: sdk.NewMeterProvider(sdk.WithReader(reader)), TracerProvider: tracer,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("observe the worker: %w", err)
