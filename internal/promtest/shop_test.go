@@ -65,7 +65,7 @@ func openShop(t *testing.T) *shop {
 	provider, listen := freeAddress(t), freeAddress(t)
 	start(t, program, "provider", "--faults=false", "--listen", provider)
 	start(t, program, "worker", "--brokers", brokers, "--database-url", url, "--listen", listen, "--provider", "http://"+provider,
-		"--count-every", "250ms", "--max-batch", "50", "--client-id", "worker")
+		"--count-every", "250ms", "--max-batch", "50", "--client-id", "worker", "--pay-within", "300ms")
 
 	s := &shop{kafka: kafka}
 	if s.pool, err = pgxpool.New(t.Context(), url); err != nil {
@@ -155,14 +155,19 @@ func during(t *testing.T, every time.Duration, do func(context.Context) error) (
 	return stop
 }
 
-// trade places an order, and ships one that was placed two seconds ago.
+// trade places an order, and ships one that was placed two seconds ago. Every tenth customer can't
+// pay, so that their orders expire.
 func (s *shop) trade(ctx context.Context) error {
 	s.mu.Lock()
 	n := s.next
 	s.next++
 	s.mu.Unlock()
 	records := []*kgo.Record{placed(fmt.Sprint("o", n))}
-	if n >= 20 {
+	switch {
+	case n%10 == 0:
+		const declined = "4000000000000002" // by the provider
+		records[0] = record(fmt.Sprint("o", n), "order.placed", map[string]string{"customer": "c", "total": "12.50", "card": declined})
+	case n >= 20:
 		records = append(records, record(fmt.Sprint("o", n-20), "order.shipped", map[string]string{"tracking": "t"}))
 	}
 	return s.send(ctx, records...)
