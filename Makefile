@@ -9,7 +9,7 @@ SHELL := bash
 BROKERS ?= localhost:9092
 DATABASE_URL ?= postgres://shop:shop@localhost:5432/shop
 COMPOSE ?= docker compose
-PKG ?= ./... ./examples/orderflow/... ./gateway/redis/... ./codec/registry/... ./jobs/...
+PKG ?= ./... ./examples/orderflow/... ./gateway/redis/... ./codec/registry/... ./jobs/... ./otel/...
 
 # `make sim` runs this many histories, starting with this seed.
 HISTORIES ?= 2000
@@ -102,7 +102,7 @@ microbench: ## Run the Go benchmarks six times and show them with benchstat
 
 .PHONY: lint
 lint: ## Run the linters
-	for module in . codec/registry examples/orderflow gateway/redis jobs; do (cd $$module && GOWORK=off go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
+	for module in . codec/registry examples/orderflow gateway/redis jobs otel; do (cd $$module && GOWORK=off go tool -modfile="$(CURDIR)/tools/go.mod" golangci-lint run ./...); done
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -110,7 +110,7 @@ fmt: ## Format the code
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum
-	for module in . bench codec/registry examples/orderflow gateway/redis internal/torture jobs; do go -C $$module mod tidy; done
+	for module in . bench codec/registry examples/orderflow gateway/redis internal/promtest internal/torture jobs otel; do go -C $$module mod tidy; done
 
 .PHONY: ci
 ci: ## Run everything that must pass before a merge (LEGS="lint test" for some legs)

@@ -5,6 +5,7 @@ go 1.26.0
 replace (
 	github.com/pawl-go/pawl => ../
 	github.com/pawl-go/pawl/gateway/redis => ../gateway/redis
+	github.com/pawl-go/pawl/otel => ../otel
 )
 
 require (
@@ -15,10 +16,13 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/pawl-go/pawl v0.0.0-00010101000000-000000000000
 	github.com/pawl-go/pawl/gateway/redis v0.0.0-00010101000000-000000000000
+	github.com/pawl-go/pawl/otel v0.0.0-00010101000000-000000000000
 	github.com/redis/rueidis v1.0.79
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
+	go.opentelemetry.io/otel/sdk v1.47.0
+	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	golang.org/x/sync v0.24.0
 )
 

@@ -17,7 +17,7 @@ import (
 var errBug = errors.New("a bug")
 
 // A badHook panics in the methods that are set.
-type badHook struct{ start, end, trouble bool }
+type badHook struct{ start, end, trouble, commit, maintained bool }
 
 func (h badHook) BatchStart(context.Context, consumer.BatchStart) context.Context {
 	if h.start {
@@ -34,6 +34,18 @@ func (h badHook) BatchEnd(context.Context, consumer.Batch) {
 
 func (h badHook) Trouble(context.Context, error, time.Duration) {
 	if h.trouble {
+		panic(errBug)
+	}
+}
+
+func (h badHook) Commit(context.Context, consumer.Commit) {
+	if h.commit {
+		panic(errBug)
+	}
+}
+
+func (h badHook) Maintained(context.Context, consumer.Maintenance) {
+	if h.maintained {
 		panic(errBug)
 	}
 }
@@ -77,6 +89,7 @@ func TestPanics(t *testing.T) {
 		"BatchStart":        {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{start: true}} }, "Hooks[0].BatchStart"},
 		"BatchEnd":          {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{}, badHook{end: true}} }, "Hooks[1].BatchEnd"},
 		"Trouble":           {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{trouble: true}} }, "Hooks[0].Trouble"},
+		"Commit":            {func(c *consumer.Config) { c.Hooks = []consumer.Hook{badHook{commit: true}} }, "Hooks[0].Commit"},
 		"Handle":            {logger("settled"), "Logger"},
 		"in Kafka's client": {logger("partitions assigned"), "Logger"},
 		"in trouble":        {logger("database in trouble"), "Logger"},

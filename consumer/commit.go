@@ -82,13 +82,27 @@ func (c *committer) add(b *batch) {
 // commit covers them; if their records are delivered again until then, they are duplicates.
 // It returns false if it found offsets that it could not commit.
 func (c *committer) commitPending() (ok bool) {
+	var done Commit
+	began := time.Now()
 	c.gates.whileOwned(func() {
 		due := c.partitions.pending()
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
+		began, done.Partitions = time.Now(), len(due)
 		ok = len(due) == 0 || c.marks.write(ctx, due) && c.take(due, c.attempt(ctx, due))
 	})
+	if done.Partitions > 0 {
+		done.Took, done.OK = time.Since(began), ok
+		c.report(done)
+	}
 	return ok
+}
+
+// report calls the hooks. If one panics, the run ends.
+func (c *committer) report(done Commit) {
+	if err := hooks(c.cfg.Hooks).commit(context.Background(), done); err != nil {
+		c.end(c.cantContinue(err))
+	}
 }
 
 // checkServer checks whether the database is still on the server that has settled the

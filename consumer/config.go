@@ -215,7 +215,7 @@ func (c Config) validate() error {
 		require(ok, "DeadLetterTopic is set, but Store is a %T, which does not implement DeadLetterCopier; add the method CopyDeadLetters", c.Store)
 	}
 	for i, hook := range c.Hooks {
-		require(isHook(hook), "Hooks[%d] is a %T, which implements none of BatchStartHook, BatchEndHook and TroubleHook", i, hook)
+		require(isHook(hook), "Hooks[%d] is a %T, which implements none of BatchStartHook, BatchEndHook, TroubleHook, CommitHook and MaintainHook", i, hook)
 	}
 	valid := c
 	valid.Group = cmp.Or(c.Group, "group") // what is wrong with these two was reported above

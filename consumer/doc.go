@@ -89,7 +89,7 @@
 // # Logs and hooks
 //
 // A line that repeats is logged three times and then once a minute, with the number of
-// suppressed lines. Keys and values of records are not logged. [BatchStartHook],
-// [BatchEndHook] and [TroubleHook] are for metrics and traces. The Kafka client takes
-// its own hooks (kgo.WithHooks).
+// suppressed lines. Keys and values of records are not logged. A [Hook]
+// observes the worker, for metrics and traces; module otel has one. The Kafka client takes its
+// own hooks (kgo.WithHooks).
 package consumer

@@ -3,6 +3,7 @@ package consumer
 import (
 	"time"
 
+	"github.com/pawl-go/pawl/relay"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -43,6 +44,12 @@ type Health struct {
 	// partition counts as 0 until the worker knows at which offset it begins.
 	Lag int64
 
+	// Behind is since when there have been records that the worker could settle, without a
+	// moment in which it had settled all that it knew of. It is zero if there are none now.
+	// A worker that keeps up with a steady stream may be behind for long. Behind and
+	// LastProgress together show a worker that stands still.
+	Behind time.Time
+
 	// Partitions is how many partitions the worker owns. 0 is not a trouble: the other
 	// workers of the group may own all of them.
 	Partitions int
@@ -52,6 +59,11 @@ type Health struct {
 	// hold, because their entity has left the state, count too. It is zero until the first
 	// count, and if the Store is not a [TimerCounter] or the worker does not fire timers.
 	Timers versioning.TimerCounts
+
+	// Relay is the state of the worker's relay, which the worker looks at twice a second. Its
+	// State is empty if the worker runs none. The counts begin again when the worker replaces
+	// its relay, which it does after an error that ends the relay.
+	Relay relay.Health
 }
 
 // Live reports whether Run has not returned, or was not called yet. A troubled worker is

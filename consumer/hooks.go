@@ -2,15 +2,14 @@ package consumer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
 
 // A Hook observes a worker, for metrics, traces and tests. It implements at least one of
-// [BatchStartHook], [BatchEndHook] and [TroubleHook]. The worker calls the hooks in the
-// order of Config.Hooks and waits for each. If a hook panics, Run commits what is settled
+// [BatchStartHook], [BatchEndHook], [TroubleHook], [CommitHook] and [MaintainHook]. The
+// worker calls the hooks in the order of Config.Hooks and waits for each. If a hook panics, Run commits what is settled
 // and returns a [PanicError].
 type Hook any
 
@@ -44,6 +43,22 @@ type TroubleHook interface {
 	Trouble(ctx context.Context, err error, retryIn time.Duration)
 }
 
+// CommitHook is called after each attempt to write marks and commit offsets, before the next
+// attempt. Up to ten attempts are made a second, and one before partitions are given up: a
+// rebalance then waits for the hook.
+type CommitHook interface {
+	// Commit gets a context that does not end with the worker's.
+	Commit(ctx context.Context, c Commit)
+}
+
+// MaintainHook is called after the worker has settled something that is not part of a batch, or
+// has failed to: parked records, dead letters of an older version of a machine, and timers. It
+// is not called if there was nothing to do. Several goroutines may call it at the same time.
+type MaintainHook interface {
+	// Maintained gets a context that may have ended.
+	Maintained(ctx context.Context, m Maintenance)
+}
+
 // A BatchStart describes a batch before it is applied. A hook must not keep or change
 // its slice.
 type BatchStart struct {
@@ -72,69 +87,43 @@ type Batch struct {
 	Decode, Apply time.Duration
 }
 
-func isHook(h Hook) bool {
-	switch h.(type) {
-	case BatchStartHook, BatchEndHook, TroubleHook:
-		return true
-	}
-	return false
+// A Commit describes an attempt to write marks and commit offsets.
+type Commit struct {
+	// Partitions is how many partitions had offsets to commit.
+	Partitions int
+
+	// Took is how long the attempt took, with the marks.
+	Took time.Duration
+
+	// OK reports whether the marks were written and all offsets were committed. If not, the
+	// worker logs why, and the next commit covers the rest.
+	OK bool
 }
 
-// hooks calls the hooks of a worker. Its methods return an error if a hook panics.
-type hooks []Hook
+// A Task is a kind of work that a worker does beside its batches.
+type Task string
 
-func (hooks hooks) batchStart(ctx context.Context, b BatchStart) (context.Context, error) {
-	for i, hook := range hooks {
-		h, ok := hook.(BatchStartHook)
-		if !ok {
-			continue
-		}
-		var next context.Context
-		err := protectHook(i, "BatchStart", func() { next = h.BatchStart(ctx, b) }) //nolint:fatcontext // it is the hook's
-		if err != nil {
-			return ctx, err
-		}
-		if next != nil {
-			ctx = batchContext{ctx, next} //nolint:fatcontext // one for each hook
-		}
-	}
-	return ctx, nil
-}
+const (
+	Sweeping  Task = "sweep"   // judges parked records again, and ends those that waited too long
+	Firing    Task = "fire"    // makes the events of due timers happen
+	Redriving Task = "redrive" // judges dead letters of an older version of a machine again
+)
 
-// A batchContext has the values of a hook's context, and the cancellation and deadline of
-// the worker's. If a hook could cancel a batch, the batch would be skipped: the worker
-// would go on to the next one and commit its offsets.
-type batchContext struct {
-	context.Context
+// A Maintenance describes work that a worker has done beside its batches. A hook must not keep
+// or change its slices.
+type Maintenance struct {
+	Task Task
 
-	values context.Context
-}
+	// Settled are the records of timers or dead letters that were settled, with the parked
+	// records that this released.
+	Settled []versioning.Settled
 
-// Value implements [context.Context].
-func (c batchContext) Value(key any) any { return c.values.Value(key) }
+	// Expired is how many parked records became dead letters because they waited too long.
+	// They are not part of Settled.
+	Expired int
 
-func (hooks hooks) batchEnd(ctx context.Context, b Batch) error {
-	for i, hook := range hooks {
-		if h, ok := hook.(BatchEndHook); ok {
-			if err := protectHook(i, "BatchEnd", func() { h.BatchEnd(ctx, b) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+	Took time.Duration
 
-func (hooks hooks) trouble(ctx context.Context, trouble error, retryIn time.Duration) error {
-	for i, hook := range hooks {
-		if h, ok := hook.(TroubleHook); ok {
-			if err := protectHook(i, "Trouble", func() { h.Trouble(ctx, trouble, retryIn) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func protectHook(i int, method string, call func()) error {
-	return protect(fmt.Sprintf("Hooks[%d].%s", i, method), call)
+	// Err is the error if some of the work failed; the worker retries. nil if there was none.
+	Err error
 }

@@ -147,6 +147,7 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 	if err := m.clock.update(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.log.clock(err)
 	}
+	began := time.Now()
 	swept, err := sweeper.Sweep(ctx, m.clock.reading())
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		m.log.sweep(err)
@@ -156,6 +157,7 @@ func (m *maintainer) sweep(ctx context.Context, sweeper Sweeper) {
 			m.log.clock(err)
 		}
 	}
+	m.maintained(ctx, began, Maintenance{Task: Sweeping, Settled: swept.Released, Expired: swept.Expired, Err: err})
 	if swept.Expired > 0 || len(swept.Released) > 0 {
 		m.log.swept(swept)
 	}

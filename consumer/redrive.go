@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -12,7 +13,9 @@ func (m *maintainer) redriveOlder(ctx context.Context, redriver OlderRedriver) {
 	for more := true; more; {
 		var settled []versioning.Settled
 		var err error
+		began := time.Now()
 		settled, more, err = redriver.RedriveOlder(ctx, m.owned(), m.cfg.Decode)
+		m.maintained(ctx, began, Maintenance{Task: Redriving, Settled: settled, Err: err})
 		if len(settled) > 0 {
 			m.log.redriven(len(settled))
 		}

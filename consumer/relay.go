@@ -110,13 +110,18 @@ func (r *relayer) watch(ctx context.Context, one *relay.Relay) error {
 	for {
 		select {
 		case err := <-ended:
+			r.vitals.sawRelay(one.Health())
 			return err
 		case <-ticker.C:
 		}
-		if h := one.Health(); h.State == relay.Troubled {
+		h := one.Health()
+		r.vitals.sawRelay(h)
+		switch h.State {
+		case relay.Troubled:
 			r.vitals.failedToRelay(h.Topic, fmt.Errorf("%s: %w", h.Reason, h.Err))
-		} else if h.State == relay.Publishing {
+		case relay.Publishing:
 			r.vitals.relays()
+		case relay.Starting, relay.Stopped:
 		}
 	}
 }

@@ -97,8 +97,10 @@ func (m *maintainer) fireSome(ctx context.Context, firer TimerFirer) (versioning
 func (m *maintainer) fireOnce(ctx context.Context, firer TimerFirer) (versioning.Fired, error) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
+	began := time.Now()
 	fired, err := firer.FireTimers(ctx, fireLimit)
 	settled := slices.Concat(fired.Outcomes, fired.Released)
+	m.maintained(ctx, began, Maintenance{Task: Firing, Settled: settled, Err: err})
 	m.log.fired(settled)
 	if slices.ContainsFunc(settled, func(s versioning.Settled) bool { return s.Outcome.Verdict == versioning.Early }) {
 		signal(m.parked)

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/pawl-go/pawl/internal/health"
+	"github.com/pawl-go/pawl/relay"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -60,6 +61,7 @@ type vitals struct {
 	seen       summary          // of the current run's partitions
 
 	timers versioning.TimerCounts // when they were last counted
+	relay  relay.Health           // when the worker last looked
 }
 
 func newVitals(cfg Config) *vitals {
@@ -201,6 +203,13 @@ func (v *vitals) copied() {
 	v.change(v.copying.End)
 }
 
+// sawRelay records the state of the worker's relay.
+func (v *vitals) sawRelay(h relay.Health) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.relay = h
+}
+
 // failedToRelay records that messages can't be published. relays ends that.
 func (v *vitals) failedToRelay(topic string, err error) {
 	v.change(func() { v.relaying.Begin(reasonRelay, topic, err) })
@@ -264,7 +273,7 @@ func (v *vitals) trouble() health.Condition {
 func (v *vitals) health() Health {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Partitions: v.seen.partitions, Timers: v.timers}
+	h := Health{LastProgress: v.progress, Lag: v.seen.lag, Behind: v.behind, Partitions: v.seen.partitions, Timers: v.timers, Relay: v.relay}
 	trouble := v.trouble()
 	switch {
 	case v.ended.Holds():

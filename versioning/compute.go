@@ -66,7 +66,7 @@ func (e *entity) act(r *Record, c *Change, b *statemachine.Branch, in *input, o 
 	if err != nil {
 		return o.is(Rejected, ReasonInvalidData, "the action of %q in state %q: %w", c.Event, e.state, err), computed{}
 	}
-	outputs, err := e.outputs(&firing)
+	outputs, err := e.outputs(&firing, r)
 	if err != nil {
 		return o.is(Rejected, ReasonInvalidOutput, "the action of %q in state %q: %w", c.Event, e.state, err), computed{}
 	}

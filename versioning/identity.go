@@ -67,6 +67,10 @@ type Rules struct {
 	// ContentType is the media type of what Encode returns. Empty means that it is unknown.
 	ContentType string
 
+	// PassHeaders are the keys of headers of a record that its messages get too. See
+	// [TraceHeaders].
+	PassHeaders []string
+
 	// TextKeys says that the keys of messages must be text that PostgreSQL can store.
 	TextKeys bool
 

@@ -54,7 +54,7 @@ const (
 var errNoQueue = errors.New("the table has no queue for jobs; set Table.Queue: package jobs has one")
 
 // outputs returns what an action has asked for, checked and encoded.
-func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
+func (e *entity) outputs(f *statemachine.Firing, r *Record) (*Outputs, error) {
 	asked := f.Outputs()
 	if asked == nil {
 		return nil, nil
@@ -79,6 +79,7 @@ func (e *entity) outputs(f *statemachine.Firing) (*Outputs, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the message to topic %.300q: %w", asked.Messages[i].Topic, err)
 		}
+		m.Headers = passHeaders(m.Headers, e.rules.PassHeaders, r)
 		if size += m.size(); size > maxMessageBytes {
 			return nil, fmt.Errorf("its messages have more than %d bytes", maxMessageBytes)
 		}

@@ -37,7 +37,8 @@ func workerCommand(s *settings) *cobra.Command {
 	flags.DurationVar(&cfg.callTimeout, "call-timeout", 10*time.Second, "time for the payment provider to answer")
 	flags.DurationVar(&cfg.sessionTimeout, "session-timeout", 0*time.Second, "time after which the group removes a silent worker; 0 means the client's default")
 	flags.IntVar(&cfg.maxBatch, "max-batch", 0, "largest number of records in a batch; 0 means the consumer's default")
-	flags.StringVar(&cfg.listen, "listen", "", "address to serve /healthz and /readyz on, such as 127.0.0.1:8080; empty means none")
+	flags.StringVar(&cfg.listen, "listen", "", "address to serve /healthz, /readyz and /metrics on, such as 127.0.0.1:8080; empty means none")
+	flags.DurationVar(&cfg.countEvery, "count-every", 15*time.Second, "how often parked records, dead letters and messages are counted for the metrics")
 	flags.BoolVar(&withParent, "with-parent", false, "exit when standard input is closed")
 	if err := flags.MarkHidden("with-parent"); err != nil {
 		panic(err) // the flag exists

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -45,11 +47,46 @@ func TestListen(t *testing.T) {
 	if status, body := ask(t, "http://"+address+"/healthz"); status != http.StatusOK || body["state"] != "consuming" {
 		t.Errorf("healthz = %d %v", status, body)
 	}
+	checkMetrics(t, "http://"+address+"/metrics")
 	// A second worker cannot use the same address, and must fail instead of
 	// running without probes.
 	_, _, err := execute(t, "worker", "--brokers", brokers, "--database-url", url, "--listen", address)
 	if err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("worker on an address in use: %v, want an error that names the address", err)
+	}
+}
+
+// checkMetrics checks that metrics of each kind are served: of batches, of the worker's health, and
+// of what was counted in the database.
+func checkMetrics(t *testing.T, url string) {
+	t.Helper()
+	text := ""
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(text, "pawl_dead_letters{"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was counted within 30s:\n%s", text)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("GET %s: %v, %v", url, response.Status, err)
+		}
+		text = string(body)
+	}
+	for _, want := range []string{
+		`pawl_records_total{messaging_consumer_group_name="order-workers",pawl_machine="order",pawl_reason="",pawl_task="batch",pawl_verdict="applied"} `,
+		`messaging_process_duration_seconds_count{`, `pawl_worker_state{messaging_consumer_group_name="order-workers",pawl_state="consuming"} 1`,
+		`pawl_lag{`, `pawl_outbox_messages{`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics do not contain %s:\n%s", want, text)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-go/pawl/consumer"
 	"github.com/pawl-go/pawl/jobs"
+	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
 
@@ -36,9 +37,13 @@ type workerConfig struct {
 	// maxBatch limits the number of records in a batch. 0 means the consumer's default.
 	maxBatch int
 
-	// listen is the address for the worker's health endpoints. Empty means
-	// none.
+	// listen is the address for the worker's health endpoints and metrics. Empty
+	// means none.
 	listen string
+
+	// countEvery is how often parked records and dead letters are counted for the
+	// metrics. 0 means the observer's default.
+	countEvery time.Duration
 
 	logger *slog.Logger
 	hooks  []consumer.Hook
@@ -57,6 +62,10 @@ func work(ctx context.Context, cfg workerConfig) error {
 	if err != nil {
 		return err
 	}
+	monitor, err := newMonitor(cfg, store)
+	if err != nil {
+		return err
+	}
 	worker, err := consumer.New(consumer.Config{
 		Client: cfg.client(),
 		Group:  cfg.group,
@@ -64,7 +73,7 @@ func work(ctx context.Context, cfg workerConfig) error {
 		Store:  store,
 		Decode: decode,
 		Logger: cfg.logger,
-		Hooks:  cfg.hooks,
+		Hooks:  append(cfg.hooks, monitor),
 
 		MaxBatch: cfg.maxBatch,
 	})
@@ -77,7 +86,7 @@ func work(ctx context.Context, cfg workerConfig) error {
 	}
 	defer stopJobs()
 	if cfg.listen != "" {
-		stop, err := serveHealth(ctx, cfg.listen, worker.Handler(), cfg.logger)
+		stop, err := monitor.serve(ctx, cfg, worker)
 		if err != nil {
 			return err
 		}
@@ -102,7 +111,7 @@ func newQueue() (*jobs.Queue, error) { return jobs.NewQueue(&river.Config{Schema
 
 func tables(terms Terms, queue postgres.OutputWriter) []postgres.Table {
 	return []postgres.Table{
-		{Machine: orderMachine(terms), Name: "orderflow.orders", Queue: queue, FoldSteps: true},
+		{Machine: orderMachine(terms), Name: "orderflow.orders", Queue: queue, FoldSteps: true, PassHeaders: versioning.TraceHeaders()},
 		{Machine: Payment, Name: "orderflow.payments", Queue: queue},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -39,6 +40,10 @@ func validateOutbox(t Table) error {
 	switch {
 	case t.Outbox > Debezium:
 		return fmt.Errorf("machine %q: Outbox is %d; use Packed or Debezium", name, t.Outbox)
+	case slices.ContainsFunc(t.PassHeaders, func(key string) bool {
+		return strings.HasPrefix(key, "ce_") || key == "" || !versioning.StorableText(key)
+	}):
+		return fmt.Errorf("machine %q: PassHeaders has a key that is empty, reserved (ce_) or not text: %q", name, t.PassHeaders)
 	case len(t.Source) > maxSourceBytes || !utf8.ValidString(t.Source):
 		return fmt.Errorf("machine %q: Source must be UTF-8 and have at most %d bytes", name, maxSourceBytes)
 	}

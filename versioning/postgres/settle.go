@@ -84,10 +84,16 @@ func (s *settlement) transact(ctx context.Context) (*versioning.Plan, error) {
 			return script.plan, nil
 		case !errors.Is(err, errMoved), errors.Is(err, errAltered):
 			return nil, err
+		case !errors.Is(err, errLockFirst):
+			s.contended.Add(1)
 		}
 	}
 	return nil, fmt.Errorf("%w (%d attempts)", versioning.ErrContended, maxAttempts)
 }
+
+// errLockFirst says that the next attempt has to lock the rows, or take other fate locks, although
+// nobody has moved a row.
+var errLockFirst = fmt.Errorf("the rows must be locked first: %w", errMoved)
 
 // inTransaction runs work in a transaction, which work must finish. If work returns an
 // error or panics, the transaction is rolled back.
@@ -130,7 +136,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	}
 	script.tells = refusesDirect(s.records, script.plan)
 	if script.tells && !lock {
-		return nil, errMoved // the next attempt locks the rows
+		return nil, errLockFirst
 	}
 	fates := fatesOf(script.plan)
 	held := s.locks.cover(fates)
@@ -141,7 +147,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	case !lock:
 		script.locks = fates
 	case !held:
-		return nil, errMoved
+		return nil, errLockFirst
 	}
 	script.again, script.now, script.firing = s.attempt > 0, tx.now, s.firing
 	if err := s.writeOutputs(ctx, tx, script); err != nil {

@@ -31,6 +31,8 @@ type Store struct {
 	calls  *calls     // of Do
 	watch  timerWatch // of FireTimers
 	outbox *outbox
+
+	contended atomic.Int64
 }
 
 // A snapshot is what a store knows from the catalog about its tables. If a table is
@@ -44,7 +46,8 @@ type snapshot struct {
 	types     *types
 
 	outbox            *outbox
-	plain, plainSplit *prepared // for records that need nothing else; plainSplit for those in one of several lists
+	contended         *atomic.Int64 // the store's
+	plain, plainSplit *prepared     // for records that need nothing else; plainSplit for those in one of several lists
 }
 
 // Open is [OpenIn] for the schema pawl.
@@ -150,6 +153,7 @@ func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn, in *schema) 
 		pool:      s.pool,
 		schema:    s.schema,
 		outbox:    s.outbox,
+		contended: &s.contended,
 		byMachine: make(map[string]*table, len(s.configs)),
 		rules:     make(map[string]versioning.Rules, len(s.configs)),
 		types:     newTypes(),
@@ -218,7 +222,7 @@ func (s *snapshot) add(ctx context.Context, conn *pgxpool.Conn, in *schema, conf
 	s.types.learn(ctx, conn, t)
 	rules := versioning.Rules{
 		Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, KeepUnknown: t.KeepUnknown > 0,
-		Encode: t.Encode, ContentType: t.ContentType, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob(),
+		Encode: t.Encode, ContentType: t.ContentType, PassHeaders: t.PassHeaders, TextKeys: t.Outbox == Debezium, CheckJob: t.checkJob(),
 	}
 	t.rows, err = t.newRowType(s.types)
 	functions, problem := versioning.NewFunctions(t.Machine, t.rows)

@@ -75,6 +75,11 @@ type Table struct {
 	// the messages. Empty means that they get none. Without Encode it is application/json.
 	ContentType string
 
+	// PassHeaders are the keys of headers of a record that the messages which it causes get
+	// too, unless the action sets them: [versioning.TraceHeaders] for traces. They take room
+	// in the outbox. nil passes none.
+	PassHeaders []string
+
 	// Source is the ce_source header of the messages. A message's ID is unique among the
 	// messages with the same source, so no other database that sends to the same topics may
 	// have the same Source for a machine of the same name. CloudEvents wants a URI reference.

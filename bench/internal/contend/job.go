@@ -66,6 +66,8 @@ const (
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
+	PawlOTel = "pawl-otel" // pawl with the metrics and traces of package otel
+
 	PawlDryRun = "pawl-dry-run" // a dry run of package replay
 	PawlVerify = "pawl-verify"  // a verification of package replay
 
@@ -89,7 +91,7 @@ const (
 
 // All lists the contenders in display order.
 var All = []string{
-	Limit, LimitMinimal, Pawl, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutMigrate, WithoutGateway, Records,
+	Limit, LimitMinimal, Pawl, PawlOTel, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutMigrate, WithoutGateway, Records,
 	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, Watermill, ConsumeOnly,
 }
 
@@ -138,7 +140,7 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runCallers(ctx, job, machine, m)
 	}
 	switch job.Contender {
-	case Pawl, PawlSet, WithoutMessages, WithoutTimers, WithoutMigrate, Records:
+	case Pawl, PawlOTel, PawlSet, WithoutMessages, WithoutTimers, WithoutMigrate, Records:
 		return runPawl(ctx, job, machine, m)
 	case record:
 		return recordPawl(ctx, job, machine, m)

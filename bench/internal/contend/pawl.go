@@ -31,7 +31,24 @@ func runPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *met
 	if err != nil {
 		return err
 	}
-	worker, err := consumer.New(workerConfig(job, timedStore{store, m, job}, m))
+	cfg := workerConfig(job, timedStore{store, m, job}, m)
+	if job.Contender != PawlOTel {
+		worker, err := consumer.New(cfg)
+		if err != nil {
+			return err
+		}
+		return worker.Run(ctx)
+	}
+	observer, stop, err := observe(ctx, job, store)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	cfg.Hooks = append(cfg.Hooks, observer)
+	worker, err := consumer.New(cfg)
+	if err == nil {
+		err = observer.Watch(worker)
+	}
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func newOrders(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	return b.throughput(ctx, "new-orders", in, ordinary)
+	return b.throughput(ctx, "new-orders", in, append([]string{contend.PawlOTel}, ordinary...))
 }
 
 func hotKey(ctx context.Context, b *bench) error {
