@@ -3,6 +3,7 @@ package consumer
 import (
 	"time"
 
+	"github.com/pawl-go/pawl/internal/health"
 	"github.com/pawl-go/pawl/relay"
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -96,3 +97,8 @@ func (h Health) Ready() bool { return h.State == Consuming }
 //     sets aside, to fire the others, is no failure
 //   - while it has settled nothing for Config.StalledAfter although there is lag
 func (w *Worker) Health() Health { return w.vitals.health() }
+
+func (h Health) being(state HealthState, c health.Condition) Health {
+	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.Since, c.Reason, c.At, c.Err
+	return h
+}

@@ -296,8 +296,3 @@ func (v *vitals) calmSince() time.Time {
 	}
 	return v.calm
 }
-
-func (h Health) being(state HealthState, c health.Condition) Health {
-	h.State, h.Since, h.Reason, h.Partition, h.Err = state, c.Since, c.Reason, c.At, c.Err
-	return h
-}

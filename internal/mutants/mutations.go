@@ -216,7 +216,7 @@ var mutations = slices.Concat([]mutation{
 		pkg: "./versioning/postgres", tests: "^TestSweep$",
 	},
 	{
-		file: "versioning/postgres/parked.go", text: `SELECT min(at)`, mutated: `SELECT max(at)`,
+		file: "versioning/postgres/parked_expire.go", text: `SELECT min(at)`, mutated: `SELECT max(at)`,
 		why: "parked records expire although a partition they wait for was not read",
 		pkg: "./versioning/postgres", tests: "^TestClockStandsStill$",
 	},

@@ -23,6 +23,21 @@ var definitions = []mutation{
 		pkg: "./versioning", tests: "^TestTimerInRetiredState$",
 	},
 	{
+		file: "versioning/postgres/parked_expire.go", text: `AND reason = 'unknown_event' AND parked_at < now() - $2::interval`, mutated: `AND reason = 'unknown_event'`,
+		why: "a record of an unknown event becomes a dead letter before the version comes that has it",
+		pkg: "./versioning/postgres", tests: "^TestKeepUnknown$",
+	},
+	{
+		file: "versioning/judge.go", text: `|| w.outcome.Reason == ReasonUnknownEvent`, mutated: `|| false`,
+		why: "later records overtake one whose event is unknown",
+		pkg: "./versioning/postgres", tests: "^TestKeepUnknown$",
+	},
+	{
+		file: "versioning/postgres/rows_read.go", text: `r.keys[t] = append(r.keys[t], f.keys...)`, mutated: `r.keys[t] = f.keys`,
+		why: "what is parked is not read again, so a record that waits for another entity meanwhile is missed",
+		pkg: "./versioning/postgres", tests: "^TestParkedRecordChangesSides$",
+	},
+	{
 		file: "versioning/postgres/parked.go", text: `OR p.definition > $5 AND t.%[6]s::text = ANY ($7::text[])`, mutated: `OR $5 < 0 AND t.%[6]s::text = ANY ($7::text[])`,
 		why: "after a roll back, records wait for ever that the newer version has parked",
 		pkg: "./versioning/postgres", tests: "^TestSweepAfterRollBack$",
