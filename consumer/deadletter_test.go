@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/pawl-go/pawl/consumer"
@@ -128,5 +129,41 @@ func TestMissingDeadLetterTopic(t *testing.T) {
 				t.Errorf("the letter of partition %d was copied %d times", p, n)
 			}
 		}
+	})
+}
+
+// TestDeadLetterTopicCreatedAgain copies a dead letter to a topic that was deleted and created again.
+func TestDeadLetterTopicCreatedAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
+		b := startBroker(t)
+		b.topic("orders", 1)
+		b.topic("orders.dlq", 1)
+		store := &copier{fake: newFake(), copied: make(map[int32]int)}
+		cfg := b.config(protocol, store, "orders")
+		cfg.DeadLetterTopic, cfg.SweepEvery = consumer.DeadLetterSuffix, 5*time.Second
+		w := start(t, cfg)
+		copied := func() {
+			t.Helper()
+			await(t, 5*time.Minute, func() error {
+				if copied, _ := store.counts(); copied[0] != 1 {
+					return fmt.Errorf("copied: %v", copied)
+				}
+				return nil
+			})
+		}
+		copied()
+		admin := kadm.NewClient(b.newClient())
+		if _, err := admin.DeleteTopic(t.Context(), "orders.dlq"); err != nil {
+			t.Fatal(err)
+		}
+		store.mu.Lock()
+		store.copied[0] = 0 // there is another one
+		store.mu.Unlock()
+		w.awaitState(consumer.Troubled, 2*time.Minute)
+		b.topic("orders.dlq", 1)
+		copied()
+		w.awaitState(consumer.Consuming, 2*time.Minute)
+		w.stop()
 	})
 }

@@ -241,6 +241,9 @@ func (m *maintainer) produce(ctx context.Context, letters []versioning.DeadLette
 		if errors.Is(failed, kerr.MessageTooLarge) {
 			failed = m.produceTruncated(ctx, letters, ids[result.Record], result.Record.Topic)
 		}
+		if errors.Is(failed, kerr.UnknownTopicID) { // it may be created again; a client never finds that out by itself
+			m.client.PurgeTopicsFromProducing(result.Record.Topic)
+		}
 		if failed != nil {
 			problems = append(problems, fmt.Errorf("produce to topic %q%s: %w", result.Record.Topic, hint(failed), failed))
 			continue

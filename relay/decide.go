@@ -109,9 +109,42 @@ func (t *tenure) isHopeless(topic string, err error) bool {
 		t.log.limited(slog.LevelError, "messages could not be published; retrying", topic, "topic", topic, "error", err)
 		return false
 	}
+	if errors.Is(err, kerr.UnknownTopicID) {
+		t.forget(topic)
+	}
 	t.vitals.topicFailed(topic, err)
 	t.log.limited(slog.LevelError, "a topic does not exist or is not writable; its messages wait", topic, "topic", topic, "error", err)
 	return t.topics.refused(topic)
+}
+
+// forget makes the clients look for a topic anew. A client never takes a topic that was deleted and
+// created again for the one that it knows. With transactions, each session has a client of its own.
+func (t *tenure) forget(topic string) {
+	t.mu.Lock()
+	clients := []*kgo.Client{t.client}
+	for _, l := range t.lanes {
+		if l != nil {
+			clients = append(clients, l.alone)
+		}
+	}
+	busy := t.aborted || t.forgetting[topic]
+	if !busy {
+		t.forgetting[topic] = true
+	}
+	t.mu.Unlock()
+	if busy {
+		return
+	}
+	t.work.Go(func() { // it may wait for the brokers
+		for _, c := range clients {
+			if c != nil {
+				c.PurgeTopicsFromProducing(topic)
+			}
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.forgetting, topic)
+	})
 }
 
 // refuse makes messages of a pack unsent messages.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -491,6 +492,49 @@ func TestUnknownTopic(t *testing.T) {
 		}
 		r.stop()
 		wantInOrder(t, o, b.read("notes", "later"))
+	})
+}
+
+// TestTopicCreatedAgain checks that messages go to a topic that was deleted and created again, also
+// those that were emitted in between.
+func TestTopicCreatedAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, o := startBroker(t, "notes", "others"), newOutbox()
+		cfg.Client, cfg.Store, cfg.Patience = b.opts(), o.store(), time.Hour
+		r := start(t, cfg)
+		o.emit("notes", "e1")
+		o.emit("others", "e2")
+		o.awaitEmpty(t)
+		client, err := kgo.NewClient(b.opts()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := kadm.NewClient(client).DeleteTopic(t.Context(), "notes"); err != nil {
+			t.Fatal(err)
+		}
+		o.emit("notes", "e1", "e3")
+		await(t, time.Minute, func() error {
+			if h := r.Health(); h.State != relay.Troubled || h.Topic != "notes" {
+				return fmt.Errorf("health: %+v", h)
+			}
+			return nil
+		})
+		if err := b.CreateTopic("notes", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		o.awaitEmpty(t)
+		o.emit("notes", "e1")
+		o.emit("others", "e2")
+		o.awaitEmpty(t)
+		if got := o.refusals(); got != nil {
+			t.Errorf("unsent messages: %v", got)
+		}
+		r.stop()
+		if got := len(b.read("notes")); got < 3 {
+			t.Errorf("the new topic has %d messages", got)
+		}
 	})
 }
 

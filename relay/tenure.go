@@ -29,12 +29,14 @@ type tenure struct {
 	mu      sync.Mutex
 	lanes   [versioning.Lanes]*lane // nil if not held
 	aborted bool
+
+	forgetting map[string]bool // topics of which the clients are about to forget what they know
 }
 
 func newTenure(ctx context.Context, r *Relay) (*tenure, error) {
 	t := &tenure{
 		Relay: r, ctx: ctx,
-		wake: make(chan struct{}, 1), acks: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), acks: make(chan struct{}, 1), forgetting: make(map[string]bool),
 	}
 	t.workCtx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
 	t.limits = newLimits(r.cfg)

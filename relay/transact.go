@@ -46,7 +46,7 @@ func (x *transactor) run(ctx context.Context) {
 			x.rest(false)
 			return
 		}
-		if errors.Is(err, errAlone) {
+		if errors.Is(err, errAlone) || errors.Is(err, errAnew) {
 			x.rest(false)
 			continue
 		}
@@ -82,6 +82,10 @@ func (x *transactor) rest(ready bool) {
 // errAlone ends a session that found a transaction refused; the next one sends its messages
 // one at a time, or again together.
 var errAlone = errors.New("a new session is needed to send messages alone")
+
+// errAnew ends a session whose client knows a topic that was deleted. The client never takes a new
+// topic of that name for it.
+var errAnew = errors.New("a new session is needed to look for a topic anew")
 
 // session publishes with one producer ID. It returns nil if the lane is released.
 func (x *transactor) session(ctx context.Context) error {
@@ -261,7 +265,7 @@ func (x *transactor) published(ctx context.Context, packs []*pack) error {
 // failed decides about the messages of an aborted transaction.
 func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 	var other error
-	later := false
+	later, anew := false, false
 	for _, p := range packs {
 		var refused []versioning.Refused
 		var rest []int
@@ -277,6 +281,7 @@ func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 			}
 			rest = append(rest, i)
 			later = later || isOneOf(err, topicErrors)
+			anew = anew || errors.Is(err, kerr.UnknownTopicID)
 			if err != nil && !errors.Is(err, errNotSent) && !isOneOf(err, topicErrors) {
 				other = fmt.Errorf("produce to topic %q: %w", p.Messages[i].Topic, err)
 			}
@@ -289,6 +294,9 @@ func (x *transactor) failed(ctx context.Context, packs []*pack) error {
 	}
 	if later && !pace.Sleep(ctx, x.cfg.RetryMax) {
 		return ctx.Err()
+	}
+	if other == nil && anew {
+		return errAnew
 	}
 	return other
 }
