@@ -83,8 +83,11 @@ func (e *entity) past(r *Record, change int, o Outcome) Outcome {
 // state. If the state decides, it returns an undecided outcome.
 func (e *entity) barred(r *Record, c *Change, o Outcome) Outcome {
 	expected, versioned := c.Expected.Version()
-	if e.waitsForNewer() {
+	if e.waits(ReasonNewerDefinition) && len(e.rules.Newer) > 0 {
 		return o.is(Early, ReasonNewerDefinition, "a record before it waits for a newer definition of machine %q", c.Machine)
+	}
+	if e.waits(ReasonUnknownEvent) {
+		return o.is(Early, ReasonBehindUnknown, "a record before it has an event that machine %q does not have", c.Machine)
 	}
 	isMigration := c.Event == statemachine.Migrated && r.Direct
 	switch {
@@ -103,12 +106,10 @@ func (e *entity) barred(r *Record, c *Change, o Outcome) Outcome {
 	return Outcome{}
 }
 
-// waitsForNewer reports whether a record that waits for the entity needs a newer definition.
-// The entity's later records must not overtake it.
-func (e *entity) waitsForNewer() bool {
-	return slices.ContainsFunc(e.waiting, func(w *waiting) bool {
-		return w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) > 0 || w.outcome.Reason == ReasonUnknownEvent
-	})
+// waits reports whether a record waits for the entity for a reason, one of those that the entity's
+// later records must not overtake.
+func (e *entity) waits(reason Reason) bool {
+	return slices.ContainsFunc(e.waiting, func(w *waiting) bool { return w.outcome.Reason == reason })
 }
 
 // newer returns the version of the oldest newer definition for which holds is true, or 0.
@@ -134,7 +135,7 @@ func (e *entity) unknownEvent(r *Record, c *Change, o Outcome) Outcome {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
 	verdict := Rejected
-	if e.rules.KeepUnknown && c.Armed == 0 && !r.Direct {
+	if e.rules.KeepUnknown && c.Armed == 0 && !r.Direct && !r.Redrive {
 		verdict = Early
 	}
 	return o.is(verdict, ReasonUnknownEvent, "machine %q version %d has no event %q%s",

@@ -50,7 +50,7 @@ const deployParked = 100
 func (e *entity) waitsForDeploy(r Reason) bool {
 	isRetired := e.rules.Machine.Classify(e.state, statemachine.Migrated) == statemachine.Now
 	isNewer := r == ReasonUnknownState && e.newer(func(n statemachine.Outline) bool { return n.Knows(e.state) }) > 0
-	return r == ReasonNewerDefinition || isNewer || isRetired
+	return r == ReasonNewerDefinition || r == ReasonBehindUnknown || isNewer || isRetired
 }
 
 // wait adds a record to those that wait for an entity.
@@ -155,7 +155,7 @@ func (f *folder) release(e *entity) (moved bool) {
 // if another version of the machine judged the record.
 func (w *waiting) upToDate(e *entity) bool {
 	knownNow := w.outcome.Reason == ReasonUnknownState && e.rules.Machine.Has(e.state)
-	if w.isForeign(e) || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
+	if w.isForeign(e) || w.isFree(e) || w.Seen != e.version || w.Record.Err != nil || w.Record.Unfit != nil || knownNow {
 		return false
 	}
 	return slices.ContainsFunc(w.Record.Changes, func(c Change) bool { return Entity{c.Machine, c.Key} != e.name })
@@ -167,6 +167,11 @@ func (w *waiting) isForeign(e *entity) bool {
 	return w.stored && (w.Definition != e.rules.Machine.Version() || w.outcome.Reason == ReasonNewerDefinition && len(e.rules.Newer) == 0)
 }
 
+// isFree reports whether a record waited for e behind one with an unknown event, which waits no more.
+func (w *waiting) isFree(e *entity) bool {
+	return w.outcome.Reason == ReasonBehindUnknown && !e.waits(ReasonUnknownEvent)
+}
+
 // outdatedBefore returns an entity of a record that waits for e, other than e, for which an
 // earlier record waits that may be legal now: it was judged before its entity moved, or by another
 // version of the machine. This record must not overtake that one.
@@ -176,7 +181,7 @@ func (f *folder) outdatedBefore(w *waiting, e *entity) *entity {
 	}
 	for _, c := range w.Record.Changes {
 		other := f.entity(Entity{c.Machine, c.Key})
-		isOutdated := func(x *waiting) bool { return x.rank < w.rank && (x.Seen != other.version || x.isForeign(other)) }
+		isOutdated := func(x *waiting) bool { return x.rank < w.rank && (x.Seen != other.version || x.isForeign(other) || x.isFree(other)) }
 		if other != nil && other != e && slices.ContainsFunc(other.waiting, isOutdated) {
 			return other
 		}

@@ -76,8 +76,11 @@ const (
 	ReasonUnknownState Reason = "unknown_state" // this version of the machine does not know the row's state; another may
 
 	// Early: a newer definition of the machine, which is registered in the database, knows what
-	// to do with the record, or a record of the entity before it waits for a newer definition.
+	// to do with the record, or with one of the entity that waits before it.
 	ReasonNewerDefinition Reason = "newer_definition"
+
+	// Early: a record of the entity waits before it whose event is unknown; see Table.KeepUnknown.
+	ReasonBehindUnknown Reason = "behind_unknown"
 
 	// Rejected; ReasonUnknownEvent is Early while Table.KeepUnknown lasts.
 	ReasonUndecodable    Reason = "undecodable"     // Decode returned an error or panicked

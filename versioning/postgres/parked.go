@@ -171,7 +171,7 @@ func (s *snapshot) moved(ctx context.Context, t *table, after string) (keys []st
 	}
 	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
 		noneNewer := len(s.rules[t.Machine.Name()].Newer) == 0
-		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after, t.Machine.Version(), noneNewer, t.retiredLater())
+		rows, err := tx.Query(ctx, t.movedSQL(s.schema), t.Machine.Name(), sweepLimit, states, after, t.Machine.Version(), noneNewer, t.retiredLater(), s.knownEvents(t))
 		if err != nil {
 			return err
 		}
@@ -200,7 +200,8 @@ func (t *table) retiredLater() (states texts) {
 // no row counts too if a version of the machine before $5 has judged the record, or if the
 // record waits for a newer version and $6 says that there is none any more. An entity in a
 // state of $7 counts too if a version after $5 has judged the record: that version has retired
-// the state, and this one has not. It skips texts that are not keys, because the key column had
+// the state, and this one has not. One counts too if it waits because its event was unknown, and
+// the event is one of $8 now. It skips texts that are not keys, because the key column had
 // another type when they were parked. The comparison uses the key column's collation, because an
 // index on the key can't be used otherwise, and pawl.parked has a different one.
 func (t *table) movedSQL(s *schema) string {
@@ -208,7 +209,9 @@ func (t *table) movedSQL(s *schema) string {
 SELECT DISTINCT p.entity FROM %[7]s.parked AS p
 LEFT JOIN %[1]s AS t ON t.%[2]s = %[4]s%[5]s
 WHERE p.machine = $1 AND (t.%[3]s <> p.seen_version OR p.reason = 'unknown_state' AND t.%[6]s::text = ANY ($3::text[]) OR p.definition < $5
-		OR $6 AND p.reason = 'newer_definition' OR p.definition > $5 AND t.%[6]s::text = ANY ($7::text[]))
+		OR $6 AND p.reason = 'newer_definition' OR p.definition > $5 AND t.%[6]s::text = ANY ($7::text[])
+		OR p.reason = 'unknown_event' AND EXISTS (SELECT FROM jsonb_array_elements(p.changes) AS c
+			WHERE c->>'machine' = p.machine AND c->>'key' = p.entity AND c->>'event' = ANY ($8::text[])))
 	AND p.entity > $4
 ORDER BY p.entity LIMIT $2`, t.ident, t.key.sqlName(), t.version.sqlName(), t.key.castOrNull("p.entity"), t.key.collate(), t.state.sqlName(), s.quoted)
 }

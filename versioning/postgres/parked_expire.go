@@ -52,9 +52,10 @@ ON CONFLICT (topic_id, partition, "offset", scope) DO NOTHING`
 // expireUnknown makes dead letters of the records whose event has been unknown for too long, and
 // returns the entities for which later records may have waited behind them.
 func (s *snapshot) expireUnknown(ctx context.Context, t *table) (expired int, blocked []string, err error) {
-	for more := sweepLimit; t.KeepUnknown > 0 && more == sweepLimit && err == nil; {
+	for more := sweepLimit; more == sweepLimit && err == nil; {
 		var rows pgx.Rows
-		if rows, err = s.pool.Query(ctx, s.schema.sql(expireUnknownSQL), oneMessage, t.Machine.Name(), t.KeepUnknown, sweepLimit); err != nil {
+		rows, err = s.pool.Query(ctx, s.schema.sql(expireUnknownSQL), oneMessage, t.Machine.Name(), t.KeepUnknown, sweepLimit, s.knownEvents(t))
+		if err != nil {
 			break
 		}
 		before := len(blocked)
@@ -66,20 +67,39 @@ func (s *snapshot) expireUnknown(ctx context.Context, t *table) (expired int, bl
 	return expired, slices.Compact(blocked), err
 }
 
+// knownEvents returns the events of a table's machine, and those of its newer definitions.
+func (s *snapshot) knownEvents(t *table) (events texts) {
+	for _, e := range t.Machine.Events() {
+		events = append(events, string(e))
+	}
+	for _, o := range s.rules[t.Machine.Name()].Newer {
+		for _, a := range o.Arrows {
+			events = append(events, string(a.Event))
+		}
+	}
+	return events
+}
+
 // expireUnknownSQL turns records parked for an unknown event into dead letters: $1 machine, $2 how
-// long they may wait, $3 limit. What they wait for is a deploy, so it is the server's clock that
-// counts. It returns the entity of each.
+// long they may wait, $3 limit, $4 the events that are known now. What they wait for is a deploy, so
+// it is the server's clock that counts. It returns the entity of each.
 const expireUnknownSQL pawlSQL = `
 WITH expired AS (
 	DELETE FROM pawl.parked AS p USING (
-		SELECT topic_id, partition, "offset", scope FROM pawl.parked
-		WHERE machine = $1 AND reason = 'unknown_event' AND parked_at < now() - $2::interval
+		SELECT topic_id, partition, "offset", scope, (
+			SELECT c->>'event' FROM jsonb_array_elements(changes) AS c
+			WHERE c->>'machine' = machine AND c->>'key' = entity AND c->>'event' <> ALL ($4::text[]) LIMIT 1
+		) AS event FROM pawl.parked
+		WHERE machine = $1 AND reason = 'unknown_event' AND parked_at <= now() - $2::interval
+			AND EXISTS (
+				SELECT FROM jsonb_array_elements(changes) AS c
+				WHERE c->>'machine' = machine AND c->>'key' = entity AND c->>'event' <> ALL ($4::text[])
+			)
 		ORDER BY parked_at LIMIT $3 FOR UPDATE SKIP LOCKED
 	) AS old
 	WHERE p.topic_id = old.topic_id AND p.partition = old.partition AND p."offset" = old."offset"
 		AND p.scope = old.scope
-	RETURNING p.*, coalesce((SELECT c->>'event' FROM jsonb_array_elements(p.changes) AS c
-		WHERE c->>'machine' = p.machine AND c->>'key' = p.entity LIMIT 1), '') AS event
+	RETURNING p.*, old.event
 ), buried AS (
 	INSERT INTO pawl.dead_letters (topic_id, partition, "offset", scope, topic, verdict, reason, detail,
 	                               machine, entity, event, key, value, headers, "timestamp", definition)

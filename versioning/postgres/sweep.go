@@ -113,7 +113,12 @@ func (s *snapshot) refold(ctx context.Context, on versioning.Server, e versionin
 		if err != nil {
 			return released, fmt.Errorf("judge the records parked for %s again: %w", again[0], err)
 		}
-		released, again = append(released, plan.Release...), append(again, plan.Again...)
+		released = append(released, plan.Release...)
+		for _, next := range plan.Again {
+			if next != again[0] || len(plan.Moves)+len(plan.Release) > 0 { // otherwise nothing would change
+				again = append(again, next)
+			}
+		}
 	}
 	return released, nil
 }

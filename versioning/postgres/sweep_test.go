@@ -78,10 +78,10 @@ func TestKeepUnknown(t *testing.T) {
 		}
 	}
 	var l log
-	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("a", "held"), l.say("a", "captured")), "applied", "early unknown_event", "early newer_definition")
+	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("a", "held"), l.say("a", "captured")), "applied", "early unknown_event", "early behind_unknown")
 	wantVerdicts(t, apply(t, store,
 		l.record(versioning.Change{Machine: "order", Key: "b", Event: "placed"}, versioning.Change{Machine: "order", Key: "a", Event: "turned"}),
-		l.say("c", "placed")), "early newer_definition", "applied")
+		l.say("c", "placed")), "early behind_unknown", "applied")
 	sweep(0, 0)
 	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = parked_at - interval '59 s'`)
 	sweep(0, 0)

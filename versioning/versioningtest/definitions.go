@@ -97,7 +97,10 @@ func checkUnknown(t *testing.T, open Open) {
 		{"order/a captured", "applied"},
 		{"order/b placed", "applied"},
 		{"order/b captured", "applied"},
-		{"order/a shipped", "applied"},
+		{"order/c shipped + order/a shipped", "applied"},
+		{"order/c placed", "applied"},
+		{"order/c captured", "applied"},
+		{"order/a delivered", "applied"},
 	}})
 	deployed, ok := s.Contents.(interface {
 		Define(rules ...versioning.Rules)
@@ -114,16 +117,19 @@ func checkUnknown(t *testing.T, open Open) {
 	s.batch(records[:2]...)
 	s.batch(records[2:5]...)
 	s.batch(records[1]) // redelivered
+	s.batch(records[5:6]...)
+	s.batch(records[6:8]...) // c moves, and what waits for it must not overtake what waits for a
 	want := []Parked{
 		{records[1].Origin, entity("order/a"), versioning.ReasonUnknownEvent, 1, 3},
-		{records[2].Origin, entity("order/a"), versioning.ReasonNewerDefinition, 1, 3},
+		{records[2].Origin, entity("order/a"), versioning.ReasonBehindUnknown, 1, 3},
+		{records[5].Origin, entity("order/a"), versioning.ReasonBehindUnknown, 1, 3},
 	}
 	if got := s.Parked(); !slices.Equal(got, want) {
 		t.Errorf("parked: %v, want %v", got, want)
 	}
 	deployed.Define(newer...)
-	s.batch(records[5:]...)
-	s.c.rows = []string{"order/a shipped@4", "order/b paid@2"}
+	s.batch(records[8:]...)
+	s.c.rows = []string{"order/a delivered@5", "order/b paid@2", "order/c shipped@3"}
 	s.settled()
 }
 
