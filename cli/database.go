@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ func (d *database) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&d.url, "database-url", "", "PostgreSQL connection string (default $DATABASE_URL)")
 }
 
+var errInvalid = errors.New("one of its settings is not valid")
+
 // isSet reports whether there is a database.
 func (d *database) isSet() bool { return d.address() != "" }
 
@@ -40,7 +43,7 @@ func (d *database) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	config, err := pgxpool.ParseConfig(d.address())
 	if err != nil {
-		return nil, fmt.Errorf("--database-url is not a connection string: %w", errors.Unwrap(err)) // without the password
+		return nil, fmt.Errorf("--database-url is not a connection string: %w", cmp.Or(errors.Unwrap(err), errInvalid)) // without the password
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

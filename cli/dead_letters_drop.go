@@ -39,6 +39,9 @@ func (c *deadLetterCommand) drop(ctx context.Context, s *session) error {
 	if !c.chooses() && !c.all {
 		return errNotChosen
 	}
+	if f.To.IsZero() {
+		f.To = s.now // what arrives while it asks is not dropped
+	}
 	n, err := s.op.CountDeadLetters(ctx, f)
 	if err != nil {
 		return err

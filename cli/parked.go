@@ -225,6 +225,9 @@ exit status is 1 if a record that was named is not there.`,
 			if !c.chooses() && !c.all {
 				return errNotChosen
 			}
+			if q.To.IsZero() {
+				q.To = s.now // what arrives while it asks is not dropped
+			}
 			n, err := s.op.CountParked(ctx, q)
 			if err != nil {
 				return err

@@ -43,8 +43,8 @@ type Event[T any] struct {
 }
 
 // messageID returns the event's message ID if headers do not say it.
-func (e Event[T]) messageID() string {
-	if !e.structured {
+func (e *Event[T]) messageID() string {
+	if e == nil || !e.structured {
 		return ""
 	}
 	return versioning.CloudEventID(e.Source, e.ID)

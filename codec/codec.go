@@ -33,7 +33,9 @@ func Decode[T any](c Codec[T], changes func(T, *versioning.Record) ([]versioning
 		if err != nil {
 			return nil, err
 		}
-		if named, ok := any(value).(identified); ok {
+		if named, ok := any(&value).(identified); ok { // an Event
+			identify(all, named.messageID())
+		} else if named, ok := any(value).(identified); ok { // a pointer to one, or nil
 			identify(all, named.messageID())
 		}
 		return all, nil

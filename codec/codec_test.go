@@ -89,6 +89,27 @@ func TestOptional(t *testing.T) {
 	}
 }
 
+// A tombstone has no event, and so no message ID of one.
+func TestTombstoneOfEvent(t *testing.T) {
+	t.Parallel()
+	decode := codec.Decode(codec.Optional(codec.CloudEvents(codec.JSON[payment]())), func(e *codec.Event[payment], r *versioning.Record) ([]versioning.Change, error) {
+		if e == nil {
+			return []versioning.Change{{Key: string(r.Key), Event: "deleted"}}, nil
+		}
+		return []versioning.Change{{Key: e.Data.ID, Event: "changed"}}, nil
+	})
+	if got, err := decode(&versioning.Record{Key: []byte("1")}); err != nil || len(got) != 1 || got[0].Event != "deleted" || got[0].MessageID != "" {
+		t.Errorf("a tombstone is decoded to %v, %v", got, err)
+	}
+	structured := &versioning.Record{
+		Headers: []versioning.Header{{Key: "content-type", Value: []byte("application/cloudevents+json")}},
+		Value:   []byte(`{"specversion":"1.0","id":"7","source":"/shop","type":"t","data":{"id":"1"}}`),
+	}
+	if got, err := decode(structured); err != nil || len(got) != 1 || got[0].Event != "changed" || got[0].MessageID != versioning.CloudEventID("/shop", "7") {
+		t.Errorf("an event is decoded to %v, %v", got, err)
+	}
+}
+
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	type other struct{ N int }

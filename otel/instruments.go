@@ -41,7 +41,7 @@ func (in *instruments) create(m metric.Meter) error {
 	consumed, process, operation := messagingconv.ClientConsumedMessages{}, messagingconv.ProcessDuration{}, messagingconv.ClientOperationDuration{}
 	in.consumedMessages = counter(consumed.Name(), consumed.Unit(), "Records of batches, by topic.")
 	in.outcomes = counter("pawl.records", "{record}", "Records that got a verdict.")
-	in.retries = counter("pawl.retries", "{retry}", "Attempts to apply a batch that have failed and are repeated.")
+	in.retries = counter("pawl.retries", "{retry}", "Attempts to decode a record or to apply a batch that have failed and are repeated.")
 	in.process = seconds(process.Name(), "Time to apply a batch in the database, with retries.", secondBounds)
 	in.operation = seconds(operation.Name(), "Time to write marks and commit offsets.", secondBounds)
 	in.decode = seconds("pawl.decode.duration", "Time to decode a batch.", secondBounds)

@@ -77,7 +77,8 @@ func (c *Config) rules() []versioning.Rules {
 	rules := make([]versioning.Rules, len(c.Tables))
 	for i, t := range c.Tables {
 		rules[i] = versioning.Rules{
-			Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, Encode: t.Encode, ContentType: t.ContentType,
+			Machine: t.Machine, Identity: t.Identity, MaxParked: t.MaxParked, KeepUnknown: t.KeepUnknown > 0,
+			Encode: t.Encode, ContentType: t.ContentType, PassHeaders: t.PassHeaders,
 			TextKeys: t.Outbox == postgres.Debezium, CheckJob: anyJob,
 		}
 		if t.MaxParked == 0 {

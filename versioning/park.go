@@ -181,7 +181,9 @@ func (f *folder) outdatedBefore(w *waiting, e *entity) *entity {
 	}
 	for _, c := range w.Record.Changes {
 		other := f.entity(Entity{c.Machine, c.Key})
-		isOutdated := func(x *waiting) bool { return x.rank < w.rank && (x.Seen != other.version || x.isForeign(other) || x.isFree(other)) }
+		isOutdated := func(x *waiting) bool {
+			return x.rank < w.rank && (x.Seen != other.version || x.isForeign(other) || x.isFree(other))
+		}
 		if other != nil && other != e && slices.ContainsFunc(other.waiting, isOutdated) {
 			return other
 		}

@@ -22,8 +22,8 @@ type Config struct {
 	// sr.BasicAuth or sr.BearerToken, not into an address.
 	Client []sr.ClientOpt
 
-	// Timeout limits one request. 0 means 5 seconds. Stopping a worker waits for a request that
-	// is under way.
+	// Timeout limits one request, and also how long a schema and all of its references may take.
+	// 0 means 5 seconds. Stopping a worker waits for a schema that is being fetched.
 	Timeout time.Duration
 
 	// MaxSchemas limits how many schemas each codec keeps. 0 means 1,000. If more are in use,
@@ -146,8 +146,10 @@ const maxReferences = 100
 
 // fetch returns a schema with its references. Its errors are trouble or ErrUnknownSchema.
 func (r *Registry) fetch(id schemaID) (Schema, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout) // for all of its references too
+	defer cancel()
 	var found sr.Schema
-	err := r.ask(context.Background(), func(ctx context.Context) (err error) {
+	err := r.ask(ctx, func(ctx context.Context) (err error) {
 		if id.isGUID {
 			var s sr.SubjectSchema
 			s, err = r.client.SchemaByGUID(ctx, id.String())
@@ -164,7 +166,7 @@ func (r *Registry) fetch(id schemaID) (Schema, error) {
 		return Schema{}, fmt.Errorf("schema %s: %w", id, err)
 	}
 	s := Schema{Type: found.Type, Text: found.Schema}
-	if err := r.follow(&s, found.References, make(map[sr.SchemaReference]bool)); err != nil {
+	if err := r.follow(ctx, &s, found.References, make(map[sr.SchemaReference]bool)); err != nil {
 		return Schema{}, fmt.Errorf("schema %s: %w", id, err)
 	}
 	return s, nil
@@ -173,7 +175,7 @@ func (r *Registry) fetch(id schemaID) (Schema, error) {
 var errNoSchema = errors.New("the response has no schema: is the address that of a schema registry?")
 
 // follow fetches references, those that they need first.
-func (r *Registry) follow(into *Schema, references []sr.SchemaReference, seen map[sr.SchemaReference]bool) error {
+func (r *Registry) follow(ctx context.Context, into *Schema, references []sr.SchemaReference, seen map[sr.SchemaReference]bool) error {
 	for _, ref := range references {
 		if seen[ref] {
 			continue
@@ -182,14 +184,14 @@ func (r *Registry) follow(into *Schema, references []sr.SchemaReference, seen ma
 			return fmt.Errorf("it has more than %d references", maxReferences)
 		}
 		var found sr.SubjectSchema
-		err := r.ask(context.Background(), func(ctx context.Context) (err error) {
+		err := r.ask(ctx, func(ctx context.Context) (err error) {
 			found, err = r.client.SchemaByVersion(sr.WithParams(ctx, sr.ShowDeleted), ref.Subject, ref.Version)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("its reference %.200q, version %d of subject %.200q: %w", ref.Name, ref.Version, ref.Subject, err)
 		}
-		if err := r.follow(into, found.References, seen); err != nil {
+		if err := r.follow(ctx, into, found.References, seen); err != nil {
 			return err
 		}
 		into.References = append(into.References, Reference{ref.Name, found.Schema.Schema})

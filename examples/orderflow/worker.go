@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ const minConnections = 10
 func openPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", errors.Unwrap(err))
+		return nil, fmt.Errorf("database URL: %w", cmp.Or(errors.Unwrap(err), errors.New("one of its settings is not valid")))
 	}
 	config.MaxConns = max(config.MaxConns, minConnections)
 	return pgxpool.NewWithConfig(ctx, config)

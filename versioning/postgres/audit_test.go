@@ -84,6 +84,24 @@ func TestDropsInParts(t *testing.T) {
 	wantRows(t, pool, `SELECT rows || ' ' || cardinality(ids) FROM pawl.audit ORDER BY id`, "1000 1000", "1000 1000", "200 200")
 }
 
+// TestDropLeavesWhatArrives checks that a drop without an end does not drop what arrives meanwhile.
+func TestDropLeavesWhatArrives(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	apply(t, store, l.say("a", "nosuch"), l.say("b", "nosuch"), l.say("c", "captured"), l.say("d", "captured"))
+	mustExec(t, pool, `UPDATE pawl.dead_letters SET died_at = now() + interval '1 h' WHERE entity = 'b'`)
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = now() + interval '1 h' WHERE entity = 'd'`)
+	o := openOperator(t, pool, "")
+	if n, err := o.DropDeadLetters(t.Context(), act, postgres.DeadLetterFilter{}); err != nil || n != 1 {
+		t.Errorf("DropDeadLetters = %d, %v", n, err)
+	}
+	if n, err := o.DropParked(t.Context(), act, postgres.ParkedQuery{}); err != nil || n != 1 {
+		t.Errorf("DropParked = %d, %v", n, err)
+	}
+	wantRows(t, pool, `SELECT entity FROM pawl.dead_letters UNION ALL SELECT entity FROM pawl.parked ORDER BY 1`, "b", "d")
+}
+
 // TestRedriveAs checks that a redrive is recorded in the transaction that settles the dead letters.
 func TestRedriveAs(t *testing.T) {
 	t.Parallel()

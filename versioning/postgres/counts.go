@@ -16,14 +16,20 @@ import (
 // It is for metrics; call it at intervals.
 func (s *Store) CountStored(ctx context.Context) (counts versioning.StoredCounts, err error) {
 	machines := append(s.snapshot.Load().machines(), "")
-	rows, err := s.pool.Query(ctx, s.schema.sql(countStoredSQL), oneMessage, machines, maxCounted)
-	if err == nil {
+	// With the settings, a machine that has no rows is looked up in an index, however many rows the
+	// others have.
+	err = pgx.BeginTxFunc(ctx, s.pool, pgxTransaction, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, s.schema.sql(countStoredSQL), machines, maxCounted)
+		if err != nil {
+			return err
+		}
 		counts.Machines, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m versioning.MachineCounts, err error) {
 			err = row.Scan(&m.Machine, &m.Parked, &m.ParkedAge, &m.DeadLetters)
 			m.AtLeast = m.Parked >= maxCounted || m.DeadLetters >= maxCounted
 			return m, err
 		})
-	}
+		return err
+	})
 	if err == nil && s.Emits() {
 		err = s.countOutbox(ctx, &counts)
 	}

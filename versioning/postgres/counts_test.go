@@ -137,7 +137,7 @@ func TestPassHeaders(t *testing.T) {
 	if diff := cmp.Diff(want, packs[0].Messages[0].Headers); diff != "" {
 		t.Errorf("headers (-want, +got):\n%s", diff)
 	}
-	for _, key := range []string{"", "ce_id", "a\x00"} {
+	for _, key := range []string{"", "ce_id", "Content-Type", "a\x00"} {
 		if _, err := postgres.Open(t.Context(), pool, postgres.Table{Machine: talker, Name: "orders", PassHeaders: []string{key}}); err == nil {
 			t.Errorf("a store that passes the header %q was opened", key)
 		}

@@ -14,25 +14,35 @@ const dropAtOnce = 1000
 
 // DropDeadLetters deletes the dead letters that match, in ascending order of ID, and records in the
 // table audit which ones, a thousand in a transaction. It returns how many there were. The filter's
-// Limit limits them; 0 means no limit. The role needs SELECT and DELETE on table dead_letters, and
+// Limit limits them; 0 means no limit. Without To, those are left that arrive meanwhile. The role needs SELECT and DELETE on table dead_letters, and
 // INSERT on table audit; without that, the error is [ErrAudit].
 //
 // The records are gone for good: if one of them is delivered again, it is judged as a new one.
 func (o *Operator) DropDeadLetters(ctx context.Context, act Act, f DeadLetterFilter) (int64, error) {
-	return o.drop(ctx, &act, dropDeadSQL, f.Limit, f.args)
+	return o.drop(ctx, &act, dropDeadSQL, f.Limit, &f.To, func(limit int, last int64) []any {
+		f.After = max(f.After, last)
+		return f.args(limit)
+	})
 }
 
 // DropParked deletes the parked records that match, those that have waited longest first, like
 // [Operator.DropDeadLetters]. A record that a worker settles meanwhile is left to it.
 func (o *Operator) DropParked(ctx context.Context, act Act, q ParkedQuery) (int64, error) {
-	return o.drop(ctx, &act, dropParkedSQL, q.Limit, q.args)
+	return o.drop(ctx, &act, dropParkedSQL, q.Limit, &q.To, func(limit int, _ int64) []any { return q.args(limit) })
 }
 
-func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, args func(limit int) []any) (dropped int64, err error) {
+// drop drops what a filter chooses. to is the filter's end, and args returns its parameters, for at
+// most so many rows, after a last one.
+func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, to *time.Time, args func(limit int, last int64) []any) (dropped int64, err error) {
 	if err := o.schema.checkAudit(ctx, o.pool, act); err != nil {
 		return 0, err
 	}
-	for {
+	if to.IsZero() { // what comes meanwhile is not dropped
+		if *to, err = o.Now(ctx); err != nil {
+			return 0, err
+		}
+	}
+	for last := int64(0); ; {
 		some := dropAtOnce
 		if limit > 0 {
 			some = min(some, limit-int(dropped))
@@ -40,7 +50,7 @@ func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, a
 		if some == 0 {
 			return dropped, nil
 		}
-		chosen, n, err := o.dropSome(ctx, act, sql, args(some))
+		chosen, n, err := o.dropSome(ctx, act, sql, &last, args(some, last))
 		if err != nil {
 			return dropped, withCause(fmt.Errorf("%s, after %d were dropped: %w", act.Verb, dropped, err))
 		}
@@ -51,11 +61,11 @@ func (o *Operator) drop(ctx context.Context, act *Act, sql pawlSQL, limit int, a
 }
 
 // dropSome drops rows in one transaction. It returns how many the filter has chosen, and how many
-// of them were still there.
-func (o *Operator) dropSome(ctx context.Context, act *Act, sql pawlSQL, args []any) (chosen, dropped int64, err error) {
+// of them were still there, and sets the last one chosen.
+func (o *Operator) dropSome(ctx context.Context, act *Act, sql pawlSQL, last *int64, args []any) (chosen, dropped int64, err error) {
 	err = pgx.BeginFunc(ctx, o.pool, func(tx pgx.Tx) error {
 		var ids []int64
-		if err := tx.QueryRow(ctx, o.schema.sql(sql), append([]any{oneMessage}, args...)...).Scan(&chosen, &ids); err != nil || len(ids) == 0 {
+		if err := tx.QueryRow(ctx, o.schema.sql(sql), append([]any{oneMessage}, args...)...).Scan(&chosen, last, &ids); err != nil || len(ids) == 0 {
 			return err
 		}
 		dropped = int64(len(ids))
@@ -72,7 +82,7 @@ WITH chosen AS MATERIALIZED (
 ), dropped AS (
 	DELETE FROM pawl.dead_letters AS d USING chosen AS c WHERE d.id = c.id RETURNING d.id
 )
-SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT id FROM dropped)`
+SELECT (SELECT count(*) FROM chosen), coalesce((SELECT max(id) FROM chosen), 0), ARRAY(SELECT id FROM dropped)`
 
 	dropParkedSQL pawlSQL = `
 WITH chosen AS MATERIALIZED (
@@ -82,7 +92,7 @@ WITH chosen AS MATERIALIZED (
 	WHERE p.topic_id = c.topic_id AND p.partition = c.partition AND p."offset" = c."offset" AND p.scope = c.scope
 	RETURNING p.seq AS id
 )
-SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT id FROM dropped)`
+SELECT (SELECT count(*) FROM chosen), 0::bigint, ARRAY(SELECT id FROM dropped)`
 
 	countMatchingDeadSQL pawlSQL = `SELECT count(*) FROM (SELECT FROM pawl.dead_letters AS d` + deadFilter + `) AS t`
 

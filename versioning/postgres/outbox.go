@@ -41,9 +41,9 @@ func validateOutbox(t Table) error {
 	case t.Outbox > Debezium:
 		return fmt.Errorf("machine %q: Outbox is %d; use Packed or Debezium", name, t.Outbox)
 	case slices.ContainsFunc(t.PassHeaders, func(key string) bool {
-		return strings.HasPrefix(key, "ce_") || key == "" || !versioning.StorableText(key)
+		return strings.HasPrefix(key, "ce_") || strings.EqualFold(key, "content-type") || key == "" || !versioning.StorableText(key)
 	}):
-		return fmt.Errorf("machine %q: PassHeaders has a key that is empty, reserved (ce_) or not text: %q", name, t.PassHeaders)
+		return fmt.Errorf("machine %q: PassHeaders has a key that is empty, reserved (ce_, content-type) or not text: %q", name, t.PassHeaders)
 	case len(t.Source) > maxSourceBytes || !utf8.ValidString(t.Source):
 		return fmt.Errorf("machine %q: Source must be UTF-8 and have at most %d bytes", name, maxSourceBytes)
 	}

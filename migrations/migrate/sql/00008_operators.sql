@@ -1,12 +1,13 @@
 -- +goose Up
+-- It comes first, because it may take long, and ALTER TABLE keeps workers from starting.
+-- Most dead letters have an entity. Those without one are not looked for by it.
+CREATE INDEX dead_letters_entity ON pawl.dead_letters (machine, entity, id) WHERE entity <> '';
+
 -- For those who look at the database without the code of the machines. Workers run without it.
 ALTER TABLE pawl.tables
     ADD COLUMN key_column text,
     ADD COLUMN state_column text,
     ADD COLUMN version_column text;
-
--- Most dead letters have an entity. Those without one are not looked for by it.
-CREATE INDEX dead_letters_entity ON pawl.dead_letters (machine, entity, id) WHERE entity <> '';
 
 -- What operators have done. It is written in the transaction that does it.
 CREATE TABLE pawl.audit (
