@@ -49,7 +49,7 @@ others stay, with the new reason. Workers may run meanwhile. Table audit keeps
 who redrove which ones. With --all and --apply it asks before, on a terminal;
 elsewhere it needs --yes.
 
-JSON has: applied, dead_letters (id, machine, entity, event, was, verdict, reason,
+JSON has: applied, dead_letters (the first 10,000: id, machine, entity, event, was, verdict, reason,
 detail), settled, left. The exit status is 1 if dead letters are left, or one
 that was named is not there.`,
 		`  dead-letters redrive --reason constraint            what would become of them
@@ -109,7 +109,7 @@ func redrive(ctx context.Context, op *postgres.Operator, f postgres.DeadLetterFi
 	for {
 		f.Limit = redrivenAtOnce
 		if limit > 0 {
-			f.Limit = min(f.Limit, limit-len(view.DeadLetters))
+			f.Limit = min(f.Limit, limit-view.total())
 		}
 		if f.Limit == 0 {
 			return nil
@@ -123,17 +123,25 @@ func redrive(ctx context.Context, op *postgres.Operator, f postgres.DeadLetterFi
 			view.add(&letters[i], &outcomes[i])
 		}
 		if err != nil {
-			return fmt.Errorf("redrive, after %s: %w", plural(int64(len(view.DeadLetters)), "dead letter"), err)
+			return fmt.Errorf("redrive, after %s: %w", plural(int64(view.total()), "dead letter"), err)
 		}
 		f.After = letters[len(letters)-1].ID
 	}
 }
 
+// mostRedriven limits the dead letters that are told, because they are held in memory. All are
+// counted.
+const mostRedriven = 10_000
+
+func (v *redriveView) total() int { return v.Settled + v.Left }
+
 func (v *redriveView) add(l *versioning.DeadLetter, o *versioning.Outcome) {
-	v.DeadLetters = append(v.DeadLetters, redrivenView{
-		ID: l.ID, Machine: o.Entity.Machine, Entity: o.Entity.Key, Event: string(o.Event),
-		Was: string(l.Outcome.Reason), Verdict: o.Verdict.String(), Reason: string(o.Reason), Detail: o.Detail,
-	})
+	if len(v.DeadLetters) < mostRedriven {
+		v.DeadLetters = append(v.DeadLetters, redrivenView{
+			ID: l.ID, Machine: o.Entity.Machine, Entity: o.Entity.Key, Event: string(o.Event),
+			Was: string(l.Outcome.Reason), Verdict: o.Verdict.String(), Reason: string(o.Reason), Detail: o.Detail,
+		})
+	}
 	if o.Verdict == versioning.Rejected || o.Verdict == versioning.Diverged {
 		v.Left++
 	} else {
@@ -154,17 +162,20 @@ func (c *redriver) report(s *session, v *redriveView) error {
 			rows = append(rows, []string{strconv.FormatInt(l.ID, 10), orDash(l.Machine), orDash(l.Entity), orDash(l.Event), l.Was, l.Verdict, l.Reason})
 		}
 		s.table(rows)
+		if more := v.total() - len(v.DeadLetters); more > 0 {
+			s.line("and %d more", more)
+		}
 		s.line("")
 		fallthrough
 	default:
-		total := plural(int64(len(v.DeadLetters)), "dead letter")
+		total := plural(int64(v.total()), "dead letter")
 		if c.apply {
 			s.line("%s: %d settled, %d left", total, v.Settled, v.Left)
 		} else {
 			s.line("%s: %d would be settled, %d would be left; nothing was written. To redrive them, add --apply.", total, v.Settled, v.Left)
 		}
 	}
-	if missing := len(c.ids) - len(v.DeadLetters); missing > 0 {
+	if missing := len(c.ids) - v.total(); missing > 0 {
 		return absent("%d of the dead letters that were named are not there", missing)
 	}
 	if v.Left > 0 {

@@ -52,6 +52,14 @@ func (t *tally) add(by string, o *versioning.Outcome) {
 	if t.events {
 		key.event = string(o.Event)
 	}
+	switch o.Reason { // names that no machine knows
+	case versioning.ReasonUnknownMachine:
+		key.machine, key.event = other, ""
+	case versioning.ReasonUnknownEvent, versioning.ReasonBehindUnknown, versioning.ReasonNewerDefinition, versioning.ReasonTooManyParked:
+		if t.events {
+			key.event = other
+		}
+	}
 	if len(t.keys) > 0 && t.keys[t.last] == key {
 		t.counts[t.last]++
 		return
@@ -117,23 +125,14 @@ func (r *records) rest(key outcomeKey) []attribute.KeyValue {
 	return append([]attribute.KeyValue{eventKey.String(key.event)}, r.base...)
 }
 
-// bound replaces the names that are too many. Names that no machine knows come from the content
-// of records: they must not take the places of others.
+// bound replaces the names that are too many.
 func (r *records) bound(key outcomeKey) outcomeKey {
-	if key.reason == versioning.ReasonUnknownMachine {
-		key.machine, key.event = other, ""
-	}
 	if key.machine != "" && key.machine != other {
 		key.machine = r.machines.bound(key.machine)
 	}
 	key.reason = versioning.Reason(r.reasons.bound(string(key.reason)))
-	if r.events && key.event != other {
-		switch {
-		case key.reason == versioning.ReasonUnknownEvent:
-			key.event = other
-		case key.event != "":
-			key.event = r.eventNames.bound(key.event)
-		}
+	if r.events && key.event != other && key.event != "" {
+		key.event = r.eventNames.bound(key.event)
 	}
 	return key
 }
