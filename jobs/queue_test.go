@@ -322,9 +322,11 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(string(page), "\n```psql\n")[1:]
+	_, section, _ := strings.Cut(string(page), "\n## Jobs\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "\n```psql\n")[1:]
 	if len(blocks) != 2 {
-		t.Fatalf("the page has %d blocks of psql, want a query and the rights", len(blocks))
+		t.Fatalf("the section has %d blocks of psql, want a query and the rights", len(blocks))
 	}
 	for _, block := range blocks {
 		sql, _, _ := strings.Cut(block, "\n```")

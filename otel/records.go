@@ -52,7 +52,7 @@ func (t *tally) add(by string, o *versioning.Outcome) {
 	if t.events {
 		key.event = string(o.Event)
 	}
-	switch o.Reason { // names that no machine knows
+	switch o.Reason { //nolint:exhaustive // the names of the others are known to a machine
 	case versioning.ReasonUnknownMachine:
 		key.machine, key.event = other, ""
 	case versioning.ReasonUnknownEvent, versioning.ReasonBehindUnknown, versioning.ReasonNewerDefinition, versioning.ReasonTooManyParked:
