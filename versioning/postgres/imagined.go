@@ -150,7 +150,7 @@ func (m *imagined) addParked(view *versioning.View) {
 
 // maxYoung limits the entities of a generation. There are two in memory, of about a kilobyte
 // each.
-const maxYoung = 1 << 16
+const maxYoung = 1 << 14
 
 // entity returns an entity that has moved, or nil, and makes it young.
 func (m *imagined) entity(name versioning.Entity) (*imaginedEntity, error) {

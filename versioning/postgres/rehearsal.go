@@ -15,7 +15,7 @@ import (
 // A Rehearsal judges records as a [Store] would, and writes nothing: neither rows nor the
 // definitions of its machines. It takes no locks that anybody waits for, and needs only the right
 // to read. It remembers what the records would change, so that later records are judged by it: in
-// memory, and in a temporary file if there are more than a hundred thousand entities.
+// memory, and in a temporary file if there are more than some thirty thousand entities.
 //
 // Two verdicts may differ from those of a Store. A Rehearsal does not know that a constraint, a
 // trigger or a data type would refuse a row, and takes the record for Applied. And it does not know
