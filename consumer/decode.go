@@ -23,9 +23,10 @@ import (
 // Pass the same function to Config.Decode and to [postgres.Store.Redrive]: both treat its
 // results the same.
 //
-// A worker calls it only in the goroutine of [Worker.Run]. If it calls [runtime.Goexit], the
-// worker leaves the group and that goroutine ends. Nothing of the current batch is written
-// or committed then.
+// It must be safe for concurrent use: a worker calls it in the goroutine of [Worker.Run], and in
+// another one for the dead letters of older versions of a machine ([OlderRedriver]). If it calls
+// [runtime.Goexit] in the goroutine of Run, the worker leaves the group and that goroutine ends.
+// Nothing of the current batch is written or committed then.
 type DecodeFunc func(*versioning.Record) ([]versioning.Change, error)
 
 // JSON returns a DecodeFunc that decodes the record's value as JSON into a T and calls
