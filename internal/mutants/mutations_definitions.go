@@ -23,12 +23,17 @@ var definitions = []mutation{
 		pkg: "./versioning", tests: "^TestTimerInRetiredState$",
 	},
 	{
-		file: "versioning/postgres/parked_expire.go", text: `AND reason = 'unknown_event' AND parked_at < now() - $2::interval`, mutated: `AND reason = 'unknown_event'`,
+		file: "versioning/postgres/parked_expire.go", text: `AND reason = 'unknown_event' AND parked_at <= now() - $2::interval`, mutated: `AND reason = 'unknown_event'`,
 		why: "a record of an unknown event becomes a dead letter before the version comes that has it",
 		pkg: "./versioning/postgres", tests: "^TestKeepUnknown$",
 	},
 	{
-		file: "versioning/judge.go", text: `|| w.outcome.Reason == ReasonUnknownEvent`, mutated: `|| false`,
+		file: "versioning/park.go", text: `|| x.isFree(other))`, mutated: `)`,
+		why: "a record overtakes one that waited behind an unknown event",
+		pkg: "./versioning/postgres", tests: "^TestUnknownEventGone$",
+	},
+	{
+		file: "versioning/judge.go", text: `if e.waits(ReasonUnknownEvent) {`, mutated: `if false {`,
 		why: "later records overtake one whose event is unknown",
 		pkg: "./versioning/postgres", tests: "^TestKeepUnknown$",
 	},
@@ -43,7 +48,7 @@ var definitions = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestSweepAfterRollBack$",
 	},
 	{
-		file: "versioning/judge.go", text: `if e.waitsForNewer() {`, mutated: `if false {`,
+		file: "versioning/judge.go", text: `if e.waits(ReasonNewerDefinition) && len(e.rules.Newer) > 0 {`, mutated: `if false {`,
 		why: "a record overtakes one of its entity that waits for a newer version of the machine",
 		pkg: "./versioning/versioningtest", tests: "^TestMemory$/^definitions$",
 	},

@@ -96,6 +96,23 @@ func TestKeepUnknown(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 
+// TestUnknownEventGone removes a record with an unknown event, as an operator may, or a worker that
+// is killed before it has judged what waits behind it. Another record must not overtake that.
+func TestUnknownEventGone(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store := open(t, pool, postgres.Table{Machine: order, Name: "orders", KeepUnknown: time.Hour})
+	var l log
+	both := l.record(versioning.Change{Machine: "order", Key: "a", Event: "shipped"}, versioning.Change{Machine: "order", Key: "b", Event: "cancelled"})
+	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("b", "placed"), l.say("b", "nosuch"), l.say("b", "captured"), both),
+		"applied", "applied", "early unknown_event", "early behind_unknown", "early not_yet")
+	mustExec(t, pool, `DELETE FROM pawl.parked WHERE reason = 'unknown_event'`)
+	wantVerdicts(t, apply(t, store, l.say("a", "captured")), "applied")
+	wantRows(t, pool, `SELECT concat_ws(' ', id, state, version) FROM orders ORDER BY id`, "a shipped 3", "b cancelled 3")
+	wantRows(t, pool, `SELECT d::text FROM pawl.dead_letters AS d`)
+	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
+}
+
 // TestSweepUsesTheKey checks that a sweep looks up entities by an index, however large
 // their table is and whatever the collation of its key is.
 func TestSweepUsesTheKey(t *testing.T) {
