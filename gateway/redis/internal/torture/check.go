@@ -147,6 +147,9 @@ repeat
   end
 until cursor == '0'
 return n`
+	if err := t.order(ctx, "PING"); err != nil { // the client does not repeat a script if its connection was cut
+		return 0, err
+	}
 	locks, err := t.admin.Do(ctx, t.admin.B().Eval().Script(count).Numkeys(0).Build()).AsInt64()
 	return int(locks), err
 }
