@@ -96,6 +96,47 @@ func TestKeepUnknown(t *testing.T) {
 	wantRows(t, pool, `SELECT p::text FROM pawl.parked AS p`)
 }
 
+// TestKeepUnknownEnds checks that a redrive does not park a dead letter of an unknown event, that records
+// do not stay when KeepUnknown is taken away, and that an older worker buries none for which a newer
+// version was registered in time.
+func TestKeepUnknownEnds(t *testing.T) {
+	t.Parallel()
+	pool, without := openOrders(t)
+	with := open(t, pool, postgres.Table{Machine: order, Name: "orders", KeepUnknown: time.Minute})
+	var l log
+	sweep := func(store *postgres.Store) {
+		t.Helper()
+		if _, err := store.Sweep(t.Context(), versioning.Reading{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const parked = `SELECT concat_ws(' ', entity, reason) FROM pawl.parked`
+	wantVerdicts(t, apply(t, without, l.say("a", "placed"), l.say("a", "nosuch")), "applied", "rejected unknown_event")
+	letters, err := without.DeadLetters(t.Context(), postgres.DeadLetterFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := with.Redrive(t.Context(), letters, func(*versioning.Record) ([]versioning.Change, error) {
+		return []versioning.Change{{Machine: "order", Key: "a", Event: "nosuch"}}, nil
+	})
+	if err != nil || len(outcomes) != 1 || outcomes[0].Verdict != versioning.Rejected {
+		t.Errorf("Redrive = %v, %v", outcomes, err)
+	}
+	wantRows(t, pool, parked)
+
+	wantVerdicts(t, apply(t, with, l.say("b", "placed"), l.say("b", "nosuch")), "applied", "early unknown_event")
+	sweep(without)
+	wantRows(t, pool, parked)
+
+	wantVerdicts(t, apply(t, with, l.say("c", "placed"), l.say("c", "held")), "applied", "early unknown_event")
+	newer := open(t, pool, postgres.Table{Machine: newerOrder, Name: "orders"})
+	mustExec(t, pool, `UPDATE pawl.parked SET parked_at = parked_at - interval '1 h'`)
+	sweep(with)
+	wantRows(t, pool, parked, "c newer_definition")
+	sweep(newer)
+	wantRows(t, pool, `SELECT id || ' ' || state FROM orders ORDER BY id`, "a pending", "b pending", "c held")
+}
+
 // TestUnknownEventGone removes a record with an unknown event, as an operator may, or a worker that
 // is killed before it has judged what waits behind it. Another record must not overtake that.
 func TestUnknownEventGone(t *testing.T) {
