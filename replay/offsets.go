@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A Move is a partition whose group begins somewhere else.
@@ -48,12 +47,9 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 	if err := c.checkEmpty(ctx, adm); err != nil {
 		return nil, err
 	}
-	committed, err := adm.FetchOffsetsForTopics(ctx, c.Group, c.Topics...)
-	if err == nil {
-		err = committed.Error()
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("read the offsets of group %q: %w", c.Group, err)
+	committed, err := c.committed(ctx, adm)
+	if err != nil {
+		return nil, err
 	}
 	target := *c
 	target.Group = "" // not where the group is, but where it shall go
@@ -77,52 +73,6 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 	return moves, nil
 }
 
-// checkEmpty returns ErrGroupActive if the group has members. Brokers describe a group of one
-// protocol as dead, or as unknown, to those who ask about the other one.
-func (c *Config) checkEmpty(ctx context.Context, adm *kadm.Client) error {
-	classic, err := adm.DescribeGroups(ctx, c.Group)
-	if err == nil {
-		err = classic[c.Group].Err
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("describe group %q: %w", c.Group, err)
-	}
-	newer, err := describeNewer(ctx, adm, c.Group)
-	if err != nil {
-		return fmt.Errorf("describe group %q: %w", c.Group, err)
-	}
-	if members := len(classic[c.Group].Members) + len(newer.Members); members > 0 {
-		return fmt.Errorf("%w: %q has %d", ErrGroupActive, c.Group, members)
-	}
-	return nil
-}
-
-// describeNewer describes a group of the protocol of KIP-848. Others have no members in it, and
-// older brokers know no such groups.
-func describeNewer(ctx context.Context, adm *kadm.Client, group string) (kadm.DescribedConsumerGroup, error) {
-	var none kadm.DescribedConsumerGroup
-	versions, err := adm.ApiVersions(ctx)
-	if err != nil {
-		return none, err //nolint:wrapcheck // the caller says what it is about
-	}
-	known := false
-	versions.Each(func(v kadm.BrokerApiVersions) {
-		_, ok := v.KeyMaxVersion(int16(kmsg.ConsumerGroupDescribe))
-		known = known || ok
-	})
-	if !known {
-		return none, nil
-	}
-	all, err := adm.DescribeConsumerGroups(ctx, group)
-	if err == nil {
-		err = all[group].Err
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
-		return none, err
-	}
-	return all[group], nil
-}
-
 // MoveOffsets moves the offsets of Config.Group to Config.From, as PlanOffsets says, and returns what it has moved. The
 // workers trust an offset that was moved, and do not go back to their marks. The error is
 // [ErrGroupActive] if the group has members.
@@ -140,10 +90,14 @@ func MoveOffsets(ctx context.Context, c Config) ([]Move, error) {
 	for _, m := range moves {
 		offsets.Add(kadm.Offset{Topic: m.Topic, Partition: m.Partition, At: m.To, LeaderEpoch: -1})
 	}
-	done, err := kadm.NewClient(client).CommitOffsets(ctx, c.Group, offsets)
-	if err == nil {
-		err = done.Error()
-	}
+	adm := kadm.NewClient(client)
+	_, err = askCoordinator(ctx, func() (kadm.OffsetResponses, error) {
+		done, err := adm.CommitOffsets(ctx, c.Group, offsets)
+		if err == nil {
+			err = done.Error()
+		}
+		return done, err //nolint:wrapcheck // wrapped below
+	})
 	if isMember(err) {
 		return nil, fmt.Errorf("%w: %q has got one meanwhile: %w", ErrGroupActive, c.Group, err)
 	}

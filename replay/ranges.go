@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/pawl-go/pawl/internal/kgorecord"
 )
@@ -128,12 +127,9 @@ func (c *Config) endAtGroup(ctx context.Context, adm *kadm.Client, ranges []Rang
 	if c.Group == "" {
 		return ranges, nil
 	}
-	committed, err := adm.FetchOffsetsForTopics(ctx, c.Group, c.Topics...)
-	if err == nil {
-		err = committed.Error()
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("read the offsets of group %q: %w", c.Group, err)
+	committed, err := c.committed(ctx, adm)
+	if err != nil {
+		return nil, err
 	}
 	if !slices.ContainsFunc(ranges, func(r Range) bool { at, ok := committed.Lookup(r.Topic, r.Partition); return ok && at.At >= 0 }) {
 		return nil, fmt.Errorf("%w: group %q has committed nothing of topics %q; is that the group of the workers?", ErrConfig, c.Group, c.Topics)
