@@ -24,7 +24,7 @@ const batchPoll = 5000
 func runHandWrittenBatch(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) error {
 	// A plan for the arrays at hand would read a whole table as long as that is small or has
 	// no statistics. The generic plans use the indexes.
-	pool, err := connectWith(ctx, job.DatabaseURL, connections, map[string]string{"plan_cache_mode": "force_generic_plan"})
+	pool, err := connectWith(ctx, job.DatabaseURL, connections, map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"})
 	if err != nil {
 		return err
 	}
