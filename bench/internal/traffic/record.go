@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,13 @@ func (m *Message) Check() error {
 // the key and n.
 func messageID(key string, n int) string {
 	h := fnv.New128a()
-	fmt.Fprintf(h, "%s#%d", key, n)
-	b := h.Sum(nil)
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	_, _ = h.Write(strconv.AppendInt(append([]byte(key), '#'), int64(n), 10)) // cannot fail
+	id := make([]byte, 0, 36)
+	for i, b := range h.Sum(nil) {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			id = append(id, '-')
+		}
+		id = hex.AppendEncode(id, []byte{b})
+	}
+	return string(id)
 }
