@@ -20,14 +20,15 @@ type reader struct {
 	last   *time.Time // Swept.At of the previous sweep, by any reader
 	passed *time.Duration
 	reads  []int32
+	every  time.Duration // how often it sweeps while it runs
 }
 
-func newReaders(t *testing.T, n int) (*pgxpool.Pool, *postgres.Store, []reader) {
+func newReaders(t *testing.T, n int, every time.Duration) (*pgxpool.Pool, *postgres.Store, []reader) {
 	t.Helper()
 	pool, store := openOrders(t)
 	readers := make([]reader, n)
 	for i := range readers {
-		readers[i] = reader{t: t, pool: pool, store: store, last: new(time.Time), passed: new(time.Duration), reads: []int32{int32(i)}}
+		readers[i] = reader{t: t, pool: pool, store: store, last: new(time.Time), passed: new(time.Duration), reads: []int32{int32(i)}, every: every}
 	}
 	return pool, store, readers
 }
@@ -35,7 +36,7 @@ func newReaders(t *testing.T, n int) (*pgxpool.Pool, *postgres.Store, []reader) 
 // sweep sweeps. Since the last sweep, the reader has read nothing, or everything.
 func (r *reader) sweep(caughtUp bool) versioning.Swept {
 	r.t.Helper()
-	read := versioning.Reading{Pause: 12 * time.Minute}
+	read := versioning.Reading{Pause: r.every * 6 / 5}
 	for _, p := range r.reads {
 		partition := versioning.ReadPartition{TopicID: [16]byte{7}, Partition: p}
 		if caughtUp && !r.last.IsZero() {
@@ -71,7 +72,7 @@ func pass(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) 
 // how many records expired.
 func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (expired int) {
 	t.Helper()
-	const every = 10 * time.Minute
+	every := readers[0].every
 	for range (d + every - 1) / every {
 		pass(t, pool, every, readers...)
 		for i := range readers {
@@ -85,7 +86,7 @@ func run(t *testing.T, pool *pgxpool.Pool, d time.Duration, readers ...reader) (
 // earlier.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	pool, store, readers := newReaders(t, 1)
+	pool, store, readers := newReaders(t, 1, 10*time.Minute)
 	only := readers[0]
 	only.sweep(false)
 	var l log
@@ -148,7 +149,7 @@ func TestClockStandsStill(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pool, store, readers := newReaders(t, 2)
+			pool, store, readers := newReaders(t, 2, 30*time.Minute)
 			for i := range readers {
 				readers[i].sweep(false)
 			}
@@ -173,7 +174,7 @@ func TestClockStandsStill(t *testing.T) {
 // one of a deleted topic, does not stop the clock forever.
 func TestClockContinues(t *testing.T) {
 	t.Parallel()
-	pool, store, readers := newReaders(t, 2)
+	pool, store, readers := newReaders(t, 2, 30*time.Minute)
 	for i := range readers {
 		readers[i].sweep(false)
 	}
@@ -196,7 +197,7 @@ func TestClockContinues(t *testing.T) {
 // long, while another transaction judges a parked record.
 func TestClockWaitsForNobody(t *testing.T) {
 	t.Parallel()
-	pool, store, readers := newReaders(t, 1)
+	pool, store, readers := newReaders(t, 1, 10*time.Minute)
 	only := readers[0]
 	only.sweep(false)
 	var l log
