@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/pawl-go/pawl/jobs"
@@ -58,7 +57,7 @@ func (j job) workJobs(ctx context.Context, pool *pgxpool.Pool, store *postgres.S
 		return nil, err
 	}
 	for {
-		client, err := river.NewClient(riverpgxv5.New(pool), config)
+		client, err := river.NewClient(jobs.NewDriver(pool), config)
 		if err != nil {
 			return nil, err //nolint:wrapcheck // it says it all
 		}
