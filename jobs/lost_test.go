@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 
 	"github.com/pawl-go/pawl/internal/embedded"
 	"github.com/pawl-go/pawl/jobs"
@@ -135,24 +136,22 @@ func TestLostResult(t *testing.T) {
 }
 
 // TestLostAnswer loses a server while the call of a job fails. The job is run again on the next
-// one, as after any lost answer.
+// one, and still knows then that the call may have been made.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	server, pool := newRestorable(t)
-	e := newEnvOn(t, pool, machineWith(place), nil)
+	e := newEnvOn(t, pool, machineWith(place), &river.Config{MaxAttempts: 1})
 	b := &bank{}
 	running, goOn := make(chan struct{}, 1), make(chan struct{})
 	workOn(e, pool, e.store, jobs.Handler[Charge]{
-		Class: jobs.Queryable, Provider: &jobs.Provider{Name: "bank", Timeout: 20 * time.Second},
-		Call: func(ctx context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
-			b.call(c.Key)
+		Class: jobs.Repeatable, Unknown: "unknown",
+		Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+			if b.call(c.Key) > 1 {
+				return nil, jobs.NotCalled(errBroken)
+			}
 			running <- struct{}{}
 			<-goOn
 			return nil, errBroken
-		},
-		Ask: func(context.Context, jobs.Call[Charge]) (jobs.Answer, error) {
-			b.ask()
-			return jobs.Done(jobs.Event("succeeded", charged{"charge"})...), nil
 		},
 	}, nil)
 	e.place("p1", 1)
@@ -163,8 +162,8 @@ func TestLostAnswer(t *testing.T) {
 	}
 	close(goOn)
 	server.restore()
-	e.eventually(states, "p1 paid 2 charge")
-	b.wantCalls(t, 1, 1)
+	e.eventually(states, "p1 unknown 2 ")
+	b.wantCalls(t, 2, 0)
 }
 
 // TestLostJob loses a job together with the server, after it has ended and before River has stored
@@ -197,6 +196,7 @@ func TestLostJob(t *testing.T) {
 	for deadline := time.Now().Add(6 * time.Second); time.Now().Before(deadline) && e.query(jobState)[0] == "running"; {
 		<-time.After(20 * time.Millisecond)
 	}
+	e.want(jobState, "running")
 	close(goOn)
 	e.eventually(states, "p2 paid 2 charge")
 	e.eventually(jobState, "completed")
