@@ -82,6 +82,10 @@
 // the Queue only; one that works the jobs needs a River client with a pool. Both may be the
 // same program. No database connection is held during a call.
 //
+// Give the client that works the jobs the driver that [NewDriver] returns. River's own driver does
+// not notice that PostgreSQL has lost commits in a failover or a restore, and may then store the
+// end of an attempt although its result is lost, or for another job.
+//
 // The client's RescueStuckJobsAfter, by default an hour, is the time after which the job of a
 // killed process is run again. Keep it longer than the longest attempt: twice the provider's
 // timeout, and 35 seconds. River can't tell a killed process from one that was stopped for that

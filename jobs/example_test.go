@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/jobs"
@@ -140,7 +139,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+	client, err := river.NewClient(jobs.NewDriver(pool), &river.Config{
 		Workers: workers, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 20}},
 		Logger: slog.New(slog.DiscardHandler), CancelledJobRetentionPeriod: 30 * 24 * time.Hour,
 	})

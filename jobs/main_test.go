@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/pawl-go/pawl/internal/testenv"
@@ -77,7 +76,9 @@ func machineWith(place func(*statemachine.Firing, *payment, int64) error) *state
 }
 
 // withRiver is a database with schema pawl, River's tables and a table payments.
-var withRiver = testenv.Template("river", func(ctx context.Context, url string) error {
+var withRiver = testenv.Template("river", prepare)
+
+func prepare(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ var withRiver = testenv.Template("river", func(ctx context.Context, url string) 
 	_, err = conn.Exec(ctx, `CREATE TABLE payments (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL,
 		amount bigint NOT NULL, charge text NOT NULL)`)
 	return errors.Join(err, conn.Close(ctx), migrate.Up(ctx, url), jobs.Migrate(ctx, url))
-})
+}
 
 // An env is a store with a queue.
 type env struct {
@@ -177,7 +178,7 @@ func clientOf[A river.JobArgs](pool *pgxpool.Pool, store jobs.Store, h jobs.Hand
 	if config.Queues == nil {
 		config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 20}}
 	}
-	return river.NewClient(riverpgxv5.New(pool), config)
+	return river.NewClient(jobs.NewDriver(pool), config)
 }
 
 // query returns one text per row.

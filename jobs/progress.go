@@ -35,10 +35,21 @@ type progress struct {
 
 	// Result is the result, if the call has one and it could not be applied yet.
 	Result *result `json:"pawl_result"`
+
+	// Server names the server from which the attempt has got the job; see [NewDriver].
+	Server string `json:"pawl_server"`
 }
+
+// Keys of metadata.
+const (
+	calledKey     = metadataKey + "_called"
+	noneCalledKey = metadataKey + "_none_called"
+	resultKey     = metadataKey + "_result"
+)
 
 // A mark says that an attempt is about to make the call.
 type mark struct {
+	Key     string    `json:"job,omitempty"`
 	Attempt string    `json:"calling_since_attempt"`
 	At      time.Time `json:"calling_since"`
 }
@@ -60,7 +71,20 @@ func progressOf(row *rivertype.JobRow) (*progress, error) {
 	if p.Cause == nil || p.Cause.Machine == "" {
 		return nil, errors.New("the job's metadata does not say which step enqueued it: insert jobs with Firing.Enqueue")
 	}
+	p.forgetOthers()
 	return p, nil
+}
+
+// forgetOthers forgets what is about another job. River names a job by its ID, and a restored
+// database gives the IDs of lost jobs to others, so a late attempt of a lost job may write here.
+func (p *progress) forgetOthers() {
+	key := p.Cause.key()
+	if p.Result != nil && p.Result.Key != "" && p.Result.Key != key {
+		p.Result = nil
+	}
+	if p.Output != nil && p.Output.Key != "" && p.Output.Key != key {
+		p.Output = nil
+	}
 }
 
 // called returns the attempt that may have made the call, and roughly when it began, or "" if
@@ -99,12 +123,12 @@ func attemptOf(row *rivertype.JobRow) string {
 // markCall records durably that the call is about to be made, unless another attempt has
 // taken over the job. It takes one round trip. The returned row decides, because the update
 // waits for others that change it.
-func markCall(ctx context.Context, row *rivertype.JobRow) error {
+func markCall(ctx context.Context, row *rivertype.JobRow, key string) error {
 	client, err := river.ClientFromContextSafely[pgx.Tx](ctx)
 	if err != nil {
 		return err
 	}
-	m := mark{Attempt: attemptOf(row), At: time.Now().UTC()}
+	m := mark{Key: key, Attempt: attemptOf(row), At: time.Now().UTC()}
 	now, err := client.JobUpdate(ctx, row.ID, &river.JobUpdateParams{Output: m})
 	if err != nil {
 		return fmt.Errorf("mark the call: %w", err)
@@ -130,7 +154,7 @@ func runsElsewhere(ctx context.Context, row *rivertype.JobRow) (bool, error) {
 
 // noteCalled makes River store with the end of this attempt that the call may have been made.
 func noteCalled(ctx context.Context, row *rivertype.JobRow) error {
-	return river.MetadataSet(ctx, metadataKey+"_called", attemptOf(row))
+	return river.MetadataSet(ctx, calledKey, attemptOf(row))
 }
 
 // noteNotCalled makes River store with the end of this attempt that it did not make the call
@@ -142,10 +166,10 @@ func noteNotCalled(ctx context.Context, row *rivertype.JobRow) error {
 // noteNoneCalled makes River store with the end of this attempt that neither it nor an earlier
 // one has made the call.
 func noteNoneCalled(ctx context.Context, row *rivertype.JobRow) error {
-	return river.MetadataSet(ctx, metadataKey+"_none_called", row.Attempt)
+	return river.MetadataSet(ctx, noneCalledKey, row.Attempt)
 }
 
 // noteResult makes River store the result with the end of this attempt.
 func noteResult(ctx context.Context, r *result) error {
-	return river.MetadataSet(ctx, metadataKey+"_result", r)
+	return river.MetadataSet(ctx, resultKey, r)
 }

@@ -14,6 +14,7 @@ import (
 // the entity takes it. Its values are changed to that form before they are used for the first
 // time, so that they are the same each time.
 type result struct {
+	Key     string    `json:"job,omitempty"` // of the job
 	Changes []change  `json:"changes"`
 	Unknown bool      `json:"unknown,omitempty"` // it is the event of Handler.Unknown
 	Early   time.Time `json:"early,omitzero"`    // when it was early for the first time

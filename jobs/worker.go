@@ -66,7 +66,7 @@ func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
 	if err = a.run(ctx); ctx.Err() != nil || errors.Is(err, errTakenOver) {
 		a.letOthersEnd(ctx)
 	}
-	return withoutNUL(err)
+	return withoutNUL(p.noteEnd(ctx, job.JobRow, err))
 }
 
 // run obtains the result, unless an earlier attempt has, and applies it.
@@ -75,6 +75,7 @@ func (a *attempt[A]) run(ctx context.Context) (err error) {
 		if a.Result, err = a.obtain(ctx); err != nil {
 			return err
 		}
+		a.Result.Key = a.call.Key
 	}
 	return a.apply(ctx)
 }
@@ -181,7 +182,7 @@ func (a *attempt[A]) make(ctx context.Context) (*result, error) {
 
 // markCall records that the call is about to be made.
 func (a *attempt[A]) markCall(ctx context.Context) error {
-	err := markCall(ctx, a.row)
+	err := markCall(ctx, a.row, a.call.Key)
 	if err == nil {
 		// The mark is enough, unless Call records another output. River stores this when the
 		// attempt ends, so not if the process dies.

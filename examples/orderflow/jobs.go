@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/pawl-go/pawl/jobs"
@@ -29,7 +28,7 @@ func startJobs(ctx context.Context, cfg workerConfig, pool *pgxpool.Pool, store 
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+	client, err := river.NewClient(jobs.NewDriver(pool), &river.Config{
 		ID:      fmt.Sprintf("%s_%d", cfg.clientID, os.Getpid()),
 		Schema:  riverSchema,
 		Workers: workers,

@@ -57,6 +57,7 @@ CREATE TABLE torture.wallets (id text PRIMARY KEY, state text NOT NULL, version 
 	balance bigint NOT NULL, seen bigint NOT NULL, visits bigint NOT NULL DEFAULT 0,
 	trail bigint NOT NULL);
 CREATE TABLE torture.tickets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, trail bigint NOT NULL);
+CREATE TABLE torture.bills (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL, trail bigint NOT NULL, receipt text NOT NULL);
 CREATE TABLE torture.foreign_writes (id text NOT NULL);
 CREATE TABLE torture.seen (machine text NOT NULL, id text NOT NULL, state text NOT NULL, version bigint NOT NULL);
 CREATE FUNCTION torture.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -77,6 +78,7 @@ func tablesIn(schema string) []postgres.Table {
 		{Machine: transfers, Name: schema + ".transfers", MaxParked: maxParked},
 		{Machine: wallets, Name: schema + ".wallets", MaxParked: maxParked},
 		{Machine: tickets, Name: schema + ".tickets", MaxParked: maxParked},
+		{Machine: bills, Name: schema + ".bills", MaxParked: maxParked},
 	}
 }
 
@@ -92,6 +94,8 @@ type message struct {
 	// Only for transfers between wallets.
 	Waits       bool `json:"waits,omitempty"`
 	CreditFirst bool `json:"credit_first,omitempty"`
+
+	IsFee bool `json:"fee,omitempty"` // only for bills
 }
 
 func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
@@ -104,6 +108,9 @@ func changes(m message, _ *versioning.Record) ([]versioning.Change, error) {
 	}
 	if m.Event == founded || m.Event == moved {
 		return walletChanges(m), nil
+	}
+	if m.Event == billed {
+		return billChanges(m), nil
 	}
 	if isTicket(m.Event) {
 		return ticketChanges(m), nil

@@ -47,7 +47,11 @@ type evidence struct {
 	dead   []place
 
 	wallets walletEvidence
+	bills   billEvidence
 	sent    []sentMessage // in the order of each partition
+	losses  []loss
+
+	isTransactional bool // the messages were published in transactions
 }
 
 func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) {
@@ -65,7 +69,8 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 		SELECT 'account', id, state, version FROM torture.accounts
 		UNION ALL SELECT 'transfer', id, state, version FROM torture.transfers
 		UNION ALL SELECT 'wallet', id, state, version FROM torture.wallets
-		UNION ALL SELECT 'ticket', id, state, version FROM torture.tickets`)); err != nil {
+		UNION ALL SELECT 'ticket', id, state, version FROM torture.tickets
+		UNION ALL SELECT 'bill', id, state, version FROM torture.bills`)); err != nil {
 		return e, err
 	}
 	if e.seen, err = collect(ctx, conn, pgx.RowToStructByPos[sight], t.sql(`SELECT machine, id, state, version FROM torture.seen`)); err != nil {
@@ -77,7 +82,10 @@ func (t tenant) gather(ctx context.Context, url string) (e evidence, err error) 
 	if e.dead, err = collect(ctx, conn, toPlace, t.sql(`SELECT partition, "offset" FROM pawl.dead_letters`)); err != nil {
 		return e, err
 	}
-	e.wallets, err = t.gatherWallets(ctx, conn)
+	if e.wallets, err = t.gatherWallets(ctx, conn); err != nil {
+		return e, err
+	}
+	e.bills, err = t.gatherBills(ctx, conn)
 	return e, err
 }
 
@@ -99,6 +107,8 @@ type judgement struct {
 	lost, twice, wrong int
 	tally              tally
 	outputs            outputs
+	once               once
+	charges            charges
 	messages           []string
 }
 
@@ -119,6 +129,10 @@ func judge(l *ledger, e evidence) *judgement {
 	j.wallets(l, e)
 	j.tickets(e)
 	j.announcements(e)
+	j.bills(l, e)
+	if e.isTransactional {
+		j.exactlyOnce(e)
+	}
 	return j
 }
 
@@ -155,15 +169,15 @@ func (j *judgement) paths(e evidence) {
 	}
 }
 
-// sights checks that the tables' trigger saw exactly the steps in the history. Wallets and
-// tickets have no trigger.
+// sights checks that the tables' trigger saw exactly the steps in the history. Only accounts and
+// transfers have a trigger.
 func (j *judgement) sights(e evidence) {
 	seen := make(map[sight]int, len(e.seen))
 	for _, s := range e.seen {
 		seen[s]++
 	}
 	for i := range e.steps {
-		if e.steps[i].Machine == wallets.Name() || e.steps[i].Machine == tickets.Name() {
+		if m := e.steps[i].Machine; m != account.Name() && m != transfers.Name() {
 			continue
 		}
 		s := sight{e.steps[i].Machine, e.steps[i].Entity, e.steps[i].ToState, e.steps[i].Version}
@@ -185,6 +199,8 @@ func legal(s step) bool {
 		machine = transfers
 	case tickets.Name():
 		machine = tickets
+	case bills.Name():
+		machine = bills
 	case wallets.Name():
 		return slices.ContainsFunc(wallets.Branches(s.FromState, s.Event), func(b statemachine.Branch) bool { return b.To == s.ToState })
 	}

@@ -19,6 +19,17 @@ type sentMessage struct {
 	id        string // its header ce_id
 	source    string // its header ce_source
 	partition int32
+
+	// Only of messages in transactions.
+	asked, got  time.Time // when it was read from the outbox: between these times
+	published   time.Time // when the relay gave it to its client
+	transaction transaction
+}
+
+// A transaction names a transaction of Kafka, at least by the session that it was in.
+type transaction struct {
+	producer int64
+	epoch    int16
 }
 
 // outputs is the part of a judgement, and of the summary, about messages and timers.
@@ -46,11 +57,18 @@ func (o *outputs) add(more *outputs) {
 	o.NotFired += more.NotFired
 }
 
-// readAnnounced reads the whole topic of announcements.
+// readWithin is how long it may take to read the topic of announcements. A transaction that
+// somebody has left open holds up its readers for a minute.
+const readWithin = 90 * time.Second
+
+// readAnnounced reads the whole topic of announcements, as a reader of committed records does.
 func readAnnounced(ctx context.Context, broker string) (all []sentMessage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(announced), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(broker), kgo.ConsumeTopics(announced), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // the last record may be a control record
+	)
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", announced, err)
 	}
@@ -62,31 +80,53 @@ func readAnnounced(ctx context.Context, broker string) (all []sentMessage, err e
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", announced, err)
 	}
-	left := int64(0)
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	for left > 0 {
+	left := make(map[int32]int64) // the last offset of each partition that is not read yet
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset - 1
+		}
+	})
+	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
-			return nil, fmt.Errorf("read topic %s, of which %d records are left: %w", announced, left, err)
+			return nil, fmt.Errorf("read topic %s up to the offsets %v: %w", announced, left, err)
 		}
 		for _, r := range fetches.Records() {
-			left--
-			m := sentMessage{partition: r.Partition}
-			if err := json.Unmarshal(r.Value, &m.announcement); err != nil {
-				return nil, fmt.Errorf("topic %s, partition %d, offset %d: %w", announced, r.Partition, r.Offset, err)
+			if last, ok := left[r.Partition]; ok && r.Offset >= last {
+				delete(left, r.Partition)
 			}
-			for _, h := range r.Headers {
-				switch h.Key {
-				case "ce_id":
-					m.id = string(h.Value)
-				case "ce_source":
-					m.source = string(h.Value)
-				}
+			if r.Attrs.IsControl() {
+				continue
+			}
+			m, err := sentIn(r)
+			if err != nil {
+				return nil, err
 			}
 			all = append(all, m)
 		}
 	}
 	return all, nil
+}
+
+// sentIn returns the message that a record is.
+func sentIn(r *kgo.Record) (sentMessage, error) {
+	m := sentMessage{partition: r.Partition, published: r.Timestamp, transaction: transaction{r.ProducerID, r.ProducerEpoch}}
+	if err := json.Unmarshal(r.Value, &m.announcement); err != nil {
+		return m, fmt.Errorf("topic %s, partition %d, offset %d: %w", announced, r.Partition, r.Offset, err)
+	}
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "ce_id":
+			m.id = string(h.Value)
+		case "ce_source":
+			m.source = string(h.Value)
+		case askedHeader:
+			m.asked = stamped(h.Value)
+		case gotHeader:
+			m.got = stamped(h.Value)
+		}
+	}
+	return m, nil
 }
 
 // sentBy returns the messages of a tenant. Their source names the tenant's schema.
@@ -99,7 +139,7 @@ func (t tenant) sentBy(all []sentMessage) (own []sentMessage) {
 	return own
 }
 
-// announcements checks that there is a message for each step of wallets and tickets, in the
+// announcements checks that there is a message for each step of wallets, tickets and bills, in the
 // order of each entity's versions. A message may be sent again, with the same ID. If a failover
 // or a restore has lost a step whose message was sent, another step may have taken its version;
 // such a message is a phantom.
@@ -144,7 +184,7 @@ func (e *evidence) due() map[announcement]bool {
 		if s.Version == 1 {
 			trail = 0
 		}
-		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() {
+		if s.Machine == wallets.Name() && s.Event != shut || s.Machine == tickets.Name() || s.Machine == bills.Name() {
 			step := announcement{s.Machine, s.Entity, s.Version, s.Event, s.FromState, s.ToState, 0}
 			trail = follow(trail, step)
 			step.Trail = trail

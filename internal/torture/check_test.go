@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/pawl-go/pawl/jobs"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/versioningtest"
@@ -31,6 +32,8 @@ type played struct {
 	writes map[string]int64 // of others, by wallet
 	now    time.Time
 	made   map[string][]time.Time // when the steps of a ticket were made
+	worked int                    // jobs
+	book   accountsOf             // of the provider
 }
 
 // play produces messages and applies them in batches of random sizes from
@@ -40,7 +43,7 @@ func play(t testing.TB, seed uint64, messages int) *played {
 	p := &played{ledger: newLedger(), lanes: make([][]*versioning.Record, testPartitions), writes: make(map[string]int64), now: time.Unix(1_800_000_000, 0), made: make(map[string][]time.Time)}
 	var rules []versioning.Rules
 	for _, table := range tablesIn("torture") {
-		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked})
+		rules = append(rules, versioning.Rules{Machine: table.Machine, MaxParked: table.MaxParked, CheckJob: func(any) error { return nil }})
 	}
 	p.store = versioningtest.NewMemory(rules...)
 	p.store.SetClock(func() time.Time { return p.now })
@@ -85,6 +88,31 @@ func (p *played) pass(t testing.TB, d time.Duration) {
 		more = fired.More
 	}
 	p.note()
+	p.work(t)
+}
+
+// work does all jobs, and those that their answers cause.
+func (p *played) work(t testing.TB) {
+	t.Helper()
+	for all := p.store.Jobs(); p.worked < len(all); all = p.store.Jobs() {
+		job := all[p.worked]
+		p.worked++
+		a := asked{Key: jobs.KeyOf(job.Entity.Machine, job.Entity.Key, job.Version, 0), Entity: job.Entity.Key}
+		switch args := job.Job.(type) {
+		case charge:
+			a.Kind, a.Amount = args.Kind(), args.Amount
+		case fee:
+			a.Kind, a.Amount = args.Kind(), args.Amount
+		}
+		if !p.book.take(a) {
+			t.Fatalf("the provider does not take %+v", a)
+		}
+		answer := resultOf(job.Version, a.Amount, receiptOf(a.Key))
+		answer.Machine, answer.Key, answer.MessageID = job.Entity.Machine, job.Entity.Key, "pawl.job/"+a.Key
+		if o, err := p.store.Do(t.Context(), answer); err != nil || o.Verdict != versioning.Applied {
+			t.Fatalf("%v, %v", o, err)
+		}
+	}
 }
 
 func (p *played) note() {
@@ -140,13 +168,17 @@ func (p *played) evidence() (e evidence) {
 			purse.Visits, _ = r.Columns["visits"].(int64)
 			e.wallets.purses = append(e.wallets.purses, purse)
 		}
+		if entity.Machine == "bill" {
+			id, _ := r.Columns["receipt"].(string)
+			e.bills.receipts = append(e.bills.receipts, billReceipt{entity.Key, id})
+		}
 		for _, s := range p.store.History(entity) {
 			made := step{entity.Machine, entity.Key, s.Version, s.Event, s.From, s.To, s.MessageID, s.Origin.Partition, s.Origin.Offset, p.now}
 			if entity.Machine == "ticket" {
 				made.At = p.made[entity.Key][s.Version-1]
 			}
 			e.steps = append(e.steps, made)
-			if entity.Machine != "wallet" && entity.Machine != "ticket" {
+			if entity.Machine == "account" || entity.Machine == "transfer" {
 				e.seen = append(e.seen, sight{entity.Machine, entity.Key, s.To, s.Version})
 			}
 		}
@@ -154,6 +186,8 @@ func (p *played) evidence() (e evidence) {
 	slices.SortFunc(e.steps, func(a, b step) int {
 		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Version, b.Version))
 	})
+	e.bills.accountsOf = p.book
+	e.bills.deals = slices.Clone(p.book.deals)
 	for _, m := range p.store.Messages() {
 		sent := sentMessage{id: fmt.Sprint(m.Entity, m.Version, m.Index), source: "pawl"}
 		if err := json.Unmarshal(m.Value, &sent.announcement); err != nil {
@@ -218,6 +252,7 @@ func TestTrafficIsRich(t *testing.T) {
 		"waiting between wallets": tally.Waiting, "writes of others": tally.ForeignWrites,
 		"applied": fates[applied], "parked": fates[parked], "dead": fates[dead], "refused": refused, "sent again": again,
 		"transfers": whole, "closed": closings, "messages": j.outputs.Messages, "expired": j.outputs.Expired, "about tickets": fates[timed],
+		"charges": j.charges.Asked, "declined": j.charges.Declined,
 	} {
 		if n < 10 {
 			t.Errorf("%s: %d of 20,000 messages", what, n)

@@ -23,6 +23,7 @@ type member struct {
 	log      *os.File
 	progress *progress
 	exited   func(error) // called when a process exits without being killed
+	ended    func(client string)
 
 	mu      sync.Mutex
 	process *process
@@ -98,6 +99,7 @@ func (m *member) watch(p *process, stdout io.Reader) {
 		}
 	}
 	p.err = p.cmd.Wait()
+	m.ended(riverClient(m.job.Name, p.cmd.Process.Pid))
 	select {
 	case <-p.expected:
 	default:

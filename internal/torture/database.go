@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/jobs"
 	"github.com/pawl-go/pawl/migrations/migrate"
 )
 
@@ -20,6 +22,9 @@ type database struct {
 	primary *embedded.Postgres
 	standby *embedded.Postgres
 	backup  *embedded.Postgres // nil: no backup now
+
+	killed time.Time // when the last server was dead that has been replaced
+	losses []loss
 }
 
 func startDatabase(ctx context.Context) (*database, error) {
@@ -73,6 +78,9 @@ func (d *database) prepare(ctx context.Context) error {
 		if err := migrate.UpIn(ctx, d.url(""), t.pawl()); err != nil {
 			return err //nolint:wrapcheck // it says it all
 		}
+		if err := jobs.MigrateIn(ctx, d.url(""), t.riverSchema()); err != nil {
+			return err //nolint:wrapcheck // as above
+		}
 	}
 	conn, err := pgx.Connect(ctx, d.url(""))
 	if err != nil {
@@ -119,8 +127,8 @@ func (d *database) cutOff(ctx context.Context) error {
 
 // failOver kills the primary and promotes the standby.
 func (d *database) failOver(ctx context.Context) error {
-	if err := d.primary.Kill(); err != nil {
-		return err //nolint:wrapcheck // it needs no context
+	if err := d.kill(); err != nil {
+		return err
 	}
 	if err := execOn(ctx, d.standby, `SELECT pg_promote()`); err != nil {
 		return err
@@ -130,12 +138,19 @@ func (d *database) failOver(ctx context.Context) error {
 
 // restore kills the primary and starts the backup.
 func (d *database) restore(ctx context.Context) error {
-	if err := errors.Join(d.primary.Kill(), d.backup.Restart(ctx)); err != nil {
+	if err := errors.Join(d.kill(), d.backup.Restart(ctx)); err != nil {
 		return err
 	}
 	restored := d.backup
 	d.backup = nil
 	return errors.Join(d.standby.Close(), d.replace(restored))
+}
+
+// kill kills the primary for good.
+func (d *database) kill() error {
+	err := d.primary.Kill()
+	d.killed = time.Now()
+	return err //nolint:wrapcheck // it needs no context
 }
 
 func (d *database) replace(by *embedded.Postgres) error {

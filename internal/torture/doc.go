@@ -4,7 +4,8 @@
 // It starts an Apache Kafka broker, a PostgreSQL server with a standby, and two
 // workers for each of two tenants. The tenants share the database and use the
 // same keys and message IDs. Each worker is a separate process with its own
-// proxies to both servers. torture produces records whose fates it knows in
+// proxies to both servers. The relays of one tenant publish in Kafka transactions.
+// torture produces records whose fates it knows in
 // advance, and writes to a ledger where the broker has put each. Meanwhile it
 // does the following, at random and concurrently:
 //
@@ -33,10 +34,29 @@
 // each verdict and each balance, and there must be as much money as at first.
 //
 // Some records are about tickets, which expire by a timer if they stay open for two seconds.
-// Each step of a wallet or a ticket sends a message. At the end each ticket must have expired,
-// none too early, and the topic of the messages must have each of them, in the order of each
-// entity's steps. A message may be there again with the same ID, and there may be messages of
-// steps that a failover has lost.
+// Each step of a wallet, a ticket or a bill sends a message. At the end each ticket must have
+// expired, none too early, and the topic of the messages must have each of them, in the order of
+// each entity's steps. A message may be there again with the same ID, and there may be messages
+// of steps that a failover has lost.
+//
+// The tenant whose relays use transactions has a stricter check. A reader of committed records
+// must see each message exactly once, in order. There are two exceptions, and only after the
+// database has lost commits. A message may be there again if it was read from the old server, and
+// its deletion from the outbox may be among what was lost: its lane has not gone on before. And
+// there may be messages of steps that were lost. To check that, torture notes up to when a new
+// server has everything, and the relays note in headers when they read a message.
+//
+// Some records are demands about bills, whose steps enqueue jobs: River, in each worker's
+// process, asks a provider for a charge or a fee. The provider is an HTTP server of torture, which
+// nobody kills. Half of the first requests about a charge go wrong: nothing is done, or it is done
+// and the answer is lost. A charge is Repeatable: the provider takes it once for a key. A fee is
+// Queryable: the provider takes it as often as it is called, but can be asked. At the end the
+// provider must have taken each charge and each fee exactly once, and none that no step has asked
+// for, and its answer must be the next step of the bill. Only a fee may be taken again, if the
+// attempt that took it began on a server that was lost, and its mark may be among what was lost.
+//
+// River gives the jobs of a killed worker to others after 40 seconds. A run is too short for that,
+// so torture does it itself as soon as the worker is dead.
 //
 //	make torture DURATION=60s
 //

@@ -198,6 +198,9 @@ func (t *torture) switchTo(ctx context.Context, by func(context.Context) error) 
 	if err := by(ctx); err != nil {
 		return err
 	}
+	if err := t.database.lose(ctx); err != nil {
+		return err
+	}
 	for _, m := range t.crew {
 		if err := m.database.lead(t.database.address()); err != nil {
 			return err

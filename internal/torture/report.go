@@ -21,6 +21,8 @@ type summary struct {
 	LongestStall   float64 `json:"longest_stall_seconds"` // of a partition with lag, while both servers were up
 	Transfers      tally   `json:"transfers"`             // between wallets
 	Outputs        outputs `json:"outputs"`               // messages and timers
+	Once           once    `json:"once"`                  // messages in transactions, which the outputs count too
+	Charges        charges `json:"charges"`               // by a provider, because of jobs
 	WorkerKills    int     `json:"worker_kills"`
 	Freezes        int     `json:"freezes"`
 	PostgresKills  int     `json:"postgres_kills"`
@@ -76,8 +78,14 @@ func (s *summary) print(w io.Writer, all []*fault, violations []string) error {
 	line("  writes of others, lost of them", fmt.Sprintf("%d, %d", s.Transfers.ForeignWrites, s.Transfers.ForeignWritesLost))
 	line("messages", fmt.Sprintf("%d, sent again %d, of lost steps %d", s.Outputs.Messages, s.Outputs.Repeated, s.Outputs.Phantoms))
 	line("  missing, out of order, with another's ID", fmt.Sprintf("%d, %d, %d", s.Outputs.Missing, s.Outputs.Disordered, s.Outputs.Misnamed))
+	line("messages in transactions", fmt.Sprintf("%d in %d, sent again after a loss %d", s.Once.Messages, s.Once.Transactions, s.Once.AfterLoss))
+	line("  twice, out of order, of no step", fmt.Sprintf("%d, %d, %d", s.Once.Twice, s.Once.Disordered, s.Once.Unexplained))
 	line("timers fired", s.Outputs.Expired)
 	line("  early, not at all", fmt.Sprintf("%d, %d", s.Outputs.Early, s.Outputs.NotFired))
+	line("charges asked for", fmt.Sprintf("%d, of which the provider declined %d", s.Charges.Asked, s.Charges.Declined))
+	line("  calls, questions, of these failed", fmt.Sprintf("%d, %d, %d", s.Charges.Calls, s.Charges.Questions, s.Charges.Faults))
+	line("  made again after a loss", s.Charges.AfterLoss)
+	line("  missing, twice, not asked for, stuck, otherwise wrong", fmt.Sprintf("%d, %d, %d, %d, %d", s.Charges.Missing, s.Charges.Twice, s.Charges.Unasked, s.Charges.Stuck, s.Charges.Wrong))
 	line("workers that failed", s.WorkerFailures)
 	_ = table.Flush() // the write of the last line reports errors of w
 	for _, violation := range violations {

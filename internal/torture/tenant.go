@@ -20,9 +20,20 @@ func (t tenant) pawl() migrations.Schema  { return migrations.Schema("pawl_" + s
 func (t tenant) schema() string           { return "torture_" + string(t) }
 func (t tenant) tables() []postgres.Table { return tablesIn(t.schema()) }
 
+// isTransactional reports whether the tenant's relays publish in transactions.
+func (t tenant) isTransactional() bool { return t == "b" }
+
+// transactionalID is that of the tenant's relays.
+func (t tenant) transactionalID() string {
+	if !t.isTransactional() {
+		return ""
+	}
+	return "torture_" + string(t)
+}
+
 // sql replaces the schemas torture and pawl in a statement with the tenant's.
 func (t tenant) sql(statement string) string {
-	return strings.NewReplacer("torture.", t.schema()+".", "pawl.", t.pawl().Quoted()+".", "SCHEMA torture", "SCHEMA "+t.schema()).Replace(statement)
+	return strings.NewReplacer("torture.", t.schema()+".", "pawl.", t.pawl().Quoted()+".", "river.", t.riverSchema()+".", "SCHEMA torture", "SCHEMA "+t.schema()).Replace(statement)
 }
 
 // A tenancy is a tenant's state during a run.

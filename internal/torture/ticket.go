@@ -38,7 +38,7 @@ var tickets = statemachine.MustCompile(statemachine.Definition{
 	Terminal: statemachine.In(ended),
 })
 
-// announced is the topic of the messages that the steps of wallets and tickets send.
+// announced is the topic of the messages that the steps of wallets, tickets and bills send.
 const announced = "announced"
 
 // An announcement is the value of such a message.

@@ -35,6 +35,8 @@ type torture struct {
 	log      *slog.Logger
 	database *database
 	kafka    *server
+	provider *provider
+	rescuer  rescuer
 	crew     []*member
 
 	tenancies []*tenancy
@@ -54,6 +56,10 @@ func (t *torture) violation(err error) {
 // open starts the servers and the workers.
 func (t *torture) open(ctx context.Context) error {
 	var err error
+	if t.provider, err = startProvider(ctx); err != nil {
+		return err
+	}
+	t.rescuer.dead = make(map[string]time.Time)
 	if t.database, err = startDatabase(ctx); err != nil {
 		return err
 	}
@@ -72,7 +78,8 @@ func (t *torture) open(ctx context.Context) error {
 				return err
 			}
 			m.job.Tenant, m.job.Protocol, m.job.SessionTimeout = tenancy.tenant, t.cfg.protocol, t.cfg.session
-			m.progress, m.exited = tenancy.progress, t.violation
+			m.job.ProviderURL = t.provider.url
+			m.progress, m.exited, m.ended = tenancy.progress, t.violation, t.rescuer.ended
 			if err := m.start(); err != nil {
 				return err
 			}
@@ -93,8 +100,11 @@ func (t *torture) close() error {
 		_ = m.log.Close()
 	}
 	var err error
+	if t.provider != nil {
+		err = t.provider.close()
+	}
 	if t.kafka != nil {
-		err = t.kafka.stop()
+		err = errors.Join(err, t.kafka.stop())
 	}
 	if t.database != nil {
 		err = errors.Join(err, t.database.close())
@@ -111,6 +121,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	for _, tenancy := range t.tenancies {
 		go tenancy.progress.watch(watching)
 	}
+	go t.rescue(watching)
 	stopForeign := t.startForeign(ctx)
 	defer stopForeign()
 	if err := t.produceUnderFaults(ctx, faults); err != nil {
@@ -120,6 +131,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 		return false, fmt.Errorf("stopped: %w", ctx.Err())
 	}
 	last := time.Now()
+	t.rescuer.calmed()
 	stuck, err := t.settle(ctx)
 	if err != nil {
 		return false, err
@@ -133,7 +145,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	}
 	var violations []string
 	for _, tenancy := range t.tenancies {
-		more, err := tenancy.judge(ctx, t.database.url(""), sent, &s)
+		more, err := tenancy.judge(ctx, t.database, t.provider, sent, &s)
 		if err != nil {
 			return false, err
 		}
@@ -155,29 +167,32 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 }
 
 // judge adds a tenant's results to the summary and returns the violations.
-func (t *tenancy) judge(ctx context.Context, url string, sent []sentMessage, s *summary) (violations []string, err error) {
-	e, err := t.gather(ctx, url)
+func (t *tenancy) judge(ctx context.Context, d *database, p *provider, sent []sentMessage, s *summary) (violations []string, err error) {
+	e, err := t.gather(ctx, d.url(""))
 	if err != nil {
 		return nil, err
 	}
-	e.sent = t.sentBy(sent)
-	j, p := judge(t.book, e), t.progress
+	e.sent, e.losses, e.isTransactional = t.sentBy(sent), d.losses, t.isTransactional()
+	e.bills.accountsOf = p.book(t.tenant)
+	j := judge(t.book, e)
 	violations = append(t.book.gaps(), j.messages...)
 	for _, err := range t.book.lost {
 		violations = append(violations, err.Error())
 	}
-	if p.longest > tooLong {
+	if p := t.progress; p.longest > tooLong {
 		violations = append(violations, fmt.Sprintf("partition %d made no progress for %v, more than %v", p.where, p.longest.Round(time.Millisecond), tooLong))
 	}
 	for i := range violations {
 		violations[i] = fmt.Sprintf("tenant %s: %s", t.tenant, violations[i])
 	}
 	s.Records += len(t.book.entries)
-	s.Redelivered += max(0, p.records-len(t.book.entries))
-	s.LongestStall = max(s.LongestStall, inSeconds(p.longest))
-	s.Paused += inSeconds(p.paused)
+	s.Redelivered += max(0, t.progress.records-len(t.book.entries))
+	s.LongestStall = max(s.LongestStall, inSeconds(t.progress.longest))
+	s.Paused += inSeconds(t.progress.paused)
 	s.Transfers.add(&j.tally)
 	s.Outputs.add(&j.outputs)
+	s.Once.add(&j.once)
+	s.Charges.add(&j.charges)
 	s.Lost, s.AppliedTwice, s.Wrong = s.Lost+j.lost, s.AppliedTwice+j.twice, s.Wrong+j.wrong
 	return violations, nil
 }
@@ -224,7 +239,8 @@ func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 
 // unsettled returns the number of records that are not committed, are not
 // marked in the database (which then has lost them), or are parked but should
-// not be, and of tickets that have not expired and messages that were not sent.
+// not be, and of tickets that have not expired, messages that were not sent and jobs that have
+// not ended.
 func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
 	if err != nil {
@@ -248,9 +264,10 @@ func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
 	var waiting, marked, caused int
 	const query = `SELECT (SELECT count(*) FROM pawl.parked AS p
 		WHERE p.machine <> 'wallet' OR p.seen_version <> (SELECT w.version FROM torture.wallets AS w WHERE w.id = p.entity)), (SELECT coalesce(sum("offset"), 0) FROM pawl.marks),
-		(SELECT count(*) FROM torture.tickets WHERE state <> 'ended') + (SELECT count(*) FROM pawl.outbox)`
+		(SELECT count(*) FROM torture.tickets WHERE state <> 'ended') + (SELECT count(*) FROM pawl.outbox) +
+		(SELECT count(*) FROM river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`
 	if err := conn.QueryRow(ctx, of.sql(query)).Scan(&waiting, &marked, &caused); err != nil {
-		return 0, fmt.Errorf("read the parked records, the marks, the tickets and the outbox: %w", err)
+		return 0, fmt.Errorf("read the parked records, the marks, the tickets, the outbox and the jobs: %w", err)
 	}
 	return max(stuck, len(of.book.entries)-marked) + max(0, waiting-of.book.parked()) + caused, nil
 }

@@ -55,6 +55,8 @@ type traffic struct {
 	payments   []sending // transfers between wallets
 	issued     int       // tickets
 	tickets    []*ticket // to send more messages about
+	billed     int       // bills
+	bills      []*debtor // to send more demands about
 	ledger     *ledger
 }
 
@@ -131,6 +133,8 @@ func (t *traffic) next() []sending {
 		return t.release(t.payment())
 	case t.chance(0.09):
 		return t.release(t.ticket())
+	case t.chance(0.015):
+		return t.release(t.bill())
 	case t.chance(0.01):
 		if s, ok := t.found(); ok {
 			return t.release(s)

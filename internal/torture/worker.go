@@ -28,13 +28,14 @@ type job struct {
 	Tenant         tenant
 	Broker         string // a proxy's address
 	DatabaseURL    string
+	ProviderURL    string
 	Protocol       consumer.Protocol
 	SessionTimeout time.Duration
 }
 
 const (
 	jobVariable     = "PAWL_TORTURE_JOB"
-	poolConnections = 6
+	poolConnections = 8
 
 	// poolHold is how long a worker holds all of its connections after SIGUSR1.
 	poolHold = 4 * time.Second
@@ -88,7 +89,7 @@ func work(description string) error {
 		Client:       j.client(),
 		Group:        j.Tenant.group(),
 		Topics:       []string{j.Tenant.topic()},
-		Store:        store,
+		Store:        j.consumed(store),
 		Decode:       decode,
 		Protocol:     j.Protocol,
 		ApplyTimeout: 5 * time.Second,
@@ -96,19 +97,33 @@ func work(description string) error {
 		SweepEvery:   2 * time.Second,
 		StalledAfter: 10 * time.Second,
 		Logger:       log,
-		Hooks:        []consumer.Hook{out},
+
+		TransactionalID: j.Tenant.transactionalID(),
+		Hooks:           []consumer.Hook{out},
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // it needs no context
 	}
+	wait, err := j.workJobs(ctx, pool, store, log)
+	if ctx.Err() != nil && err != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer wait()
 	return worker.Run(ctx) //nolint:wrapcheck // as above
 }
 
 // openStore opens the store and retries while the database is down, as a
 // supervisor that restarts the worker would.
 func (j job) openStore(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*postgres.Store, error) {
+	tables, err := j.Tenant.withQueue()
+	if err != nil {
+		return nil, err
+	}
 	for {
-		store, err := postgres.OpenIn(ctx, pool, j.Tenant.pawl().String(), j.Tenant.tables()...)
+		store, err := postgres.OpenIn(ctx, pool, j.Tenant.pawl().String(), tables...)
 		if err == nil || versioning.CauseOf(err) == versioning.Fatal || ctx.Err() != nil {
 			return store, err //nolint:wrapcheck // it needs no context
 		}
