@@ -90,7 +90,7 @@ func TestRelayWithOpenTransactions(t *testing.T) {
 		defer ticker.Stop()
 		for until := time.Now().Add(forHowLong); time.Now().Before(until); <-ticker.C {
 			for range 10 {
-				produce(sent % 100)
+				produce(sent % 10_000) // the snapshot keeps all versions of their rows
 				sent++
 			}
 		}
