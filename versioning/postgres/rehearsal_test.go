@@ -202,10 +202,47 @@ func TestRedecoded(t *testing.T) {
 	if redecoded.Records != 2 || len(redecoded.Samples) != 2 {
 		t.Errorf("%+v", redecoded)
 	}
-	slices.SortFunc(redecoded.Samples, func(a, b versioning.Settled) int { return cmp.Compare(a.Record.Origin.Offset, b.Record.Origin.Offset) })
+	slices.SortFunc(redecoded.Samples, func(a, b postgres.Redecoding) int { return cmp.Compare(a.Record.Origin.Offset, b.Record.Origin.Offset) })
 	for i, s := range redecoded.Samples {
 		if want := int64(1 + i); s.Record.Origin.Offset != want {
 			t.Errorf("sample %d is %v, not the record at offset %d", i, s.Record.Origin, want)
+		}
+		if s.Now == nil || s.Then.Entity != s.Now.Entity || s.Then.Event != s.Now.Event || s.Then.SameColumns(*s.Now) {
+			t.Errorf("sample %d: %+v, %+v", i, s.Then, s.Now)
+		}
+	}
+}
+
+// TestRedecodedOfSeveralChanges pairs the steps of a record with the right changes of it.
+func TestRedecodedOfSeveralChanges(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	record := func(second versioning.Change) *versioning.Record {
+		var l log
+		first := versioning.Change{Machine: "order", Key: "a", Event: "placed", MessageID: "m"}
+		second.Machine, second.MessageID = "order", "m"
+		return l.record(first, second)
+	}
+	apply(t, store, record(versioning.Change{Key: "a", Event: "captured", Set: versioning.Columns{"note": "before"}}))
+	for _, c := range []struct {
+		now           versioning.Change
+		entity, event string
+	}{
+		{versioning.Change{Key: "a", Event: "captured", Set: versioning.Columns{"note": "after"}}, "a", "captured"},
+		{versioning.Change{Key: "b", Event: "placed"}, "b", "placed"},
+	} {
+		rehearsal, _ := rehearse(t, pool, record(c.now))
+		if err := rehearsal.LookUpOrigins(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := rehearsal.Redecoded()
+		if got.Records != 1 || len(got.Samples) != 1 {
+			t.Errorf("%v: %+v", c.now, got)
+			continue
+		}
+		s := got.Samples[0]
+		if s.Then.Entity.Key != "a" || s.Then.Event != "captured" || s.Now == nil || s.Now.Entity.Key != c.entity || string(s.Now.Event) != c.event {
+			t.Errorf("%v: then %+v, now %+v", c.now, s.Then, s.Now)
 		}
 	}
 }
