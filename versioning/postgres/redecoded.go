@@ -59,6 +59,16 @@ func (d Decoded) isOf(r *versioning.Record, change int) bool {
 	return d.Entity == now.Entity && d.Event == now.Event && d.SameColumns(now) && slices.Contains(r.Changes[change].MessageIDs(), d.MessageID)
 }
 
+// likeness says how similar two changes are.
+func (d Decoded) likeness(other Decoded) (n int) {
+	for _, same := range []bool{d.Entity == other.Entity, d.Event == other.Event, d.MessageID == other.MessageID} {
+		if same {
+			n++
+		}
+	}
+	return n
+}
+
 // noteRedecoded notes the duplicates that are decoded to something else than when they were
 // applied, and keeps the others for [Rehearsal.LookUpOrigins].
 func (h *Rehearsal) noteRedecoded(view *versioning.View, records []*versioning.Record, plan *versioning.Plan) {
@@ -179,7 +189,7 @@ WHERE h.machine = ANY ($1::text[])
 ORDER BY 1, 2, 3, 4, 5, h.version`
 
 // changed returns the first step of a record that it does not ask for now, and what it asks for
-// instead: the change of the same entity, or else the first one.
+// instead: of the changes that have made no step, the most similar one.
 func changed(r *versioning.Record, steps []Decoded) (then Decoded, now *Decoded, ok bool) {
 	isNew := func(change int) bool {
 		return !slices.ContainsFunc(steps, func(d Decoded) bool { return d.isOf(r, change) })
@@ -193,8 +203,8 @@ func changed(r *versioning.Record, steps []Decoded) (then Decoded, now *Decoded,
 			continue
 		}
 		for i := range r.Changes {
-			if isNew(i) && (now == nil || r.Entity(i) == d.Entity && now.Entity != d.Entity) {
-				now = new(decodedAs(r, i))
+			if c := decodedAs(r, i); isNew(i) && (now == nil || d.likeness(c) > d.likeness(*now)) {
+				now = &c
 			}
 		}
 		return d, now, true

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/embedded"
 	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
@@ -217,21 +218,26 @@ func TestRedecoded(t *testing.T) {
 func TestRedecodedOfSeveralChanges(t *testing.T) {
 	t.Parallel()
 	pool, store := openOrders(t)
-	record := func(second versioning.Change) *versioning.Record {
+	record := func(changes ...versioning.Change) *versioning.Record {
 		var l log
-		first := versioning.Change{Machine: "order", Key: "a", Event: "placed", MessageID: "m"}
-		second.Machine, second.MessageID = "order", "m"
-		return l.record(first, second)
+		for i := range changes {
+			changes[i].Machine, changes[i].MessageID = "order", "m"
+		}
+		return l.record(changes...)
 	}
-	apply(t, store, record(versioning.Change{Key: "a", Event: "captured", Set: versioning.Columns{"note": "before"}}))
+	set := func(note string) versioning.Columns { return versioning.Columns{"note": note} }
+	placed := versioning.Change{Key: "a", Event: "placed"}
+	apply(t, store, record(placed, versioning.Change{Key: "a", Event: "captured", Set: set("before")}))
 	for _, c := range []struct {
-		now           versioning.Change
-		entity, event string
+		now         []versioning.Change
+		then, event statemachine.Event
+		entity      string
 	}{
-		{versioning.Change{Key: "a", Event: "captured", Set: versioning.Columns{"note": "after"}}, "a", "captured"},
-		{versioning.Change{Key: "b", Event: "placed"}, "b", "placed"},
+		{[]versioning.Change{placed, {Key: "a", Event: "captured", Set: set("after")}}, "captured", "captured", "a"},
+		{[]versioning.Change{placed, {Key: "b", Event: "placed"}}, "captured", "placed", "b"},
+		{[]versioning.Change{{Key: "b", Event: "captured"}, {Key: "a", Event: "placed", Set: set("after")}}, "placed", "placed", "a"},
 	} {
-		rehearsal, _ := rehearse(t, pool, record(c.now))
+		rehearsal, _ := rehearse(t, pool, record(c.now...))
 		if err := rehearsal.LookUpOrigins(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +247,7 @@ func TestRedecodedOfSeveralChanges(t *testing.T) {
 			continue
 		}
 		s := got.Samples[0]
-		if s.Then.Entity.Key != "a" || s.Then.Event != "captured" || s.Now == nil || s.Now.Entity.Key != c.entity || string(s.Now.Event) != c.event {
+		if s.Then.Entity.Key != "a" || s.Then.Event != c.then || s.Now == nil || s.Now.Entity.Key != c.entity || s.Now.Event != c.event {
 			t.Errorf("%v: then %+v, now %+v", c.now, s.Then, s.Now)
 		}
 	}
