@@ -15,7 +15,8 @@ import (
 func offsetsCommand(cfg *Config) *cobra.Command {
 	r := &replayer{Config: *cfg}
 	cmd := r.command("offsets", "Move the offsets of the stopped group, after a dry run", `Move the offsets of the group, whose workers must be stopped, to --from. First a
-dry run says what the workers will do then.`,
+dry run says what the workers will do then. Exactly what was shown is moved: if
+the group has committed other offsets meanwhile, nothing is.`,
 		"  replay offsets --from 2026-11-30T08:00:00Z", r.moveOffsets)
 	cmd.Flags().BoolVar(&r.yes, "yes", false, "do not ask")
 	return cmd
@@ -47,7 +48,7 @@ func (r *replayer) moveOffsets(cmd *cobra.Command, c replay.Config) error {
 	if !r.yes && !confirmed(cmd, fmt.Sprintf("Move the offsets of group %s?", c.Group)) {
 		return errors.New("nothing was moved; confirm with y, or with --yes")
 	}
-	if _, err := replay.MoveOffsets(ctx, c); err != nil {
+	if err := replay.MoveOffsets(ctx, c, moves); err != nil {
 		return err //nolint:wrapcheck // it says what it is about
 	}
 	_, _ = fmt.Fprintf(ask, "moved %d partitions\n", len(moves))

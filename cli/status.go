@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +91,7 @@ type attention struct {
 type statusCommander struct {
 	inspection
 
-	brokers    []string
+	kafka      kafkaFlags
 	partitions bool
 	check      bool
 }
@@ -116,15 +117,20 @@ The exit status is 0, with --check 1 if there is something to look at, and 2
 after an error.`,
 		`  status                     what there is
   status --brokers localhost:9092 --partitions
+  status --brokers kafka:9093 --kafka-tls --kafka-sasl-mechanism scram-sha-512
   status --check --output json`, cobra.NoArgs, c.run)
+	c.kafka.add(cmd)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&c.brokers, "brokers", nil, "Kafka brokers, host:port: also show the lag of each group")
 	flags.BoolVar(&c.partitions, "partitions", false, "show each partition")
 	flags.BoolVar(&c.check, "check", false, "exit with status 1 if there is something to look at")
 	return cmd
 }
 
 func (c *statusCommander) run(ctx context.Context, s *session) error {
+	kafka, err := c.kafka.options()
+	if err != nil {
+		return err
+	}
 	status, err := s.op.Status(ctx)
 	if err != nil {
 		return err
@@ -132,8 +138,8 @@ func (c *statusCommander) run(ctx context.Context, s *session) error {
 	s.now = status.Now
 	v := viewOf(status)
 	v.partitions = c.partitions
-	if len(c.brokers) > 0 {
-		if err := v.addLag(ctx, c.kafka(c.brokers)); err != nil {
+	if len(kafka) > 0 {
+		if err := v.addLag(ctx, append(slices.Clone(c.Client), kafka...), c.kafka.advice); err != nil {
 			return err
 		}
 	}

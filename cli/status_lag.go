@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -13,14 +12,9 @@ import (
 // kafkaTimeout limits how long status waits for Kafka.
 const kafkaTimeout = 10 * time.Second
 
-// kafka returns the options of a Kafka client for brokers.
-func (c *Config) kafka(brokers []string) []kgo.Opt {
-	return append(slices.Clone(c.Client), kgo.SeedBrokers(brokers...))
-}
-
 // addLag reads the ends of the partitions from Kafka. A mark of a topic that was re-created, or of
 // a partition that Kafka does not have, gets no lag.
-func (v *statusView) addLag(ctx context.Context, opts []kgo.Opt) error {
+func (v *statusView) addLag(ctx context.Context, opts []kgo.Opt, advice func(error) string) error {
 	v.lagKnown = true
 	var topics []string
 	for i := range v.Groups {
@@ -31,7 +25,7 @@ func (v *statusView) addLag(ctx context.Context, opts []kgo.Opt) error {
 	}
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
+		return fmt.Errorf("make a Kafka client: %w", err)
 	}
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, kafkaTimeout)
@@ -39,11 +33,11 @@ func (v *statusView) addLag(ctx context.Context, opts []kgo.Opt) error {
 	admin := kadm.NewClient(client)
 	details, err := admin.ListTopics(ctx, topics...)
 	if err != nil {
-		return fmt.Errorf("read the topics from Kafka; check --brokers: %w", err)
+		return fmt.Errorf("read the topics from Kafka; %s: %w", advice(err), err)
 	}
 	ends, err := admin.ListEndOffsets(ctx, topics...)
 	if err != nil && len(ends) == 0 {
-		return fmt.Errorf("read the ends of the topics from Kafka; check --brokers: %w", err)
+		return fmt.Errorf("read the ends of the topics from Kafka; %s: %w", advice(err), err)
 	}
 	for i := range v.Groups {
 		g := &v.Groups[i]

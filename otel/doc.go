@@ -45,6 +45,11 @@
 // traceparent headers of the records (the W3C's, or what Config.Propagator reads). Only producers
 // whose spans are sampled are linked.
 //
+// A commit of marks and offsets is a separate span, "commit", because it covers the batches of
+// some time. It has links to the spans of the batches that have ended since the last one that
+// succeeded, up to Config.MaxLinks. A batch that ends while a commit is under way may be covered by
+// that one or by the next, and has a link from both.
+//
 // A parked record keeps its headers. The span of the batch, sweep or redrive that settles it has
 // a link to its producer, with the attribute pawl.parked. The context of a batch's span reaches
 // the store, so the spans of a tracer for pgx are its children.

@@ -103,9 +103,15 @@ func Example() {
 		return
 	}
 	printRecords(reader)
+	commits := 0
 	for _, s := range spans.GetSpans() {
+		if s.Name == "commit" { // one or several: they are made in the background
+			commits++
+			continue
+		}
 		fmt.Println(s.Name, "links:", len(s.Links))
 	}
+	fmt.Println("offsets were committed:", commits > 0)
 	if err := observer.Close(); err != nil {
 		fmt.Println(err)
 	}
@@ -116,6 +122,7 @@ func Example() {
 	// process orders links: 0
 	// process orders links: 1
 	// process orders links: 1
+	// offsets were committed: true
 }
 
 // printRecords prints the series of the counter of records.

@@ -41,6 +41,8 @@ type Observer struct {
 
 	counts counts
 
+	uncommitted uncommitted
+
 	mu           sync.Mutex
 	registration []metric.Registration
 }
@@ -154,6 +156,7 @@ func (o *Observer) BatchEnd(ctx context.Context, b consumer.Batch) {
 	o.process.Record(ctx, b.Apply.Seconds(), o.series.process[undecided == 0])
 	if f, ok := ctx.Value(flightKey{o}).(*flight); ok {
 		o.endBatch(f, b, &t, undecided)
+		o.uncommitted.add(f.span.SpanContext(), now, o.cfg.MaxLinks)
 	}
 }
 
@@ -166,9 +169,10 @@ func (o *Observer) Trouble(ctx context.Context, err error, retryIn time.Duration
 	}
 }
 
-// Commit implements consumer.CommitHook.
+// Commit implements consumer.CommitHook. It measures the commit, and makes a span for it.
 func (o *Observer) Commit(ctx context.Context, c consumer.Commit) {
 	o.operation.Record(ctx, c.Took.Seconds(), o.series.commit[c.OK])
+	o.traceCommit(ctx, c)
 }
 
 // Maintained implements consumer.MaintainHook. It counts what was settled beside the batches, and

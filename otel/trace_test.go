@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pawl-go/pawl/consumer"
@@ -124,3 +125,85 @@ func TestSpansBesideBatches(t *testing.T) {
 		t.Errorf("status: %v, %v", ended[0].Status(), ended[1].Status())
 	}
 }
+
+// A commit has a span with links to the batches that it covers. One that fails leaves them to the
+// next, and one during which a batch has ended leaves that one.
+func TestSpanOfCommit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, otel.Config{Group: "g", MaxLinks: 2})
+	rs := records("orders")
+	apply := func(n int) {
+		for range n {
+			batch(l.Observer, consumer.Batch{Records: rs, Outcomes: []versioning.Outcome{outcome("order", "k", "e", versioning.Applied, "")}})
+		}
+	}
+	apply(3)
+	l.Commit(t.Context(), consumer.Commit{Partitions: 4})
+	l.Commit(t.Context(), consumer.Commit{Partitions: 4, OK: true})
+	l.Commit(t.Context(), consumer.Commit{Partitions: 1, OK: true})
+	apply(1)
+	l.Commit(t.Context(), consumer.Commit{Partitions: 1, OK: true, Took: time.Hour}) // the batch has ended meanwhile
+	l.Commit(t.Context(), consumer.Commit{Partitions: 1, OK: true})
+	ended := l.spans.Ended()
+	if len(ended) != 9 {
+		t.Fatalf("%d spans", len(ended))
+	}
+	const attributes = "messaging.consumer.group.name=g messaging.operation.name=commit partitions="
+	for i, want := range []struct {
+		span       int
+		attributes string
+		links      []int // the spans of the batches
+		status     codes.Code
+	}{
+		{3, "error.type=_OTHER " + attributes + "4", []int{0, 1}, codes.Error},
+		{4, attributes + "4", []int{0, 1}, codes.Unset},
+		{5, attributes + "1", nil, codes.Unset},
+		{7, attributes + "1", []int{6}, codes.Unset},
+		{8, attributes + "1", []int{6}, codes.Unset},
+	} {
+		s := ended[want.span]
+		if s.Name() != "commit" || s.SpanKind() != trace.SpanKindClient || s.Status().Code != want.status || s.Parent().IsValid() {
+			t.Errorf("commit %d: the span is %q of kind %v, status %v", i, s.Name(), s.SpanKind(), s.Status())
+		}
+		if got := text(s.Attributes()); got != want.attributes {
+			t.Errorf("commit %d: attributes\n%s\nwant\n%s", i, got, want.attributes)
+		}
+		var links, wanted []trace.SpanID
+		for _, link := range s.Links() {
+			links = append(links, link.SpanContext.SpanID())
+		}
+		for _, of := range want.links {
+			wanted = append(wanted, ended[of].SpanContext().SpanID())
+		}
+		if !slices.Equal(links, wanted) {
+			t.Errorf("commit %d: links %v, want %v", i, links, wanted)
+		}
+	}
+	if took := ended[7].EndTime().Sub(ended[7].StartTime()); took != time.Hour {
+		t.Errorf("the span takes %v", took)
+	}
+}
+
+// Without a span that is sampled, nothing is kept for the commit.
+func TestCommitOfUnsampledBatches(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewSpanRecorder()
+	l := newLab(t, otel.Config{TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(onlyCommits{}))})
+	batch(l.Observer, consumer.Batch{Records: records("orders"), Outcomes: make([]versioning.Outcome, 1)})
+	l.Commit(t.Context(), consumer.Commit{Partitions: 1, OK: true})
+	if ended := spans.Ended(); len(ended) != 1 || ended[0].Name() != "commit" || len(ended[0].Links()) != 0 {
+		t.Errorf("spans: %v", ended)
+	}
+}
+
+// onlyCommits samples the spans of commits.
+type onlyCommits struct{}
+
+func (onlyCommits) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if p.Name == "commit" {
+		return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+}
+
+func (onlyCommits) Description() string { return "only commits" }

@@ -134,8 +134,8 @@ func (d *database) columns(ctx context.Context, e versioning.Entity) (rowValues,
 		return nil, nil
 	}
 	l, _ := d.Layout(e.Machine)
-	names, into := make([]string, len(rows.fields)), make([]any, len(rows.fields))
-	for i, f := range rows.fields {
+	names, into := make([]string, len(rows.Fields)), make([]any, len(rows.Fields))
+	for i, f := range rows.Fields {
 		names[i], into[i] = pgx.Identifier{f.Column}.Sanitize(), reflect.New(f.Type).Interface()
 	}
 	err := d.scan(ctx, e, l, names, into)
@@ -146,9 +146,9 @@ func (d *database) columns(ctx context.Context, e versioning.Entity) (rowValues,
 		return nil, err
 	}
 	values := make(rowValues, len(names))
-	for i, f := range rows.fields {
+	for i, f := range rows.Fields {
 		value := reflect.ValueOf(into[i]).Elem()
-		if f.pointer {
+		if f.Pointer {
 			if value.IsNil() {
 				continue
 			}

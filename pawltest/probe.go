@@ -31,7 +31,7 @@ type answer struct {
 
 // key returns a text that is the same for equal inputs.
 func (p *probe) key() (string, error) {
-	row, err := p.rows.load(p.values)
+	row, err := p.rows.Load(p.values)
 	if err != nil {
 		return "", err
 	}
@@ -50,7 +50,7 @@ func (p *probe) appendData(b []byte, data any) []byte {
 
 // input returns copies of the row and the data.
 func (p *probe) input() (row, data any, err error) {
-	if row, err = p.rows.load(p.values); err != nil {
+	if row, err = p.rows.Load(p.values); err != nil {
 		return nil, nil, err
 	}
 	if t := p.types[p.firing.Event]; t != nil && p.data != nil {

@@ -4,83 +4,37 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/pawl-go/pawl/internal/rowtype"
 	"github.com/pawl-go/pawl/versioning"
 )
 
 // A rowType makes rows for functions. It is for machines that have some.
-type rowType struct {
-	row    reflect.Type
-	fields []rowField
-}
-
-type rowField struct {
-	versioning.RowField
-
-	value   *versioning.DataType // of what a pointer points to
-	pointer bool
-}
+type rowType struct{ *rowtype.Type }
 
 func newRowType(row reflect.Type) (*rowType, error) {
-	fields, err := versioning.RowFields(row)
+	t, err := rowtype.Of(row)
 	if err != nil {
 		return nil, err
 	}
-	t := &rowType{row: row}
-	for _, f := range fields {
-		field := rowField{RowField: f, pointer: f.Type.Kind() == reflect.Pointer}
-		of := f.Type
-		if field.pointer {
-			of = of.Elem()
-		}
-		if field.value, err = versioning.DataTypeOf(of); err != nil {
-			return nil, err
-		}
-		t.fields = append(t.fields, field)
-	}
-	return t, nil
-}
-
-// load returns a pointer to a new row, which shares no memory with the values.
-func (t *rowType) load(values rowValues) (any, error) {
-	row := reflect.New(t.row)
-	for _, f := range t.fields {
-		value := values[f.Column]
-		if value == nil {
-			continue
-		}
-		if reflect.TypeOf(value) != f.value.Type() {
-			return nil, fmt.Errorf("column %q holds a %T, but the field is a %v", f.Column, value, f.Type)
-		}
-		value, err := f.value.Clone(value)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", f.Column, err)
-		}
-		to := row.Elem().FieldByIndex(f.Index)
-		if f.pointer {
-			to.Set(reflect.New(f.value.Type()))
-			to = to.Elem()
-		}
-		to.Set(reflect.ValueOf(value))
-	}
-	return row.Interface(), nil
+	return &rowType{t}, nil
 }
 
 // appendTo appends a row's columns as text, in which equal rows are equal. row is a pointer.
 func (t *rowType) appendTo(b []byte, row any) []byte {
-	for i, f := range t.fields {
+	for i, f := range t.Fields {
 		if i > 0 {
 			b = append(b, ' ')
 		}
 		b = append(append(b, f.Column...), '=')
 		from := reflect.ValueOf(row).Elem().FieldByIndex(f.Index)
-		if f.pointer {
+		if f.Pointer {
 			if from.IsNil() {
 				b = append(b, "NULL"...)
 				continue
 			}
 			from = from.Elem()
 		}
-		b = appendData(b, f.value, from.Interface())
+		b = appendData(b, f.Value, from.Interface())
 	}
 	return b
 }
@@ -96,7 +50,7 @@ func appendData(b []byte, t *versioning.DataType, value any) []byte {
 
 // value returns a row, not a pointer to it.
 func (t *rowType) value(values rowValues) (any, error) {
-	row, err := t.load(values)
+	row, err := t.Load(values)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +73,8 @@ func (t *rowType) others(columns versioning.Columns) versioning.Columns {
 }
 
 func (t *rowType) has(column string) bool {
-	for i := range t.fields {
-		if t.fields[i].Column == column {
+	for i := range t.Fields {
+		if t.Fields[i].Column == column {
 			return true
 		}
 	}

@@ -11,8 +11,9 @@
 // A dry run judges the records as the workers would, and says how many get which verdict for which
 // reason, with samples. It writes nothing and holds no locks, needs only the right to read, and
 // may run on a standby. If the decoder has changed since the records were applied, it counts those
-// that are decoded to something else now (Report.Redecoded). What the records would change is kept
-// in memory, and in a temporary file if there is much of it.
+// that are decoded to something else now (Report.Redecoded), and says what differs
+// ([Redecoding]). For that, it reads the history once at the end if records are no duplicates. What
+// the records would change is kept in memory, and in a temporary file if there is much of it.
 //
 // # Verify
 //

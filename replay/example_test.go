@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -124,13 +125,14 @@ func ExampleMoveOffsets() {
 
 	plan, err := replay.PlanOffsets(ctx, cfg)
 	fmt.Println("would move", plan, err)
-	moved, err := replay.MoveOffsets(ctx, cfg)
-	fmt.Println("moved", moved, err)
+	fmt.Println("moved:", replay.MoveOffsets(ctx, cfg, plan))
+	fmt.Println("again:", errors.Is(replay.MoveOffsets(ctx, cfg, plan), replay.ErrPlanChanged))
 	plan, err = replay.PlanOffsets(ctx, cfg)
 	fmt.Println("would move", plan, err)
 	// Output:
 	// from the beginning: false
 	// would move [{cases 0 -1 2}] <nil>
-	// moved [{cases 0 -1 2}] <nil>
+	// moved: <nil>
+	// again: true
 	// would move [] <nil>
 }

@@ -24,11 +24,25 @@ type Move struct {
 // ErrGroupActive says that a group has members, so that its offsets can't be moved.
 var ErrGroupActive = errors.New("the group has members; stop its workers first")
 
-// PlanOffsets returns how [MoveOffsets] would move the offsets of Config.Group to Config.From, without those that
-// stay. The error is [ErrGroupActive] if the group has members. To see what the workers would do
-// then, run DryRun with the same Config, but without Group.
+// ErrPlanChanged says that a plan can't be carried out as it was made: the group has committed
+// other offsets since, or the topic no longer has the offset that it would go to.
+var ErrPlanChanged = errors.New("the plan is out of date; plan again")
+
+// PlanOffsets returns how to move the offsets of Config.Group to Config.From, without those that
+// stay. [MoveOffsets] does that. The error is [ErrGroupActive] if the group has members. To see
+// what the workers would do then, run DryRun with the same Config, but without Group.
 func PlanOffsets(ctx context.Context, c Config) ([]Move, error) {
 	c = withDefaults(c)
+	client, err := c.clientForGroup()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	return c.planOffsets(ctx, kadm.NewClient(client))
+}
+
+// clientForGroup returns a client, if the configuration is good for moving a group.
+func (c *Config) clientForGroup() (*kgo.Client, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -39,8 +53,7 @@ func PlanOffsets(ctx context.Context, c Config) ([]Move, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
 	}
-	defer client.Close()
-	return c.planOffsets(ctx, kadm.NewClient(client))
+	return client, nil
 }
 
 func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, error) {
@@ -59,10 +72,7 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 	}
 	var moves []Move
 	for _, r := range ranges {
-		m := Move{r.Topic, r.Partition, -1, r.First}
-		if at, ok := committed.Lookup(r.Topic, r.Partition); ok {
-			m.From = at.At
-		}
+		m := Move{r.Topic, r.Partition, committedAt(committed, r.Topic, r.Partition), r.First}
 		if m.From != m.To {
 			moves = append(moves, m)
 		}
@@ -73,24 +83,28 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 	return moves, nil
 }
 
-// MoveOffsets moves the offsets of Config.Group to Config.From, as PlanOffsets says, and returns what it has moved. The
-// workers trust an offset that was moved, and do not go back to their marks. The error is
-// [ErrGroupActive] if the group has members.
-func MoveOffsets(ctx context.Context, c Config) ([]Move, error) {
-	moves, err := PlanOffsets(ctx, c)
-	if err != nil || len(moves) == 0 {
-		return nil, err
-	}
-	client, err := kgo.NewClient(c.Client...)
+// MoveOffsets moves the offsets of Config.Group as a plan of [PlanOffsets] says: exactly these
+// partitions, to exactly these offsets. Config.From does not matter any more. The workers trust an
+// offset that was moved, and do not go back to their marks.
+//
+// The error is [ErrGroupActive] if the group has members, and [ErrPlanChanged] if it has committed
+// other offsets since the plan was made, or if the topic no longer has an offset of the plan. Then
+// nothing is moved.
+func MoveOffsets(ctx context.Context, c Config, plan []Move) error {
+	c = withDefaults(c)
+	client, err := c.clientForGroup()
 	if err != nil {
-		return nil, fmt.Errorf("%w: Client: %w", ErrConfig, err)
+		return err
 	}
 	defer client.Close()
+	adm := kadm.NewClient(client)
+	if err := c.checkPlan(ctx, adm, plan); err != nil || len(plan) == 0 {
+		return err
+	}
 	var offsets kadm.Offsets
-	for _, m := range moves {
+	for _, m := range plan {
 		offsets.Add(kadm.Offset{Topic: m.Topic, Partition: m.Partition, At: m.To, LeaderEpoch: -1})
 	}
-	adm := kadm.NewClient(client)
 	_, err = askCoordinator(ctx, func() (kadm.OffsetResponses, error) {
 		done, err := adm.CommitOffsets(ctx, c.Group, offsets)
 		if err == nil {
@@ -99,12 +113,48 @@ func MoveOffsets(ctx context.Context, c Config) ([]Move, error) {
 		return done, err //nolint:wrapcheck // wrapped below
 	})
 	if isMember(err) {
-		return nil, fmt.Errorf("%w: %q has got one meanwhile: %w", ErrGroupActive, c.Group, err)
+		return fmt.Errorf("%w: %q has got one meanwhile: %w", ErrGroupActive, c.Group, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("move the offsets of group %q: %w", c.Group, err)
+		return fmt.Errorf("move the offsets of group %q: %w", c.Group, err)
 	}
-	return moves, nil
+	return nil
+}
+
+// checkPlan checks that what a plan says is still true.
+func (c *Config) checkPlan(ctx context.Context, adm *kadm.Client, plan []Move) error {
+	if err := c.checkEmpty(ctx, adm); err != nil {
+		return err
+	}
+	committed, err := c.committed(ctx, adm)
+	if err != nil {
+		return err
+	}
+	starts, ends, err := c.bounds(ctx, adm)
+	if err != nil {
+		return err
+	}
+	for _, m := range plan {
+		start, known := starts.Lookup(m.Topic, m.Partition)
+		if !known {
+			return fmt.Errorf("%w: the plan has partition %d of topic %q, which Topics does not have", ErrConfig, m.Partition, m.Topic)
+		}
+		if end, _ := ends.Lookup(m.Topic, m.Partition); m.To < start.Offset || m.To > end.Offset {
+			return fmt.Errorf("%w: %s/%d would go to %d, but has the offsets from %d to %d", ErrPlanChanged, m.Topic, m.Partition, m.To, start.Offset, end.Offset)
+		}
+		if from := committedAt(committed, m.Topic, m.Partition); from != m.From {
+			return fmt.Errorf("%w: group %q is at %d of %s/%d, not at %d", ErrPlanChanged, c.Group, from, m.Topic, m.Partition, m.From)
+		}
+	}
+	return nil
+}
+
+// committedAt returns the committed offset of a partition; -1 if there is none.
+func committedAt(committed kadm.OffsetResponses, topic string, partition int32) int64 {
+	if at, ok := committed.Lookup(topic, partition); ok {
+		return at.At
+	}
+	return -1
 }
 
 // isMember reports whether the broker has refused a commit because only members may make one.

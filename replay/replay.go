@@ -50,7 +50,9 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 	k.kept = s.Report.Kept
 	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
 	c.begun(s)
-	err = r.all(ctx)
+	if err = r.all(ctx); err == nil {
+		err = r.retry(ctx, func() error { return rehearsal.LookUpOrigins(ctx) })
+	}
 	k.note(s, c.Samples)
 	return finish(s, err, k.stateFile)
 }
@@ -76,10 +78,10 @@ func (f *rehearsedFile) settled(s *state) { s.Report.Kept = f.kept + f.of.Kept()
 
 // note puts what only the rehearsal knows into the report.
 func (f *rehearsedFile) note(s *state, samples int) {
-	redecoded := f.of.Redecoded()
-	s.Report.Redecoded = redecoded.Records
-	for _, r := range redecoded.Samples[:min(samples, len(redecoded.Samples))] {
-		s.Report.RedecodedSamples = append(s.Report.RedecodedSamples, sampleOf(r.Record, r.Outcome))
+	found := f.of.Redecoded()
+	s.Report.Redecoded = found.Records
+	for _, r := range found.Samples[:min(samples, len(found.Samples))] {
+		s.Report.RedecodedSamples = append(s.Report.RedecodedSamples, redecoded(r))
 	}
 }
 

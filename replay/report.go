@@ -31,9 +31,12 @@ type Report struct {
 	Kept int64 `json:"kept,omitempty"`
 
 	// Redecoded counts the records that are decoded to something else than when they were
-	// applied. Only a dry run counts them.
-	Redecoded        int64    `json:"redecoded,omitempty"`
-	RedecodedSamples []Sample `json:"redecoded_samples,omitempty"`
+	// applied. Only a dry run counts them. Of those whose verdict is not duplicate, because the
+	// entity or the message ID is another one now, or because they can't be decoded any more, it
+	// counts those among the first 10,000 records with the same verdict. If the dry run was
+	// interrupted, it counts those of the last call.
+	Redecoded        int64        `json:"redecoded,omitempty"`
+	RedecodedSamples []Redecoding `json:"redecoded_samples,omitempty"`
 
 	// Verified is what Verify has found, and Rebuilt what Rebuild has done.
 	Verified *Verified `json:"verified,omitempty"`
@@ -132,7 +135,10 @@ func (r *Report) String() string {
 	}
 	if r.Redecoded > 0 {
 		fmt.Fprintf(&b, "\n%12d are decoded to something else than when they were applied", r.Redecoded)
-		writeSamples(&b, r.RedecodedSamples)
+		for _, x := range r.RedecodedSamples {
+			writeSamples(&b, []Sample{x.Sample})
+			fmt.Fprintf(&b, "\n%16s %s", "", x.difference())
+		}
 	}
 	if r.Verified != nil {
 		r.Verified.write(&b, r.Rebuilt == nil)

@@ -365,14 +365,14 @@ func TestMoveOffsets(t *testing.T) {
 			cfg := w.cfg
 			cfg.Group = w.group()
 			cfg.From.Offsets = map[string]map[int32]int64{w.topic: {0: 4}}
-			if moves, err := replay.MoveOffsets(t.Context(), cfg); !errors.Is(err, replay.ErrGroupActive) || moves != nil {
-				t.Errorf("with a member: %v, %v", moves, err)
+			want := []replay.Move{{Topic: w.topic, Partition: 0, From: 10, To: 4}}
+			if err := replay.MoveOffsets(t.Context(), cfg, want); !errors.Is(err, replay.ErrGroupActive) {
+				t.Errorf("with a member: %v", err)
 			}
 			if _, err := replay.PlanOffsets(t.Context(), cfg); !errors.Is(err, replay.ErrGroupActive) {
 				t.Errorf("with a member: %v", err)
 			}
 			stop()
-			want := []replay.Move{{Topic: w.topic, Partition: 0, From: 10, To: 4}}
 			testenv.Eventually(t, 30*time.Second, func() error {
 				moves, err := replay.PlanOffsets(t.Context(), cfg)
 				if diff := cmp.Diff(want, moves); err == nil && diff != "" {
@@ -380,29 +380,38 @@ func TestMoveOffsets(t *testing.T) {
 				}
 				return err
 			})
-			moves, err := replay.MoveOffsets(t.Context(), cfg)
-			if diff := cmp.Diff(want, moves); err != nil || diff != "" {
-				t.Fatalf("%v (-want, +got):\n%s", err, diff)
+			if err := replay.MoveOffsets(t.Context(), cfg, want); err != nil {
+				t.Fatal(err)
 			}
-			if moves, err := replay.MoveOffsets(t.Context(), cfg); err != nil || moves != nil {
+			if moves, err := replay.PlanOffsets(t.Context(), cfg); err != nil || moves != nil {
 				t.Errorf("a second time: %v, %v", moves, err)
 			}
 			w.wantRead(protocol, 6)
 
 			cfg.From = replay.From{}
-			if moves, err := replay.MoveOffsets(t.Context(), cfg); err != nil || len(moves) != 2 {
+			if moves, err := w.move(cfg); err != nil || len(moves) != 2 {
 				t.Fatalf("%v, %v", moves, err)
 			}
 			w.wantRead(protocol, 20)
 			w.send(0, "1", "noted", "a")
 			w.send(0, "1", "noted", "b")
 			cfg.From.Offsets = map[string]map[int32]int64{w.topic: {0: 11}} // forward, past the mark
-			if moves, err := replay.MoveOffsets(t.Context(), cfg); err != nil || len(moves) != 1 {
+			if moves, err := w.move(cfg); err != nil || len(moves) != 1 {
 				t.Fatalf("%v, %v", moves, err)
 			}
 			w.wantRead(protocol, 1)
 		})
 	}
+}
+
+// move plans and moves.
+func (w *world) move(cfg replay.Config) ([]replay.Move, error) {
+	w.Helper()
+	plan, err := replay.PlanOffsets(w.Context(), cfg)
+	if err == nil {
+		err = replay.MoveOffsets(w.Context(), cfg, plan)
+	}
+	return plan, err
 }
 
 // wantRead starts a worker, and wants it to read a number of records.

@@ -43,6 +43,10 @@ func ExampleRehearsal() {
 			fmt.Println(o.Event, "would be", o.Verdict)
 		}
 	}
+	if err := rehearsal.LookUpOrigins(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
 	fmt.Println(rehearsal.Changed(), "entity would change;", rehearsal.Redecoded().Records, "records are decoded to something else,",
 		rehearsal.Kept(), "stay parked or dead letters")
 	fmt.Println(rehearsal.Close())
@@ -101,4 +105,13 @@ func ExampleExclude() {
 	fmt.Println(tx.Commit(ctx))
 	// Output:
 	// <nil>
+}
+
+// The message was applied with another note. Its digest shows that, and not what the note was.
+func ExampleDecoded_SameColumns() {
+	then := postgres.Decoded{Event: "placed", Digest: 7}
+	now := postgres.Decoded{Event: "placed", Digest: 8}
+	fmt.Println(then.SameColumns(now))
+	// Output:
+	// false
 }

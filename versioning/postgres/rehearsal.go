@@ -34,18 +34,8 @@ type Rehearsal struct {
 	imagined imagined
 	redrawn  Redecoded
 	kept     int64
+	suspects map[versioning.Verdict][]versioning.Settled // no duplicates, for LookUpOrigins
 }
-
-// Redecoded counts records that the database knows as applied, and that are decoded to something
-// else now: their verdict is Duplicate as long as the message ID is the same.
-type Redecoded struct {
-	Records int64
-
-	// Samples are the first hundred of them.
-	Samples []versioning.Settled
-}
-
-const maxRedecoded = 100
 
 // OpenRehearsal returns a Rehearsal of a store with the given tables. It checks the tables like
 // [OpenIn], but not the rights to write, nor the definitions, which it does not register.
@@ -186,39 +176,9 @@ func (h *Rehearsal) view(ctx context.Context, e *snapshot, records []*versioning
 	return view, h.imagined.add(view, records)
 }
 
-// noteRedecoded notes the duplicates that are decoded to something else than when they were
-// applied.
-func (h *Rehearsal) noteRedecoded(view *versioning.View, records []*versioning.Record, plan *versioning.Plan) {
-	for i, o := range plan.Outcomes {
-		if o.Verdict != versioning.Duplicate || !isRedecoded(view, records[i]) {
-			continue
-		}
-		h.redrawn.Records++
-		if len(h.redrawn.Samples) < maxRedecoded {
-			h.redrawn.Samples = append(h.redrawn.Samples, versioning.Settled{Record: records[i], Outcome: o})
-		}
-	}
-}
-
-// isRedecoded reports whether a step that a record has made is in the history with another
-// digest.
-func isRedecoded(view *versioning.View, r *versioning.Record) bool {
-	for i := range r.Changes {
-		k := view.Entities[r.Entity(i)]
-		if k == nil || len(k.ByMessage) == 0 {
-			continue
-		}
-		for _, step := range k.ByMessage[r.Changes[i].MessageID] {
-			if step.Origin == r.Origin && step.Digest != 0 && step.Digest != r.Digest(i) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Redecoded returns the records so far that are decoded to something else than when they were
-// applied. Only machines that identify changes by message notice it.
+// applied. Only machines that identify changes by message notice it. Before [Rehearsal.LookUpOrigins],
+// these are only duplicates: records with the same entity and message ID as then.
 func (h *Rehearsal) Redecoded() Redecoded {
 	h.mu.Lock()
 	defer h.mu.Unlock()

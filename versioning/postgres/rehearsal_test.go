@@ -15,6 +15,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/embedded"
 	"github.com/pawl-go/pawl/internal/testenv"
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
 )
@@ -202,10 +203,52 @@ func TestRedecoded(t *testing.T) {
 	if redecoded.Records != 2 || len(redecoded.Samples) != 2 {
 		t.Errorf("%+v", redecoded)
 	}
-	slices.SortFunc(redecoded.Samples, func(a, b versioning.Settled) int { return cmp.Compare(a.Record.Origin.Offset, b.Record.Origin.Offset) })
+	slices.SortFunc(redecoded.Samples, func(a, b postgres.Redecoding) int { return cmp.Compare(a.Record.Origin.Offset, b.Record.Origin.Offset) })
 	for i, s := range redecoded.Samples {
 		if want := int64(1 + i); s.Record.Origin.Offset != want {
 			t.Errorf("sample %d is %v, not the record at offset %d", i, s.Record.Origin, want)
+		}
+		if s.Now == nil || s.Then.Entity != s.Now.Entity || s.Then.Event != s.Now.Event || s.Then.SameColumns(*s.Now) {
+			t.Errorf("sample %d: %+v, %+v", i, s.Then, s.Now)
+		}
+	}
+}
+
+// TestRedecodedOfSeveralChanges pairs the steps of a record with the right changes of it.
+func TestRedecodedOfSeveralChanges(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	record := func(changes ...versioning.Change) *versioning.Record {
+		var l log
+		for i := range changes {
+			changes[i].Machine, changes[i].MessageID = "order", "m"
+		}
+		return l.record(changes...)
+	}
+	set := func(note string) versioning.Columns { return versioning.Columns{"note": note} }
+	placed := versioning.Change{Key: "a", Event: "placed"}
+	apply(t, store, record(placed, versioning.Change{Key: "a", Event: "captured", Set: set("before")}))
+	for _, c := range []struct {
+		now         []versioning.Change
+		then, event statemachine.Event
+		entity      string
+	}{
+		{[]versioning.Change{placed, {Key: "a", Event: "captured", Set: set("after")}}, "captured", "captured", "a"},
+		{[]versioning.Change{placed, {Key: "b", Event: "placed"}}, "captured", "placed", "b"},
+		{[]versioning.Change{{Key: "b", Event: "captured"}, {Key: "a", Event: "placed", Set: set("after")}}, "placed", "placed", "a"},
+	} {
+		rehearsal, _ := rehearse(t, pool, record(c.now...))
+		if err := rehearsal.LookUpOrigins(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := rehearsal.Redecoded()
+		if got.Records != 1 || len(got.Samples) != 1 {
+			t.Errorf("%v: %+v", c.now, got)
+			continue
+		}
+		s := got.Samples[0]
+		if s.Then.Entity.Key != "a" || s.Then.Event != c.then || s.Now == nil || s.Now.Entity.Key != c.entity || s.Now.Event != c.event {
+			t.Errorf("%v: then %+v, now %+v", c.now, s.Then, s.Now)
 		}
 	}
 }

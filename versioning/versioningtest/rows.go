@@ -5,22 +5,13 @@ import (
 	"maps"
 	"reflect"
 
+	"github.com/pawl-go/pawl/internal/rowtype"
 	"github.com/pawl-go/pawl/versioning"
 )
 
 // rowCodec implements [versioning.RowCodec] for rows in memory, which hold Go values by
 // column. A column that is a pointer holds what it points to, or nothing.
-type rowCodec struct {
-	row    reflect.Type
-	fields []rowField
-}
-
-type rowField struct {
-	versioning.RowField
-
-	value   *versioning.DataType
-	pointer bool
-}
+type rowCodec struct{ of *rowtype.Type }
 
 // rowData is a row of a machine with functions. It is never changed.
 type rowData struct {
@@ -29,52 +20,20 @@ type rowData struct {
 }
 
 func newRowCodec(row reflect.Type) (*rowCodec, error) {
-	fields, err := versioning.RowFields(row)
+	of, err := rowtype.Of(row)
 	if err != nil {
 		return nil, err
 	}
-	c := &rowCodec{row: row}
-	for _, f := range fields {
-		field := rowField{RowField: f, pointer: f.Type.Kind() == reflect.Pointer}
-		value := f.Type
-		if field.pointer {
-			value = f.Type.Elem()
-		}
-		if field.value, err = versioning.DataTypeOf(value); err != nil {
-			return nil, err
-		}
-		c.fields = append(c.fields, field)
-	}
-	return c, nil
+	return &rowCodec{of}, nil
 }
 
 // Load implements [versioning.RowCodec].
 func (c *rowCodec) Load(data any) (any, error) {
-	row := reflect.New(c.row)
-	from, _ := data.(*rowData)
-	if from == nil {
-		return row.Interface(), nil
+	var columns versioning.Columns
+	if from, _ := data.(*rowData); from != nil {
+		columns = from.columns
 	}
-	for _, f := range c.fields {
-		value := from.columns[f.Column]
-		if value == nil {
-			continue
-		}
-		if reflect.TypeOf(value) != f.value.Type() {
-			return nil, fmt.Errorf("column %q holds a %T, but the field is a %v", f.Column, value, f.Type)
-		}
-		value, err := f.value.Clone(value)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", f.Column, err)
-		}
-		to := row.Elem().FieldByIndex(f.Index)
-		if f.pointer {
-			to.Set(reflect.New(f.value.Type()))
-			to = to.Elem()
-		}
-		to.Set(reflect.ValueOf(value))
-	}
-	return row.Interface(), nil
+	return c.of.Load(columns)
 }
 
 // Store implements [versioning.RowCodec].
@@ -83,18 +42,18 @@ func (c *rowCodec) Store(before, row any) (any, error) {
 	if before, _ := before.(*rowData); before != nil {
 		maps.Copy(after.columns, before.columns)
 	}
-	for _, f := range c.fields {
+	for _, f := range c.of.Fields {
 		from := reflect.ValueOf(row).Elem().FieldByIndex(f.Index)
 		switch {
 		case f.ReadOnly:
 			continue
-		case f.pointer && from.IsNil():
+		case f.Pointer && from.IsNil():
 			delete(after.columns, f.Column)
 			continue
-		case f.pointer:
+		case f.Pointer:
 			from = from.Elem()
 		}
-		value, err := f.value.Clone(from.Interface())
+		value, err := f.Value.Clone(from.Interface())
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", f.Column, err)
 		}
@@ -104,7 +63,7 @@ func (c *rowCodec) Store(before, row any) (any, error) {
 }
 
 // IsFlat implements [versioning.RowCodec].
-func (c *rowCodec) IsFlat() bool { return versioning.IsFlat(c.row) }
+func (c *rowCodec) IsFlat() bool { return versioning.IsFlat(c.of.Row) }
 
 // ReadsBack implements [versioning.RowCodec]. Nothing is computed in memory.
 func (*rowCodec) ReadsBack(bool, any) bool { return false }
@@ -115,7 +74,7 @@ func (c *rowCodec) compute(into versioning.Columns, step *versioning.Step) {
 	if after == nil || step.Data.After == step.Data.Before {
 		return
 	}
-	for _, f := range c.fields {
+	for _, f := range c.of.Fields {
 		if f.ReadOnly {
 			continue
 		}
