@@ -42,7 +42,7 @@ func (j *judgement) exactlyOnce(e evidence) {
 		m := &e.sent[i]
 		j.once.Messages++
 		if !due[m.announcement] && !e.hasLost(m) {
-			j.report(&j.once.Unexplained, "message %+v is of no step, and the database has lost none meanwhile", *m)
+			j.report(&j.once.Unexplained, "message %v is of no step, and the database has lost none meanwhile", m)
 		}
 		who := m.Machine + "/" + m.Entity
 		first, previous := before[m.announcement], last[who]
@@ -51,9 +51,9 @@ func (j *judgement) exactlyOnce(e evidence) {
 		case first != nil && relays.mayRepeat(first, m):
 			j.once.AfterLoss++
 		case first != nil:
-			j.report(&j.once.Twice, "message %+v is there again, although PostgreSQL kept that it was sent: %+v", *first, *m)
+			j.report(&j.once.Twice, "message %v is there again, although PostgreSQL kept that it was sent: %v", first, m)
 		case previous != nil && m.Version <= previous.Version && !relays.mayRepeat(previous, m):
-			j.report(&j.once.Disordered, "message %+v comes after %+v", *m, *previous)
+			j.report(&j.once.Disordered, "message %v comes after %v", m, previous)
 		}
 	}
 }

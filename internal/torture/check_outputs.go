@@ -26,6 +26,12 @@ type sentMessage struct {
 	transaction transaction
 }
 
+// String describes the message.
+func (m *sentMessage) String() string {
+	const clock = "15:04:05.000000"
+	return fmt.Sprintf("%+v (ID %s, read at %s to %s, published at %s)", m.announcement, m.id, m.asked.Format(clock), m.got.Format(clock), m.published.Format(clock))
+}
+
 // A transaction names a transaction of Kafka, at least by the session that it was in.
 type transaction struct {
 	producer int64

@@ -122,6 +122,9 @@ func execOn(ctx context.Context, server *embedded.Postgres, statements ...string
 func (d *database) cutOff(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.standby == nil {
+		return nil // see replace
+	}
 	return execOn(ctx, d.standby, `ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'`, `SELECT pg_reload_conf()`)
 }
 

@@ -185,6 +185,9 @@ func (t *torture) replace(ctx context.Context, by func(context.Context) error) e
 	t.database.mu.Lock()
 	defer t.database.mu.Unlock()
 	ctx = context.WithoutCancel(ctx)
+	if t.database.standby == nil {
+		return nil // it did not start, and the fault that has tried it says why
+	}
 	if err := t.switchTo(ctx, by); err != nil {
 		return err
 	}

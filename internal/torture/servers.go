@@ -85,6 +85,35 @@ func (s *server) kill() error {
 	return nil
 }
 
+// lag returns how many records of a topic a group has not committed. It does not ask for the
+// group's members, because that depends on the group's protocol.
+func lag(ctx context.Context, broker, group, topic string) (n int, err error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		return 0, fmt.Errorf("read the group's offsets: %w", err)
+	}
+	defer client.Close()
+	committed, err := kadm.NewClient(client).FetchOffsets(ctx, group)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the group's offsets: %w", err)
+	}
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the ends of topic %s: %w", topic, err)
+	}
+	ends.Each(func(end kadm.ListedOffset) {
+		at, _ := committed.Lookup(topic, end.Partition)
+		n += int(end.Offset - max(at.At, 0))
+	})
+	return n, nil
+}
+
 func makeTopics(ctx context.Context, broker string, partitions int) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
@@ -242,20 +240,10 @@ func (t *torture) settle(ctx context.Context) (stuck int, err error) {
 // not be, and of tickets that have not expired, messages that were not sent and jobs that have
 // not ended.
 func (t *torture) unsettled(ctx context.Context, of *tenancy) (int, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(t.kafka.address))
+	stuck, err := lag(ctx, t.kafka.address, of.group(), of.topic())
 	if err != nil {
-		return 0, fmt.Errorf("read the group's offsets: %w", err)
+		return 0, err
 	}
-	defer client.Close()
-	lag, err := kadm.NewClient(client).Lag(ctx, of.group())
-	if err == nil {
-		err = lag.Error()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the group's offsets: %w", err)
-	}
-	stuck := int(lag[of.group()].Lag.Total())
-
 	conn, err := pgx.Connect(ctx, t.database.url(""))
 	if err != nil {
 		return 0, fmt.Errorf("read the parked records: %w", err)
