@@ -20,7 +20,7 @@ var lastID [versioning.Lanes]int64`,
 		pkg: "./versioning/postgres", tests: "^TestOpenTransactions$",
 	},
 	{
-		file: "versioning/postgres/outbox_read.go", text: `restTokens(tokens))`, mutated: `tokens)`,
+		file: "versioning/postgres/outbox_delete.go", text: `restTokens(of.tokens))`, mutated: `of.tokens)`,
 		why: "a transactional relay publishes a message again if a relay that was frozen has split its pack",
 		pkg: "./versioning/postgres", tests: "^TestDeleteWhileRefusing$",
 	},

@@ -105,42 +105,6 @@ CROSS JOIN LATERAL (
 WHERE p.before < u.most OR p.before = 0
 ORDER BY p.lane, p.id`
 
-// DeletePacks deletes packs whose messages are published, those of them that still exist.
-// Unless it is durable, PostgreSQL may lose the deletion if it crashes within a second, and
-// then the messages are published again. A durable deletion includes what RefuseMessages has
-// left of a pack: a relay that has lost the lane may have called it meanwhile.
-func (s *Store) DeletePacks(ctx context.Context, packs []versioning.PackRef, durable bool) error {
-	defer s.outbox.deleted(packs)
-	batch := &pgx.Batch{}
-	if !durable {
-		batch.Queue("SET LOCAL synchronous_commit = off")
-	}
-	slots, lanes := make([]int16, len(packs)), make([]int16, len(packs))
-	ids, tokens := make(bigints, len(packs)), make(bigints, len(packs))
-	for i, p := range packs {
-		slots[i], lanes[i], ids[i], tokens[i] = int16(p.Slot), int16(p.Lane), p.ID, p.Token
-	}
-	batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, tokens)
-	if durable { // a separate statement sees what the first one has waited for
-		batch.Queue(s.schema.sql(deletePacksSQL), slots, lanes, ids, restTokens(tokens))
-	}
-	return s.deleteFromOutbox(ctx, batch)
-}
-
-// deleteFromOutbox runs a batch that deletes packs in a transaction.
-func (s *Store) deleteFromOutbox(ctx context.Context, batch *pgx.Batch) error {
-	err := s.snapshot.Load().inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, batch) })
-	if err != nil {
-		return withCause(fmt.Errorf("delete from the outbox: %w", err))
-	}
-	return nil
-}
-
-const deletePacksSQL pawlSQL = `
-DELETE FROM pawl.outbox AS o
-USING (SELECT unnest($1::smallint[]) AS slot, unnest($2::smallint[]) AS lane, unnest($3::bigint[]) AS id, unnest($4::bigint[]) AS token OFFSET 0) AS u
-WHERE o.slot = u.slot AND o.lane = u.lane AND o.id = u.id AND o.token = u.token`
-
 // RefuseMessages makes messages of a pack unsent messages, which Unsent lists, and leaves the
 // rest of the pack in the outbox. Both happen or neither. It returns the new pack; its ID is
 // the same. If nothing is left, the pack is deleted, and the new one has no messages. If the
