@@ -209,6 +209,10 @@ func (m *Model) release(key string) (moved []string) {
 		if m.Parked[i].For != key || m.Parked[i].isUpToDate(len(m.History[key])) {
 			continue
 		}
+		if other := m.outdatedBefore(i, key); other != "" {
+			m.wake([]string{other})
+			return m.release(key)
+		}
 		fate, moved := m.try(m.Parked[i].Message)
 		if fate.Verdict == versioning.Early {
 			m.Parked[i].For, m.Parked[i].Seen = fate.Key, len(m.History[fate.Key])
@@ -224,6 +228,18 @@ func (m *Model) release(key string) (moved []string) {
 		}
 	}
 	return nil
+}
+
+// outdatedBefore returns another entity of a waiting message, for which an earlier one waits that
+// was judged before the entity moved: that one comes first.
+func (m *Model) outdatedBefore(i int, key string) string {
+	for _, part := range m.Parked[i].Parts {
+		isOutdated := func(w Waiting) bool { return w.For == part.Key && w.Seen != len(m.History[part.Key]) }
+		if part.Key != key && slices.ContainsFunc(m.Parked[:i], isOutdated) {
+			return part.Key
+		}
+	}
+	return ""
 }
 
 func (m *Model) judge(part Part, msg Message, known []Step) Fate {
