@@ -54,6 +54,6 @@
 //
 // All of them may be interrupted at any moment and called again with the same configuration.
 // DryRun and Apply keep how far they are in a file (Config.State), the others in the shadow. A
-// dry run that has changed anything in memory begins again. Records that are read a second time
+// dry run that has read anything but duplicates begins again. Records that are read a second time
 // count as duplicates.
 package replay

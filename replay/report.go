@@ -33,8 +33,7 @@ type Report struct {
 	// Redecoded counts the records that are decoded to something else than when they were
 	// applied. Only a dry run counts them. Of those whose verdict is not duplicate, because the
 	// entity or the message ID is another one now, or because they can't be decoded any more, it
-	// counts those among the first 10,000 records with the same verdict. If the dry run was
-	// interrupted, it counts those of the last call.
+	// counts those among the first 10,000 records with the same verdict.
 	Redecoded        int64        `json:"redecoded,omitempty"`
 	RedecodedSamples []Redecoding `json:"redecoded_samples,omitempty"`
 
