@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -99,4 +100,26 @@ func (r *Redecoding) difference() string {
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// lookUpOrigins finds the records that are no duplicates and are decoded to something else. If the
+// history can't be read, that is a caveat: what the records would do is known.
+func (r *run) lookUpOrigins(ctx context.Context, of *postgres.Rehearsal) error {
+	log := func(err error) { r.Logger.Warn("the history could not be read; trying again", "error", err) }
+	for more := true; more; {
+		err := r.retryAs(ctx, log, func() (err error) {
+			more, err = of.LookUpOrigins(ctx)
+			return err
+		})
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			r.Logger.Warn("the history could not be read; the dry run ends without it", "error", err)
+			r.Report.Caveats = append(r.Report.Caveats, Caveat{Decoder, "", fmt.Sprintf("the history could not be read, "+
+				"so records that are no duplicates now may have been applied as something else: %v", err)})
+			return nil
+		}
+	}
+	return nil
 }

@@ -51,7 +51,7 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
 	c.begun(s)
 	if err = r.all(ctx); err == nil {
-		err = r.retry(ctx, func() error { return rehearsal.LookUpOrigins(ctx) })
+		err = r.lookUpOrigins(ctx, rehearsal)
 	}
 	k.note(s, c.Samples)
 	return finish(s, err, k.stateFile)

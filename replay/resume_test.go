@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -16,7 +17,9 @@ import (
 )
 
 // A lookup is a tracer that calls each before the history is read for the origins of records.
-type lookup struct{ each func(ctx context.Context) context.Context }
+type lookup struct {
+	each func(ctx context.Context) context.Context
+}
 
 func (l *lookup) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	if strings.Contains(q.SQL, ".transitions AS h ON") {
@@ -119,5 +122,57 @@ func TestResumeOfDuplicates(t *testing.T) {
 	}
 	if n := again.Load(); n >= 20 {
 		t.Errorf("%d records were read again", n)
+	}
+}
+
+// TestHistoryIsReadAgain cancels the statement that reads the history, as a standby does if it holds
+// up its recovery.
+func TestHistoryIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := newNotes(t, 1)
+	w.send(0, "1", "opened", "a")
+	w.must(replay.Apply(t.Context(), w.cfg))
+	w.cfg.Decode = changedOnly(0, func(c *versioning.Change) { c.Key = "2" })
+	n := 0
+	cfg := w.onLookup(func(ctx context.Context) context.Context {
+		if n++; n > 1 {
+			return ctx
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		return ctx
+	})
+	var logs strings.Builder
+	cfg.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+	report := w.must(replay.DryRun(t.Context(), cfg))
+	if report.Redecoded != 1 || len(report.Caveats) != 0 || n != 2 {
+		t.Errorf("%d statements: %v", n, report)
+	}
+	if !strings.Contains(logs.String(), "the history could not be read; trying again") || strings.Contains(logs.String(), "a batch") {
+		t.Error(logs.String())
+	}
+}
+
+// TestHistoryCannotBeRead takes the history away before it is read. The dry run says what the
+// records would do, and what it could not prove.
+func TestHistoryCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newNotes(t, 1)
+	w.send(0, "1", "opened", "a")
+	w.send(0, "1", "nosuch", "b")
+	w.must(replay.Apply(t.Context(), w.cfg))
+	if report := w.must(replay.DryRun(t.Context(), w.cfg)); !report.Clean() || len(report.Caveats) != 0 {
+		t.Errorf("%v", report)
+	}
+	cfg := w.onLookup(func(ctx context.Context) context.Context {
+		w.exec(`ALTER TABLE pawl.transitions RENAME TO away`)
+		return ctx
+	})
+	report := w.must(replay.DryRun(t.Context(), cfg))
+	if report.Of(versioning.Duplicate) != 1 || report.Of(versioning.Rejected) != 1 || report.Ended.IsZero() || report.Clean() {
+		t.Errorf("%v", report)
+	}
+	if len(report.Caveats) != 1 || report.Caveats[0].Kind != replay.Decoder || !strings.Contains(report.String(), "not proven (decoder): the history could not be read") {
+		t.Errorf("%v", report)
 	}
 }

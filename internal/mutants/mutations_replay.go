@@ -27,4 +27,9 @@ var replays = []mutation{
 		why: "a dry run that was interrupted forgets records that are decoded to something else",
 		pkg: "./replay", tests: "^TestResumeKnowsRedecoded$",
 	},
+	{
+		file: "versioning/postgres/look_up.go", text: `if s.next += h.part; s.next < s.pages {`, mutated: `if s.next += h.part; s.next < 0 {`,
+		why: "a dry run reads only the first part of the history",
+		pkg: "./versioning/postgres", tests: "^TestLookUpOriginsInParts$",
+	},
 }
