@@ -17,7 +17,8 @@ type Redecoding struct {
 	Differs []RedecodedKind `json:"differs"`
 
 	// Then is what the record asked for when it was applied, and Now what it asks for instead. Now
-	// is nil if it asks for nothing, or can't be decoded: see Sample.Detail.
+	// is nil if it asks for nothing instead: it asks for nothing at all, only for its other steps, or
+	// it can't be decoded: see Sample.Detail.
 	Then Decoded  `json:"then"`
 	Now  *Decoded `json:"now,omitempty"`
 }
@@ -35,7 +36,7 @@ const (
 	// the event, so this is known only if the event is the same.
 	OtherColumns RedecodedKind = "columns"
 
-	// Nothing: it asks for nothing any more, or can't be decoded.
+	// Nothing: it asks for nothing instead of this step; see Redecoding.Now.
 	Nothing RedecodedKind = "nothing"
 )
 
@@ -96,7 +97,7 @@ func (r *Redecoding) difference() string {
 		case OtherColumns:
 			parts = append(parts, "the columns that it sets or its data differ")
 		case Nothing:
-			parts = append(parts, fmt.Sprintf("it was %q of %s %s, and is nothing now", r.Then.Event, r.Then.Machine, r.Then.Entity))
+			parts = append(parts, fmt.Sprintf("it asked for %q of %s %s, and asks for nothing instead", r.Then.Event, r.Then.Machine, r.Then.Entity))
 		}
 	}
 	return strings.Join(parts, "; ")

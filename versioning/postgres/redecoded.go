@@ -24,8 +24,8 @@ type Redecoding struct {
 	Outcome versioning.Outcome // of judging it now
 	Then    Decoded            // the step that it has made
 
-	// Now is what the record asks for instead of that step. It is nil if the record asks for
-	// nothing any more, or can't be decoded.
+	// Now is what the record asks for instead of that step. It is nil if the record asks for nothing
+	// instead: for nothing at all, or only for its other steps, or if it can't be decoded.
 	Now *Decoded
 }
 
