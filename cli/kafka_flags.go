@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -61,13 +63,16 @@ func (k *kafkaFlags) add(cmd *cobra.Command) {
 // isTLS reports whether the flags ask for TLS.
 func (k *kafkaFlags) isTLS() bool { return k.tls || k.ca != "" || k.cert != "" || k.key != "" }
 
-// options returns what the flags add to the options of a Kafka client.
-func (k *kafkaFlags) options() (opts []kgo.Opt, err error) {
+// options returns what the flags add to the program's options of a Kafka client.
+func (k *kafkaFlags) options(program []kgo.Opt) (opts []kgo.Opt, err error) {
 	if len(k.brokers) == 0 {
 		if k.isTLS() || k.mechanism != "" {
 			return nil, errors.New("the flags for Kafka need --brokers")
 		}
 		return nil, nil
+	}
+	if err := k.excludes(program); err != nil {
+		return nil, err
 	}
 	opts = append(opts, kgo.SeedBrokers(k.brokers...))
 	if k.isTLS() {
@@ -92,6 +97,47 @@ func (k *kafkaFlags) options() (opts []kgo.Opt, err error) {
 		opts = append(opts, kgo.SASL(mechanism))
 	}
 	return opts, nil
+}
+
+// excludes returns an error if the program says by itself how to connect, and the flags say it too.
+func (k *kafkaFlags) excludes(program []kgo.Opt) error {
+	if !k.isTLS() && k.mechanism == "" {
+		return nil
+	}
+	client, err := kgo.NewClient(program...) // connects to nothing
+	if err != nil {
+		return fmt.Errorf("cli.Config.Client: %w", err)
+	}
+	defer client.Close()
+	const advice = "%s: the program sets %s in cli.Config.Client already, and the two exclude each other; leave out %s"
+	if k.isTLS() {
+		if config, _ := client.OptValue(kgo.DialTLSConfig).(*tls.Config); config != nil {
+			return fmt.Errorf(advice, k.tlsFlags(), "kgo.DialTLSConfig", k.tlsFlags())
+		}
+		if kgo.ValidateOpts(append(slices.Clone(program), kgo.DialTLS())...) != nil { // kgo refuses it next to a dialer
+			return fmt.Errorf(advice, k.tlsFlags(), "kgo.Dialer", k.tlsFlags())
+		}
+	}
+	if mechanisms, _ := client.OptValue(kgo.SASL).([]sasl.Mechanism); len(mechanisms) > 0 && k.mechanism != "" {
+		return fmt.Errorf(advice, "--kafka-sasl-mechanism", "kgo.SASL", "--kafka-sasl-mechanism")
+	}
+	return nil
+}
+
+// tlsFlags returns the flags that ask for TLS.
+func (k *kafkaFlags) tlsFlags() string {
+	var names []string
+	for _, f := range []struct {
+		is   bool
+		name string
+	}{
+		{k.tls, "--kafka-tls"}, {k.ca != "", "--kafka-tls-ca"}, {k.cert != "", "--kafka-tls-cert"}, {k.key != "", "--kafka-tls-key"},
+	} {
+		if f.is {
+			names = append(names, f.name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func (k *kafkaFlags) tlsConfig() (*tls.Config, error) {

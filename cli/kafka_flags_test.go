@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,10 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
+	"github.com/pawl-go/pawl/cli"
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
@@ -129,6 +134,51 @@ func TestKafkaSecurity(t *testing.T) {
 			t.Errorf("%s: status %d, want %q\n%s%s", c.args, status, c.want, stdout, stderr)
 		case c.password != "" && strings.Contains(stdout+stderr, c.password):
 			t.Errorf("%s: the password is printed\n%s%s", c.args, stdout, stderr)
+		}
+	}
+}
+
+// TestKafkaFlagsOfAProgram uses the flags in a program that says by itself how to connect.
+func TestKafkaFlagsOfAProgram(t *testing.T) {
+	url := marked(t)
+	config, ca, _ := certificate(t)
+	_, brokers := cluster(t, kfake.TLS(config), kfake.EnableSASL(), kfake.Superuser("PLAIN", "ann", "secret"))
+	t.Setenv("KAFKA_SASL_USERNAME", "ann")
+	t.Setenv("KAFKA_SASL_PASSWORD", "secret")
+	text, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	tlsOption := kgo.DialTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	saslOption := kgo.SASL(plain.Auth{User: "ann", Pass: "secret"}.AsMechanism())
+	const (
+		noTLS  = "the program sets kgo.DialTLSConfig in cli.Config.Client already, and the two exclude each other; leave out "
+		noSASL = "--kafka-sasl-mechanism: the program sets kgo.SASL in cli.Config.Client already, and the two exclude each other; leave out --kafka-sasl-mechanism"
+	)
+	for _, c := range []struct {
+		client     []kgo.Opt
+		args, want string // want is of the error; empty means none
+	}{
+		{[]kgo.Opt{tlsOption, saslOption}, "", ""},
+		{[]kgo.Opt{tlsOption}, "--kafka-sasl-mechanism plain", ""},
+		{[]kgo.Opt{saslOption}, "--kafka-tls-ca " + ca, ""},
+		{[]kgo.Opt{tlsOption, saslOption}, "--kafka-tls", "--kafka-tls: " + noTLS + "--kafka-tls"},
+		{[]kgo.Opt{tlsOption, saslOption}, "--kafka-tls-ca " + ca, "--kafka-tls-ca: " + noTLS + "--kafka-tls-ca"},
+		{[]kgo.Opt{tlsOption, saslOption}, "--kafka-sasl-mechanism plain", noSASL},
+		{[]kgo.Opt{kgo.Dialer(new(net.Dialer).DialContext)}, "--kafka-tls", "--kafka-tls: " + strings.Replace(noTLS, "DialTLSConfig", "Dialer", 1) + "--kafka-tls"},
+	} {
+		root := &cobra.Command{Use: "lampd", SilenceErrors: true, SilenceUsage: true}
+		root.AddCommand(cli.Commands(cli.Config{Client: c.client})...)
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetErr(&out)
+		root.SetArgs(append([]string{"status", "--database-url", url, "--brokers", brokers}, strings.Fields(c.args)...))
+		err := root.ExecuteContext(t.Context())
+		switch {
+		case c.want == "" && (err != nil || !strings.Contains(out.String(), "LAG")), c.want != "" && (err == nil || err.Error() != c.want):
+			t.Errorf("%q: %v, want %q\n%s", c.args, err, c.want, out.String())
 		}
 	}
 }

@@ -127,7 +127,7 @@ after an error.`,
 }
 
 func (c *statusCommander) run(ctx context.Context, s *session) error {
-	kafka, err := c.kafka.options()
+	kafka, err := c.kafka.options(c.Client)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,10 @@ const (
 	// Pruned: the history of entities does not begin at their first version.
 	Pruned CaveatKind = "pruned"
 
+	// Decoder: records that are no duplicates may be decoded to something else than when they were
+	// applied.
+	Decoder CaveatKind = "decoder"
+
 	// Unknown: something could not be found out.
 	Unknown CaveatKind = "unknown"
 )

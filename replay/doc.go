@@ -12,8 +12,9 @@
 // reason, with samples. It writes nothing and holds no locks, needs only the right to read, and
 // may run on a standby. If the decoder has changed since the records were applied, it counts those
 // that are decoded to something else now (Report.Redecoded), and says what differs
-// ([Redecoding]). For that, it reads the history once at the end if records are no duplicates. What
-// the records would change is kept in memory, and in a temporary file if there is much of it.
+// ([Redecoding]). For that, it reads the history once at the end, in parts, if records are no
+// duplicates; if that fails, the report has the caveat [Decoder]. What the records would change is
+// kept in memory, and in a temporary file if there is much of it.
 //
 // # Verify
 //
@@ -54,6 +55,6 @@
 //
 // All of them may be interrupted at any moment and called again with the same configuration.
 // DryRun and Apply keep how far they are in a file (Config.State), the others in the shadow. A
-// dry run that has changed anything in memory begins again. Records that are read a second time
+// dry run that has read anything but duplicates begins again. Records that are read a second time
 // count as duplicates.
 package replay

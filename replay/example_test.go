@@ -124,14 +124,18 @@ func ExampleMoveOffsets() {
 	fmt.Println("from the beginning:", cfg.From.IsBeginning())
 
 	plan, err := replay.PlanOffsets(ctx, cfg)
-	fmt.Println("would move", plan, err)
+	for _, m := range plan {
+		fmt.Println("would move", m.Topic, m.Partition, "from", m.From, "to", m.To)
+	}
+	fmt.Println(err)
 	fmt.Println("moved:", replay.MoveOffsets(ctx, cfg, plan))
 	fmt.Println("again:", errors.Is(replay.MoveOffsets(ctx, cfg, plan), replay.ErrPlanChanged))
 	plan, err = replay.PlanOffsets(ctx, cfg)
 	fmt.Println("would move", plan, err)
 	// Output:
 	// from the beginning: false
-	// would move [{cases 0 -1 2}] <nil>
+	// would move cases 0 from -1 to 2
+	// <nil>
 	// moved: <nil>
 	// again: true
 	// would move [] <nil>

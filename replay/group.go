@@ -18,8 +18,8 @@ const coordinatorPatience = 30 * time.Second
 // askCoordinator calls ask again while the error is that the group's coordinator is not available
 // yet. Not all requests of kgo are tried again for that.
 func askCoordinator[T any](ctx context.Context, ask func() (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, coordinatorPatience)
-	defer cancel()
+	patience := time.NewTimer(coordinatorPatience)
+	defer patience.Stop()
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		answer, err := ask()
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
@@ -27,8 +27,10 @@ func askCoordinator[T any](ctx context.Context, ask func() (T, error)) (T, error
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-patience.C:
 			return answer, err
+		case <-ctx.Done():
+			return answer, errors.Join(err, ctx.Err())
 		}
 	}
 }

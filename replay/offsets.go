@@ -16,6 +16,7 @@ import (
 // A Move is a partition whose group begins somewhere else.
 type Move struct {
 	Topic     string `json:"topic"`
+	TopicID   string `json:"topic_id"` // a UUID; empty: MoveOffsets takes any topic of that name
 	Partition int32  `json:"partition"`
 	From      int64  `json:"from"` // the committed offset; -1 if there is none
 	To        int64  `json:"to"`
@@ -25,7 +26,8 @@ type Move struct {
 var ErrGroupActive = errors.New("the group has members; stop its workers first")
 
 // ErrPlanChanged says that a plan can't be carried out as it was made: the group has committed
-// other offsets since, or the topic no longer has the offset that it would go to.
+// other offsets since, the topic was deleted and created again, or it no longer has the offset that
+// the group would go to.
 var ErrPlanChanged = errors.New("the plan is out of date; plan again")
 
 // PlanOffsets returns how to move the offsets of Config.Group to Config.From, without those that
@@ -72,7 +74,7 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 	}
 	var moves []Move
 	for _, r := range ranges {
-		m := Move{r.Topic, r.Partition, committedAt(committed, r.Topic, r.Partition), r.First}
+		m := Move{r.Topic, r.TopicID, r.Partition, committedAt(committed, r.Topic, r.Partition), r.First}
 		if m.From != m.To {
 			moves = append(moves, m)
 		}
@@ -87,9 +89,9 @@ func (c *Config) planOffsets(ctx context.Context, adm *kadm.Client) ([]Move, err
 // partitions, to exactly these offsets. Config.From does not matter any more. The workers trust an
 // offset that was moved, and do not go back to their marks.
 //
-// The error is [ErrGroupActive] if the group has members, and [ErrPlanChanged] if it has committed
-// other offsets since the plan was made, or if the topic no longer has an offset of the plan. Then
-// nothing is moved.
+// The error is [ErrGroupActive] if the group has members, and [ErrPlanChanged] if the plan is out of
+// date. Then nothing is moved. After any other error, some partitions may have been moved: brokers
+// commit each partition by itself. Plan again to see which are left.
 func MoveOffsets(ctx context.Context, c Config, plan []Move) error {
 	c = withDefaults(c)
 	client, err := c.clientForGroup()
@@ -130,6 +132,10 @@ func (c *Config) checkPlan(ctx context.Context, adm *kadm.Client, plan []Move) e
 	if err != nil {
 		return err
 	}
+	ids, err := c.topicIDs(ctx, adm)
+	if err != nil {
+		return err
+	}
 	starts, ends, err := c.bounds(ctx, adm)
 	if err != nil {
 		return err
@@ -138,6 +144,9 @@ func (c *Config) checkPlan(ctx context.Context, adm *kadm.Client, plan []Move) e
 		start, known := starts.Lookup(m.Topic, m.Partition)
 		if !known {
 			return fmt.Errorf("%w: the plan has partition %d of topic %q, which Topics does not have", ErrConfig, m.Partition, m.Topic)
+		}
+		if id := ids[m.Topic]; m.TopicID != "" && m.TopicID != id {
+			return fmt.Errorf("%w: topic %q was created again: its ID is %s, not %s", ErrPlanChanged, m.Topic, id, m.TopicID)
 		}
 		if end, _ := ends.Lookup(m.Topic, m.Partition); m.To < start.Offset || m.To > end.Offset {
 			return fmt.Errorf("%w: %s/%d would go to %d, but has the offsets from %d to %d", ErrPlanChanged, m.Topic, m.Partition, m.To, start.Offset, end.Offset)

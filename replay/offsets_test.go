@@ -3,10 +3,12 @@ package replay_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/replay"
 )
 
@@ -90,5 +92,44 @@ func TestMoveWhatWasPlanned(t *testing.T) {
 	}
 	if err := replay.MoveOffsets(t.Context(), cfg, nil); err != nil {
 		t.Errorf("nothing to move: %v", err)
+	}
+}
+
+// TestPlanOfAnEarlierTopic creates the topic again after the plan was made. Its offsets fit the plan.
+func TestPlanOfAnEarlierTopic(t *testing.T) {
+	t.Parallel()
+	w := newNotes(t, 1)
+	cfg := w.cfg
+	cfg.Group = w.group()
+	fill := func() {
+		t.Helper()
+		for _, id := range []string{"a", "b"} {
+			w.send(0, "1", "opened", id)
+		}
+		var offsets kadm.Offsets
+		offsets.Add(kadm.Offset{Topic: w.topic, At: 2, LeaderEpoch: -1})
+		if err := w.admin().CommitAllOffsets(t.Context(), cfg.Group, offsets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	plan, err := replay.PlanOffsets(t.Context(), cfg)
+	if err != nil || len(plan) != 1 {
+		t.Fatal(plan, err)
+	}
+	if _, err := w.admin().DeleteTopic(t.Context(), w.topic); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 30*time.Second, func() error { // a broker deletes in the background
+		_, err := w.admin().CreateTopic(t.Context(), 1, 1, nil, w.topic)
+		return err
+	})
+	fill()
+	if err := replay.MoveOffsets(t.Context(), cfg, plan); !errors.Is(err, replay.ErrPlanChanged) {
+		t.Errorf("the topic is another one: %v", err)
+	}
+	plan[0].TopicID = "" // any topic of that name
+	if err := replay.MoveOffsets(t.Context(), cfg, plan); err != nil {
+		t.Error(err)
 	}
 }

@@ -33,22 +33,18 @@ var ErrTopic = errors.New("the topic can't be read")
 
 // findRanges returns what is to be read, as it is now, and what can't be proven with it.
 func (c *Config) findRanges(ctx context.Context, adm *kadm.Client) (ranges []Range, caveats []Caveat, err error) {
-	details, err := adm.ListTopics(ctx, c.Topics...)
-	if err == nil {
-		err = details.Error()
-	}
+	ids, err := c.topicIDs(ctx, adm)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: list topics %q: %w", ErrTopic, c.Topics, err)
+		return nil, nil, err
 	}
 	starts, ends, err := c.bounds(ctx, adm)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, topic := range c.Topics {
-		id := uuid(kgorecord.TopicID(topic, details[topic].ID))
 		for partition, earliest := range starts[topic] {
 			end, _ := ends.Lookup(topic, partition)
-			r := Range{Topic: topic, TopicID: id, Partition: partition, First: earliest.Offset, End: end.Offset}
+			r := Range{Topic: topic, TopicID: ids[topic], Partition: partition, First: earliest.Offset, End: end.Offset}
 			ranges = append(ranges, r)
 		}
 	}
@@ -67,6 +63,22 @@ func (c *Config) findRanges(ctx context.Context, adm *kadm.Client) (ranges []Ran
 		ranges[i].First = ranges[i].Next
 	}
 	return ranges, append(caveats, c.compacted(ctx, adm)...), nil
+}
+
+// topicIDs returns the IDs of the topics, by name.
+func (c *Config) topicIDs(ctx context.Context, adm *kadm.Client) (map[string]string, error) {
+	details, err := adm.ListTopics(ctx, c.Topics...)
+	if err == nil {
+		err = details.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: list topics %q: %w", ErrTopic, c.Topics, err)
+	}
+	ids := make(map[string]string, len(c.Topics))
+	for _, topic := range c.Topics {
+		ids[topic] = uuid(kgorecord.TopicID(topic, details[topic].ID))
+	}
+	return ids, nil
 }
 
 // bounds returns the first and last offsets of the topics' partitions.

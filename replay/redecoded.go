@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -16,7 +17,8 @@ type Redecoding struct {
 	Differs []RedecodedKind `json:"differs"`
 
 	// Then is what the record asked for when it was applied, and Now what it asks for instead. Now
-	// is nil if it asks for nothing, or can't be decoded: see Sample.Detail.
+	// is nil if it asks for nothing instead: it asks for nothing at all, only for its other steps, or
+	// it can't be decoded: see Sample.Detail.
 	Then Decoded  `json:"then"`
 	Now  *Decoded `json:"now,omitempty"`
 }
@@ -34,7 +36,7 @@ const (
 	// the event, so this is known only if the event is the same.
 	OtherColumns RedecodedKind = "columns"
 
-	// Nothing: it asks for nothing any more, or can't be decoded.
+	// Nothing: it asks for nothing instead of this step; see Redecoding.Now.
 	Nothing RedecodedKind = "nothing"
 )
 
@@ -95,8 +97,30 @@ func (r *Redecoding) difference() string {
 		case OtherColumns:
 			parts = append(parts, "the columns that it sets or its data differ")
 		case Nothing:
-			parts = append(parts, fmt.Sprintf("it was %q of %s %s, and is nothing now", r.Then.Event, r.Then.Machine, r.Then.Entity))
+			parts = append(parts, fmt.Sprintf("it asked for %q of %s %s, and asks for nothing instead", r.Then.Event, r.Then.Machine, r.Then.Entity))
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// lookUpOrigins finds the records that are no duplicates and are decoded to something else. If the
+// history can't be read, that is a caveat: what the records would do is known.
+func (r *run) lookUpOrigins(ctx context.Context, of *postgres.Rehearsal) error {
+	log := func(err error) { r.Logger.Warn("the history could not be read; trying again", "error", err) }
+	for more := true; more; {
+		err := r.retryAs(ctx, log, func() (err error) {
+			more, err = of.LookUpOrigins(ctx)
+			return err
+		})
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			r.Logger.Warn("the history could not be read; the dry run ends without it", "error", err)
+			r.Report.Caveats = append(r.Report.Caveats, Caveat{Decoder, "", fmt.Sprintf("the history could not be read, "+
+				"so records that are no duplicates now may have been applied as something else: %v", err)})
+			return nil
+		}
+	}
+	return nil
 }

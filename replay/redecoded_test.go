@@ -54,7 +54,7 @@ func TestRedecoded(t *testing.T) {
 		{
 			"ignored", func(*versioning.Change) ([]versioning.Change, error) { return nil, nil },
 			[]replay.RedecodedKind{replay.Nothing},
-			`it was "noted" of notes 1, and is nothing now`,
+			`it asked for "noted" of notes 1, and asks for nothing instead`,
 		},
 		{
 			"undecodable", func(*versioning.Change) ([]versioning.Change, error) { return nil, errors.New("too old") },

@@ -24,8 +24,9 @@ const (
 // See [postgres.Rehearsal] for what it does not know.
 //
 // What the records would change is kept in memory, and in a temporary file if there is much of it.
-// A dry run that is interrupted goes on from Config.State as long as it has found nothing that would
-// change. Otherwise it begins again.
+// A dry run that is interrupted goes on from Config.State as long as all records were duplicates that
+// are decoded as they were when they were applied. Otherwise it begins again, because it remembers
+// the others in memory only.
 //
 // After an error the report says what was done so far.
 func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
@@ -42,16 +43,15 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 		return nil, err //nolint:wrapcheck // it says what it is about
 	}
 	defer func() { err = errors.Join(err, rehearsal.Close()) }()
-	k := &rehearsedFile{stateFile: stateFile(c.State), of: rehearsal}
+	k := &rehearsedFile{stateFile(c.State), rehearsal}
 	s, err := c.resume(ctx, kindDryRun, k)
 	if err != nil {
 		return nil, err
 	}
-	k.kept = s.Report.Kept
 	r := &run{Config: &c, state: s, to: rehearsal, keeper: k}
 	c.begun(s)
 	if err = r.all(ctx); err == nil {
-		err = r.retry(ctx, func() error { return rehearsal.LookUpOrigins(ctx) })
+		err = r.lookUpOrigins(ctx, rehearsal)
 	}
 	k.note(s, c.Samples)
 	return finish(s, err, k.stateFile)
@@ -61,20 +61,21 @@ func DryRun(ctx context.Context, c Config) (_ *Report, err error) {
 type rehearsedFile struct {
 	stateFile
 
-	of   *postgres.Rehearsal
-	kept int64 // Report.Kept when this process began
+	of *postgres.Rehearsal
 }
 
+// save keeps the state. It is clean if there were only duplicates: of the others the rehearsal
+// remembers what they would change, and that their origins are still to be looked up.
 func (f *rehearsedFile) save(ctx context.Context, s *state) error {
 	s.Clean = f.of.Changed() == 0 && f.of.Redecoded().Records == 0 && len(s.Report.Released) == 0
 	for _, c := range s.Report.Verdicts {
-		s.Clean = s.Clean && c.Verdict != "early"
+		s.Clean = s.Clean && c.Verdict == versioning.Duplicate.String()
 	}
 	return f.stateFile.save(ctx, s)
 }
 
 // settled takes over what the rehearsal counts, whenever a whole batch is judged.
-func (f *rehearsedFile) settled(s *state) { s.Report.Kept = f.kept + f.of.Kept() }
+func (f *rehearsedFile) settled(s *state) { s.Report.Kept = f.of.Kept() }
 
 // note puts what only the rehearsal knows into the report.
 func (f *rehearsedFile) note(s *state, samples int) {

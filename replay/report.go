@@ -33,8 +33,7 @@ type Report struct {
 	// Redecoded counts the records that are decoded to something else than when they were
 	// applied. Only a dry run counts them. Of those whose verdict is not duplicate, because the
 	// entity or the message ID is another one now, or because they can't be decoded any more, it
-	// counts those among the first 10,000 records with the same verdict. If the dry run was
-	// interrupted, it counts those of the last call.
+	// counts those among the first 10,000 records with the same verdict.
 	Redecoded        int64        `json:"redecoded,omitempty"`
 	RedecodedSamples []Redecoding `json:"redecoded_samples,omitempty"`
 
@@ -102,9 +101,9 @@ func (r *Report) Of(verdict versioning.Verdict) (n int64) {
 }
 
 // Clean reports whether a replay has found that everything is as it should be: a dry run that no
-// record would change anything, a verification that there is no difference, and that not every
-// entity has steps that can't be compared, and a rebuild
-// that nothing was left out. What Apply has done is always clean.
+// record would change anything or is decoded to something else, a verification that there is no
+// difference, and that not every entity has steps that can't be compared, and a rebuild that nothing
+// was left out. A dry run with the caveat [Decoder] is not clean. What Apply has done is always clean.
 func (r *Report) Clean() bool {
 	switch {
 	case r.Rebuilt != nil:
@@ -113,7 +112,8 @@ func (r *Report) Clean() bool {
 		return r.Verified.Different == 0 && (r.Verified.Whole > 0 || r.Verified.Cut == 0)
 	case r.Kind == kindDryRun:
 		kept := r.Of(versioning.Early) + r.Of(versioning.Rejected) + r.Of(versioning.Diverged)
-		return r.Of(versioning.Applied) == 0 && len(r.Released) == 0 && r.Redecoded == 0 && kept == r.Kept
+		unread := slices.ContainsFunc(r.Caveats, func(c Caveat) bool { return c.Kind == Decoder })
+		return r.Of(versioning.Applied) == 0 && len(r.Released) == 0 && r.Redecoded == 0 && kept == r.Kept && !unread
 	}
 	return true
 }

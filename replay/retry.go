@@ -19,13 +19,21 @@ const (
 // retry calls work until it succeeds, fails for good, or the database has been in trouble for
 // too long.
 func (r *run) retry(ctx context.Context, work func() error) error {
+	return r.retryAs(ctx, func(err error) { r.Logger.Warn("a batch could not be settled; trying again", "error", err) }, work)
+}
+
+// retryAs is like retry, with another line in the log.
+func (r *run) retryAs(ctx context.Context, log func(error), work func() error) error {
 	waits := pace.Growing(shortestRetry, longestRetry)
-	for began := time.Now(); ; {
+	for since := (time.Time{}); ; { // since the first failure; the work itself may take long
 		err := work()
-		if err == nil || isFinal(err) || errors.Is(err, errEmptied) || time.Since(began) > retryFor {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if err == nil || isFinal(err) || errors.Is(err, errEmptied) || time.Since(since) > retryFor {
 			return err
 		}
-		r.Logger.Warn("a batch could not be settled; trying again", "error", err)
+		log(err)
 		if !pace.Sleep(ctx, waits.NextBackOff()) {
 			return errors.Join(err, ctx.Err())
 		}

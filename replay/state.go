@@ -37,7 +37,7 @@ type state struct {
 	// Given says that the steps that no record makes were applied.
 	Given bool `json:"given,omitempty"`
 
-	// Clean is false if a dry run has changed something in memory, from where it can't go on.
+	// Clean is false if a dry run has something in memory without which it can't go on.
 	Clean bool `json:"clean"`
 }
 

@@ -22,4 +22,14 @@ var replays = []mutation{
 		why: "a dry run compares a step with any other change of its record",
 		pkg: "./versioning/postgres", tests: "^TestRedecodedOfSeveralChanges$",
 	},
+	{
+		file: "replay/replay.go", text: `c.Verdict == versioning.Duplicate.String()`, mutated: `c.Verdict != versioning.Early.String()`,
+		why: "a dry run that was interrupted forgets records that are decoded to something else",
+		pkg: "./replay", tests: "^TestResumeKnowsRedecoded$",
+	},
+	{
+		file: "versioning/postgres/look_up.go", text: `if s.next += h.part; s.next < s.pages {`, mutated: `if s.next += h.part; s.next < 0 {`,
+		why: "a dry run reads only the first part of the history",
+		pkg: "./versioning/postgres", tests: "^TestLookUpOriginsInParts$",
+	},
 }

@@ -43,9 +43,11 @@ func ExampleRehearsal() {
 			fmt.Println(o.Event, "would be", o.Verdict)
 		}
 	}
-	if err := rehearsal.LookUpOrigins(ctx); err != nil {
-		fmt.Println(err)
-		return
+	for more := true; more; {
+		if more, err = rehearsal.LookUpOrigins(ctx); err != nil {
+			fmt.Println(err)
+			return
+		}
 	}
 	fmt.Println(rehearsal.Changed(), "entity would change;", rehearsal.Redecoded().Records, "records are decoded to something else,",
 		rehearsal.Kept(), "stay parked or dead letters")

@@ -52,3 +52,6 @@ func AgePacks(s *Store, by time.Duration) {
 
 // KeepInMemory sets how many entities a Rehearsal keeps in each generation in memory.
 func (h *Rehearsal) KeepInMemory(n int) { h.imagined.most = n }
+
+// ReadPages sets how many pages of the history LookUpOrigins reads at once.
+func (h *Rehearsal) ReadPages(n int64) { h.part = n }

@@ -1,11 +1,7 @@
 package postgres
 
 import (
-	"context"
-	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
@@ -28,8 +24,8 @@ type Redecoding struct {
 	Outcome versioning.Outcome // of judging it now
 	Then    Decoded            // the step that it has made
 
-	// Now is what the record asks for instead of that step. It is nil if the record asks for
-	// nothing any more, or can't be decoded.
+	// Now is what the record asks for instead of that step. It is nil if the record asks for nothing
+	// instead: for nothing at all, or only for its other steps, or if it can't be decoded.
 	Now *Decoded
 }
 
@@ -123,70 +119,8 @@ func (h *Rehearsal) suspect(r *versioning.Record, o versioning.Outcome) {
 		kept.Digests[i] = r.Digest(i)
 	}
 	h.suspects[o.Verdict] = append(h.suspects[o.Verdict], versioning.Settled{Record: &kept, Outcome: o})
+	h.search = nil // it does not know this one
 }
-
-// LookUpOrigins adds to Redecoded the records that have made steps of other entities than now, or
-// under other message IDs, and those that ask for nothing any more. It looks up the origins of the
-// records so far that are no duplicates, of each verdict at most the first 10,000. The history has
-// no index for that, so it is read as a whole; call it once, at the end.
-func (h *Rehearsal) LookUpOrigins(ctx context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	suspects := make(map[versioning.Origin]versioning.Settled)
-	var at origins
-	for _, all := range h.suspects {
-		for _, s := range all {
-			at.add(s.Record.Origin)
-			suspects[unnamed(s.Record.Origin)] = s
-		}
-	}
-	if len(suspects) == 0 {
-		return nil
-	}
-	machines := make([]string, 0, len(h.store.configs))
-	for _, t := range h.store.configs {
-		machines = append(machines, t.Machine.Name())
-	}
-	steps := make(map[versioning.Origin][]Decoded)
-	var order []versioning.Origin
-	rows, err := h.store.pool.Query(ctx, h.store.schema.sql(madeBySQL), oneMessage, machines, at.ids, at.partitions, at.offsets)
-	if err == nil {
-		var o versioning.Origin
-		var d Decoded
-		into := []any{&o.TopicID, &o.Partition, &o.Offset, &d.Entity.Machine, &d.Entity.Key, &d.Event, &d.MessageID, (*int64)(&d.Digest)}
-		_, err = pgx.ForEachRow(rows, into, func() error {
-			if steps[o] == nil {
-				order = append(order, o)
-			}
-			steps[o] = append(steps[o], d)
-			return nil
-		})
-	}
-	if err != nil {
-		return withCause(fmt.Errorf("look up what the records have made: %w", throughPooler(err)))
-	}
-	for _, o := range order {
-		s := suspects[o]
-		if then, now, ok := changed(s.Record, steps[o]); ok {
-			h.redrawn.add(Redecoding{s.Record, s.Outcome, then, now})
-		}
-	}
-	h.suspects = nil
-	return nil
-}
-
-func unnamed(o versioning.Origin) versioning.Origin {
-	o.Topic = ""
-	return o
-}
-
-// madeBySQL reads the steps of machines $1 that the records $2, $3, $4 have made.
-const madeBySQL pawlSQL = `
-SELECT h.topic_id, h.partition, h."offset", h.machine, h.entity, h.event, h.message_id, coalesce(h.digest, 0)
-FROM unnest($2::uuid[], $3::integer[], $4::bigint[]) AS u(topic_id, partition, "offset")
-JOIN pawl.transitions AS h ON h.topic_id = u.topic_id AND h.partition = u.partition AND h."offset" = u."offset"
-WHERE h.machine = ANY ($1::text[])
-ORDER BY 1, 2, 3, 4, 5, h.version`
 
 // changed returns the first step of a record that it does not ask for now, and what it asks for
 // instead: of the changes that have made no step, the most similar one.

@@ -35,6 +35,8 @@ type Rehearsal struct {
 	redrawn  Redecoded
 	kept     int64
 	suspects map[versioning.Verdict][]versioning.Settled // no duplicates, for LookUpOrigins
+	search   *search                                     // of LookUpOrigins; nil before it has begun
+	part     int64                                       // how many pages it reads at once
 }
 
 // OpenRehearsal returns a Rehearsal of a store with the given tables. It checks the tables like
@@ -59,7 +61,7 @@ func OpenRehearsal(ctx context.Context, pool *pgxpool.Pool, schema string, table
 	if err != nil {
 		return nil, withCause(fmt.Errorf("open rehearsal: %w", err))
 	}
-	return &Rehearsal{store: s, imagined: newImagined()}, nil
+	return &Rehearsal{store: s, imagined: newImagined(), part: partPages}, nil
 }
 
 // Prepare is like [Store.Prepare].
@@ -177,8 +179,9 @@ func (h *Rehearsal) view(ctx context.Context, e *snapshot, records []*versioning
 }
 
 // Redecoded returns the records so far that are decoded to something else than when they were
-// applied. Only machines that identify changes by message notice it. Before [Rehearsal.LookUpOrigins],
-// these are only duplicates: records with the same entity and message ID as then.
+// applied. Only machines that identify changes by message notice it. Until [Rehearsal.LookUpOrigins]
+// has read everything, these are only duplicates: records with the same entity and message ID as
+// then.
 func (h *Rehearsal) Redecoded() Redecoded {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -238,8 +238,8 @@ func TestRedecodedOfSeveralChanges(t *testing.T) {
 		{[]versioning.Change{{Key: "b", Event: "captured"}, {Key: "a", Event: "placed", Set: set("after")}}, "placed", "placed", "a"},
 	} {
 		rehearsal, _ := rehearse(t, pool, record(c.now...))
-		if err := rehearsal.LookUpOrigins(t.Context()); err != nil {
-			t.Fatal(err)
+		if more, err := rehearsal.LookUpOrigins(t.Context()); more || err != nil {
+			t.Fatal(more, err)
 		}
 		got := rehearsal.Redecoded()
 		if got.Records != 1 || len(got.Samples) != 1 {
