@@ -40,7 +40,7 @@ func clocking(topic string) *statemachine.Machine {
 }
 
 // TestRelayWithOpenTransactions keeps a transaction open that has emitted messages, and another
-// one that holds a snapshot, while a worker relays a thousand messages a second: the messages
+// one that holds a snapshot, while a worker relays two hundred messages a second: the messages
 // still arrive, and afterwards the outbox has the size that it had before. It runs for
 // $PAWL_OPEN_TRANSACTIONS, and then the messages must arrive within a second; or for three
 // seconds, beside other tests.
@@ -91,7 +91,7 @@ func TestRelayWithOpenTransactions(t *testing.T) {
 	others := openTransactions(t, pool)
 	done := make(chan int, 1)
 	go func() {
-		sent, ticker := 0, time.NewTicker(10*time.Millisecond)
+		sent, ticker := 0, time.NewTicker(50*time.Millisecond)
 		defer ticker.Stop()
 		for until := time.Now().Add(forHowLong); time.Now().Before(until); <-ticker.C {
 			for range 10 {

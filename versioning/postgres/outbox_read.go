@@ -206,11 +206,14 @@ func (s *Store) emptySlots(ctx context.Context) ([]int, error) {
 }
 
 // emptySlotsSQL reads the sizes from the catalog of files. The rows are in one query because
-// most slots have no file to look into.
+// most slots have no file to look into. An empty index has one block. VACUUM may have freed a
+// partition, but never frees its index.
 const emptySlotsSQL pawlSQL = `
-SELECT s.slot FROM generate_series(0, 7) AS s(slot)
+SELECT s.slot FROM (
+	SELECT slot, pg_catalog.to_regclass(format('%I.%I', $1::text, 'outbox_' || slot)) AS partition FROM generate_series(0, 7) AS slot
+) AS s
 WHERE s.slot <> ` + slotSQL + `
-  AND pg_catalog.pg_relation_size(pg_catalog.to_regclass(format('%I.%I', $1::text, 'outbox_' || s.slot))) > 0
+  AND (pg_catalog.pg_relation_size(s.partition) > 0 OR pg_catalog.pg_indexes_size(s.partition) > pg_catalog.current_setting('block_size')::bigint)
   AND NOT EXISTS (SELECT FROM pawl.outbox AS o WHERE o.slot = s.slot::smallint)`
 
 // truncateSlot truncates a partition if it is empty. Whoever reads the outbox waits while the

@@ -249,3 +249,23 @@ func TestTruncateUnderLoad(t *testing.T) {
 	}
 	wantRows(t, pool, `SELECT count(*)::text FROM pawl.outbox`, "0")
 }
+
+// TestTruncateAfterVacuum checks that indexes are freed too after VACUUM has freed a partition: it
+// never makes an index smaller.
+func TestTruncateAfterVacuum(t *testing.T) {
+	t.Parallel()
+	pool, store := openNotes(t, postgres.Table{})
+	before := outboxSize(t, pool)
+	mustExec(t, pool, `INSERT INTO pawl.outbox (token, slot, lane, n, messages) SELECT g, g % 8, 0, 1, '' FROM generate_series(1, 20000) AS g; DELETE FROM pawl.outbox`)
+	mustExec(t, pool, `VACUUM (TRUNCATE) pawl.outbox`)
+	wantRows(t, pool, `SELECT sum(pg_relation_size(inhrelid))::text FROM pg_inherits WHERE inhparent = 'pawl.outbox'::regclass`, "0")
+	testenv.Eventually(t, 30*time.Second, func() error { // until another partition is the current one
+		if _, err := store.TruncateOutbox(t.Context()); err != nil {
+			return err
+		}
+		if after := outboxSize(t, pool); after > before {
+			return fmt.Errorf("the outbox has %d bytes; it had %d", after, before)
+		}
+		return nil
+	})
+}
