@@ -1,9 +1,11 @@
 package jobs_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/jobs"
+	"github.com/pawl-go/pawl/versioning"
 )
 
 // TestEnds checks what the driver makes of the end of an attempt.
@@ -156,4 +159,35 @@ func TestClosedPool(t *testing.T) {
 	if !errors.Is(err, riverdriver.ErrClosedPool) {
 		t.Errorf("JobSetStateIfRunningMany: %v", err)
 	}
+}
+
+// TestLateMark checks that a late attempt of a lost job does not write its mark over that of
+// another job, which has got its ID.
+func TestLateMark(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, machineWith(place), nil)
+	b := &bank{}
+	running, goOn := make(chan struct{}, 1), make(chan struct{})
+	lines := make(chan string, 9)
+	work(e, jobs.Handler[Charge]{
+		Class: jobs.Once, Provider: &jobs.Provider{Name: "bank", Concurrency: 1}, Logger: slog.New(lineHandler{slog.DiscardHandler, lines}),
+		Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+			if c.Entity.Key == "p2" {
+				b.call(c.Key)
+			}
+			running <- struct{}{}
+			<-goOn
+			return nil, nil
+		},
+	})
+	e.place("p1", 1)
+	<-running
+	e.place("p2", 1)
+	e.eventually(jobState, "running", "running")
+	e.exec(`UPDATE river_job SET attempted_at = attempted_at + interval '1 second', metadata = metadata || '{"output": {"job": "other", "calling_since_attempt": "1"}}' WHERE id = 2`)
+	close(goOn)
+	<-lines // the late attempt has seen that another one runs
+	e.want(`SELECT metadata -> 'output' ->> 'job' FROM river_job WHERE id = 2`, "other")
+	e.exec(`UPDATE river_job SET state = 'completed', finalized_at = now() WHERE id = 2`)
+	b.wantCalls(t, 0, 0)
 }

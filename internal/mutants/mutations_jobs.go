@@ -54,6 +54,11 @@ var jobs = []mutation{
 		module: "jobs", pkg: ".", tests: "^TestClosedPool$",
 	},
 	{
+		file: "jobs/progress.go", text: ` AND state = 'running' AND attempted_at = $3 RETURNING id`, mutated: ` AND $3::timestamptz IS NOT NULL RETURNING id`,
+		why:    "a late attempt of a lost job erases the mark of another one, which is then called twice",
+		module: "jobs", pkg: ".", tests: "^TestLateMark$",
+	},
+	{
 		file: "jobs/progress.go", text: `p.Result.Key != key`, mutated: `p.Result.Key == key`,
 		why:    "a job takes the result of a lost job whose ID it has got",
 		module: "jobs", pkg: ".", tests: "^TestNotesOfAnotherJob$",
