@@ -31,17 +31,20 @@ import (
 // The driver can't tell a server that has lost commits from one that was only restarted. So a
 // restart is enough for results to be applied again. A result takes effect once.
 //
-// That takes a round trip for each fetch, and three for each time at which River stores the ends
-// of attempts. River stores many ends together, so those of jobs that were not inserted by a
-// [Queue] may be in the same transaction, and wait or fail with it. Apart from that, such jobs are
-// not affected.
+// That takes one more round trip for each fetch, and three more each time that River stores ends of
+// attempts. River stores many ends together. So the ends of jobs that were not inserted by a
+// [Queue] may share a transaction with those of jobs that were, and fail and are tried again with
+// them. The driver changes nothing else about such jobs.
 //
-// There are limits. The driver is for pgxpool: a client with another driver of River, such as
-// riverdatabasesql, has none of this. A fetch asks which server it is on one connection, and may
-// fetch on another one. If the first one leads to the new server and the second one to the old
-// one, as behind a pooler during a switch, the attempt is taken for one of the new server. And a
-// PostgreSQL that recovers from the crash of one of its processes does so without a new start
-// time. It loses nothing then, unless synchronous_commit is off.
+// It has limits:
+//
+//   - A program with another driver, such as one that wraps riverpgxv5's, has none of this.
+//     Wrap this driver instead.
+//   - A fetch asks for the server on one connection, and may fetch on another one. During a switch,
+//     the first one may lead to the new server and the second one still to the old one. Then the
+//     driver takes the attempt for one of the new server.
+//   - A server that recovers from the crash of one of its processes keeps its start time, so the
+//     driver does not notice. Such a server loses commits only if synchronous_commit is off.
 func NewDriver(pool *pgxpool.Pool) riverdriver.Driver[pgx.Tx] {
 	return riverDriver{riverpgxv5.New(pool)}
 }

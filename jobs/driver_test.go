@@ -40,7 +40,7 @@ func TestEnds(t *testing.T) {
 		"another, to be cancelled, result":   {"other", result, cancel, "completed", "available 0 true"},
 		"same server, another attempt":       {"", result, nextAttempt, "completed", "running 2 false"},
 		"another server, another attempt":    {"other", result, nextAttempt, "completed", "running 2 false"},
-		"another of both, no result":        {"other", "", nextAttempt, "retryable", "running 2 false"},
+		"another of both, no result":         {"other", "", nextAttempt, "retryable", "running 2 false"},
 		"stored again, same server":          {"", result, completed, "completed", "completed 1 false"},
 		"stored again, another server":       {"other", result, completed, "completed", "completed 1 false"},
 		"stored again, no result":            {"other", "", completed, "retryable", "completed 1 false"},
