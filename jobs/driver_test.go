@@ -186,7 +186,13 @@ func TestLateMark(t *testing.T) {
 	e.eventually(jobState, "running", "running")
 	e.exec(`UPDATE river_job SET attempted_at = attempted_at + interval '1 second', metadata = metadata || '{"output": {"job": "other", "calling_since_attempt": "1"}}' WHERE id = 2`)
 	close(goOn)
-	<-lines // the late attempt has seen that another one runs
+	select {
+	case <-lines: // the late attempt has seen that another one runs
+	case <-running:
+		t.Error("the late attempt makes the call")
+	case <-time.After(20 * time.Second):
+		t.Error("the late attempt does nothing")
+	}
 	e.want(`SELECT metadata -> 'output' ->> 'job' FROM river_job WHERE id = 2`, "other")
 	e.exec(`UPDATE river_job SET state = 'completed', finalized_at = now() WHERE id = 2`)
 	b.wantCalls(t, 0, 0)

@@ -36,7 +36,7 @@ var jobs = []mutation{
 		module: "jobs", pkg: ".", tests: "^TestEnds$",
 	},
 	{
-		file: "jobs/driver.go", text: `ends[id] == nil || valid[id]`, mutated: `ends[id] == nil || id > 0`,
+		file: "jobs/driver.go", text: `ends[id] == nil || valid[id]`, mutated: `ends[id] == nil || valid[id] || id > 0`,
 		why:    "the end of an attempt ends another attempt, or another job",
 		module: "jobs", pkg: ".", tests: "^TestEnds$",
 	},
