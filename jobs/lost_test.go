@@ -163,7 +163,49 @@ func TestLostAnswer(t *testing.T) {
 	close(goOn)
 	server.restore()
 	e.eventually(states, "p1 unknown 2 ")
-	b.wantCalls(t, 2, 0)
+	b.wantCalls(t, 1, 0)
+}
+
+// TestRestart restarts a server while a job waits for its turn. The job ends as put off, as without
+// the restart, because nobody has made its call.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	server, pool := newRestorable(t)
+	e := newEnvOn(t, pool, machineWith(place), nil)
+	b := &bank{}
+	running, goOn := make(chan struct{}, 1), make(chan struct{})
+	h := jobs.Handler[Charge]{
+		Class: jobs.Once, Unknown: "unknown", Provider: &jobs.Provider{Name: "bank", Concurrency: 1},
+		Call: func(_ context.Context, c jobs.Call[Charge]) ([]versioning.Change, error) {
+			if c.Entity.Key == "p2" {
+				b.call(c.Key)
+				return jobs.Event("succeeded", charged{"charge"}), nil
+			}
+			running <- struct{}{}
+			<-goOn
+			return nil, jobs.RetryAfter(jobs.NotCalled(errBroken), time.Hour)
+		},
+	}
+	client := workOn(e, pool, e.store, h, nil)
+	e.place("p1", 1)
+	<-running
+	e.place("p2", 1)
+	e.eventually(jobState, "running", "running")
+	if err := server.current.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.current.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pool.Reset()
+	close(goOn)
+	e.eventually(`SELECT state || ' ' || attempt || ' ' || coalesce(metadata ->> 'snoozes', '') FROM river_job ORDER BY id`, "scheduled 0 1", "scheduled 0 1")
+	stop(t, client)
+	h.Provider = &jobs.Provider{Name: "bank"} // it is not paused
+	workOn(e, pool, e.store, h, nil)
+	e.exec(`UPDATE river_job SET state = 'available', scheduled_at = now() WHERE id = 2`)
+	e.eventually(states, "p1 pending 1 ", "p2 paid 2 charge")
+	b.wantCalls(t, 1, 0)
 }
 
 // TestLostJob loses a job together with the server, after it has ended and before River has stored

@@ -121,20 +121,25 @@ func attemptOf(row *rivertype.JobRow) string {
 }
 
 // markCall records durably that the call is about to be made, unless another attempt has
-// taken over the job. It takes one round trip. The returned row decides, because the update
-// waits for others that change it.
+// taken over the job, or another job has got its ID. It takes one round trip.
 func markCall(ctx context.Context, row *rivertype.JobRow, key string) error {
 	client, err := river.ClientFromContextSafely[pgx.Tx](ctx)
 	if err != nil {
 		return err
 	}
-	m := mark{Key: key, Attempt: attemptOf(row), At: time.Now().UTC()}
-	now, err := client.JobUpdate(ctx, row.ID, &river.JobUpdateParams{Output: m})
+	text, err := json.Marshal(map[string]mark{rivertype.MetadataKeyOutput: {Key: key, Attempt: attemptOf(row), At: time.Now().UTC()}})
 	if err != nil {
 		return fmt.Errorf("mark the call: %w", err)
 	}
-	if now.State != rivertype.JobStateRunning || attemptOf(now) != m.Attempt {
+	statement := `UPDATE ` + table(client.Schema()) + ` SET metadata = metadata || $2::text::jsonb
+		WHERE id = $1 AND state = 'running' AND attempted_at = $3 RETURNING id`
+	var id int64
+	err = client.Driver().GetExecutor().QueryRow(ctx, statement, row.ID, string(text), row.AttemptedAt).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return errTakenOver
+	}
+	if err != nil {
+		return fmt.Errorf("mark the call: %w", err)
 	}
 	return nil
 }
