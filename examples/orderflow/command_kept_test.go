@@ -43,7 +43,7 @@ func TestKept(t *testing.T) {
 			t.Errorf("show %s does not print %q:\n%s", id, part, shown)
 		}
 	}
-	if parked := must("parked", "list"); !strings.Contains(parked, "no_entity") {
+	if parked := must("parked", "list", "--reason=no_entity"); !strings.Contains(parked, "no_entity") {
 		t.Errorf("the list shows no record of an order that was never placed:\n%s", parked)
 	}
 	if status := must("status"); !strings.Contains(status, "orderflow.orders") && !strings.Contains(status, `"orderflow"."orders"`) || !strings.Contains(status, "order-workers") {
