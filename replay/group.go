@@ -20,13 +20,14 @@ const coordinatorPatience = 30 * time.Second
 func askCoordinator[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	patience := time.NewTimer(coordinatorPatience)
 	defer patience.Stop()
-	for tick := time.NewTicker(100 * time.Millisecond); ; {
+	tick := time.Tick(100 * time.Millisecond)
+	for {
 		answer, err := ask()
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
 			return answer, err
 		}
 		select {
-		case <-tick.C:
+		case <-tick:
 		case <-patience.C:
 			return answer, err
 		case <-ctx.Done():
