@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -191,6 +192,10 @@ func (h *shadow) isWhole(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+// lockPatience is how long a replay waits for the lock of another one. PostgreSQL takes a moment to
+// notice that the process of that one has ended.
+const lockPatience = 3 * time.Second
+
 // lock makes sure that no other replay uses the shadow meanwhile. The lock ends with its
 // connection.
 func (h *shadow) lock(ctx context.Context) error {
@@ -200,14 +205,20 @@ func (h *shadow) lock(ctx context.Context) error {
 	}
 	key := fnv.New64a()
 	_, _ = key.Write([]byte("pawl: the replay in schema " + h.cfg.Shadow)) // never fails
-	var free bool
-	if err := h.holder.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(key.Sum64())).Scan(&free); err != nil {
-		return fmt.Errorf("lock the shadow: %w", err)
+	began, tick := time.Now(), time.Tick(100*time.Millisecond)
+	for {
+		var free bool
+		if err := h.holder.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(key.Sum64())).Scan(&free); err != nil {
+			return fmt.Errorf("lock the shadow: %w", err)
+		}
+		switch {
+		case free:
+			return nil
+		case time.Since(began) > lockPatience:
+			return fmt.Errorf("%w: another replay is using %s; wait for it, or name another schema", ErrShadow, h.name)
+		}
+		<-tick
 	}
-	if !free {
-		return fmt.Errorf("%w: another replay is using %s; wait for it, or name another schema", ErrShadow, h.name)
-	}
-	return nil
 }
 
 // close ends the replay. It drops the schema if it is of no more use.

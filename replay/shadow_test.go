@@ -1,10 +1,13 @@
 package replay_test
 
 import (
+	"context"
 	"errors"
+	"hash/fnv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -95,4 +98,30 @@ func TestShadowOfAnotherReplay(t *testing.T) {
 	}
 	w.must(replay.Verify(t.Context(), w.cfg))
 	w.wantNoShadow()
+}
+
+// TestLockOfAReplayThatHasEnded checks that a replay waits a moment for the lock of one whose process
+// has ended.
+func TestLockOfAReplayThatHasEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, synthetic(10), someFaults)
+	key := fnv.New64a()
+	_, _ = key.Write([]byte("pawl: the replay in schema pawl_shadow")) // as the replay does
+	conn, err := pgx.Connect(t.Context(), w.pool.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock($1)`, int64(key.Sum64())); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	time.AfterFunc(500*time.Millisecond, func() { closed <- conn.Close(context.Background()) })
+	began := time.Now()
+	w.must(replay.Verify(t.Context(), w.cfg))
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("it has not waited for the lock, and took %v", took)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 }
