@@ -33,7 +33,7 @@ var direct = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestCallsFail$",
 	},
 	{
-		file: "versioning/postgres/calls.go", text: `n*c.running >= c.inFlight`, mutated: `n*c.running >= 0`,
+		file: "versioning/postgres/calls.go", text: `return n >= c.inFlight`, mutated: `return n >= 0`,
 		why: "small batches of calls take transactions of their own beside large ones",
 		pkg: "./versioning/postgres", tests: "^TestCallsWaitForMore$",
 	},

@@ -19,9 +19,9 @@ const maxRunning = 4
 // maxCalls limits the calls of one batch.
 const maxCalls = 1000
 
-// While batches run, another one begins once it is as large as they are on average, or after
-// gatherFor: many small transactions cost more than few large ones. A call that comes while
-// nothing runs begins at once.
+// While batches run, another one begins once it is as large as all of them together, or after
+// gatherFor: many small transactions cost more than few large ones. So under load two batches
+// run, and each has half of the callers. A call that comes while nothing runs begins at once.
 const gatherFor = 2 * time.Millisecond
 
 // calls gathers the records of concurrent callers into batches. An entity is in one running
@@ -171,8 +171,8 @@ func (c *calls) next(now bool) {
 	}
 }
 
-// isWorth reports whether so many calls make a batch as large as those that run.
-func (c *calls) isWorth(n int) bool { return n*c.running >= c.inFlight }
+// isWorth reports whether so many calls make a batch as large as all that run together.
+func (c *calls) isWorth(n int) bool { return n >= c.inFlight }
 
 func (c *calls) endWait() {
 	c.mu.Lock()

@@ -141,7 +141,7 @@ func (s *slowStore) want(t *testing.T, batches ...string) {
 	}
 }
 
-// Calls begin at once while few batches run. The next ones gather.
+// A call begins at once while nothing runs. The next ones gather.
 func TestCallsGather(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -156,14 +156,14 @@ func TestCallsGather(t *testing.T) {
 				t.Errorf("call %d: %s", i, got)
 			}
 		}
-		s.want(t, "0", "1", "2", "3", "4 5 6 7 8 9")
+		s.want(t, "0", "1", "2 3", "4 5 6 7", "8 9")
 		if took := time.Since(began); took != 2*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
-// While a large batch runs, the next one waits until it is as large, but not for long.
+// While batches run, the next one waits until it is as large as all of them, but not for long.
 func TestCallsWaitForMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,23 +174,26 @@ func TestCallsWaitForMore(t *testing.T) {
 				waits = append(waits, s.begun(t.Context(), key))
 			}
 		}
-		call("a", "b", "c", "d") // one batch each
-		call("e", "f", "g")
-		<-time.After(time.Second) // the first batches end
+		want := []string{"a", "b", "c d", "e f g h"}
+		call("a", "b", "c", "d", "e", "f", "g", "h")
+		call("i", "j", "k") // four batches run
+		<-time.After(time.Second)
 		synctest.Wait()
-		s.want(t, "a", "b", "c", "d", "e f g")
-		call("h", "i")
-		s.want(t, "a", "b", "c", "d", "e f g")
-		call("j")
-		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
-		call("k", "l")
-		s.want(t, "a", "b", "c", "d", "e f g", "h i j")
+		want = append(want, "i j k")
+		s.want(t, want...)
+		call("l", "m")
+		s.want(t, want...)
+		call("n")
+		want = append(want, "l m n")
+		s.want(t, want...)
+		call("o", "p", "q") // as large as each, but not as both
+		s.want(t, want...)
 		<-time.After(gatherFor)
 		synctest.Wait()
-		s.want(t, "a", "b", "c", "d", "e f g", "h i j", "k l")
-		for i, want := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
-			if got := waits[i](); got != want {
-				t.Errorf("call %d: %s, want %s", i, got, want)
+		s.want(t, append(want, "o p q")...)
+		for i, key := range strings.Split("a b c d e f g h i j k l m n o p q", " ") {
+			if got := waits[i](); got != key {
+				t.Errorf("call %d: %s, want %s", i, got, key)
 			}
 		}
 	})

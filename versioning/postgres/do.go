@@ -21,7 +21,7 @@ import (
 //
 // Concurrent calls share transactions. A call that comes alone does not wait for others, and its
 // batch runs in the caller's goroutine. While batches run, the next one waits until it is as large
-// as they are on average, but at most two milliseconds if there is room for another.
+// as all of them together, but at most two milliseconds if there is room for another.
 // Calls for one entity are made in their order. Do takes up to four connections of the pool at
 // a time. A batch that waits for a locked row holds up the calls in it, and later calls for
 // their entities; set lock_timeout on the role to limit that: then only the calls fail whose

@@ -310,8 +310,8 @@ func TestDoGatheredWithALockedRow(t *testing.T) {
 	}
 	for i := range 4 { // as many batches as run at a time
 		call(i)
+		testenv.Eventually(t, 10*time.Second, func() error { return (&gate{pool: pool}).waiting(t, i+1) })
 	}
-	testenv.Eventually(t, 10*time.Second, func() error { return (&gate{pool: pool}).waiting(t, 4) })
 	for i := 4; i < len(keys); i++ {
 		call(i)
 	}
