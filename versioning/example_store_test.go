@@ -39,7 +39,7 @@ func ExampleView() {
 	}
 	for _, move := range plan.Moves {
 		state, version := move.To()
-		fmt.Printf("update %v from version %d: %s, version %d\n", move.Entity, move.From.Version, state, version)
+		fmt.Printf("update %v, number %d, from version %d: %s, version %d\n", move.Entity, move.Known().Number(), move.From.Version, state, version)
 		for _, step := range move.Steps {
 			fmt.Printf("history: %s; knows what it asked for: %t\n", step.Event, step.Digest() == step.Record.Digest(0))
 		}
@@ -48,7 +48,7 @@ func ExampleView() {
 	// entity 1 of the view is order/42
 	// orders/0@0 duplicate
 	// orders/0@1 applied
-	// update order/42 from version 1: paid, version 2
+	// update order/42, number 1, from version 1: paid, version 2
 	// history: captured; knows what it asked for: true
 }
 
@@ -64,11 +64,15 @@ func ExampleMessageIDs() {
 	fmt.Println("m1 is known:", seen.Has("m1"))
 	fmt.Println("m1 asked for 12.50:", seen.Asked("m1", placed.Digest(0)))
 	fmt.Println("m1 asked for 99.00:", seen.Asked("m1", placed.Digest(1)))
+	for id, digest := range seen.All() {
+		fmt.Println(id, "asked for 12.50:", digest == placed.Digest(0))
+	}
 	// Output:
 	// empty: true
 	// m1 is known: true
 	// m1 asked for 12.50: true
 	// m1 asked for 99.00: false
+	// m1 asked for 12.50: true
 }
 
 // A store that encodes the columns itself computes the digest from their text.

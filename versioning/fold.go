@@ -289,7 +289,7 @@ func (f *folder) finish() *Plan {
 	moves := make([]Move, 0, len(f.order))
 	for _, e := range f.order {
 		if len(e.steps) > 0 {
-			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps})
+			moves = append(moves, Move{Entity: e.name, Create: !e.Exists, From: e.Row, Steps: e.steps, known: e.Known})
 		}
 	}
 	f.plan.Moves = moves

@@ -25,7 +25,14 @@ func TestFoldOfNumberedViews(t *testing.T) {
 		if fmt.Sprintf("%+v", one) != before || !reflect.DeepEqual(one, two) {
 			t.Fatal("the same view folds differently")
 		}
-		if !reflect.DeepEqual(one, Fold(rules, plain, records)) {
+		other := Fold(rules, plain, records)
+		for i := range min(len(one.Moves), len(other.Moves)) {
+			if k := numbered.Entities[one.Moves[i].Entity]; k != nil && k != one.Moves[i].Known() {
+				t.Fatalf("move %d has another entity's view", i)
+			}
+			one.Moves[i].known, other.Moves[i].known = nil, nil // the views differ in numbers
+		}
+		if !reflect.DeepEqual(one, other) {
 			t.Fatal("a view whose entities have no numbers folds differently")
 		}
 		for _, m := range one.Moves {

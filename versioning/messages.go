@@ -1,5 +1,7 @@
 package versioning
 
+import "iter"
+
 // MessageIDs is the set of messages that have moved an entity, each with a digest of
 // what it asked for. It is usually small. The zero value is an empty set.
 type MessageIDs struct {
@@ -33,6 +35,22 @@ func (m *MessageIDs) Add(id string, digest Digest) {
 		m.more = make(map[string]Digest)
 	}
 	m.more[id] = digest
+}
+
+// All returns the messages of the set, in no particular order.
+func (m *MessageIDs) All() iter.Seq2[string, Digest] {
+	return func(yield func(string, Digest) bool) {
+		for i := range m.few {
+			if !yield(m.few[i].ID, m.few[i].Digest) {
+				return
+			}
+		}
+		for id, digest := range m.more {
+			if !yield(id, digest) {
+				return
+			}
+		}
+	}
 }
 
 // Has reports whether the set contains an ID.

@@ -157,7 +157,12 @@ type Move struct {
 	Create bool // insert the row: it does not exist yet
 	From   Row  // the row that the UPDATE must find; zero if Create
 	Steps  []Step
+
+	known *Known
 }
+
+// Known returns what the view knew of the entity. It is nil if Fold has not made the move.
+func (m *Move) Known() *Known { return m.known }
 
 // To returns the state and the version that the row ends in.
 func (m *Move) To() (statemachine.State, int64) {

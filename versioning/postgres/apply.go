@@ -110,7 +110,9 @@ func (s *snapshot) applyFirst(ctx context.Context, on versioning.Server, records
 	if areTooLarge(records) {
 		return s.applyParts(ctx, on, records, few)
 	}
-	plan, err := s.settle(ctx, on, s.decisionOn(records), len(records) <= few)
+	d := s.decisionOn(records)
+	d.recall = true
+	plan, err := s.settle(ctx, on, d, len(records) <= few)
 	switch {
 	case err == nil:
 		result := versioning.Result{Outcomes: plan.Outcomes, Released: plan.Release}

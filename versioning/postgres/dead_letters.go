@@ -193,9 +193,15 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
 
 // stepsNotDead checks that none of the batch's records that made steps is a dead letter.
 // The guarded writes of the rows do not notice if another worker has made a record a
-// dead letter, because that moves no row.
-func (w *writer) stepsNotDead(moves []*versioning.Move) {
-	alive := w.made(moves)
+// dead letter, because that moves no row. If nothing was read, it checks all records of the
+// batch, for all dead letters that would have been read.
+func (w *writer) stepsNotDead(c *script) {
+	sql, machines := w.store.schema.sql(stepsNotDeadSQL), any(w.store.allMachines())
+	alive := w.made(c.moves)
+	if c.unread != nil {
+		sql, machines = w.store.schema.sql(noneDeadSQL), w.store.machines()
+		alive = slices.DeleteFunc(slices.Clone(c.unread), neverDead)
+	}
 	if len(alive) == 0 {
 		return
 	}
@@ -204,20 +210,27 @@ func (w *writer) stepsNotDead(moves []*versioning.Move) {
 	for i, r := range alive {
 		offsets[i] = r.Origin.Offset
 	}
-	w.guarded(0, w.store.schema.sql(stepsNotDeadSQL), []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, w.store.allMachines()})
+	w.guarded(0, sql, []any{st.ids, st.partitions, st.scopes, st.firsts, st.lasts, st.of, offsets, machines})
 }
 
 // stepsNotDeadSQL finds the dead letters in ranges of partitions that have one of the
-// offsets $7 of the ranges numbered $6, and the range's scope or $8.
-const stepsNotDeadSQL pawlSQL = `
+// offsets $7 of the ranges numbered $6, and the range's scope or $8. noneDeadSQL finds those
+// whose scope is the range's, or names only machines of $8.
+const (
+	stepsNotDeadSQL = deadOfSQL + `d.scope IN (u.scope, $8)` + amongSQL
+	noneDeadSQL     = deadOfSQL + `(d.scope = u.scope OR string_to_array(d.scope, ',') <@ $8::text[])` + amongSQL
+
+	deadOfSQL pawlSQL = `
 SELECT FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[])
 	WITH ORDINALITY AS u(topic_id, partition, scope, first, last, n)
 CROSS JOIN LATERAL (
 	SELECT d."offset" FROM pawl.dead_letters AS d
-	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND d.scope IN (u.scope, $8)
+	WHERE d.topic_id = u.topic_id AND d.partition = u.partition AND d."offset" BETWEEN u.first AND u.last AND `
+	amongSQL = `
 	OFFSET 0
 ) AS d
 WHERE (SELECT true FROM unnest($6::integer[], $7::bigint[]) AS a(n, "offset") WHERE a.n = u.n AND a."offset" = d."offset" LIMIT 1)`
+)
 
 // made returns the records that made the steps of moves, in the order of the log. It
 // leaves out records that were stored in the database: a dead letter that is judged

@@ -260,8 +260,8 @@ CREATE TABLE purchase (id text PRIMARY KEY, state text NOT NULL, version bigint 
 				}
 			}
 			settle(c.before)
-			if _, trips := tr.counted(func() { settle(c.batch) }); trips != 2 {
-				t.Errorf("%d round trips, want 2", trips)
+			if _, trips := tr.counted(func() { settle(c.batch) }); trips > 2 {
+				t.Errorf("%d round trips, want at most 2", trips)
 			}
 		})
 	}

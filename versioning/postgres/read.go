@@ -38,6 +38,8 @@ type reader struct {
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
 	parkedBytes int
+	recalls     *recollection // what need not be read; nil: everything must
+	blind       bool          // nothing was read
 }
 
 // read reads what a fold of the records needs, usually in one round trip: which of the
@@ -46,18 +48,22 @@ type reader struct {
 // The number of statements does not depend on the number of records.
 func (s *snapshot) read(ctx context.Context, tx sender, records []*versioning.Record, lock bool) (*versioning.View, error) {
 	r := s.newReader(tx, records, lock)
+	return r.view, r.read(ctx, records)
+}
+
+func (r *reader) read(ctx context.Context, records []*versioning.Record) error {
 	batch := &pgx.Batch{}
 	r.readDead(batch, records)
 	if err := r.readEntities(ctx, batch, records); err != nil {
-		return nil, fmt.Errorf("%w rows: %w", errRead, err)
+		return fmt.Errorf("%w rows: %w", errRead, err)
 	}
 	if err := r.readPast(ctx, records); err != nil {
-		return nil, fmt.Errorf("%w history: %w", errRead, err)
+		return fmt.Errorf("%w history: %w", errRead, err)
 	}
 	if err := r.readSenders(ctx, records); err != nil {
-		return nil, fmt.Errorf("%w history: %w", errRead, err)
+		return fmt.Errorf("%w history: %w", errRead, err)
 	}
-	return r.view, nil
+	return nil
 }
 
 func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool) *reader {
@@ -73,8 +79,9 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 
 // A past says how much of an entity's history was read.
 type past struct {
-	hasFirst bool // all messages of its first steps were read
-	hasMore  bool // there are later steps, or may be
+	hasFirst bool  // all messages of its first steps were read
+	hasMore  bool  // there are later steps, or may be
+	memo     *memo // from which its row was taken; nil if it was read
 }
 
 func (r *reader) past(k *versioning.Known) *past { return &r.pasts[k.Number()-1] }
@@ -93,8 +100,12 @@ func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
 // sent together with those already in the batch. What is parked is that of the last round.
 func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*versioning.Record) error {
 	const rounds = 4
-	for range rounds {
-		r.readRows(batch, r.unseen(records))
+	for round := range rounds {
+		unseen := r.unseen(records, round > 0)
+		if r.blind = round == 0 && len(unseen) == 0 && r.isBlind(records); r.blind {
+			break
+		}
+		r.readRows(batch, unseen)
 		if batch.Len() == 0 {
 			break
 		}
@@ -124,8 +135,9 @@ type fresh struct {
 }
 
 // unseen returns the records' entities that were not read yet, by table. They are
-// sorted by key, so that all transactions lock rows in the same order.
-func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
+// sorted by key, so that all transactions lock rows in the same order. Those of parked
+// records are never recalled.
+func (r *reader) unseen(records []*versioning.Record, parked bool) map[*table]*fresh {
 	type named struct {
 		key   string
 		known *versioning.Known
@@ -146,6 +158,8 @@ func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 			k, isNew := r.view.Add(rec.Entity(i))
 			if isNew {
 				r.pasts = append(r.pasts, past{})
+			}
+			if r.mustRead(t, k, c, isNew, parked) {
 				entities[t] = append(entities[t], named{c.Key, k})
 				if unseen[t] == nil {
 					unseen[t] = &fresh{}

@@ -178,15 +178,15 @@ func (w *writer) insert(t *table, units []*unit) {
 			args = append(args, set)
 		}
 	}
-	w.guarded(n, t.insertSQL(columns, someDefault), args)
+	w.guarded(n, t.insertSQL(columns, someDefault, w.plainly), args)
 	w.verify(t, keys, states, versions)
 }
 
 // insertSQL inserts rows: $1 key, $2 state, $3 version; then for each column its
 // values, and, if some rows use its default, whether the row sets it. An existing key
-// is skipped, which counts as moved by another writer. Any other conflict is an error
-// about the row's data.
-func (t *table) insertSQL(columns []int, someDefault []bool) string {
+// is skipped, which counts as moved by another writer; plainly, which costs PostgreSQL
+// less, it is an error. Any other conflict is an error about the row's data.
+func (t *table) insertSQL(columns []int, someDefault []bool, plainly bool) string {
 	var into, values, params, names strings.Builder
 	param := 3
 	for i, at := range columns {
@@ -204,14 +204,17 @@ func (t *table) insertSQL(columns []int, someDefault []bool) string {
 		fmt.Fprintf(&params, ", $%d::boolean[]", param)
 		fmt.Fprintf(&names, ", set%d", i)
 	}
+	skip := fmt.Sprintf("\nON CONFLICT (%s) DO NOTHING", t.key.sqlName())
+	if plainly {
+		skip = ""
+	}
 	return fmt.Sprintf(`
 INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s%[7]s)
 SELECT u.key::%[5]s, u.state::%[6]s, u.version%[8]s
-FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)
-ON CONFLICT (%[2]s) DO NOTHING
+FROM unnest($1::text[], $2::text[], $3::bigint[]%[9]s) AS u(key, state, version%[10]s)%[11]s
 RETURNING true`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, t.state.cast,
-		into.String(), values.String(), params.String(), names.String())
+		into.String(), values.String(), params.String(), names.String(), skip)
 }
 
 // columnsOf returns the columns that any of the units sets, in order.

@@ -23,6 +23,7 @@ type decision struct {
 	records []*versioning.Record // their entities are read, and what is parked for these
 	judge   func(*versioning.View) *versioning.Plan
 	firing  *firing // takes the records, which are due timers, in the transaction; nil for other records
+	recall  bool    // the memory may be used
 }
 
 // decisionOn returns the decision about a batch.
@@ -40,6 +41,8 @@ type settlement struct {
 	oneByOne bool              // write the rows one by one
 	trial    *trial            // how that went
 	attempt  int               // counted from 0
+	recalls  *recollection     // what the current attempt recalls; nil means nothing
+	reader   *reader           // of the current attempt
 }
 
 // settle carries out a decision on a server. If PostgreSQL refuses something and the
@@ -67,28 +70,50 @@ var errSerial = errors.New("the rows can't be written as a set")
 const maxAttempts = 5
 
 // transact runs a transaction, and runs it again if rows were moved between reading and
-// writing.
+// writing. The first one may rely on what the store remembers. If that was wrong, it does not
+// count.
 func (s *settlement) transact(ctx context.Context) (*versioning.Plan, error) {
-	for s.attempt = range maxAttempts {
-		var script *script
-		err := s.inTransaction(ctx, func(tx *transaction) (err error) {
-			script, err = s.run(ctx, tx)
-			return err
-		})
-		err = s.orAltered(ctx, err)
+	if s.recalls = nil; s.recall && !s.oneByOne {
+		s.recalls = s.memory.recollect(s.on, s.records)
+	}
+	for s.attempt = 0; s.attempt < maxAttempts; {
+		script, err := s.try(ctx)
 		switch {
 		case err == nil:
-			s.noteWritten(script.moves)
-			s.outbox.committed(script.packs)
-			s.trial.noteRefused()
+			s.note(script)
 			return script.plan, nil
+		case s.wasMisled(err):
 		case !errors.Is(err, errMoved), errors.Is(err, errAltered):
+			if causeOf(err) == versioning.Infrastructure {
+				s.forgetAll()
+			}
 			return nil, err
 		case !errors.Is(err, errLockFirst):
 			s.contended.Add(1)
+			s.attempt++
+		default:
+			s.attempt++
 		}
+		s.recalls = nil
 	}
 	return nil, fmt.Errorf("%w (%d attempts)", versioning.ErrContended, maxAttempts)
+}
+
+// try runs a transaction once.
+func (s *settlement) try(ctx context.Context) (script *script, err error) {
+	err = s.inTransaction(ctx, func(tx *transaction) (err error) {
+		script, err = s.run(ctx, tx)
+		return err
+	})
+	return script, s.orAltered(ctx, err)
+}
+
+// note notes what a transaction has committed.
+func (s *settlement) note(script *script) {
+	s.noteWritten(script.moves)
+	s.outbox.committed(script.packs)
+	s.trial.noteRefused()
+	s.memory.learn(s.reader, script)
 }
 
 // errLockFirst says that the next attempt has to lock the rows, or take other fate locks, although
@@ -118,21 +143,9 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if lock {
 		tx.locks = s.locks
 	}
-	view, err := s.look(ctx, tx, lock)
+	script, err := s.judgement(ctx, tx, lock)
 	if err != nil {
 		return nil, err
-	}
-	if s.on != "" && s.on != tx.server {
-		return nil, versioning.ErrServerChanged
-	}
-	var script *script
-	if s.oneByOne {
-		if s.trial, err = s.writeOneByOne(ctx, tx, view, s.judge); err != nil {
-			return nil, err
-		}
-		script = s.trial.script
-	} else {
-		script = s.compose(s.judge(view))
 	}
 	script.tells = refusesDirect(s.records, script.plan)
 	if script.tells && !lock {
@@ -153,7 +166,41 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if err := s.writeOutputs(ctx, tx, script); err != nil {
 		return nil, err
 	}
-	return script, tx.finish(ctx, script.statements())
+	if script.memos = make([]*memo, len(script.moves)); !s.oneByOne { // which reads rows several times
+		script.memos = s.reader.memos(script.moves)
+	}
+	if err := tx.finish(ctx, script.statements()); err != nil {
+		return nil, err
+	}
+	script.server = tx.server
+	return script, nil
+}
+
+// judgement reads and judges. It returns what the transaction is to write.
+func (s *settlement) judgement(ctx context.Context, tx *transaction, lock bool) (*script, error) {
+	for {
+		view, err := s.look(ctx, tx, lock)
+		if err != nil {
+			return nil, err
+		}
+		if s.on != "" && tx.begun && s.on != tx.server {
+			return nil, versioning.ErrServerChanged
+		}
+		if s.oneByOne {
+			if s.trial, err = s.writeOneByOne(ctx, tx, view, s.judge); err != nil {
+				return nil, err
+			}
+			return s.trial.script, nil
+		}
+		plan := s.judge(view)
+		if s.recalls == nil || s.reader.holds(plan, s.records) {
+			script := s.compose(plan)
+			if ok, err := s.prove(ctx, tx, script); ok || err != nil {
+				return script, err
+			}
+		}
+		s.recalls = nil
+	}
 }
 
 // look reads what the decision is about. Timers are claimed first.
@@ -164,7 +211,9 @@ func (s *settlement) look(ctx context.Context, tx *transaction, lock bool) (*ver
 		}
 		s.decision = s.firing.decision(s.snapshot)
 	}
-	return s.read(ctx, tx, s.records, lock)
+	s.reader = s.newReader(tx, s.records, lock)
+	s.reader.recalls = s.recalls
+	return s.reader.view, s.reader.read(ctx, s.records)
 }
 
 // refusesDirect reports whether a plan refuses the changes of a caller who waits for them. Such

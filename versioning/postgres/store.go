@@ -46,6 +46,7 @@ type snapshot struct {
 	types     *types
 
 	outbox            *outbox
+	memory            *memory
 	contended         *atomic.Int64 // the store's
 	plain, plainSplit *prepared     // for records that need nothing else; plainSplit for those in one of several lists
 }
@@ -153,6 +154,7 @@ func (s *Store) readTables(ctx context.Context, conn *pgxpool.Conn, in *schema) 
 		pool:      s.pool,
 		schema:    s.schema,
 		outbox:    s.outbox,
+		memory:    newMemory(),
 		contended: &s.contended,
 		byMachine: make(map[string]*table, len(s.configs)),
 		rules:     make(map[string]versioning.Rules, len(s.configs)),

@@ -169,6 +169,7 @@ type table struct {
 	definitions []Definition // of the machine that are registered
 
 	refusals refusals
+	recent   recent // of the snapshot's memory
 }
 
 // A tableColumn is one column of a table in the catalog.

@@ -23,6 +23,13 @@ type script struct {
 	again bool               // the plan was made again because an earlier attempt failed
 	tells bool               // it refuses changes of callers, who are told so
 
+	// What proves that what was recalled was true; see memory.go.
+	recalled map[*table]texts     // keys: nothing may be parked for them
+	unread   []*versioning.Record // none of them may be a dead letter; nil if that was read
+	onServer versioning.Server    // the server; empty if it was checked
+
+	server  versioning.Server  // on which the transaction was; set when it has committed
+	memos   []*memo            // what to remember of moves then
 	now     time.Time          // when the transaction began; zero in a dry run
 	firing  *firing            // of due timers; nil if the records are not timers
 	outputs []*pgx.QueuedQuery // statements of the writers of outputs
@@ -61,9 +68,10 @@ func (s *snapshot) withoutRows(plan *versioning.Plan) *script {
 // seen the step; if it still parks or rejects the record, that is because the machine
 // or the decoder has changed.
 func (c *script) statements() *pgx.Batch {
-	w := &writer{store: c.store, batch: &pgx.Batch{}}
+	w := &writer{store: c.store, batch: &pgx.Batch{}, plainly: len(c.recalled) > 0}
 	c.locks.queue(w.batch, c.store.schema)
-	w.stepsNotDead(c.moves)
+	w.onSameServer(c.onServer)
+	w.stepsNotDead(c)
 	if !c.again {
 		w.notApplied(len(c.plan.Dead), func(i int) *versioning.Record { return c.plan.Dead[i].Record })
 	}
@@ -76,6 +84,7 @@ func (c *script) statements() *pgx.Batch {
 		w.levels(c.rows)
 	}
 	w.history(c.moves)
+	w.noneParked(c.recalled)
 	w.arm(c)
 	w.batch.QueuedQueries = append(w.batch.QueuedQueries, c.outputs...)
 	w.park(c.plan.Park)
@@ -109,6 +118,7 @@ type writer struct {
 	store     *snapshot
 	batch     *pgx.Batch
 	immediate bool // constraints are already checked with each statement
+	plainly   bool // a new row whose key exists is an error, not a row that was moved
 }
 
 // guarded queues a statement that must return exactly the given number of rows. If it
