@@ -233,4 +233,4 @@ var mutations = slices.Concat([]mutation{
 		why: "a number that rounding makes too large goes unnoticed because a later step sets the column again",
 		pkg: "./versioning/postgres", tests: "^TestTakes$",
 	},
-}, computing, direct, timers, messages, jobs, gateway, redis, codecs, definitions, replays)
+}, computing, direct, memory, timers, messages, jobs, gateway, redis, codecs, definitions, replays)

@@ -10,6 +10,10 @@
 // if a guarded write finds fewer rows than it needs, it fails on the server, and the
 // COMMIT after it does not run.
 //
+// A store remembers what it has written lately. If that is all that a batch needs, with
+// entities that are new, it takes one round trip. The guards prove that nobody has moved the
+// rows since, or else Apply reads them.
+//
 // If another writer moves rows between reading and writing, that is neither an error nor
 // a duplicate: Apply reads the rows again and judges the batch again. If PostgreSQL
 // refuses a record (a constraint, a trigger, a value out of range), Apply writes the

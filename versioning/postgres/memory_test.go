@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -47,6 +48,7 @@ func TestRecall(t *testing.T) {
 type meddler struct {
 	t     *testing.T
 	pool  *pgxpool.Pool
+	store *postgres.Store // which remembers
 	other *postgres.Store // of another worker
 }
 
@@ -105,6 +107,18 @@ func TestRecallIsWrong(t *testing.T) {
 			remembered: of("m", "a", "noted"),
 			records:    []*versioning.Record{l.say("a", "noted"), of("m", "a", "noted"), l.say("a", "captured")},
 			want:       []string{"applied", "duplicate", "applied"}, rows: []string{"a paid 4"},
+		},
+		"the message has moved the row, after too many others to know them all": {
+			meddle: func(m meddler) {
+				for i := range 20 {
+					m.apply(of(fmt.Sprint("m", i), "a", "noted"))
+				}
+				for range 4 { // after the first, it does not rely on what it remembers for a while
+					apply(m.t, m.store, l.say("a", "noted"))
+				}
+			},
+			records: []*versioning.Record{of("m18", "a", "noted")},
+			want:    []string{"duplicate"}, rows: []string{"a pending 25"},
 		},
 		"a record was parked": {
 			meddle:  func(m meddler) { m.apply(l.say("a", "shipped")) },
@@ -178,7 +192,7 @@ func TestRecallIsWrong(t *testing.T) {
 				apply(t, store, c.remembered)
 			}
 			if c.meddle != nil {
-				c.meddle(meddler{t, pool, other})
+				c.meddle(meddler{t, pool, store, other})
 			}
 			wantVerdicts(t, apply(t, store, c.records...), c.want...)
 			wantRows(t, pool, `SELECT id || ' ' || state || ' ' || version FROM orders ORDER BY id`, c.rows...)

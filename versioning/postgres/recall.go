@@ -132,17 +132,14 @@ func (r *reader) recalled(c *script) map[*table]texts {
 }
 
 // wasMisled reports whether an error may only mean that what was recalled is wrong. If so, it
-// forgets the entities.
+// forgets the entities. (If PostgreSQL refuses a record, the store reads the rows anyway, and
+// writes one by one.)
 func (s *settlement) wasMisled(err error) bool {
-	if s.recalls == nil || s.recalls.entities == 0 || errors.Is(err, errLockFirst) || errors.Is(err, errAltered) {
+	if s.recalls == nil || s.recalls.entities == 0 || errors.Is(err, errLockFirst) || errors.Is(err, errAltered) ||
+		!errors.Is(err, errMoved) && !isCode(err, uniqueViolation) {
 		return false
 	}
-	switch isMoved := errors.Is(err, errMoved) || errors.Is(err, errOwnTables) || isCode(err, uniqueViolation); {
-	case isMoved:
-		s.memory.mistrust(s.recalls)
-	case !isRefusal(err):
-		return false
-	}
+	s.memory.mistrust(s.recalls)
 	s.forget(maps.Keys(s.reader.view.Entities))
 	return true
 }
