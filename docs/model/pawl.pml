@@ -9,6 +9,7 @@
  *   -DFAULTS=n       at most n faults; without it, any number
  *   -DSWAP_COMMIT    mutation: commit offsets before the transaction
  *   -DNO_GUARD       mutation: writes do not check the version that was read
+ *   -DNO_MESSAGES    mutation: a worker does not remember which messages have moved a row
  */
 
 #define WORKERS 2
@@ -39,6 +40,7 @@ byte committed;
 /* PostgreSQL: rows, history (how often each message was applied), parked records, dead letters. */
 byte version[2];
 byte applied[MSGS];
+byte byFirst[2];        /* the message that made version 1 of an entity, plus one */
 byte parked, seen[MSGS];
 byte dead;
 
@@ -170,6 +172,22 @@ inline foldMessage(m) {
 	fi
 }
 
+inline forget() { recalled = false; from = 0; at = 0; steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0 }
+
+/* code: versioning/fold.go Fold */
+inline fold() {
+	at = from; waits = stored;
+	steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0;
+	wake();
+	for (i : 0 .. MSGS - 1) {
+		if
+		:: has(share, i) -> foldMessage(i)
+		:: else -> skip
+		fi
+	}
+	i = 0; verdict = 0; taken = 0; stored = 0; died = 0; waits = 0
+}
+
 /*
  * The transaction reads at READ COMMITTED: each statement sees what others have
  * committed before it. The fold runs in memory.
@@ -190,17 +208,45 @@ inline readAndFold() {
 			:: else -> skip
 			fi
 		}
-		/* code: versioning/fold.go Fold */
-		at = from; waits = stored;
-		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0;
-		wake();
-		for (i : 0 .. MSGS - 1) {
-			if
-			:: has(share, i) -> foldMessage(i)
-			:: else -> skip
-			fi
-		}
-		i = 0; verdict = 0; taken = 0; stored = 0; died = 0; waits = 0
+		fold()
+	}
+}
+
+/*
+ * A worker may use what it remembers of an entity instead, or assume that it does not exist: the
+ * row as it was at any time, with the messages that had moved it by then. It does so only if each
+ * message of the batch makes a step. Since what is remembered may be old, nothing is left out if
+ * the write follows at once.
+ *
+ * code: versioning/postgres/recall.go recall
+ * code: versioning/postgres/recall.go holds
+ * code: versioning/postgres/memory.go memo
+ */
+inline recallAndFold() {
+	if
+	:: from = 0
+	:: version[e] >= 1 -> from = 1
+	:: version[e] >= 2 -> from = 2
+	fi;
+	d_step {
+#ifndef NO_MESSAGES
+		if
+		:: from == 1 -> taken = bit(byFirst[e] - 1)
+		:: from == 2 ->
+			for (i : 0 .. MSGS - 1) {
+				if
+				:: applied[i] > 0 -> taken = taken | bit(i)
+				:: else -> skip
+				fi
+			}
+		:: else -> skip
+		fi;
+#endif
+		fold();
+		if
+		:: steps == share && toPark == 0 && toDie == 0 -> recalled = true
+		:: else -> forget()
+		fi
 	}
 }
 
@@ -212,17 +258,24 @@ inline readAndFold() {
  * code: versioning/postgres/write.go guarded
  * code: versioning/postgres/rows_write.go updateSQL
  * code: versioning/postgres/stored.go remove
+ * code: versioning/postgres/recall.go noneParked
+ * code: versioning/postgres/dead_letters.go stepsNotDead
  */
 #ifdef NO_GUARD
 #define guardHolds true
 #else
 #define guardHolds ((steps == 0 || version[e] == from) && (toFree & ~parked) == 0)
 #endif
+#define recallHolds ((share & dead) == 0 && (e == 0 || parked == 0))
 
 inline write() {
 	for (i : 0 .. MSGS - 1) {
 		if
-		:: has(steps, i) -> applied[i]++
+		:: has(steps, i) -> applied[i]++;
+			if
+			:: byFirst[e] == 0 -> byFirst[e] = i + 1
+			:: else -> skip
+			fi
 		:: else -> skip
 		fi;
 		if  /* ON CONFLICT DO NOTHING, and the UPDATE of a message that keeps waiting */
@@ -240,8 +293,6 @@ inline write() {
 	checkWrite();
 	forget()
 }
-
-inline forget() { from = 0; at = 0; steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0 }
 
 /* --- a worker --------------------------------------------------------------- */
 
@@ -305,6 +356,14 @@ inline waitOut() {
 	fi
 }
 
+/* The answer to the COMMIT, which may be lost. */
+inline answer() {
+	if
+	:: mayFail -> fail; waitOut()
+	:: settled = settled | share; share = 0
+	fi
+}
+
 inline pollInto(from_, to_) {
 	from_ = next[w];
 	to_ = from_ + 1;
@@ -330,6 +389,7 @@ inline lookAhead() {
 proctype Worker(byte w) {
 	byte first, end, nextFirst, nextEnd, share, settled, e, i;
 	byte died, from, stored, taken, at, waits, steps, toPark, toFree, toDie, toSee;
+	bool recalled;
 	mtype verdict;
 
 	/* code: consumer/run.go loop */
@@ -383,14 +443,22 @@ poll:
 		do
 		:: share == 0 -> break
 		:: else ->
+			if
+			:: atomic { recallAndFold();
+				if
+				:: recalled && guardHolds && recallHolds -> write(); answer()
+				:: else -> forget()             /* read */
+				fi }
+			:: true
+			fi;
+			if
+			:: share == 0 -> break
+			:: else
+			fi;
 			readAndFold();
 			crashPoint();
 			if
-			:: atomic { guardHolds -> write();
-				if
-				:: mayFail -> fail; waitOut()   /* the answer is lost */
-				:: settled = settled | share; share = 0
-				fi }
+			:: atomic { guardHolds -> write(); answer() }
 			:: atomic { !guardHolds -> forget() }   /* another writer changed the row: retry */
 			:: atomic { mayFail -> fail; forget(); waitOut() } /* rolled back */
 			fi
@@ -432,7 +500,8 @@ crash:
 		first = 0; end = 0; share = 0; settled = 0; e = 0; i = 0;
 		nextFirst = 0; nextEnd = 0; ahead[w] = false;
 		died = 0; from = 0; stored = 0; taken = 0; at = 0; waits = 0;
-		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0; verdict = 0
+		steps = 0; toPark = 0; toFree = 0; toDie = 0; toSee = 0; verdict = 0;
+		recalled = false
 	};
 	goto poll;
 
@@ -498,6 +567,7 @@ proctype Group() {
 proctype Sweeper() {
 	byte share, e, i;
 	byte died, from, stored, taken, at, waits, steps, toPark, toFree, toDie, toSee;
+	bool recalled;
 	mtype verdict;
 	e = 1;
 	do
