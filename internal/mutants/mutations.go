@@ -157,7 +157,7 @@ var mutations = slices.Concat([]mutation{
 		pkg: "./versioning/postgres", tests: "^TestMovedInBetween$",
 	},
 	{
-		file: "versioning/postgres/write.go", text: `w.stepsNotDead(c.moves)`, mutated: ``,
+		file: "versioning/postgres/write.go", text: `w.stepsNotDead(c)`, mutated: ``,
 		why: "a record is applied although another worker has made it a dead letter",
 		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},

@@ -3,14 +3,34 @@ package main
 // memory are mistakes in what the store relies on instead of reading it.
 var memory = []mutation{
 	{
-		file: "versioning/postgres/recall.go", text: `c.onServer = s.recalls.server`, mutated: `_ = s.recalls.server`,
+		file: "versioning/postgres/write.go", text: `w.sameEra(c.era)`, mutated: ``,
 		why: "rows are recalled after a failover that has lost them, and a message takes effect twice",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/recall.go", text: `		return tx.server == s.recalls.server, nil`, mutated: `		return true, nil`,
-		why: "rows are recalled after a failover if others of the batch are read",
+		file: "versioning/postgres/exclude.go", text: `in.sql(rewriteTablesSQL)`, mutated: `"SELECT"`,
+		why: "rows are recalled although their history was replaced",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/rows_write.go", text: `w.blind != nil || t.rows.hasFields()`, mutated: `t.rows.hasFields()`,
+		why: "a recalled row was deleted, created anew and moved to the same version by another message",
+		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/write.go", text: `w.nonePresent(c.blind, c.moves)`, mutated: ``,
+		why: "an entity that has only a history is created again",
+		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/write.go", text: `w.noneParked(c.moves)`, mutated: ``,
+		why: "an entity moves and its parked records stay behind",
+		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/dead_letters.go", text: `if c.blind != nil`, mutated: `if false`,
+		why: "a dead letter of another decoder stays although its record is applied",
+		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",
 	},
 	{
 		file: "versioning/postgres/memory.go", text: `slices.Contains(m.messages, message)`, mutated: `slices.Contains(m.messages[:0], message)`,
@@ -18,28 +38,13 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/recall.go", text: `c.recalled = s.reader.recalled(c)`, mutated: `_ = s.reader.recalled(c)`,
-		why: "an entity moves and its parked records stay behind",
-		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
-	},
-	{
-		file: "versioning/postgres/recall.go", text: `c.unread = s.records`, mutated: `_ = s.records`,
-		why: "a dead letter of another decoder stays although its record is applied",
-		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",
-	},
-	{
-		file: "versioning/postgres/recall.go", text: `!moved[k.Number()-1] || plan.Outcomes[i].Verdict > versioning.Applied`, mutated: `false && plan.Outcomes[i].Verdict > versioning.Applied`,
-		why: "a record is rejected for a state that the row has no more",
-		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
-	},
-	{
-		file: "versioning/postgres/recall.go", text: `!errors.Is(err, errMoved) && !isCode(err, uniqueViolation)`, mutated: `!errors.Is(err, errMoved)`,
-		why: "a new entity whose row was deleted holds up its batch forever",
-		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
-	},
-	{
 		file: "versioning/postgres/memory.go", text: `k.Exists && (!had.hasFirst || had.hasMore)`, mutated: `false`,
 		why: "a message takes effect twice, because not all messages that have moved the row were known",
+		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/recall.go", text: `!r.holds(plan, s.records)`, mutated: `false`,
+		why: "a record is rejected for a state that the row has no more",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 }

@@ -84,7 +84,7 @@ func (t *table) problem(column, format string, args ...any) error {
 // relation finds the table, and checks its kind and the role's privileges.
 func (t *table) relation(ctx context.Context, conn *pgxpool.Conn, writes bool) error {
 	const query = `
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, current_user,
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass AND c.relkind = 'r', c.relpersistence::text, current_user,
        array_remove(ARRAY[
            CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
            CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
@@ -92,7 +92,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`
 	var schema, name, kind, persistence, user string
 	var missing []string
-	err := conn.QueryRow(ctx, query, oneMessage, t.ident).Scan(&t.oid, &schema, &name, &kind, &persistence, &user, &missing)
+	err := conn.QueryRow(ctx, query, oneMessage, t.ident).Scan(&t.oid, &schema, &name, &kind, &t.heirs, &persistence, &user, &missing)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return t.missing(ctx, conn)

@@ -198,9 +198,9 @@ WHERE (SELECT true FROM pawl.dead_letters AS d
 func (w *writer) stepsNotDead(c *script) {
 	sql, machines := w.store.schema.sql(stepsNotDeadSQL), any(w.store.allMachines())
 	alive := w.made(c.moves)
-	if c.unread != nil {
+	if c.blind != nil {
 		sql, machines = w.store.schema.sql(noneDeadSQL), w.store.machines()
-		alive = slices.DeleteFunc(slices.Clone(c.unread), neverDead)
+		alive = slices.DeleteFunc(slices.Clone(c.blind.records), neverDead)
 	}
 	if len(alive) == 0 {
 		return

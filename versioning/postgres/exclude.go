@@ -29,11 +29,23 @@ func (s *schema) turnSQL() string {
 //
 // Workers wait meanwhile, so tx must be short, and it must not have locked rows before. Set
 // lock_timeout: a worker that is frozen in the middle of a transaction would be waited for,
-// and all others would wait behind.
+// and all others would wait behind. The role needs SELECT and UPDATE on table tables of the
+// schema, like that of a worker.
 func Exclude(ctx context.Context, tx pgx.Tx, schema string) error {
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1)", oneMessage, newSchema(schema).turnKey())
+	in := newSchema(schema)
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1)", oneMessage, in.turnKey())
 	if err != nil {
 		return withCause(fmt.Errorf("wait for the transactions of workers: %w", err))
 	}
+	if _, err := tx.Exec(ctx, in.sql(rewriteTablesSQL), oneMessage); err != nil {
+		return withCause(fmt.Errorf("make workers forget what they remember: %w", err))
+	}
 	return nil
 }
+
+// excludeFormat is an SQL expression that changes with each transaction that has called Exclude,
+// with the quoted name of the framework's schema for %s: the transactions that have written the
+// rows of table tables. Stores do not rely on what they remember from before.
+const excludeFormat = `(SELECT coalesce(pg_catalog.string_agg(t.xmin::text, ' ' ORDER BY t.machine), '') FROM %s.tables AS t)`
+
+const rewriteTablesSQL pawlSQL = `UPDATE pawl.tables SET at = at`

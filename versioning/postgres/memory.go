@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"hash/maphash"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -12,43 +11,51 @@ import (
 )
 
 // This file and recall.go save the reading of rows that the store has written itself. A memory
-// has what a view needs of them: their states and versions, and which messages have moved them.
-// An entity of which it knows nothing is assumed not to exist, if the first event that the batch
-// has for it creates one.
+// has what a view needs of them: state, version, and which messages have moved them. An entity of
+// which it knows nothing is assumed not to exist, if the first event that the batch has for it
+// creates one. If that suffices for all entities of a batch, nothing is read.
 //
-// What is remembered may be wrong: another worker may have moved the row. So it decides nothing
-// by itself. An entity may be recalled only if the batch moves it, and all its records in the
-// batch are made. Then guards in the same transaction prove what the fold has relied on:
+// What is remembered may be wrong: others may have changed the row since. So it decides nothing
+// by itself. It is relied on only if every entity of the batch moves, and all records are made or
+// repeat others of the batch. Then guards in the same transaction prove what the fold has taken
+// for true:
 //
-//   - The row: the guarded UPDATE finds the state and the version, or the INSERT finds no row.
-//     Each step raises the version, so there was no other step, and no other message.
-//   - The history of a new entity: its first step has version 1, and the primary key refuses a
-//     second step with it.
-//   - The server: it is the one on which the row was written. After a failover or a restore,
-//     another message may have made the same version.
-//   - Parked records: none waits for the entity.
-//   - Dead letters: no record of the batch is one, if that was not read.
+//   - The row is exactly the one that the store has written: the guarded UPDATE also compares the
+//     transaction that has written it last. So nobody has written it since, or deleted and
+//     created it anew, and no message has moved it but those that are remembered.
+//   - It is the same era: a failover may have lost the row, and then the numbers of
+//     transactions are used again. Exclude also begins a new one, for those who change what
+//     this does not notice, such as the history of a row.
+//   - An entity that is taken for new has no row and no history.
+//   - No records are parked for the entities.
+//   - No record of the batch is a dead letter.
 //
-// A message that may have moved the entity before makes the reader read the row, and so does
-// everything that is not just a new event. If a recalled entity does not move, or a guard fails,
-// nothing is written, and the batch is judged again with rows that were read.
+// In all other cases the batch is read. If a guard fails, nothing is written, and the batch is
+// read too.
 
-// A memory is what a snapshot of a store remembers, besides table.recent. It is safe for
+// A memory is what a snapshot of a store remembers, together with table.recent. It is safe for
 // concurrent use.
 type memory struct {
 	seed maphash.Seed
 
-	mu          sync.Mutex        // also guards table.recent
-	server      versioning.Server // on which the rows were written; empty if nothing is remembered
-	trust       trust             // in what is remembered
-	trustAbsent trust             // in that other entities do not exist
+	mu          sync.Mutex // also guards table.recent
+	era         era        // in which the rows were written; zero if nothing is remembered
+	trust       trust      // in what is remembered
+	trustAbsent trust      // in that other entities do not exist
+}
+
+// An era is a time in which what is remembered stays true unless somebody writes the row.
+type era struct {
+	server  versioning.Server
+	exclude string // changes with each transaction that has called Exclude
 }
 
 // A memo is what is remembered of an entity. It does not change.
 type memo struct {
 	state    statemachine.State
-	version  int64    // 0: it does not exist
-	messages []uint32 // hashes of the IDs of all messages that have moved it
+	version  int64    // 0: the entity does not exist
+	writer   string   // the transaction that has written the row
+	messages []uint32 // hashes of the IDs of all messages that have moved the entity
 	unsure   bool     // records were parked for it, so it must be read
 }
 
@@ -64,8 +71,8 @@ const maxRemembered = 64
 // recent has the memos of a table by key: those of the last entities, and some older ones.
 type recent struct{ last, older map[string]*memo }
 
-// generation is the number of entities after which the older memos are forgotten. With twice as
-// many, a memory takes a few megabytes.
+// generation is the number of entities after which the older memos are forgotten. Twice as many
+// take less than ten megabytes, unless keys are long or each has dozens of messages.
 const generation = 1 << 15
 
 func (r *recent) of(key string) *memo {
@@ -129,98 +136,75 @@ func (m *memory) of(t *table, key string) *memo {
 	return t.recent.of(key)
 }
 
-// A recollection is what one transaction takes from a memory.
-type recollection struct {
-	server versioning.Server // on which the rows were written
-	absent bool              // other entities may be assumed not to exist
-
-	entities int // that were recalled
-	assumed  int // of these, those that were assumed not to exist
-}
-
-// recollect returns a recollection for a transaction on a server, any if it is empty, or nil if
-// the transaction has to read everything.
-func (m *memory) recollect(on versioning.Server, records []*versioning.Record) *recollection {
-	for _, r := range records {
-		if p := preparedOf(r); r.Redrive || p.dead != nil || p.kept != nil {
-			return nil
-		}
-	}
+// ask reports when the rows were written, and whether a transaction may rely on what is
+// remembered of them. The server is the one that it has to be on; empty means any.
+func (m *memory) ask(on versioning.Server) (era, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.server == "" || on != "" && on != m.server || !m.trust.ask() {
-		return nil
-	}
-	return &recollection{server: m.server, absent: m.trustAbsent.ask()}
+	return m.era, m.era != era{} && (on == "" || on == m.era.server) && m.trust.ask()
 }
 
-// learn remembers the rows that a transaction has written. It must have committed.
+// askAbsent reports whether a transaction may assume that entities do not exist.
+func (m *memory) askAbsent() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trustAbsent.ask()
+}
+
+// learn remembers what a transaction has written. It must have committed.
 func (m *memory) learn(r *reader, c *script) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c.server != m.server {
-		r.store.forgetRows()
-		m.server = c.server
+	if c.era != m.era {
+		for _, t := range r.store.tables {
+			t.recent = recent{}
+		}
+		m.era = c.era
 	}
-	if r.recalls != nil && r.recalls.entities > 0 {
+	if r.recalls {
 		m.trust.gain()
-		if r.recalls.assumed > 0 {
+		if r.assumes {
 			m.trustAbsent.gain()
 		}
 	}
 	for i, move := range c.moves {
-		if t := r.store.byMachine[move.Entity.Machine]; t.isRecallable() {
-			t.recent.put(move.Entity.Key, c.memos[i])
+		if c.memos[i] != nil {
+			c.memos[i].writer = c.writer
 		}
+		r.store.byMachine[move.Entity.Machine].recent.put(move.Entity.Key, c.memos[i])
 	}
-	for _, parked := range [][]versioning.Parked{r.view.Parked, c.plan.Park} {
-		for _, p := range parked {
-			if t := r.store.byMachine[p.Entity.Machine]; t.isRecallable() {
-				t.recent.put(p.Entity.Key, &memo{unsure: true})
-			}
-		}
+	for _, p := range r.parked {
+		r.store.doubt(p.Entity)
+	}
+	for _, p := range slices.Concat(c.plan.Park, c.plan.Repark) {
+		r.store.doubt(p.Entity)
 	}
 }
 
-// mistrust notes that a transaction has failed although nobody was to blame but what was
-// recalled.
-func (m *memory) mistrust(recalls *recollection) {
+// doubt makes transactions read an entity, until its row is written the next time. The memory
+// must be locked.
+func (s *snapshot) doubt(e versioning.Entity) {
+	if t := s.byMachine[e.Machine]; t != nil && t.isRecallable() {
+		t.recent.put(e.Key, &memo{unsure: true})
+	}
+}
+
+// mistrust notes that what a reader has recalled was wrong.
+func (m *memory) mistrust(r *reader) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if recalls.assumed > 0 {
+	if r.assumes {
 		m.trustAbsent.lose()
 	} else {
 		m.trust.lose()
 	}
-}
-
-// forget forgets entities.
-func (s *snapshot) forget(entities iter.Seq[versioning.Entity]) {
-	s.memory.mu.Lock()
-	defer s.memory.mu.Unlock()
-	for e := range entities {
-		if t := s.byMachine[e.Machine]; t != nil {
-			t.recent.put(e.Key, nil)
-		}
+	for e := range r.view.Entities {
+		r.store.byMachine[e.Machine].recent.put(e.Key, nil)
 	}
 }
 
-// forgetAll forgets everything.
-func (s *snapshot) forgetAll() {
-	s.memory.mu.Lock()
-	defer s.memory.mu.Unlock()
-	s.memory.server = ""
-	s.forgetRows()
-}
-
-// forgetRows forgets all rows, with the lock held.
-func (s *snapshot) forgetRows() {
-	for _, t := range s.tables {
-		t.recent = recent{}
-	}
-}
-
-// memos returns what to remember of the entities of moves once these are committed.
+// memos returns what to remember of the entities of moves once these are committed, except for
+// the writer; nil for entities that are to be forgotten.
 func (r *reader) memos(moves []*versioning.Move) []*memo {
 	memos := make([]*memo, len(moves))
 	for i, move := range moves {
@@ -260,6 +244,9 @@ func (r *reader) memo(move *versioning.Move) *memo {
 }
 
 // isRecallable reports whether rows of the table may be recalled. Functions compute with columns
-// that other programs may change. Without message IDs, it is unknown which messages have moved an
-// entity.
-func (t *table) isRecallable() bool { return !t.rows.hasFields() && t.Identity == versioning.ByMessage }
+// that are not remembered. Timers and outputs depend on the time at which the transaction has
+// begun, which must be known before it writes. Without message IDs, it is unknown which messages
+// have moved an entity. If two rows have one key, it must be noticed.
+func (t *table) isRecallable() bool {
+	return !t.arms() && t.Identity == versioning.ByMessage && !t.heirs
+}

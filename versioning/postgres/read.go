@@ -38,8 +38,8 @@ type reader struct {
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
 	parkedBytes int
-	recalls     *recollection // what need not be read; nil: everything must
-	blind       bool          // nothing was read
+	recalls     bool // the entities were recalled, not read
+	assumes     bool // some of them were assumed not to exist
 }
 
 // read reads what a fold of the records needs, usually in one round trip: which of the
@@ -81,7 +81,7 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 type past struct {
 	hasFirst bool  // all messages of its first steps were read
 	hasMore  bool  // there are later steps, or may be
-	memo     *memo // from which its row was taken; nil if it was read
+	memo     *memo // if it was recalled; nil if it was read
 }
 
 func (r *reader) past(k *versioning.Known) *past { return &r.pasts[k.Number()-1] }
@@ -100,12 +100,8 @@ func (r *reader) send(ctx context.Context, batch *pgx.Batch) error {
 // sent together with those already in the batch. What is parked is that of the last round.
 func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*versioning.Record) error {
 	const rounds = 4
-	for round := range rounds {
-		unseen := r.unseen(records, round > 0)
-		if r.blind = round == 0 && len(unseen) == 0 && r.isBlind(records); r.blind {
-			break
-		}
-		r.readRows(batch, unseen)
+	for range rounds {
+		r.readRows(batch, r.unseen(records))
 		if batch.Len() == 0 {
 			break
 		}
@@ -135,9 +131,8 @@ type fresh struct {
 }
 
 // unseen returns the records' entities that were not read yet, by table. They are
-// sorted by key, so that all transactions lock rows in the same order. Those of parked
-// records are never recalled.
-func (r *reader) unseen(records []*versioning.Record, parked bool) map[*table]*fresh {
+// sorted by key, so that all transactions lock rows in the same order.
+func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 	type named struct {
 		key   string
 		known *versioning.Known
@@ -158,8 +153,6 @@ func (r *reader) unseen(records []*versioning.Record, parked bool) map[*table]*f
 			k, isNew := r.view.Add(rec.Entity(i))
 			if isNew {
 				r.pasts = append(r.pasts, past{})
-			}
-			if r.mustRead(t, k, c, isNew, parked) {
 				entities[t] = append(entities[t], named{c.Key, k})
 				if unseen[t] == nil {
 					unseen[t] = &fresh{}

@@ -3,7 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
-	"maps"
+	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -11,52 +11,89 @@ import (
 	"github.com/pawl-go/pawl/versioning"
 )
 
-// mustRead reports whether an entity that a change needs has to be read. If it can be recalled
-// instead, mustRead does that when the entity is new to the view, and undoes it if a later change
-// needs the row after all. What a parked record needs is read.
-func (r *reader) mustRead(t *table, k *versioning.Known, c *versioning.Change, isNew, parked bool) bool {
-	switch {
-	case r.recalls == nil:
-		return isNew
-	case isNew:
-		return parked || !r.recall(t, k, c)
+// transactBlindly runs a transaction that reads nothing, if what the store remembers suffices. It
+// returns neither a plan nor an error if the batch has to be read; nothing is written then.
+func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, error) {
+	r, era := s.recollect()
+	if r == nil {
+		return nil, nil
 	}
-	had := r.past(k)
-	if had.memo == nil || !parked && r.isNews(had.memo, c) {
+	plan := s.judge(r.view)
+	if !r.holds(plan, s.records) {
+		return nil, nil
+	}
+	script := s.compose(plan)
+	if script.rows.serial {
+		return nil, nil
+	}
+	s.reader = r
+	script.locks, script.blind, script.era = fatesOf(plan), &blind{r, s.records}, era
+	script.memos = r.memos(script.moves)
+	err := s.orAltered(ctx, s.inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, script.statements()) }))
+	switch {
+	case err == nil:
+		s.note(script)
+		return plan, nil
+	case errors.Is(err, errMoved) && !errors.Is(err, errAltered):
+		s.memory.mistrust(r)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// recollect returns a reader with what the memory has of the records' entities, and when they
+// were written, or nil if that is not all that the fold needs.
+func (s *settlement) recollect() (*reader, era) {
+	written, ok := s.memory.ask(s.on)
+	if !ok {
+		return nil, written
+	}
+	r := s.newReader(nil, s.records, false)
+	for _, rec := range s.records {
+		if p := preparedOf(rec); rec.Err != nil || rec.Redrive || p.dead != nil || p.kept != nil {
+			return nil, written
+		}
+		for i := range rec.Changes {
+			if !r.recall(rec.Entity(i), &rec.Changes[i]) {
+				return nil, written
+			}
+		}
+	}
+	if len(r.view.Entities) == 0 {
+		return nil, written
+	}
+	r.recalls = true
+	return r, written
+}
+
+// recall adds the entity of a change to the view, and reports whether the memory has all of it
+// that the change needs.
+func (r *reader) recall(e versioning.Entity, c *versioning.Change) bool {
+	t := r.store.byMachine[e.Machine]
+	if t == nil || !t.isRecallable() {
 		return false
 	}
-	r.recalls.entities--
-	if had.memo == absent {
-		r.recalls.assumed--
+	k, isNew := r.view.Add(e)
+	if isNew {
+		r.pasts = append(r.pasts, past{memo: r.remembered(t, c)})
 	}
-	*had, k.Exists, k.Row = past{}, false, versioning.Row{}
+	known := r.past(k).memo
+	if known == nil || known.unsure || !r.isNews(known, c) {
+		return false
+	}
+	if isNew && known.version > 0 {
+		k.Exists, k.Row = true, versioning.Row{State: known.state, Version: known.version}
+	}
 	return true
 }
 
-// recall takes an entity from the memory, and reports whether that has what the first change of
-// the entity needs.
-func (r *reader) recall(t *table, k *versioning.Known, c *versioning.Change) bool {
-	if !t.isRecallable() {
-		return false
-	}
+// remembered returns what is remembered of the entity of a change, or assumed if it creates it.
+func (r *reader) remembered(t *table, c *versioning.Change) *memo {
 	known := r.store.memory.of(t, c.Key)
-	if known == nil {
-		if !r.recalls.absent || !t.creates[c.Event] {
-			return false
-		}
-		known = absent
+	if known == nil && t.creates[c.Event] && (r.assumes || r.store.memory.askAbsent()) {
+		known, r.assumes = absent, true
 	}
-	if known.unsure || !r.isNews(known, c) {
-		return false
-	}
-	r.recalls.entities++
-	if known == absent {
-		r.recalls.assumed++
-	} else {
-		k.Exists, k.Row = true, versioning.Row{State: known.state, Version: known.version}
-	}
-	*r.past(k) = past{hasFirst: true, memo: known}
-	return true
+	return known
 }
 
 // isNews reports whether a change is certainly not made yet, if an entity's memo is true, and
@@ -67,102 +104,74 @@ func (r *reader) isNews(known *memo, c *versioning.Change) bool {
 	})
 }
 
-// isBlind reports whether nothing at all has to be read for records, given that no row has.
-func (r *reader) isBlind(records []*versioning.Record) bool {
-	return r.recalls != nil && r.recalls.entities > 0 &&
-		!slices.ContainsFunc(records, func(rec *versioning.Record) bool { return rec.Err != nil })
+// holds reports whether guards can prove all that was recalled for a plan: every entity moves,
+// and all records are made or repeat others of the batch.
+func (r *reader) holds(plan *versioning.Plan, records []*versioning.Record) bool {
+	return len(plan.Outcomes) == len(records) && len(plan.Moves) == len(r.view.Entities) &&
+		!slices.ContainsFunc(plan.Outcomes, func(o versioning.Outcome) bool { return o.Verdict > versioning.Applied })
 }
 
-// holds reports whether guards can prove all that was recalled for a plan: every recalled entity
-// moves, and all records that concern it are made. It forgets the other entities.
-func (r *reader) holds(plan *versioning.Plan, records []*versioning.Record) bool {
-	if r.recalls == nil || r.recalls.entities == 0 {
-		return true
-	}
-	moved := make([]bool, len(r.pasts))
-	for i := range plan.Moves {
-		moved[plan.Moves[i].Known().Number()-1] = true
-	}
-	var others []versioning.Entity
-	known := r.known // in the order of the changes
-	for i, rec := range records[:len(plan.Outcomes)] {
-		n := len(changesOf(rec))
-		for j, k := range known[:n] {
-			if k != nil && r.past(k).memo != nil && (!moved[k.Number()-1] || plan.Outcomes[i].Verdict > versioning.Applied) {
-				others = append(others, rec.Entity(j))
+// blind is what a script relies on whose entities were recalled.
+type blind struct {
+	*reader
+
+	records []*versioning.Record
+}
+
+// sameEra queues the guard that the era is the one in which the recalled rows were written.
+func (w *writer) sameEra(e era) {
+	w.guarded(1, "SELECT WHERE "+w.store.schema.serverSQL+" = $1 AND "+w.store.schema.excludeSQL+" = $2", []any{string(e.server), e.exclude})
+}
+
+// nonePresent queues the guards that the entities that were assumed not to exist have neither a
+// row nor a history.
+func (w *writer) nonePresent(b *blind, moves []*versioning.Move) {
+	for _, t := range w.store.tables {
+		var keys texts
+		for _, m := range moves {
+			if m.Entity.Machine == t.Machine.Name() && b.past(m.Known()).memo == absent {
+				keys = append(keys, m.Entity.Key)
 			}
 		}
-		known = known[n:]
-	}
-	if len(others) > 0 {
-		r.store.forget(slices.Values(others))
-	}
-	return len(others) == 0
-}
-
-// prove adds to a script what proves that what was recalled is true. It returns false if the
-// transaction is on another server than the rows that are remembered.
-func (s *settlement) prove(ctx context.Context, tx *transaction, c *script) (ok bool, err error) {
-	if s.recalls == nil || s.recalls.entities == 0 {
-		return true, nil
-	}
-	c.recalled = s.reader.recalled(c)
-	if !s.reader.blind {
-		return tx.server == s.recalls.server, nil
-	}
-	c.unread = s.records
-	if c.hasOutputs() || slices.ContainsFunc(s.tables, (*table).arms) { // they need the time when the transaction has begun
-		err := tx.SendBatch(ctx, &pgx.Batch{}).Close()
-		return tx.server == s.recalls.server, err
-	}
-	c.onServer = s.recalls.server
-	return true, nil
-}
-
-// recalled returns the keys of the recalled entities that the script moves, by table.
-func (r *reader) recalled(c *script) map[*table]texts {
-	keys := make(map[*table]texts, len(r.store.tables))
-	for _, m := range c.moves {
-		if r.past(m.Known()).memo != nil {
-			t := r.store.byMachine[m.Entity.Machine]
-			keys[t] = append(keys[t], m.Entity.Key)
-		}
-	}
-	return keys
-}
-
-// wasMisled reports whether an error may only mean that what was recalled is wrong. If so, it
-// forgets the entities. (If PostgreSQL refuses a record, the store reads the rows anyway, and
-// writes one by one.)
-func (s *settlement) wasMisled(err error) bool {
-	if s.recalls == nil || s.recalls.entities == 0 || errors.Is(err, errLockFirst) || errors.Is(err, errAltered) ||
-		!errors.Is(err, errMoved) && !isCode(err, uniqueViolation) {
-		return false
-	}
-	s.memory.mistrust(s.recalls)
-	s.forget(maps.Keys(s.reader.view.Entities))
-	return true
-}
-
-// onSameServer queues the guard that the transaction is on a server.
-func (w *writer) onSameServer(server versioning.Server) {
-	if server != "" {
-		w.guarded(1, "SELECT WHERE "+w.store.schema.serverSQL+" = $1", []any{string(server)})
-	}
-}
-
-// noneParked queues the guards that nothing is parked for recalled entities.
-func (w *writer) noneParked(recalled map[*table]texts) {
-	for _, t := range w.store.tables {
-		if keys := recalled[t]; len(keys) > 0 {
-			w.guarded(0, w.store.schema.sql(noneParkedSQL), []any{t.Machine.Name(), keys})
+		if len(keys) > 0 {
+			w.guarded(0, t.presentSQL(w.store.schema), []any{t.Machine.Name(), keys})
 		}
 	}
 }
 
-// noneParkedSQL returns a row for each of the entities $2 for which records are parked. There are
-// usually no parked records at all.
-const noneParkedSQL pawlSQL = `
+// presentSQL returns a row for each of the keys $2 that has a row in the table, or a history of
+// machine $1.
+func (t *table) presentSQL(s *schema) string {
+	return fmt.Sprintf(`
 SELECT FROM (SELECT pg_catalog.unnest($2::text[]) AS key OFFSET 0) AS u
+WHERE coalesce((SELECT true FROM %[1]s AS t WHERE t.%[2]s = u.key::%[3]s LIMIT 1),
+               (SELECT true FROM %[4]s.transitions AS h WHERE h.entity = u.key AND h.machine = $1 LIMIT 1))`,
+		t.ident, t.key.sqlName(), t.key.cast, s.quoted)
+}
+
+// noneParked queues the guard that nothing is parked for the entities of moves. It is one
+// statement for the reason given at readParked.
+func (w *writer) noneParked(moves []*versioning.Move) {
+	machines, keys := make(texts, len(moves)), make(texts, len(moves))
+	for i, m := range moves {
+		machines[i], keys[i] = m.Entity.Machine, m.Entity.Key
+	}
+	w.guarded(0, w.store.schema.sql(parkedForSQL), []any{machines, keys})
+}
+
+// parkedForSQL returns a row for each of the entities $2 of machines $1 for which records are
+// parked. There are usually no parked records at all.
+const parkedForSQL pawlSQL = `
+SELECT FROM (SELECT pg_catalog.unnest($1::text[]) AS machine, pg_catalog.unnest($2::text[]) AS entity OFFSET 0) AS u
 WHERE EXISTS (SELECT FROM pawl.parked)
-  AND (SELECT true FROM pawl.parked AS p WHERE p.machine = $1 AND p.entity = u.key LIMIT 1)`
+  AND (SELECT true FROM pawl.parked AS p WHERE p.machine = u.machine AND p.entity = u.entity LIMIT 1)`
+
+// noteWriter queues the query of the transaction's number, which its rows have.
+func (c *script) noteWriter(batch *pgx.Batch) {
+	if slices.ContainsFunc(c.memos, func(m *memo) bool { return m != nil }) {
+		batch.Queue(writerSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&c.writer) })
+	}
+}
+
+// writerSQL returns what the rows of the transaction have in xmin.
+const writerSQL = `SELECT (pg_catalog.txid_current() % 4294967296)::text`

@@ -108,37 +108,43 @@ func (w *writer) update(t *table, units []*unit) {
 	}
 	columns := columnsOf(units)
 	args := []any{keys, from, fromVersion, to, toVersion}
-	if t.rows.hasFields() {
-		args = append(args, writersOf(units))
+	byWriter := w.blind != nil || t.rows.hasFields()
+	if byWriter {
+		args = append(args, w.writersOf(units))
 	}
 	for _, at := range columns {
 		values, set := valuesOf(units, at)
 		args = append(args, values, set)
 	}
-	w.guarded(n, t.updateSQL(columns), args)
+	w.guarded(n, t.updateSQL(columns, byWriter), args)
 	w.verify(t, keys, to, toVersion)
 }
 
 // writersOf returns, for the first unit of each entity, which transaction has written the
-// row that was read. The later units follow a write of the current transaction.
-func writersOf(units []*unit) nullTexts {
+// row that was read or recalled. The later units follow a write of the current transaction.
+func (w *writer) writersOf(units []*unit) nullTexts {
 	writers := make(nullTexts, len(units))
 	for i, u := range units {
-		if data, ok := u.move.From.Data.(*rowData); ok && u.prev == nil {
+		if u.prev != nil {
+			continue
+		}
+		if data, ok := u.move.From.Data.(*rowData); ok {
 			writers[i] = pgtype.Text{String: data.xmin, Valid: true}
+		} else if w.blind != nil {
+			writers[i] = pgtype.Text{String: w.blind.past(u.move.Known()).memo.writer, Valid: true}
 		}
 	}
 	return writers
 }
 
 // updateSQL is the guarded update: $1 key, $2 and $3 the state and version that the row
-// must have, $4 and $5 those that it gets; if the machine has functions, then the
-// transaction that must have written the row last, because they have computed with its
-// columns; then for each column its values and whether the row sets it.
-func (t *table) updateSQL(columns []int) string {
+// must have, $4 and $5 those that it gets; with byWriter, then the transaction that must
+// have written the row last, because functions have computed with its columns, or because
+// the row was recalled; then for each column its values and whether the row sets it.
+func (t *table) updateSQL(columns []int, byWriter bool) string {
 	var set, params, names strings.Builder
 	first, guard := 6, ""
-	if t.rows.hasFields() {
+	if byWriter {
 		first, guard = 7, "\n  AND (u.writer IS NULL OR t.xmin = u.writer::pg_catalog.xid)"
 		params.WriteString(", $6::text[]")
 		names.WriteString(", writer")
@@ -178,15 +184,16 @@ func (w *writer) insert(t *table, units []*unit) {
 			args = append(args, set)
 		}
 	}
-	w.guarded(n, t.insertSQL(columns, someDefault, w.plainly), args)
+	w.guarded(n, t.insertSQL(columns, someDefault, w.blind != nil), args)
 	w.verify(t, keys, states, versions)
 }
 
 // insertSQL inserts rows: $1 key, $2 state, $3 version; then for each column its
 // values, and, if some rows use its default, whether the row sets it. An existing key
-// is skipped, which counts as moved by another writer; plainly, which costs PostgreSQL
-// less, it is an error. Any other conflict is an error about the row's data.
-func (t *table) insertSQL(columns []int, someDefault []bool, plainly bool) string {
+// is skipped, which counts as moved by another writer. If the rows were certainly absent a
+// moment ago, it is an error, which costs PostgreSQL less. Any other conflict is an error
+// about the row's data.
+func (t *table) insertSQL(columns []int, someDefault []bool, absent bool) string {
 	var into, values, params, names strings.Builder
 	param := 3
 	for i, at := range columns {
@@ -205,7 +212,7 @@ func (t *table) insertSQL(columns []int, someDefault []bool, plainly bool) strin
 		fmt.Fprintf(&names, ", set%d", i)
 	}
 	skip := fmt.Sprintf("\nON CONFLICT (%s) DO NOTHING", t.key.sqlName())
-	if plainly {
+	if absent {
 		skip = ""
 	}
 	return fmt.Sprintf(`

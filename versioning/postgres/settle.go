@@ -23,7 +23,7 @@ type decision struct {
 	records []*versioning.Record // their entities are read, and what is parked for these
 	judge   func(*versioning.View) *versioning.Plan
 	firing  *firing // takes the records, which are due timers, in the transaction; nil for other records
-	recall  bool    // the memory may be used
+	recall  bool    // rows need not be read if the store remembers them
 }
 
 // decisionOn returns the decision about a batch.
@@ -41,7 +41,6 @@ type settlement struct {
 	oneByOne bool              // write the rows one by one
 	trial    *trial            // how that went
 	attempt  int               // counted from 0
-	recalls  *recollection     // what the current attempt recalls; nil means nothing
 	reader   *reader           // of the current attempt
 }
 
@@ -70,42 +69,31 @@ var errSerial = errors.New("the rows can't be written as a set")
 const maxAttempts = 5
 
 // transact runs a transaction, and runs it again if rows were moved between reading and
-// writing. The first one may rely on what the store remembers. If that was wrong, it does not
-// count.
+// writing.
 func (s *settlement) transact(ctx context.Context) (*versioning.Plan, error) {
-	if s.recalls = nil; s.recall && !s.oneByOne {
-		s.recalls = s.memory.recollect(s.on, s.records)
+	if s.recall && !s.oneByOne {
+		if plan, err := s.transactBlindly(ctx); plan != nil || err != nil {
+			return plan, err
+		}
 	}
-	for s.attempt = 0; s.attempt < maxAttempts; {
-		script, err := s.try(ctx)
+	for s.attempt = range maxAttempts {
+		var script *script
+		err := s.inTransaction(ctx, func(tx *transaction) (err error) {
+			script, err = s.run(ctx, tx)
+			return err
+		})
+		err = s.orAltered(ctx, err)
 		switch {
 		case err == nil:
 			s.note(script)
 			return script.plan, nil
-		case s.wasMisled(err):
 		case !errors.Is(err, errMoved), errors.Is(err, errAltered):
-			if causeOf(err) == versioning.Infrastructure {
-				s.forgetAll()
-			}
 			return nil, err
 		case !errors.Is(err, errLockFirst):
 			s.contended.Add(1)
-			s.attempt++
-		default:
-			s.attempt++
 		}
-		s.recalls = nil
 	}
 	return nil, fmt.Errorf("%w (%d attempts)", versioning.ErrContended, maxAttempts)
-}
-
-// try runs a transaction once.
-func (s *settlement) try(ctx context.Context) (script *script, err error) {
-	err = s.inTransaction(ctx, func(tx *transaction) (err error) {
-		script, err = s.run(ctx, tx)
-		return err
-	})
-	return script, s.orAltered(ctx, err)
 }
 
 // note notes what a transaction has committed.
@@ -143,9 +131,21 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if lock {
 		tx.locks = s.locks
 	}
-	script, err := s.judgement(ctx, tx, lock)
+	view, err := s.look(ctx, tx, lock)
 	if err != nil {
 		return nil, err
+	}
+	if s.on != "" && s.on != tx.era.server {
+		return nil, versioning.ErrServerChanged
+	}
+	var script *script
+	if s.oneByOne {
+		if s.trial, err = s.writeOneByOne(ctx, tx, view, s.judge); err != nil {
+			return nil, err
+		}
+		script = s.trial.script
+	} else {
+		script = s.compose(s.judge(view))
 	}
 	script.tells = refusesDirect(s.records, script.plan)
 	if script.tells && !lock {
@@ -166,41 +166,11 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if err := s.writeOutputs(ctx, tx, script); err != nil {
 		return nil, err
 	}
-	if script.memos = make([]*memo, len(script.moves)); !s.oneByOne { // which reads rows several times
+	script.era, script.memos = tx.era, make([]*memo, len(script.moves))
+	if !s.oneByOne { // which reads rows several times
 		script.memos = s.reader.memos(script.moves)
 	}
-	if err := tx.finish(ctx, script.statements()); err != nil {
-		return nil, err
-	}
-	script.server = tx.server
-	return script, nil
-}
-
-// judgement reads and judges. It returns what the transaction is to write.
-func (s *settlement) judgement(ctx context.Context, tx *transaction, lock bool) (*script, error) {
-	for {
-		view, err := s.look(ctx, tx, lock)
-		if err != nil {
-			return nil, err
-		}
-		if s.on != "" && tx.begun && s.on != tx.server {
-			return nil, versioning.ErrServerChanged
-		}
-		if s.oneByOne {
-			if s.trial, err = s.writeOneByOne(ctx, tx, view, s.judge); err != nil {
-				return nil, err
-			}
-			return s.trial.script, nil
-		}
-		plan := s.judge(view)
-		if s.recalls == nil || s.reader.holds(plan, s.records) {
-			script := s.compose(plan)
-			if ok, err := s.prove(ctx, tx, script); ok || err != nil {
-				return script, err
-			}
-		}
-		s.recalls = nil
-	}
+	return script, tx.finish(ctx, script.statements())
 }
 
 // look reads what the decision is about. Timers are claimed first.
@@ -212,7 +182,6 @@ func (s *settlement) look(ctx context.Context, tx *transaction, lock bool) (*ver
 		s.decision = s.firing.decision(s.snapshot)
 	}
 	s.reader = s.newReader(tx, s.records, lock)
-	s.reader.recalls = s.recalls
 	return s.reader.view, s.reader.read(ctx, s.records)
 }
 
@@ -238,8 +207,8 @@ type transaction struct {
 	begin string    // the first statement; empty means beginSQL
 	begun bool
 
-	server versioning.Server // set once the transaction has begun
-	now    time.Time         // when the transaction began, by the database's clock
+	era era       // set once the transaction has begun
+	now time.Time // when the transaction began, by the database's clock
 }
 
 // SendBatch sends statements. Before the first ones it begins the transaction.
@@ -252,8 +221,8 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		if t.begin != "" {
 			shared = "NULL" // it writes nothing
 		}
-		first.Queue(settingsSQL + ", " + shared + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
+		first.Queue(settingsSQL + ", " + shared + ", pg_catalog.now(), " + t.store.schema.serverSQL + ", " + t.store.schema.excludeSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.era.server, &t.era.exclude)
 		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)

@@ -165,6 +165,7 @@ type table struct {
 	version  *tableColumn
 	states   map[string]statemachine.State // of the machine, by name
 	rows     *rowType                      // nil if the machine has no functions
+	heirs    bool                          // other tables may inherit from it, so two rows may have one key
 
 	definitions []Definition // of the machine that are registered
 

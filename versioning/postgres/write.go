@@ -23,13 +23,11 @@ type script struct {
 	again bool               // the plan was made again because an earlier attempt failed
 	tells bool               // it refuses changes of callers, who are told so
 
-	// What proves that what was recalled was true; see memory.go.
-	recalled map[*table]texts     // keys: nothing may be parked for them
-	unread   []*versioning.Record // none of them may be a dead letter; nil if that was read
-	onServer versioning.Server    // the server; empty if it was checked
+	era    era     // in which the transaction is
+	blind  *blind  // what was recalled instead of being read; nil if everything was read
+	memos  []*memo // what to remember of moves
+	writer string  // the number of the transaction, set if there are memos
 
-	server  versioning.Server  // on which the transaction was; set when it has committed
-	memos   []*memo            // what to remember of moves then
 	now     time.Time          // when the transaction began; zero in a dry run
 	firing  *firing            // of due timers; nil if the records are not timers
 	outputs []*pgx.QueuedQuery // statements of the writers of outputs
@@ -68,10 +66,13 @@ func (s *snapshot) withoutRows(plan *versioning.Plan) *script {
 // seen the step; if it still parks or rejects the record, that is because the machine
 // or the decoder has changed.
 func (c *script) statements() *pgx.Batch {
-	w := &writer{store: c.store, batch: &pgx.Batch{}, plainly: len(c.recalled) > 0}
+	w := &writer{store: c.store, batch: &pgx.Batch{}, blind: c.blind}
 	c.locks.queue(w.batch, c.store.schema)
-	w.onSameServer(c.onServer)
 	w.stepsNotDead(c)
+	if c.blind != nil {
+		w.sameEra(c.era)
+		w.nonePresent(c.blind, c.moves)
+	}
 	if !c.again {
 		w.notApplied(len(c.plan.Dead), func(i int) *versioning.Record { return c.plan.Dead[i].Record })
 	}
@@ -84,7 +85,9 @@ func (c *script) statements() *pgx.Batch {
 		w.levels(c.rows)
 	}
 	w.history(c.moves)
-	w.noneParked(c.recalled)
+	if c.blind != nil {
+		w.noneParked(c.moves)
+	}
 	w.arm(c)
 	w.batch.QueuedQueries = append(w.batch.QueuedQueries, c.outputs...)
 	w.park(c.plan.Park)
@@ -98,6 +101,7 @@ func (c *script) statements() *pgx.Batch {
 	w.remove(deleteDeadSQL, c.plan.Revive, w.store.deadScope)
 	w.audit(c.plan)
 	w.unaltered(c)
+	c.noteWriter(w.batch)
 	if len(c.moves) == 0 {
 		w.batch.Queue(waitForStandbySQL)
 	}
@@ -117,8 +121,8 @@ SELECT pg_logical_emit_message(true, 'pawl', '') WHERE current_setting('synchron
 type writer struct {
 	store     *snapshot
 	batch     *pgx.Batch
-	immediate bool // constraints are already checked with each statement
-	plainly   bool // a new row whose key exists is an error, not a row that was moved
+	immediate bool   // constraints are already checked with each statement
+	blind     *blind // the script's
 }
 
 // guarded queues a statement that must return exactly the given number of rows. If it
