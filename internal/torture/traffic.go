@@ -84,6 +84,10 @@ type customer struct {
 }
 
 const (
+	// For so many messages in turn, there is all traffic, and only new events of accounts in their
+	// order. For these a store reads nothing if it has written the rows itself.
+	calmFor = 1000
+
 	openCustomers = 300
 	banksEach     = 8 // bank accounts per partition
 )
@@ -124,6 +128,13 @@ func (t *traffic) chance(share float64) bool { return t.random.Float64() < share
 // next returns the messages to send now: one message, and those held back until
 // after it.
 func (t *traffic) next() []sending {
+	c := t.customer()
+	if t.serial/calmFor%2 == 1 {
+		for c.versioned {
+			c = t.customer()
+		}
+		return t.release(t.step(c))
+	}
 	switch {
 	case t.chance(0.002):
 		return t.release(t.orphan())
@@ -140,7 +151,6 @@ func (t *traffic) next() []sending {
 			return t.release(s)
 		}
 	}
-	c := t.customer()
 	if s, ok := t.wrong(c); ok {
 		return t.release(s)
 	}
