@@ -3,6 +3,7 @@ package postgres
 import (
 	"database/sql/driver"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -50,6 +51,7 @@ func (a nullTexts) Value() (driver.Value, error) { return []pgtype.Text(a), nil 
 type array interface {
 	oid() uint32 // of the array type
 	appendTo(buf []byte) []byte
+	size() int // of what appendTo appends, or a little more
 }
 
 func (a texts) oid() uint32 { return pgtype.TextArrayOID }
@@ -63,6 +65,33 @@ func (a booleans) oid() uint32 { return pgtype.BoolArrayOID }
 func (a times) oid() uint32 { return pgtype.TimestamptzArrayOID }
 
 func (a nullTexts) oid() uint32 { return pgtype.TextArrayOID }
+
+func (a texts) size() int {
+	n := headerSize + 4*len(a)
+	for i := range a {
+		n += len(a[i])
+	}
+	return n
+}
+
+func (a bigints) size() int { return headerSize + (4+8)*len(a) }
+
+func (a integers) size() int { return headerSize + (4+4)*len(a) }
+
+func (a booleans) size() int { return headerSize + (4+1)*len(a) }
+
+func (a times) size() int { return headerSize + (4+8)*len(a) }
+
+func (a nullTexts) size() int {
+	n := headerSize + 4*len(a)
+	for i := range a {
+		n += len(a[i].String)
+	}
+	return n
+}
+
+// headerSize is the size of what appendHeader appends, at most.
+const headerSize = 20
 
 func (a texts) appendTo(buf []byte) []byte {
 	buf = appendHeader(buf, len(a), pgtype.TextOID, false)
@@ -177,5 +206,6 @@ type arrayPlan struct{}
 
 // Encode implements [pgtype.EncodePlan].
 func (arrayPlan) Encode(value any, buf []byte) ([]byte, error) {
-	return value.(array).appendTo(buf), nil
+	a := value.(array)
+	return a.appendTo(slices.Grow(buf, a.size())), nil
 }
