@@ -107,6 +107,7 @@ func causeOf(err error) versioning.Cause {
 const (
 	insufficientPrivilege = "42501"
 	notNull               = "23502"
+	uniqueViolation       = "23505"
 	undefinedTable        = "42P01"
 	invalidText           = "22P02" // such as letters for an integer
 	outOfRange            = "22003"

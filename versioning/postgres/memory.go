@@ -23,35 +23,33 @@ import (
 //   - The row is exactly the one that the store has written: the guarded UPDATE also compares the
 //     transaction that has written it last. So nobody has written it since, or deleted and
 //     created it anew, and no message has moved it but those that are remembered.
-//   - It is the same era: a failover may have lost the row, and then the numbers of
-//     transactions are used again. Exclude also begins a new one, for those who change what
-//     this does not notice, such as the history of a row.
+//   - It is the same server: a failover may have lost the row, and then the numbers of
+//     transactions are used again.
 //   - An entity that is taken for new has no row and no history.
 //   - No records are parked for the entities.
 //   - No record of the batch is a dead letter.
 //
 // In all other cases the batch is read. If a guard fails, nothing is written, and the batch is
 // read too.
+//
+// One thing is taken for true without proof, as by every batch: between reading a row and writing
+// it, nobody deletes it with its history and makes another one up to the same version. (Then the
+// history that was read is another one's.) Whoever changes a history must call Exclude.
 
 // A memory is what a snapshot of a store remembers, together with table.recent. It is safe for
 // concurrent use.
 type memory struct {
 	seed maphash.Seed
 
-	mu          sync.Mutex // also guards table.recent
-	era         era        // in which the rows were written; zero if nothing is remembered
-	trust       trust      // in what is remembered
-	trustAbsent trust      // in that other entities do not exist
+	mu          sync.Mutex        // also guards table.recent
+	server      versioning.Server // on which the rows were written; empty if nothing is remembered
+	trust       trust             // in what is remembered
+	trustAbsent trust             // in that other entities do not exist
 }
 
-// An era is a time in which what is remembered stays true unless somebody writes the row.
-type era struct {
-	server  versioning.Server
-	exclude string // changes with each transaction that has called Exclude
-}
-
-// A memo is what is remembered of an entity. It does not change.
+// A memo is what is remembered of an entity. It does not change once it is in the memory.
 type memo struct {
+	key      string
 	state    statemachine.State
 	version  int64    // 0: the entity does not exist
 	writer   string   // the transaction that has written the row
@@ -72,7 +70,7 @@ const maxRemembered = 64
 type recent struct{ last, older map[string]*memo }
 
 // generation is the number of entities after which the older memos are forgotten. Twice as many
-// take less than ten megabytes, unless keys are long or each has dozens of messages.
+// take 13 MB if keys have 36 bytes and entities a few messages, and 29 MB with the most messages.
 const generation = 1 << 15
 
 func (r *recent) of(key string) *memo {
@@ -95,9 +93,12 @@ func (r *recent) put(key string, known *memo) {
 	if r.last == nil {
 		r.last = make(map[string]*memo)
 	}
-	if r.last[key] == nil {
+	if before := r.of(key); before != nil {
+		key = before.key
+	} else {
 		key = strings.Clone(key) // it may be a part of something large
 	}
+	known.key = key
 	r.last[key] = known
 }
 
@@ -129,19 +130,25 @@ func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
 // hash returns a hash of a message ID.
 func (m *memory) hash(id string) uint32 { return uint32(maphash.String(m.seed, id)) } //nolint:gosec // half of it will do
 
-// of returns what is remembered of an entity, or nil.
-func (m *memory) of(t *table, key string) *memo {
+// of returns what is remembered of an entity whose row was written on a server, or nil.
+func (m *memory) of(t *table, key string, server versioning.Server) *memo {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.server != server {
+		return nil // what was remembered is forgotten
+	}
 	return t.recent.of(key)
 }
 
-// ask reports when the rows were written, and whether a transaction may rely on what is
-// remembered of them. The server is the one that it has to be on; empty means any.
-func (m *memory) ask(on versioning.Server) (era, bool) {
+// ask returns the server on which the rows were written, if a transaction on a server may rely on
+// what is remembered of them. An empty argument means any server, an empty result none.
+func (m *memory) ask(on versioning.Server) versioning.Server {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.era, m.era != era{} && (on == "" || on == m.era.server) && m.trust.ask()
+	if m.server == "" || on != "" && on != m.server || !m.trust.ask() {
+		return ""
+	}
+	return m.server
 }
 
 // askAbsent reports whether a transaction may assume that entities do not exist.
@@ -155,11 +162,11 @@ func (m *memory) askAbsent() bool {
 func (m *memory) learn(r *reader, c *script) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c.era != m.era {
+	if c.server != m.server {
 		for _, t := range r.store.tables {
 			t.recent = recent{}
 		}
-		m.era = c.era
+		m.server = c.server
 	}
 	if r.recalls {
 		m.trust.gain()
@@ -189,7 +196,7 @@ func (s *snapshot) doubt(e versioning.Entity) {
 	}
 }
 
-// mistrust notes that what a reader has recalled was wrong.
+// mistrust forgets what a reader has recalled, which was wrong.
 func (m *memory) mistrust(r *reader) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

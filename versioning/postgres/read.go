@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -79,9 +80,11 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 
 // A past says how much of an entity's history was read.
 type past struct {
-	hasFirst bool  // all messages of its first steps were read
-	hasMore  bool  // there are later steps, or may be
-	memo     *memo // if it was recalled; nil if it was read
+	hasFirst bool // all messages of its first steps were read
+	hasMore  bool // there are later steps, or may be
+
+	memo *memo              // if it was recalled; nil if it was read
+	next statemachine.State // if it was recalled: after the changes so far
 }
 
 func (r *reader) past(k *versioning.Known) *past { return &r.pasts[k.Number()-1] }

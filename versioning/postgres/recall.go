@@ -14,7 +14,7 @@ import (
 // transactBlindly runs a transaction that reads nothing, if what the store remembers suffices. It
 // returns neither a plan nor an error if the batch has to be read; nothing is written then.
 func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, error) {
-	r, era := s.recollect()
+	r, server := s.recollect()
 	if r == nil {
 		return nil, nil
 	}
@@ -27,69 +27,73 @@ func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, err
 		return nil, nil
 	}
 	s.reader = r
-	script.locks, script.blind, script.era = fatesOf(plan), &blind{r, s.records}, era
+	script.locks, script.blind, script.server = fatesOf(plan), &blind{r, s.records}, server
 	script.memos = r.memos(script.moves)
+	s.locks.add(script.locks)
 	err := s.orAltered(ctx, s.inTransaction(ctx, func(tx *transaction) error { return tx.finish(ctx, script.statements()) }))
 	switch {
 	case err == nil:
 		s.note(script)
 		return plan, nil
-	case errors.Is(err, errMoved) && !errors.Is(err, errAltered):
+	case errors.Is(err, errMoved) && !errors.Is(err, errAltered), isCode(err, uniqueViolation): // perhaps somebody has just created an entity
 		s.memory.mistrust(r)
 		return nil, nil
 	}
 	return nil, err
 }
 
-// recollect returns a reader with what the memory has of the records' entities, and when they
-// were written, or nil if that is not all that the fold needs.
-func (s *settlement) recollect() (*reader, era) {
-	written, ok := s.memory.ask(s.on)
-	if !ok {
-		return nil, written
+// recollect returns a reader with what the memory has of the records' entities, and on which
+// server they were written, or nil if that is not all that the fold needs.
+func (s *settlement) recollect() (*reader, versioning.Server) {
+	server := s.memory.ask(s.on)
+	if server == "" {
+		return nil, ""
 	}
 	r := s.newReader(nil, s.records, false)
 	for _, rec := range s.records {
 		if p := preparedOf(rec); rec.Err != nil || rec.Redrive || p.dead != nil || p.kept != nil {
-			return nil, written
+			return nil, ""
 		}
 		for i := range rec.Changes {
-			if !r.recall(rec.Entity(i), &rec.Changes[i]) {
-				return nil, written
+			if !r.recall(rec.Entity(i), &rec.Changes[i], server) {
+				return nil, ""
 			}
 		}
 	}
 	if len(r.view.Entities) == 0 {
-		return nil, written
+		return nil, ""
 	}
 	r.recalls = true
-	return r, written
+	return r, server
 }
 
 // recall adds the entity of a change to the view, and reports whether the memory has all of it
-// that the change needs.
-func (r *reader) recall(e versioning.Entity, c *versioning.Change) bool {
+// that the change needs. It is no use if the change is certainly not made.
+func (r *reader) recall(e versioning.Entity, c *versioning.Change, on versioning.Server) bool {
 	t := r.store.byMachine[e.Machine]
 	if t == nil || !t.isRecallable() {
 		return false
 	}
 	k, isNew := r.view.Add(e)
 	if isNew {
-		r.pasts = append(r.pasts, past{memo: r.remembered(t, c)})
+		known := r.remembered(t, c, on)
+		if known == nil || known.unsure {
+			return false
+		}
+		r.pasts = append(r.pasts, past{memo: known, next: known.state})
+		if known.version > 0 {
+			k.Exists, k.Row = true, versioning.Row{State: known.state, Version: known.version}
+		}
 	}
-	known := r.past(k).memo
-	if known == nil || known.unsure || !r.isNews(known, c) {
-		return false
-	}
-	if isNew && known.version > 0 {
-		k.Exists, k.Row = true, versioning.Row{State: known.state, Version: known.version}
-	}
-	return true
+	had := r.past(k)
+	to, legal := t.Machine.Fire(had.next, c.Event)
+	had.next = to
+	return legal && r.isNews(had.memo, c)
 }
 
 // remembered returns what is remembered of the entity of a change, or assumed if it creates it.
-func (r *reader) remembered(t *table, c *versioning.Change) *memo {
-	known := r.store.memory.of(t, c.Key)
+func (r *reader) remembered(t *table, c *versioning.Change, on versioning.Server) *memo {
+	known := r.store.memory.of(t, c.Key, on)
 	if known == nil && t.creates[c.Event] && (r.assumes || r.store.memory.askAbsent()) {
 		known, r.assumes = absent, true
 	}
@@ -118,9 +122,9 @@ type blind struct {
 	records []*versioning.Record
 }
 
-// sameEra queues the guard that the era is the one in which the recalled rows were written.
-func (w *writer) sameEra(e era) {
-	w.guarded(1, "SELECT WHERE "+w.store.schema.serverSQL+" = $1 AND "+w.store.schema.excludeSQL+" = $2", []any{string(e.server), e.exclude})
+// sameServer queues the guard that the server is the one on which the recalled rows were written.
+func (w *writer) sameServer(server versioning.Server) {
+	w.guarded(1, "SELECT WHERE "+w.store.schema.serverSQL+" = $1", []any{string(server)})
 }
 
 // nonePresent queues the guards that the entities that were assumed not to exist have neither a

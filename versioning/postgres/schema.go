@@ -23,11 +23,10 @@ type pawlSQL string
 type schema struct {
 	migrations.Schema
 
-	quoted     string
-	serverSQL  string   // an expression for the Server
-	excludeSQL string   // an expression that changes with each transaction that has called Exclude
-	sharedSQL  string   // an expression that shares the lock of [Exclude]
-	written    sync.Map // pawlSQL to string: the statements for a schema other than pawl
+	quoted    string
+	serverSQL string   // an expression for the Server
+	sharedSQL string   // an expression that shares the lock of [Exclude]
+	written   sync.Map // pawlSQL to string: the statements for a schema other than pawl
 }
 
 func newSchema(name string) *schema {
@@ -35,7 +34,6 @@ func newSchema(name string) *schema {
 	s.quoted = s.Quoted()
 	s.serverSQL = fmt.Sprintf(serverFormat, strings.ReplaceAll(s.quoted, "'", "''"))
 	s.sharedSQL = s.turnSQL()
-	s.excludeSQL = fmt.Sprintf(excludeFormat, s.quoted)
 	return s
 }
 

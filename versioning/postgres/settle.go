@@ -135,7 +135,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.on != "" && s.on != tx.era.server {
+	if s.on != "" && s.on != tx.server {
 		return nil, versioning.ErrServerChanged
 	}
 	var script *script
@@ -166,7 +166,7 @@ func (s *settlement) run(ctx context.Context, tx *transaction) (*script, error) 
 	if err := s.writeOutputs(ctx, tx, script); err != nil {
 		return nil, err
 	}
-	script.era, script.memos = tx.era, make([]*memo, len(script.moves))
+	script.server, script.memos = tx.server, make([]*memo, len(script.moves))
 	if !s.oneByOne { // which reads rows several times
 		script.memos = s.reader.memos(script.moves)
 	}
@@ -207,8 +207,8 @@ type transaction struct {
 	begin string    // the first statement; empty means beginSQL
 	begun bool
 
-	era era       // set once the transaction has begun
-	now time.Time // when the transaction began, by the database's clock
+	server versioning.Server // set once the transaction has begun
+	now    time.Time         // when the transaction began, by the database's clock
 }
 
 // SendBatch sends statements. Before the first ones it begins the transaction.
@@ -221,8 +221,8 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		if t.begin != "" {
 			shared = "NULL" // it writes nothing
 		}
-		first.Queue(settingsSQL + ", " + shared + ", pg_catalog.now(), " + t.store.schema.serverSQL + ", " + t.store.schema.excludeSQL).QueryRow(func(row pgx.Row) error {
-			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.era.server, &t.era.exclude)
+		first.Queue(settingsSQL + ", " + shared + ", pg_catalog.now(), " + t.store.schema.serverSQL).QueryRow(func(row pgx.Row) error {
+			return row.Scan(nil, nil, nil, nil, nil, nil, nil, nil, &t.now, &t.server)
 		})
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)

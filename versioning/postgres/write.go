@@ -23,10 +23,10 @@ type script struct {
 	again bool               // the plan was made again because an earlier attempt failed
 	tells bool               // it refuses changes of callers, who are told so
 
-	era    era     // in which the transaction is
-	blind  *blind  // what was recalled instead of being read; nil if everything was read
-	memos  []*memo // what to remember of moves
-	writer string  // the number of the transaction, set if there are memos
+	server versioning.Server // on which the transaction is
+	blind  *blind            // what was recalled instead of being read; nil if everything was read
+	memos  []*memo           // what to remember of moves
+	writer string            // the number of the transaction, set if there are memos
 
 	now     time.Time          // when the transaction began; zero in a dry run
 	firing  *firing            // of due timers; nil if the records are not timers
@@ -70,7 +70,7 @@ func (c *script) statements() *pgx.Batch {
 	c.locks.queue(w.batch, c.store.schema)
 	w.stepsNotDead(c)
 	if c.blind != nil {
-		w.sameEra(c.era)
+		w.sameServer(c.server)
 		w.nonePresent(c.blind, c.moves)
 	}
 	if !c.again {

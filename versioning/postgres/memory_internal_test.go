@@ -1,0 +1,107 @@
+package postgres
+
+import (
+	"fmt"
+	"testing"
+	"unsafe"
+
+	"github.com/pawl-go/pawl/versioning"
+)
+
+// A memory forgets the oldest entities, and keeps nothing alive but its keys.
+func TestRecent(t *testing.T) {
+	t.Parallel()
+	var r recent
+	for i := range 2*generation + 1 {
+		r.put(fmt.Sprint(i), &memo{version: int64(i)})
+	}
+	for key, want := range map[string]bool{"0": false, fmt.Sprint(generation): true, fmt.Sprint(2 * generation): true} {
+		if got := r.of(key) != nil; got != want {
+			t.Errorf("knows %s: %t", key, got)
+		}
+	}
+	if n := len(r.last) + len(r.older); n > 2*generation {
+		t.Errorf("knows %d entities", n)
+	}
+
+	large := "key" + string(make([]byte, 1000))
+	for range 2 {
+		r.put(large[:3], &memo{version: 1})
+	}
+	for key := range r.last {
+		if key == "key" && unsafe.StringData(key) == unsafe.StringData(large) {
+			t.Error("the memory keeps what the key is a part of")
+		}
+	}
+	r.put("key", nil)
+	if r.of("key") != nil {
+		t.Error("did not forget the key")
+	}
+}
+
+// The more often trust is lost, the longer it takes until it is asked for again.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	var trust trust
+	used := 0
+	for range 10_000 { // always wrong
+		if trust.ask() {
+			used++
+			trust.lose()
+		}
+	}
+	if used < 2 || used > 100 {
+		t.Errorf("relied on 10,000 times: %d", used)
+	}
+	for !trust.ask() { //nolint:revive // wait
+	}
+	for range maxDoubt {
+		trust.gain()
+	}
+	if trust != (struct{ doubt, wait int }{}) {
+		t.Errorf("%+v after many successes", trust)
+	}
+}
+
+// What is remembered on another server is not recalled.
+func TestMemoryOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	m, table := newMemory(), &table{}
+	m.server = "one"
+	table.recent.put("a", &memo{version: 1})
+	if m.of(table, "a", "one") == nil || m.of(table, "a", "two") != nil {
+		t.Error("the memory does not know its server")
+	}
+	if m.ask("") != "one" || m.ask("one") != "one" || m.ask("two") != "" {
+		t.Error("the memory is for another server")
+	}
+}
+
+// A plan may rest on recalled rows only if it moves all entities and makes all records.
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	view := versioning.NewView(1)
+	view.Add(versioning.Entity{Machine: "order", Key: "a"})
+	r := &reader{view: view}
+	records, moves := make([]*versioning.Record, 1), make([]versioning.Move, 1)
+	for _, c := range []struct {
+		verdict versioning.Verdict
+		moves   []versioning.Move
+		want    bool
+	}{
+		{versioning.Applied, moves, true},
+		{versioning.Duplicate, moves, true}, // of another record of the batch
+		{versioning.Duplicate, nil, false},
+		{versioning.Early, moves, false},
+		{versioning.Rejected, moves, false},
+		{versioning.Diverged, moves, false},
+	} {
+		plan := &versioning.Plan{Outcomes: []versioning.Outcome{{Verdict: c.verdict}}, Moves: c.moves}
+		if got := r.holds(plan, records); got != c.want {
+			t.Errorf("%v and %d moves: %t", c.verdict, len(c.moves), got)
+		}
+	}
+	if r.holds(&versioning.Plan{Moves: moves}, records) {
+		t.Error("a plan holds that has stopped before a record")
+	}
+}
