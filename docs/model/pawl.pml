@@ -259,7 +259,7 @@ inline recallAndFold() {
  * code: versioning/postgres/rows_write.go updateSQL
  * code: versioning/postgres/stored.go remove
  * code: versioning/postgres/recall.go noneParked
- * code: versioning/postgres/dead_letters.go stepsNotDead
+ * code: versioning/postgres/not_dead.go stepsNotDead
  */
 #ifdef NO_GUARD
 #define guardHolds true

@@ -23,7 +23,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/dead_letters.go", text: `if c.blind != nil`, mutated: `if false`,
+		file: "versioning/postgres/not_dead.go", text: `if c.blind != nil`, mutated: `if false`,
 		why: "a dead letter of another decoder stays although its record is applied",
 		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",
 	},

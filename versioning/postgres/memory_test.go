@@ -71,7 +71,7 @@ func (m meddler) failOver() {
 }
 
 // What a store remembers is wrong, because of what others have done since. It finds that out.
-func TestRecallIsWrong(t *testing.T) {
+func TestRecallIsWrong(t *testing.T) { //nolint:tparallel // the cases share a log
 	t.Parallel()
 	l := log{next: 1000}
 	of := func(message, key string, event statemachine.Event) *versioning.Record {
