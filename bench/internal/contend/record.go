@@ -56,6 +56,7 @@ func recordPawl(ctx context.Context, job Job, machine *statemachine.Machine, m *
 // A recorder is a store with one connection that is recorded.
 type recorder struct {
 	pool  *pgxpool.Pool
+	table postgres.Table
 	store *postgres.Store
 	on    atomic.Bool
 	file  *os.File
@@ -83,11 +84,17 @@ func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i 
 	if r.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	if r.store, err = postgres.Open(ctx, r.pool, postgres.Table{Machine: machine, Name: table}); err != nil {
-		return nil, err
-	}
+	r.table = postgres.Table{Machine: machine, Name: table}
+	return r, r.open(ctx)
+}
+
+// open opens a store that remembers no rows. One that does sends the numbers of the transactions
+// that have written them, which are others in a replay.
+func (r *recorder) open(ctx context.Context) (err error) {
+	r.on.Store(false)
+	r.store, err = postgres.Open(ctx, r.pool, r.table)
 	r.on.Store(true)
-	return r, nil
+	return err
 }
 
 func (r *recorder) close() error {
@@ -117,6 +124,9 @@ func (s *recordingStore) Apply(ctx context.Context, on versioning.Server, record
 	group, ctx := errgroup.WithContext(ctx)
 	for i, r := range s.recorders {
 		group.Go(func() error {
+			if err := r.open(ctx); err != nil {
+				return err
+			}
 			result, err := r.store.Apply(ctx, on, lists[i])
 			for j, outcome := range result.Outcomes {
 				outcomes[index[i][j]] = outcome
