@@ -85,7 +85,8 @@ func newRecorder(ctx context.Context, job Job, machine *statemachine.Machine, i 
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	r.table = postgres.Table{Machine: machine, Name: table}
-	return r, r.open(ctx)
+	err = r.open(ctx)
+	return r, err
 }
 
 // open opens a store that remembers no rows. One that does sends the numbers of the transactions
