@@ -34,7 +34,8 @@ import (
 //
 // One thing is taken for true without proof, as by every batch: between reading a row and writing
 // it, nobody deletes it with its history and makes another one up to the same version. (Then the
-// history that was read is another one's.) Whoever changes a history must call Exclude.
+// history that was read is another one's.) Whoever changes a history must call Exclude and write
+// the row.
 
 // A memory is what a snapshot of a store remembers, together with table.recent. It is safe for
 // concurrent use.
