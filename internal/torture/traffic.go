@@ -84,7 +84,7 @@ type customer struct {
 }
 
 const (
-	// For so many messages in turn, there is all traffic, and only new events of accounts in their
+	// Of four times so many messages, the last quarter are only new events of accounts in their
 	// order. For these a store reads nothing if it has written the rows itself.
 	calmFor = 1000
 
@@ -129,7 +129,7 @@ func (t *traffic) chance(share float64) bool { return t.random.Float64() < share
 // after it.
 func (t *traffic) next() []sending {
 	c := t.customer()
-	if t.serial/calmFor%2 == 1 {
+	if t.serial/calmFor%4 == 3 {
 		for c.versioned {
 			c = t.customer()
 		}
