@@ -135,6 +135,9 @@ func TestTopicIsRecreated(t *testing.T) {
 // for the new one before its own records are settled, and each of those is settled once.
 func TestTopicIsRecreatedInTheMiddleOfABatch(t *testing.T) {
 	t.Parallel()
+	if underRace { // a race in a library would fail all tests that run at the same time
+		t.Skip("franz-go sometimes sets a cursor's offset twice at a time: https://github.com/twmb/franz-go/issues/1365")
+	}
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		for _, first := range []error{nil, errors.New("down")} {
 			b := startBroker(t)
