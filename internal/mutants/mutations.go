@@ -157,7 +157,7 @@ var mutations = slices.Concat([]mutation{
 		pkg: "./versioning/postgres", tests: "^TestMovedInBetween$",
 	},
 	{
-		file: "versioning/postgres/write.go", text: `w.stepsNotDead(c)`, mutated: ``,
+		file: "versioning/postgres/write.go", text: "if c.blind == nil {\n\t\tw.stepsNotDead(c)", mutated: `if c.blind == nil {`,
 		why: "a record is applied although another worker has made it a dead letter",
 		pkg: "./versioning/postgres", tests: "^TestDeadLetteredInBetween$",
 	},

@@ -23,6 +23,11 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
+		file: "versioning/postgres/write.go", text: "w.noneParked(c.moves)\n\t\tw.stepsNotDead(c)", mutated: "w.stepsNotDead(c)\n\t\tw.noneParked(c.moves)",
+		why: "a parked record expires between the guards, and is applied although it is a dead letter",
+		pkg: "./versioning/postgres", tests: "^TestRecallBecomesWrong$",
+	},
+	{
 		file: "versioning/postgres/not_dead.go", text: `if c.blind != nil`, mutated: `if false`,
 		why: "a dead letter of another decoder stays although its record is applied",
 		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",

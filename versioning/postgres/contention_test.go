@@ -642,15 +642,23 @@ func TestIdleTransactionTimeout(t *testing.T) {
 // made it a dead letter since it was read, although its entity has not moved.
 func TestDeadLetteredInBetween(t *testing.T) {
 	t.Parallel()
-	pool, _ := openOrders(t)
-	store, tr := traced(t, pool)
-	var l log
-	wantVerdicts(t, apply(t, store, l.say("a", "placed"), l.say("b", "nosuch")), "applied", "rejected unknown_event")
-	batch := []*versioning.Record{l.say("a", "captured"), l.say("c", "placed"), l.say("b", "placed")}
-	tr.before(first(1, func() { deadLetterElsewhere(t, pool, batch[0].Origin) }))
-	wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied", "applied")
-	wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
-	wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
+	for _, recalled := range []bool{false, true} {
+		t.Run(fmt.Sprint("recalled=", recalled), func(t *testing.T) {
+			t.Parallel()
+			pool, before := openOrders(t)
+			store, tr := traced(t, pool)
+			if recalled {
+				before = store
+			}
+			var l log
+			wantVerdicts(t, apply(t, before, l.say("a", "placed"), l.say("b", "nosuch")), "applied", "rejected unknown_event")
+			batch := []*versioning.Record{l.say("a", "captured"), l.say("c", "placed"), l.say("b", "placed")}
+			tr.before(first(1, func() { deadLetterElsewhere(t, pool, batch[0].Origin) }))
+			wantVerdicts(t, apply(t, store, batch...), "rejected guard", "applied", "applied")
+			wantRows(t, pool, `SELECT id || state || version FROM orders ORDER BY id`, "apending1", "bpending1", "cpending1")
+			wantRows(t, pool, `SELECT count(*)::text FROM pawl.transitions`, "3")
+		})
+	}
 }
 
 // TestDeadLetteredWhileParked does the same for a record that its batch parks and then

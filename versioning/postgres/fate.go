@@ -31,6 +31,8 @@ import (
 //     guards come after the lock and see what the first did: notApplied sees that the
 //     record has made a step, notDead and stepsNotDead that it is a dead letter. If the
 //     record was parked meanwhile, the transaction that dead-letters it unparks it.
+//     A batch that was not read proves first that nothing is parked for its entities, then that
+//     none of its records is a dead letter. So it sees a record that expires at the same time.
 //   - The sweep: the record has made its step but is still parked, for an entity that has
 //     moved since. The next sweep judges it, proves that it is a duplicate and removes it.
 //     Until then nothing is lost or done twice. notApplied also guards parking, so this

@@ -42,10 +42,8 @@ import (
 type memory struct {
 	seed maphash.Seed
 
-	mu          sync.Mutex        // also guards table.recent
-	server      versioning.Server // on which the rows were written; empty if nothing is remembered
-	trust       trust             // in what is remembered
-	trustAbsent trust             // in that other entities do not exist
+	mu     sync.Mutex        // also guards table.recent
+	server versioning.Server // on which the rows were written; empty if nothing is remembered
 }
 
 // A memo is what is remembered of an entity. It does not change once it is in the memory.
@@ -68,7 +66,11 @@ func (m *memo) mayHave(message uint32) bool { return slices.Contains(m.messages,
 const maxRemembered = 64
 
 // recent has the memos of a table by key: those of the last entities, and some older ones.
-type recent struct{ last, older map[string]*memo }
+type recent struct {
+	last, older map[string]*memo
+	trust       trust // in these
+	trustAbsent trust // in that other entities do not exist
+}
 
 // generation is the number of entities after which the older memos are forgotten. Twice as many
 // take 13 MB if keys have 36 bytes and entities a few messages, and 29 MB with the most messages.
@@ -105,26 +107,41 @@ func (r *recent) put(key string, known *memo) {
 
 // A trust says how often something may be relied on. The zero value says always.
 type trust struct {
-	doubt int // how long to wait after the next failure, in transactions
-	wait  int // transactions until it may be relied on again
+	doubt  int // how long to wait after the next failure, in transactions
+	wait   int // transactions until it may be relied on again
+	losses int // how often it was lost
 }
 
 const maxDoubt = 256
 
-func (t *trust) ask() bool {
+// ask reports whether a transaction may rely on it, and how often it was lost so far.
+func (t *trust) ask() (losses int, ok bool) {
 	if t.wait == 0 {
-		return true
+		return t.losses, true
 	}
 	t.wait--
-	return false
+	return t.losses, false
 }
 
-func (t *trust) lose() {
+// lose is for a transaction that has relied on it in vain. What makes several fail at once
+// counts once.
+func (t *trust) lose(losses int) {
+	if losses != t.losses {
+		return
+	}
+	t.losses++
 	t.doubt = min(2*t.doubt+2, maxDoubt)
 	t.wait = t.doubt
 }
 
-func (t *trust) gain() { t.doubt = max(t.doubt-1, 0) }
+func (t *trust) gain() { t.doubt /= 2 }
+
+// A reliance says what of a table a transaction relies on.
+type reliance struct {
+	table                *table
+	losses, lossesAbsent int  // of the trusts
+	absent               bool // entities were assumed not to exist
+}
 
 func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
 
@@ -141,22 +158,34 @@ func (m *memory) of(t *table, key string, server versioning.Server) *memo {
 	return t.recent.of(key)
 }
 
-// ask returns the server on which the rows were written, if a transaction on a server may rely on
-// what is remembered of them. An empty argument means any server, an empty result none.
-func (m *memory) ask(on versioning.Server) versioning.Server {
+// serverFor returns the server on which the rows were written, if a transaction on a server can
+// use what is remembered of them. An empty argument means any server, an empty result none.
+func (m *memory) serverFor(on versioning.Server) versioning.Server {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.server == "" || on != "" && on != m.server || !m.trust.ask() {
+	if on != "" && on != m.server {
 		return ""
 	}
 	return m.server
 }
 
-// askAbsent reports whether a transaction may assume that entities do not exist.
-func (m *memory) askAbsent() bool {
+// ask reports whether a transaction may rely on what is remembered of a table's rows.
+func (m *memory) ask(t *table) (r reliance, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.trustAbsent.ask()
+	r.table = t
+	r.losses, ok = t.recent.trust.ask()
+	return r, ok
+}
+
+// askAbsent reports whether the transaction may also assume that entities do not exist.
+func (m *memory) askAbsent(r *reliance) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !r.absent {
+		r.lossesAbsent, r.absent = r.table.recent.trustAbsent.ask()
+	}
+	return r.absent
 }
 
 // learn remembers what a transaction has written. It must have committed.
@@ -165,14 +194,14 @@ func (m *memory) learn(r *reader, c *script) {
 	defer m.mu.Unlock()
 	if c.server != m.server {
 		for _, t := range r.store.tables {
-			t.recent = recent{}
+			t.recent.last, t.recent.older = nil, nil
 		}
 		m.server = c.server
 	}
-	if r.recalls {
-		m.trust.gain()
-		if r.assumes {
-			m.trustAbsent.gain()
+	for _, relied := range r.relies {
+		relied.table.recent.trust.gain()
+		if relied.absent {
+			relied.table.recent.trustAbsent.gain()
 		}
 	}
 	for i, move := range c.moves {
@@ -201,10 +230,12 @@ func (s *snapshot) doubt(e versioning.Entity) {
 func (m *memory) mistrust(r *reader) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r.assumes {
-		m.trustAbsent.lose()
-	} else {
-		m.trust.lose()
+	for _, relied := range r.relies {
+		if relied.absent {
+			relied.table.recent.trustAbsent.lose(relied.lossesAbsent)
+		} else {
+			relied.table.recent.trust.lose(relied.losses)
+		}
 	}
 	for e := range r.view.Entities {
 		r.store.byMachine[e.Machine].recent.put(e.Key, nil)

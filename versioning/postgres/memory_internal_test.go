@@ -39,28 +39,41 @@ func TestRecent(t *testing.T) {
 	}
 }
 
-// The more often trust is lost, the longer it takes until it is asked for again.
+// The more often trust is lost, the longer it takes until it is asked for again. A few failures
+// cost little, and so do many at once.
 func TestTrust(t *testing.T) {
 	t.Parallel()
-	var trust trust
-	used := 0
-	for range 10_000 { // always wrong
-		if trust.ask() {
-			used++
-			trust.lose()
-		}
-	}
-	if used < 2 || used > 100 {
-		t.Errorf("relied on 10,000 times: %d", used)
-	}
-	for trust.wait > 0 {
-		trust.ask()
-	}
-	for range maxDoubt {
-		trust.gain()
-	}
-	if trust != (struct{ doubt, wait int }{}) {
-		t.Errorf("%+v after many successes", trust)
+	for name, c := range map[string]struct {
+		every    int // how many transactions there are for one that fails
+		beside   int // others that fail with it
+		min, max int // of 10,000 transactions, how many rely on it
+	}{
+		"never wrong":              {every: 10_001, min: 10_000, max: 10_000},
+		"always wrong":             {every: 1, min: 2, max: 100},
+		"seldom wrong":             {every: 100, min: 9_000, max: 10_000},
+		"seldom wrong, many times": {every: 100, beside: 8, min: 9_000, max: 10_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var trust trust
+			used := 0
+			for range 10_000 {
+				losses, ok := trust.ask()
+				if !ok {
+					continue
+				}
+				if used++; used%c.every != 0 {
+					trust.gain()
+					continue
+				}
+				for range 1 + c.beside {
+					trust.lose(losses)
+				}
+			}
+			if used < c.min || used > c.max {
+				t.Errorf("%d of 10,000 transactions relied on it, want %d to %d", used, c.min, c.max)
+			}
+		})
 	}
 }
 
@@ -73,7 +86,7 @@ func TestMemoryOfAnotherServer(t *testing.T) {
 	if m.of(table, "a", "one") == nil || m.of(table, "a", "two") != nil {
 		t.Error("the memory does not know its server")
 	}
-	if m.ask("") != "one" || m.ask("one") != "one" || m.ask("two") != "" {
+	if m.serverFor("") != "one" || m.serverFor("one") != "one" || m.serverFor("two") != "" {
 		t.Error("the memory is for another server")
 	}
 }

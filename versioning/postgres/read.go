@@ -39,8 +39,7 @@ type reader struct {
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
 	parkedBytes int
-	recalls     bool // the entities were recalled, not read
-	assumes     bool // some of them were assumed not to exist
+	relies      []reliance // for each table whose rows were recalled, not read
 }
 
 // read reads what a fold of the records needs, usually in one round trip: which of the

@@ -35,7 +35,9 @@ func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, err
 	case err == nil:
 		s.note(script)
 		return plan, nil
-	case errors.Is(err, errMoved) && !errors.Is(err, errAltered), isCode(err, uniqueViolation): // perhaps somebody has just created an entity
+	case errors.Is(err, errMoved) && !errors.Is(err, errAltered),
+		isCode(err, uniqueViolation) && r.assumes(): // perhaps somebody has just created an entity
+		s.contended.Add(1)
 		s.memory.mistrust(r)
 		return nil, nil
 	}
@@ -45,7 +47,7 @@ func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, err
 // recollect returns a reader with what the memory has of the records' entities, and on which
 // server they were written, or nil if that is not all that the fold needs.
 func (s *settlement) recollect() (*reader, versioning.Server) {
-	server := s.memory.ask(s.on)
+	server := s.memory.serverFor(s.on)
 	if server == "" {
 		return nil, ""
 	}
@@ -63,7 +65,6 @@ func (s *settlement) recollect() (*reader, versioning.Server) {
 	if len(r.view.Entities) == 0 {
 		return nil, ""
 	}
-	r.recalls = true
 	return r, server
 }
 
@@ -93,11 +94,24 @@ func (r *reader) recall(e versioning.Entity, c *versioning.Change, on versioning
 
 // remembered returns what is remembered of the entity of a change, or assumed if it creates it.
 func (r *reader) remembered(t *table, c *versioning.Change, on versioning.Server) *memo {
+	i := slices.IndexFunc(r.relies, func(r reliance) bool { return r.table == t })
+	if i < 0 {
+		own, ok := r.store.memory.ask(t)
+		if !ok {
+			return nil
+		}
+		i, r.relies = len(r.relies), append(r.relies, own)
+	}
 	known := r.store.memory.of(t, c.Key, on)
-	if known == nil && t.creates[c.Event] && (r.assumes || r.store.memory.askAbsent()) {
-		known, r.assumes = absent, true
+	if known == nil && t.creates[c.Event] && r.store.memory.askAbsent(&r.relies[i]) {
+		known = absent
 	}
 	return known
+}
+
+// assumes reports whether entities were assumed not to exist.
+func (r *reader) assumes() bool {
+	return slices.ContainsFunc(r.relies, func(r reliance) bool { return r.absent })
 }
 
 // isNews reports whether a change is certainly not made yet, if an entity's memo is true, and
@@ -164,11 +178,11 @@ func (w *writer) noneParked(moves []*versioning.Move) {
 }
 
 // parkedForSQL returns a row for each of the entities $2 of machines $1 for which records are
-// parked. There are usually no parked records at all.
+// parked. It looks up each entity: to ask first whether there are any parked records at all could
+// mean to pass those that were removed, as long as somebody has a snapshot that sees them.
 const parkedForSQL pawlSQL = `
 SELECT FROM (SELECT pg_catalog.unnest($1::text[]) AS machine, pg_catalog.unnest($2::text[]) AS entity OFFSET 0) AS u
-WHERE EXISTS (SELECT FROM pawl.parked)
-  AND (SELECT true FROM pawl.parked AS p WHERE p.machine = u.machine AND p.entity = u.entity LIMIT 1)`
+WHERE (SELECT true FROM pawl.parked AS p WHERE p.machine = u.machine AND p.entity = u.entity LIMIT 1)`
 
 // noteWriter queues the query of the transaction's number, which its rows have.
 func (c *script) noteWriter(batch *pgx.Batch) {

@@ -68,8 +68,9 @@ func (s *snapshot) withoutRows(plan *versioning.Plan) *script {
 func (c *script) statements() *pgx.Batch {
 	w := &writer{store: c.store, batch: &pgx.Batch{}, blind: c.blind}
 	c.locks.queue(w.batch, c.store.schema)
-	w.stepsNotDead(c)
-	if c.blind != nil {
+	if c.blind == nil {
+		w.stepsNotDead(c)
+	} else {
 		w.sameServer(c.server)
 		w.nonePresent(c.blind, c.moves)
 	}
@@ -87,6 +88,7 @@ func (c *script) statements() *pgx.Batch {
 	w.history(c.moves)
 	if c.blind != nil {
 		w.noneParked(c.moves)
+		w.stepsNotDead(c) // after noneParked: a parked record may expire in between
 	}
 	w.arm(c)
 	w.batch.QueuedQueries = append(w.batch.QueuedQueries, c.outputs...)
