@@ -54,6 +54,8 @@ func TestSilentStandby(t *testing.T) {
 	wantVerdicts(t, apply(t, store, records...), "duplicate", "early no_entity", "rejected unknown_event", "ignored")
 }
 
+// setStandby sets synchronous_standby_names. It waits until commits wait for the standby, which
+// they do once the checkpointer has the setting.
 func setStandby(t *testing.T, pool *pgxpool.Pool, names string) {
 	t.Helper()
 	mustExec(t, pool, `ALTER SYSTEM SET synchronous_standby_names = '`+names+`'`)
@@ -64,7 +66,15 @@ func setStandby(t *testing.T, pool *pgxpool.Pool, names string) {
 		if err == nil && now != names {
 			err = errors.New("the setting has not arrived yet: " + now)
 		}
-		return err
+		if err != nil || names == "" {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := pool.Exec(ctx, `SELECT pg_logical_emit_message(true, '', '')`); err == nil {
+			return errors.New("a commit has not waited")
+		}
+		return nil
 	})
 }
 
