@@ -3,8 +3,6 @@ package versioning
 import (
 	"fmt"
 	"slices"
-
-	"github.com/pawl-go/pawl/statemachine"
 )
 
 // Fold decides what a batch of records does to the entities of a view. It does no I/O:
@@ -47,8 +45,9 @@ func Refold(rules map[string]Rules, view *View) *Plan {
 
 // A folder holds the state of one Fold.
 type folder struct {
-	rules    map[string]Rules
+	rules    map[string]*Rules
 	view     *View
+	last     *entity            // the one that was asked for last
 	numbered []entity           // the entities that the view has numbered
 	others   map[Entity]*entity // the rest
 	order    []*entity          // in the order in which they were first used
@@ -66,25 +65,9 @@ type folder struct {
 	spareIDs   slab[Message]
 }
 
-// An entity is the state of one entity during the fold.
-type entity struct {
-	*Known
-
-	name    Entity
-	rules   Rules
-	state   statemachine.State
-	version int64
-	data    any // of the row, for the machine's functions
-	steps   []Step
-	taken   MessageIDs // the messages of the steps, except those of the current record
-	waiting []*waiting // in the order in which they were parked
-	woken   bool
-	guessed bool // the current record has made a step whose branch is unknown, which will be undone
-}
-
 func newFolder(rules map[string]Rules, view *View, records int) *folder {
 	f := &folder{
-		rules:    rules,
+		rules:    make(map[string]*Rules, len(rules)),
 		view:     view,
 		numbered: make([]entity, len(view.Entities)),
 		others:   make(map[Entity]*entity),
@@ -97,6 +80,7 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		spareIDs:   newSlab[Message](records),
 	}
 	for name, r := range rules {
+		f.rules[name] = &r
 		if r.Functions == nil && r.Machine.RowType() != nil {
 			panic(fmt.Sprintf("versioning: the rules of machine %q have no Functions; see NewFunctions", name))
 		}
@@ -111,36 +95,6 @@ func newFolder(rules map[string]Rules, view *View, records int) *folder {
 		}
 	}
 	return f
-}
-
-// entity returns the fold's state of an entity, or nil if its machine is unknown.
-func (f *folder) entity(name Entity) *entity {
-	known := f.view.Entities[name]
-	var e *entity
-	if known != nil && known.n > 0 {
-		e = &f.numbered[known.n-1]
-	} else if e = f.others[name]; e == nil {
-		e = &entity{}
-	}
-	if e.Known != nil {
-		return e
-	}
-	rules, ok := f.rules[name.Machine]
-	if !ok {
-		return nil
-	}
-	if known == nil {
-		known = &Known{}
-	}
-	if known.n == 0 {
-		f.others[name] = e
-	}
-	*e = entity{
-		Known: known, name: name, rules: rules, state: known.Row.State, version: known.Row.Version, data: known.Row.Data,
-		steps: f.spareSteps.take(known.changes), taken: MessageIDs{few: f.spareIDs.take(min(known.changes, manyMessages))},
-	}
-	f.order = append(f.order, e)
-	return e
 }
 
 // record decides one record of the batch. ok is false if one of its entities has to be

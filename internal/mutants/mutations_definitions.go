@@ -38,7 +38,7 @@ var definitions = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestKeepUnknown$",
 	},
 	{
-		file: "versioning/postgres/rows_read.go", text: `r.keys[t] = append(r.keys[t], f.keys...)`, mutated: `r.keys[t] = f.keys`,
+		file: "versioning/postgres/rows_read.go", text: `r.keys[f.table] = append(r.keys[f.table], keys[i]...)`, mutated: `r.keys[f.table] = keys[i]`,
 		why: "what is parked is not read again, so a record that waits for another entity meanwhile is missed",
 		pkg: "./versioning/postgres", tests: "^TestParkedRecordChangesSides$",
 	},

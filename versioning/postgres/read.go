@@ -127,38 +127,47 @@ func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*
 
 // fresh are entities of one table that were not read yet.
 type fresh struct {
-	keys     texts
-	entities []*versioning.Known
+	table    *table
+	entities []named
 	messages bool // look up their messages in the history
+}
+
+type named struct {
+	key   string
+	known *versioning.Known
 }
 
 // unseen returns the records' entities that were not read yet, by table. They are
 // sorted by key, so that all transactions lock rows in the same order.
-func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
-	type named struct {
-		key   string
-		known *versioning.Known
-	}
-	unseen := make(map[*table]*fresh, len(r.store.tables))
-	entities := make(map[*table][]named, len(r.store.tables))
+func (r *reader) unseen(records []*versioning.Record) []*fresh {
+	var all []*fresh
+	var f *fresh // of the last change's table
 	for _, rec := range records {
 		if rec.Err != nil {
 			continue
 		}
 		for i := range rec.Changes {
 			c := &rec.Changes[i]
-			t, ok := r.store.byMachine[c.Machine]
-			if !ok {
-				r.known = append(r.known, nil)
-				continue
+			if f == nil || f.table.Machine.Name() != c.Machine {
+				t, ok := r.store.byMachine[c.Machine]
+				if !ok {
+					r.known = append(r.known, nil)
+					continue
+				}
+				if n := slices.IndexFunc(all, func(f *fresh) bool { return f.table == t }); n >= 0 {
+					f = all[n]
+				} else {
+					f = &fresh{table: t}
+					all = append(all, f)
+				}
 			}
 			k, isNew := r.view.Add(rec.Entity(i))
 			if isNew {
 				r.pasts = append(r.pasts, past{})
-				entities[t] = append(entities[t], named{c.Key, k})
-				if unseen[t] == nil {
-					unseen[t] = &fresh{}
+				if f.entities == nil {
+					f.entities = make([]named, 0, len(records))
 				}
+				f.entities = append(f.entities, named{c.Key, k})
 			}
 			r.known = append(r.known, k)
 			if c.Armed > 0 {
@@ -166,19 +175,28 @@ func (r *reader) unseen(records []*versioning.Record) map[*table]*fresh {
 			}
 			if !r.byMessage(c) {
 				r.askHistory = true
-			} else if f := unseen[t]; f != nil {
+			} else {
 				f.messages = true
 			}
 		}
 	}
-	for t, f := range unseen {
-		slices.SortFunc(entities[t], func(a, b named) int { return strings.Compare(a.key, b.key) })
-		f.keys, f.entities = make(texts, len(entities[t])), make([]*versioning.Known, len(entities[t]))
-		for i, e := range entities[t] {
-			f.keys[i], f.entities[i] = e.key, e.known
-		}
+	all = slices.DeleteFunc(all, func(f *fresh) bool { return len(f.entities) == 0 })
+	slices.SortFunc(all, func(a, b *fresh) int {
+		return cmp.Compare(slices.Index(r.store.tables, a.table), slices.Index(r.store.tables, b.table))
+	})
+	for _, f := range all {
+		slices.SortFunc(f.entities, func(a, b named) int { return strings.Compare(a.key, b.key) })
 	}
-	return unseen
+	return all
+}
+
+// keys returns the keys of the entities.
+func (f *fresh) keys() texts {
+	keys := make(texts, len(f.entities))
+	for i := range f.entities {
+		keys[i] = f.entities[i].key
+	}
+	return keys
 }
 
 // byMessage reports whether the message ID decides whether a change has already been

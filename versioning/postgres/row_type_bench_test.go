@@ -29,7 +29,7 @@ func BenchmarkRowType(b *testing.B) {
 	raw, described := [][]byte{[]byte("123456")}, []pgconn.FieldDescription{{}}
 	for i, f := range fields {
 		column := &tableColumn{name: f.Column, base: pgtype.Int8OID, notNull: true}
-		t.fields = append(t.fields, rowField{RowField: f, column: column, at: 3 + i, common: isCommon(f.Type, column)})
+		t.fields = append(t.fields, rowField{RowField: f, column: column, at: 3 + i, common: isCommon(f.Type, column), comparable: true})
 		raw = append(raw, binary.BigEndian.AppendUint64(nil, uint64(1000*i)))
 		described = append(described, pgconn.FieldDescription{Format: pgtype.BinaryFormatCode})
 	}

@@ -14,20 +14,19 @@ import (
 
 // readRows queues the queries that read the rows of entities, and what is parked for them and for
 // those that were read before. It queues nothing if there are no entities.
-func (r *reader) readRows(batch *pgx.Batch, unseen map[*table]*fresh) {
-	if r.lock {
-		r.lockRows(batch, unseen)
-	}
-	for _, t := range r.store.tables {
-		f := unseen[t]
-		if f == nil {
-			continue
+func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
+	keys := make([]texts, len(unseen))
+	for i, f := range unseen {
+		keys[i] = f.keys()
+		r.keys[f.table] = append(r.keys[f.table], keys[i]...)
+		if r.lock {
+			batch.Queue(f.table.lockSQL(), keys[i])
 		}
-		machine := t.Machine.Name()
-		batch.Queue(t.readSQL(r.store.schema), f.keys, machine, f.messages).Query(func(rows pgx.Rows) error {
-			return r.scanRows(rows, t, f)
+	}
+	for i, f := range unseen {
+		batch.Queue(f.table.readSQL(r.store.schema), keys[i], f.table.Machine.Name(), f.messages).Query(func(rows pgx.Rows) error {
+			return r.scanRows(rows, f)
 		})
-		r.keys[t] = append(r.keys[t], f.keys...)
 	}
 	if len(unseen) > 0 {
 		r.readParked(batch)
@@ -59,17 +58,8 @@ WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
 		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted, t.rows.readSQL(t.fingerprint))
 }
 
-// lockRows queues separate statements because PostgreSQL can't lock rows of the
-// nullable side of an outer join, which readSQL uses.
-func (r *reader) lockRows(batch *pgx.Batch, unseen map[*table]*fresh) {
-	for _, t := range r.store.tables {
-		if f := unseen[t]; f != nil {
-			batch.Queue(t.lockSQL(), f.keys)
-		}
-	}
-}
-
-// lockSQL locks the rows of $1, in that order.
+// lockSQL locks the rows of $1, in that order. It is a separate statement because PostgreSQL
+// can't lock rows of the nullable side of an outer join, which readSQL uses.
 func (t *table) lockSQL() string {
 	return fmt.Sprintf(`
 SELECT FROM %[1]s AS t JOIN pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u(key, n) ON t.%[2]s = u.key::%[3]s
@@ -87,7 +77,8 @@ var errDisorder = errors.New("the rows of an entity are not consecutive")
 
 // scanRows stores the rows, and the messages of their first steps: a row is repeated
 // for each of them.
-func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
+func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
+	t := f.table
 	var n int32
 	var version int64
 	var state, id text
@@ -97,13 +88,13 @@ func (r *reader) scanRows(rows pgx.Rows, t *table, f *fresh) error {
 	var ids []versioning.Message // of all entities, consecutively
 	var idText strings.Builder   // of all IDs: one allocation for many
 	last, first := int32(0), 0
-	for _, k := range f.entities {
-		r.past(k).hasFirst = f.messages
+	for _, e := range f.entities {
+		r.past(e.known).hasFirst = f.messages
 	}
 	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}
 	data := len(into)
 	_, err := pgx.ForEachRow(rows, append(into, t.rows.skip()...), func() error {
-		k := f.entities[n-1]
+		k := f.entities[n-1].known
 		switch {
 		case n < last:
 			return errDisorder

@@ -55,6 +55,9 @@ func (t *table) byShape(units []*unit, shapeOf func(*unit) string) [][]*unit {
 	if len(units) == 0 {
 		return nil
 	}
+	if first := shapeOf(units[0]); !slices.ContainsFunc(units[1:], func(u *unit) bool { return shapeOf(u) != first }) {
+		return [][]*unit{units}
+	}
 	shapes := make(map[string][]*unit)
 	for _, u := range units {
 		shape := shapeOf(u)
