@@ -13,7 +13,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/write.go", text: `w.nonePresent(c.blind, c.moves)`, mutated: ``,
+		file: "versioning/postgres/write.go", text: `w.nonePast(c.blind, c.moves)`, mutated: ``,
 		why: "an entity that has only a history is created again",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},

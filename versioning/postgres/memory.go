@@ -25,7 +25,7 @@ import (
 //     created it anew, and no message has moved it but those that are remembered.
 //   - It is the same server: a failover may have lost the row, and then the numbers of
 //     transactions are used again.
-//   - An entity that is taken for new has no row and no history.
+//   - An entity that is taken for new has no history. If it has a row, the INSERT fails.
 //   - No records are parked for the entities.
 //   - No record of the batch is a dead letter.
 //

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -36,7 +35,7 @@ func (s *settlement) transactBlindly(ctx context.Context) (*versioning.Plan, err
 		s.note(script)
 		return plan, nil
 	case errors.Is(err, errMoved) && !errors.Is(err, errAltered),
-		isCode(err, uniqueViolation) && r.assumes(): // perhaps somebody has just created an entity
+		(isRefusal(err) || isCode(err, uniqueViolation)) && r.assumes(): // perhaps an entity exists that was taken for new
 		s.contended.Add(1)
 		s.memory.mistrust(r)
 		return nil, nil
@@ -141,31 +140,24 @@ func (w *writer) sameServer(server versioning.Server) {
 	w.guarded(1, "SELECT WHERE "+w.store.schema.serverSQL+" = $1", []any{string(server)})
 }
 
-// nonePresent queues the guards that the entities that were assumed not to exist have neither a
-// row nor a history.
-func (w *writer) nonePresent(b *blind, moves []*versioning.Move) {
-	for _, t := range w.store.tables {
-		var keys texts
-		for _, m := range moves {
-			if m.Entity.Machine == t.Machine.Name() && b.past(m.Known()).memo == absent {
-				keys = append(keys, m.Entity.Key)
-			}
+// nonePast queues the guard that the entities that were assumed not to exist have no history. That
+// they have no row is proven by the table's key when they are inserted.
+func (w *writer) nonePast(b *blind, moves []*versioning.Move) {
+	var machines, keys texts
+	for _, m := range moves {
+		if b.past(m.Known()).memo == absent {
+			machines, keys = append(machines, m.Entity.Machine), append(keys, m.Entity.Key)
 		}
-		if len(keys) > 0 {
-			w.guarded(0, t.presentSQL(w.store.schema), []any{t.Machine.Name(), keys})
-		}
+	}
+	if len(keys) > 0 {
+		w.guarded(0, w.store.schema.sql(pastSQL), []any{machines, keys})
 	}
 }
 
-// presentSQL returns a row for each of the keys $2 that has a row in the table, or a history of
-// machine $1.
-func (t *table) presentSQL(s *schema) string {
-	return fmt.Sprintf(`
-SELECT FROM (SELECT pg_catalog.unnest($2::text[]) AS key OFFSET 0) AS u
-WHERE coalesce((SELECT true FROM %[1]s AS t WHERE t.%[2]s = u.key::%[3]s LIMIT 1),
-               (SELECT true FROM %[4]s.transitions AS h WHERE h.entity = u.key AND h.machine = $1 LIMIT 1))`,
-		t.ident, t.key.sqlName(), t.key.cast, s.quoted)
-}
+// pastSQL returns a row for each of the entities $2 of machines $1 that has a history.
+const pastSQL pawlSQL = `
+SELECT FROM (SELECT pg_catalog.unnest($1::text[]) AS machine, pg_catalog.unnest($2::text[]) AS entity OFFSET 0) AS u
+WHERE (SELECT true FROM pawl.transitions AS h WHERE h.entity = u.entity AND h.machine = u.machine LIMIT 1)`
 
 // noneParked queues the guard that nothing is parked for the entities of moves. It is one
 // statement for the reason given at readParked.

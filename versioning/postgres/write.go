@@ -72,7 +72,7 @@ func (c *script) statements() *pgx.Batch {
 		w.stepsNotDead(c)
 	} else {
 		w.sameServer(c.server)
-		w.nonePresent(c.blind, c.moves)
+		w.nonePast(c.blind, c.moves)
 	}
 	if !c.again {
 		w.notApplied(len(c.plan.Dead), func(i int) *versioning.Record { return c.plan.Dead[i].Record })
