@@ -50,27 +50,30 @@ func (s *shared) store(batch []*storing) {
 	}
 }
 
-// insert returns the IDs of the responses that were inserted. The IDs differ.
+// insert returns the IDs of the responses that were inserted. The IDs differ. Usually none of them
+// has a row, and then an INSERT costs less if it need not expect one.
 func (s *shared) insert(ctx context.Context, ids, responses [][]byte) (map[id]struct{}, error) {
 	conn, err := s.b.pool.Acquire(ctx)
 	if err != nil {
 		return nil, s.b.unavailable(fmt.Errorf("connect to store responses: %w", err))
 	}
 	defer conn.Release()
-	sql, args := s.b.sql.insertAll, []any{s.b.alone, ids, responses, s.b.cfg.TTL}
 	if len(ids) == 1 {
-		sql, args = s.b.sql.insertFirst, []any{s.b.alone, ids[0], responses[0], s.b.cfg.TTL}
+		_, err = conn.Exec(ctx, s.b.sql.insertOne, s.b.alone, ids[0], responses[0], s.b.cfg.TTL)
+	} else {
+		_, err = conn.Exec(ctx, s.b.sql.insertAll, s.b.alone, ids, responses, s.b.cfg.TTL)
 	}
-	rows, err := conn.Query(ctx, sql, args...)
-	stored := make(map[id]struct{}, len(ids))
+	if isCode(err, uniqueViolation) {
+		var rows pgx.Rows
+		if rows, err = conn.Query(ctx, s.b.sql.insertOr, s.b.alone, ids, responses, s.b.cfg.TTL); err == nil {
+			ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		}
+	}
 	if err == nil {
-		var one []byte
-		_, err = pgx.ForEachRow(rows, []any{&one}, func() error {
+		stored := make(map[id]struct{}, len(ids))
+		for _, one := range ids {
 			stored[id(one)] = struct{}{}
-			return nil
-		})
-	}
-	if err == nil {
+		}
 		return stored, nil
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.SeverityUnlocalized == "ERROR" || pgconn.SafeToRetry(err) {

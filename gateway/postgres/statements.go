@@ -5,7 +5,8 @@ import "github.com/pawl-go/pawl/migrations"
 // statements are the statements about the table responses, for the backend's schema.
 type statements struct {
 	lookup, reread, insert, deleteExpired, sweep string
-	lookupAll, insertAll, insertFirst            string
+	lookupAll                                    string
+	insertOne, insertAll, insertOr               string
 }
 
 func statementsFor(schema migrations.Schema) statements {
@@ -16,8 +17,9 @@ func statementsFor(schema migrations.Schema) statements {
 		deleteExpired: schema.SQL(deleteExpiredSQL),
 		sweep:         schema.SQL(sweepSQL),
 		lookupAll:     schema.SQL(lookupAllSQL),
+		insertOne:     schema.SQL(insertOneSQL),
 		insertAll:     schema.SQL(insertAllSQL),
-		insertFirst:   schema.SQL(insertFirstSQL),
+		insertOr:      schema.SQL(insertAllSQL + unlessStored),
 	}
 }
 
@@ -55,13 +57,13 @@ SELECT count(*), coalesce(max(expires_at), $1) FROM deleted`
 SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > statement_timestamp() OFFSET 0)
 FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
 
+	// The server would plan insertAllSQL for a single response each time.
+	insertOneSQL = `
+INSERT INTO pawl.responses AS r (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
+
 	insertAllSQL = `
 INSERT INTO pawl.responses AS r (id, response, expires_at)
-SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id` + unlessStored
-
-	// The same for one response: the server would plan the other one for it each time.
-	insertFirstSQL = `
-INSERT INTO pawl.responses AS r (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)` + unlessStored
+SELECT u.id, u.response, statement_timestamp() + $3::interval FROM unnest($1::bytea[], $2::bytea[]) AS u(id, response) ORDER BY u.id`
 
 	unlessStored = `
 ON CONFLICT (id) DO UPDATE SET response = excluded.response, expires_at = excluded.expires_at WHERE r.expires_at <= statement_timestamp()

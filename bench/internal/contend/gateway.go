@@ -23,7 +23,7 @@ import (
 // Contenders of the workloads with HTTP requests.
 var (
 	FirstRequests    = []string{Pawl, PawlRow, PawlTransaction, PawlRedis, HandSharded}
-	RepeatedRequests = []string{Pawl, PawlTransaction, PawlRedis, BareSelect}
+	RepeatedRequests = []string{Pawl, PawlTransaction, PawlRedis, BareSelect, AnswerOnly}
 	LoneRequests     = []string{Pawl, PawlRedis, RedisAlone, WithoutGateway, PawlTransaction, PawlRedisTransaction, OneTransaction}
 )
 
@@ -39,6 +39,7 @@ var services = map[string]func(ctx context.Context, s site) (http.Handler, error
 	OneTransaction:       func(_ context.Context, s site) (http.Handler, error) { return s.transact(), nil },
 	HandSharded:          func(_ context.Context, s site) (http.Handler, error) { return s.keyed(), nil },
 	BareSelect:           func(_ context.Context, s site) (http.Handler, error) { return s.selecting(), nil },
+	AnswerOnly:           func(context.Context, site) (http.Handler, error) { return answering(), nil },
 }
 
 // A site is what a service uses.
@@ -227,6 +228,13 @@ func (s site) selecting() http.Handler {
 		}
 		send(w, http.StatusOK, response)
 	})
+}
+
+// answering returns a handler that sends a response of the usual size, and does nothing else:
+// what HTTP itself costs.
+func answering() http.Handler {
+	response := represent(&traffic.Message{Key: "ord-00000000", Event: "captured", At: "2026-01-01T00:00:00.000Z"})
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { send(w, http.StatusOK, response) })
 }
 
 const keyHeader = "Idempotency-Key"

@@ -83,6 +83,7 @@ const (
 	PawlRedisTransaction = "pawl-redis-transaction" // pawl-transaction with Redis in front of PostgreSQL
 	RedisAlone           = "redis-alone"            // a gateway with Redis alone
 	BareSelect           = "bare-select"            // an HTTP server that reads responses by a key
+	AnswerOnly           = "answer-only"            // an HTTP server that answers at once
 	WithoutGateway       = "without-gateway"        // the handler of Pawl, without a gateway
 	OneTransaction       = "one-transaction"        // a handler with a transaction, without a gateway
 
@@ -92,7 +93,7 @@ const (
 // All lists the contenders in display order.
 var All = []string{
 	Limit, LimitMinimal, Pawl, PawlOTel, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutMigrate, WithoutGateway, Records,
-	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, Watermill, ConsumeOnly,
+	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, AnswerOnly, Watermill, ConsumeOnly,
 }
 
 // Ordinary lists the contenders of workloads without outputs whose columns the messages set.
