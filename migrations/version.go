@@ -13,7 +13,7 @@ const (
 
 	// Version is the newest version of the schema that this build ships, and the one
 	// that package migrate upgrades a schema to. It is never less than [Oldest].
-	Version = 8
+	Version = 9
 )
 
 // ErrSchema matches every [*SchemaError], by [errors.Is].

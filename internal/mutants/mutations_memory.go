@@ -38,7 +38,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/memory.go", text: `k.Exists && (!had.hasFirst || had.hasMore)`, mutated: `false`,
+		file: "versioning/postgres/memory.go", text: `k.Exists && had.hasMore, k.Exists && !had.hasFirst && !had.hasHashes`, mutated: `false`,
 		why: "a message takes effect twice, because not all messages that have moved the row were known",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
@@ -51,5 +51,30 @@ var memory = []mutation{
 		file: "versioning/postgres/recall.go", text: `o.Verdict > versioning.Applied`, mutated: `false`,
 		why: "a record is rejected for a state that the row has no more",
 		pkg: "./versioning/postgres", tests: "^TestHolds$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `return hashes, false`, mutated: `continue`,
+		why: "a message takes effect twice, because its step has no hash",
+		pkg: "./versioning/postgres", tests: "^TestHashes$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `hasMore: len(array) > firstSteps`, mutated: `hasMore: false`,
+		why: "a message takes effect twice, because its step is not among the first",
+		pkg: "./versioning/postgres", tests: "^TestHashes$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `r.askHistory = true`, mutated: ``,
+		why: "a message takes effect twice, because nobody looks at the hashes that were read",
+		pkg: "./versioning/postgres", tests: "^TestHashes$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `case !had.hasHashes:`, mutated: `case false:`,
+		why: "a message takes effect twice, because the messages are not read if there are no hashes",
+		pkg: "./versioning/postgres", tests: "^TestHashes$",
+	},
+	{
+		file: "versioning/postgres/rows_read.go", text: `CASE WHEN h.version > 0 THEN h.message_hash END`, mutated: `h.message_hash`,
+		why: "a message takes effect twice, because there are steps below version 1, and not all of the first were looked at",
+		pkg: "./versioning/postgres", tests: "^TestHashes$",
 	},
 }

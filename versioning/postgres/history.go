@@ -178,19 +178,33 @@ func (w *writer) history(moves []*versioning.Move) {
 	for _, name := range order {
 		s := all[name]
 		definition := int32(w.store.rules[name.machine].Machine.Version())
-		w.batch.Queue(w.store.schema.sql(insertHistorySQL), name.machine, definition, name.topic, pgtype.UUID{Bytes: name.topicID, Valid: true},
-			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests)
+		sql, args := w.store.schema.sql(insertHistorySQL), []any{
+			name.machine, definition, name.topic,
+			pgtype.UUID{Bytes: name.topicID, Valid: true},
+			s.partitions, s.offsets, s.entities, s.versions, s.events, s.from, s.to, s.messages, s.digests,
+		}
+		if w.store.hashed {
+			sql, args = w.store.schema.sql(insertHashedSQL), append(args, hashesOf(s.messages))
+		}
+		w.batch.Queue(sql, args...)
 	}
 }
 
 // insertHistorySQL writes steps of machine $1, in version $2 of its definition, made by
-// records of topic $3 with the ID $4.
-const insertHistorySQL pawlSQL = `
+// records of topic $3 with the ID $4. insertHashedSQL also writes the hashes of their messages.
+const (
+	insertHistorySQL = insertSQL + `)` + stepsSQL
+	insertHashedSQL  = insertSQL + `, message_hash)` + stepsSQL + `, pg_catalog.unnest($14::integer[])`
+
+	insertSQL pawlSQL = `
 INSERT INTO pawl.transitions (machine, definition_version, topic, topic_id, partition, "offset",
-                              entity, version, event, from_state, to_state, message_id, digest)
+                              entity, version, event, from_state, to_state, message_id, digest`
+
+	stepsSQL pawlSQL = `
 SELECT $1::text, $2::integer, $3::text, $4::uuid, pg_catalog.unnest($5::integer[]), pg_catalog.unnest($6::bigint[]),
        pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::bigint[]), pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::text[]), pg_catalog.unnest($12::text[]),
        pg_catalog.unnest($13::bigint[])`
+)
 
 // newSteps allocates room for the steps of moves.
 func newSteps(moves []*versioning.Move) *steps {

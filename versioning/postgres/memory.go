@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +39,6 @@ import (
 // A memory is what a snapshot of a store remembers, together with table.recent. It is safe for
 // concurrent use.
 type memory struct {
-	seed maphash.Seed
-
 	mu     sync.Mutex        // also guards table.recent
 	server versioning.Server // on which the rows were written; empty if nothing is remembered
 }
@@ -143,10 +140,7 @@ type reliance struct {
 	absent               bool // entities were assumed not to exist
 }
 
-func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
-
-// hash returns a hash of a message ID: half of what there is, which is enough.
-func (m *memory) hash(id string) uint32 { return uint32(maphash.String(m.seed, id)) }
+func newMemory() *memory { return &memory{} }
 
 // of returns what is remembered of an entity whose row was written on a server, or nil.
 func (m *memory) of(t *table, key string, server versioning.Server) *memo {
@@ -257,16 +251,18 @@ func (r *reader) memos(moves []*versioning.Move) []*memo {
 // memo returns what to remember of the entity of a move, or nil: all messages that have moved it
 // must be known, and they must be few.
 func (r *reader) memo(move *versioning.Move) *memo {
-	k, m := move.Known(), r.store.memory
+	k := move.Known()
 	var before []uint32
 	switch had := r.past(k); {
 	case had.memo != nil:
 		before = had.memo.messages
-	case k.Row.Gone, k.Exists && (!had.hasFirst || had.hasMore):
+	case k.Row.Gone, k.Exists && had.hasMore, k.Exists && !had.hasFirst && !had.hasHashes:
 		return nil
+	case had.hasHashes:
+		before = had.hashes
 	default:
 		for id := range k.Messages.All() {
-			before = append(before, m.hash(id))
+			before = append(before, hashOf(id))
 		}
 	}
 	if len(before)+len(move.Steps) > maxRemembered {
@@ -276,7 +272,7 @@ func (r *reader) memo(move *versioning.Move) *memo {
 	copy(known.messages, before)
 	for i := range move.Steps {
 		s := &move.Steps[i]
-		known.messages = append(known.messages, m.hash(s.Record.Changes[s.Change].MessageID))
+		known.messages = append(known.messages, hashOf(s.Record.Changes[s.Change].MessageID))
 	}
 	known.state, known.version = move.To()
 	return known

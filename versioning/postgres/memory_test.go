@@ -67,7 +67,7 @@ func (m meddler) exec(sql string) {
 func (m meddler) failOver() {
 	m.t.Helper()
 	m.exec(`ALTER TABLE pawl.marks RENAME TO former; CREATE TABLE pawl.marks (LIKE pawl.former INCLUDING ALL); DROP TABLE pawl.former`)
-	m.exec(`UPDATE pawl.transitions SET message_id = 'made' WHERE message_id = 'lost'`)
+	m.exec(`UPDATE pawl.transitions SET message_id = 'made', message_hash = NULL WHERE message_id = 'lost'`)
 }
 
 // What a store remembers is wrong, because of what others have done since. It finds that out.

@@ -38,6 +38,8 @@ type reader struct {
 	parked      []parkedInTurn      // those for the view, still unsorted
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
+	hashed      int                 // entities of which hashes were read
+	found       int                 // those for which one of the hashes was asked
 	parkedBytes int
 	relies      []reliance // for each table whose rows were recalled, not read
 }
@@ -79,8 +81,10 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 
 // A past says how much of an entity's history was read.
 type past struct {
-	hasFirst bool // all messages of its first steps were read
-	hasMore  bool // there are later steps, or may be
+	hasFirst  bool // all messages of its first steps were read
+	hasHashes bool // only the hashes of these messages were read
+	hasMore   bool // there are later steps, or may be
+	hashes    []uint32
 
 	memo *memo              // if it was recalled; nil if it was read
 	next statemachine.State // if it was recalled: after the changes so far
@@ -130,6 +134,7 @@ type fresh struct {
 	table    *table
 	entities []named
 	messages bool // look up their messages in the history
+	hashes   bool // or the hashes of these
 }
 
 type named struct {

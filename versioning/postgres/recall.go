@@ -117,7 +117,7 @@ func (r *reader) assumes() bool {
 // needs nothing else of the entity.
 func (r *reader) isNews(known *memo, c *versioning.Change) bool {
 	return c.Armed == 0 && r.byMessage(c) && !slices.ContainsFunc(c.MessageIDs(), func(id string) bool {
-		return known.mayHave(r.store.memory.hash(id))
+		return known.mayHave(hashOf(id))
 	})
 }
 

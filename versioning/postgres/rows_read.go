@@ -24,7 +24,9 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 		}
 	}
 	for i, f := range unseen {
-		batch.Queue(f.table.readSQL(r.store.schema), keys[i], f.table.Machine.Name(), f.messages).Query(func(rows pgx.Rows) error {
+		f.hashes = f.messages && r.store.hashed && !r.store.repeating.Load()
+		args := []any{keys[i], f.table.Machine.Name(), f.messages && !f.hashes, f.hashes}
+		batch.Queue(f.table.readSQL(r.store), args...).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, f)
 		})
 	}
@@ -35,13 +37,20 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 
 // readSQL reads the rows of $1, and for keys without a row the last step in the history
 // of machine $2. With $3, each row is repeated for each of its first steps, and once
-// more if there are later steps. If the machine has functions, the columns that they take
+// more if there are later steps. With $4, a row has the hashes of their messages instead. If the
+// machine has functions, the columns that they take
 // follow. It is one statement so that the messages match the
 // row: with older messages, a message that has just moved the row would look new.
-func (t *table) readSQL(s *schema) string {
+func (t *table) readSQL(s *snapshot) string {
+	hash := "NULL::integer"
+	if s.hashed {
+		hash = "CASE WHEN h.version > 0 THEN h.message_hash END" // with versions below 1, the first 17 might not have all up to 16
+	}
 	return fmt.Sprintf(`
 SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
-       first.message_id, first.version, coalesce(first.digest, 0)%[7]s
+       first.message_id, first.version, coalesce(first.digest, 0), CASE WHEN $4 THEN ARRAY(
+		SELECT %[8]s FROM %[6]s.transitions AS h WHERE h.entity = u.key AND h.machine = $2 ORDER BY h.version LIMIT 17
+       ) END%[7]s
 FROM (SELECT pg_catalog.unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
@@ -55,7 +64,7 @@ LEFT JOIN LATERAL (
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.quoted, t.rows.readSQL(t.fingerprint))
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.schema.quoted, t.rows.readSQL(t.fingerprint), hash)
 }
 
 // lockSQL locks the rows of $1, in that order. It is a separate statement because PostgreSQL
@@ -88,10 +97,12 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 	var ids []versioning.Message // of all entities, consecutively
 	var idText strings.Builder   // of all IDs: one allocation for many
 	last, first := int32(0), 0
+	var array hashArray
+	hashes := make([]uint32, 0, 4*len(f.entities)) // of all entities, consecutively
 	for _, e := range f.entities {
-		r.past(e.known).hasFirst = f.messages
+		r.past(e.known).hasFirst = f.messages && !f.hashes
 	}
-	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest)}
+	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest), &array}
 	data := len(into)
 	_, err := pgx.ForEachRow(rows, append(into, t.rows.skip()...), func() error {
 		k := f.entities[n-1].known
@@ -103,6 +114,9 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 			k.Exists, k.Row = !gone, versioning.Row{State: t.stateOf(state), Version: version, Gone: gone}
 			if t.rows.hasFields() && !gone {
 				k.Row.Data = t.rows.read(rows.RawValues()[data:], rows.FieldDescriptions()[data:])
+			}
+			if f.hashes {
+				hashes = r.noteHashes(k, array, hashes)
 			}
 		}
 		if !step.Valid {

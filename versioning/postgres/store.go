@@ -46,6 +46,8 @@ type snapshot struct {
 	types     *types
 
 	outbox            *outbox
+	hashed            bool        // the history's primary key includes hashes of messages
+	repeating         atomic.Bool // many messages of the last batch were repetitions
 	memory            *memory
 	contended         *atomic.Int64 // the store's
 	plain, plainSplit *prepared     // for records that need nothing else; plainSplit for those in one of several lists
@@ -142,6 +144,9 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 		return nil, err
 	}
 	if err := e.readMachines(ctx, conn); err != nil {
+		return nil, err
+	}
+	if e.hashed, err = s.schema.isHashed(ctx, conn); err != nil {
 		return nil, err
 	}
 	e.link()
