@@ -38,7 +38,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/memory.go", text: `k.Exists && had.hasMore, k.Exists && !had.hasFirst && !had.hasHashes`, mutated: `false`,
+		file: "versioning/postgres/memory.go", text: `k.Exists && (!had.hasFirst || had.hasMore)`, mutated: `false`,
 		why: "a message takes effect twice, because not all messages that have moved the row were known",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
@@ -53,28 +53,33 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestHolds$",
 	},
 	{
-		file: "versioning/postgres/hashes.go", text: `return hashes, false`, mutated: `continue`,
+		file: "versioning/postgres/hashes.go", text: `array_position(known.hashes, NULL) > 0 OR`, mutated: ``,
 		why: "a message takes effect twice, because its step has no hash",
 		pkg: "./versioning/postgres", tests: "^TestHashes$",
 	},
 	{
-		file: "versioning/postgres/hashes.go", text: `hasMore: len(array) > firstSteps`, mutated: `hasMore: false`,
+		file: "versioning/postgres/hashes.go", text: `had.hasMore, r.askHistory = true, true`, mutated: `had.hasMore = false`,
 		why: "a message takes effect twice, because its step is not among the first",
 		pkg: "./versioning/postgres", tests: "^TestHashes$",
 	},
 	{
-		file: "versioning/postgres/hashes.go", text: `r.askHistory = true`, mutated: ``,
-		why: "a message takes effect twice, because nobody looks at the hashes that were read",
-		pkg: "./versioning/postgres", tests: "^TestHashes$",
-	},
-	{
-		file: "versioning/postgres/hashes.go", text: `case !had.hasHashes:`, mutated: `case false:`,
-		why: "a message takes effect twice, because the messages are not read if there are no hashes",
-		pkg: "./versioning/postgres", tests: "^TestHashes$",
-	},
-	{
-		file: "versioning/postgres/rows_read.go", text: `CASE WHEN h.version > 0 THEN h.message_hash END`, mutated: `h.message_hash`,
+		file: "versioning/postgres/hashes.go", text: `CASE WHEN h.version > 0 THEN h.message_hash END`, mutated: `h.message_hash`,
 		why: "a message takes effect twice, because there are steps below version 1, and not all of the first were looked at",
 		pkg: "./versioning/postgres", tests: "^TestHashes$",
+	},
+	{
+		file: "versioning/postgres/lookups.go", text: `!had.hasFirst || had.mayHave(c)`, mutated: `!had.hasFirst`,
+		why: "a parked record makes its step twice, because its message was not asked for when hashes were read",
+		pkg: "./versioning/postgres", tests: "^TestHashesOfParked$",
+	},
+	{
+		file: "versioning/postgres/lookups.go", text: `past{hasFirst: true, hasMore: true}`, mutated: `past{hasFirst: true, hasMore: had.hasMore}`,
+		why: "a parked record makes its step twice, because that has a late version although there are few steps",
+		pkg: "./versioning/postgres", tests: "^TestHashesOfParked$",
+	},
+	{
+		file: "versioning/postgres/recall.go", text: `len(t.rules.triggers) == 0 &&`, mutated: ``,
+		why: "a trigger replaces a row that was taken for absent",
+		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -14,7 +15,8 @@ import (
 // store can see that a message is new without reading the steps of its entity. That matters once
 // the history is larger than memory.
 //
-// A hash that is found proves nothing: then the messages are read. So do hashes that are NULL.
+// A hash that is found proves nothing, and neither does a step without one: then the messages are
+// read, by the same statement.
 
 // hashOf returns the hash of a message ID: FNV-1a.
 func hashOf(id string) uint32 {
@@ -34,59 +36,78 @@ func hashesOf(ids texts) integers {
 	return hashes
 }
 
-// needsFirst reports whether the messages of an entity's first steps must be read for a change.
-func (r *reader) needsFirst(had *past, c *versioning.Change) bool {
-	switch {
-	case had.hasFirst:
-		return false
-	case !had.hasHashes:
-		return true
+// ask notes that one of the messages of a change may have moved an entity.
+func (f *fresh) ask(k *versioning.Known, c *versioning.Change) {
+	n := k.Number()
+	f.asked = append(f.asked, asked{n, hashOf(c.MessageID)})
+	for _, id := range c.MessageIDs() {
+		if id != c.MessageID {
+			f.asked = append(f.asked, asked{n, hashOf(id)})
+		}
 	}
-	found := slices.ContainsFunc(c.MessageIDs(), func(id string) bool { return slices.Contains(had.hashes, hashOf(id)) })
-	if found {
-		r.found++
-	}
-	return found
 }
+
+// hashes returns the hashes of the messages that were asked for, in the order of the entities, and
+// where those of each entity end.
+func (f *fresh) hashes() (hashes, ends integers) {
+	byNumber := func(a, b named) int { return cmp.Compare(a.known.Number(), b.known.Number()) }
+	first := slices.MinFunc(f.entities, byNumber).known.Number()
+	places := make(integers, slices.MaxFunc(f.entities, byNumber).known.Number()-first+1)
+	for i, e := range f.entities {
+		places[e.known.Number()-first] = int32(i) + 1
+	}
+	ends = make(integers, len(f.entities)+1)
+	own := f.asked[:0]
+	for _, a := range f.asked {
+		if at := a.entity - first; at >= 0 && at < len(places) && places[at] > 0 { // otherwise the entity was read before
+			ends[places[at]]++
+			own = append(own, asked{int(places[at]) - 1, a.hash})
+		}
+	}
+	for i := range f.entities {
+		ends[i+1] += ends[i]
+	}
+	hashes, next := make(integers, len(own)), slices.Clone(ends)
+	for _, a := range own {
+		hashes[next[a.entity]] = int32(a.hash)
+		next[a.entity]++
+	}
+	return hashes, ends
+}
+
+const (
+	// hashesSQL takes the schema and the key's column. With versions below 1, the first 17 steps
+	// might not include all up to 16; then there is a NULL.
+	hashesSQL = `
+LEFT JOIN LATERAL (
+	SELECT ARRAY(
+		SELECT CASE WHEN h.version > 0 THEN h.message_hash END FROM %[1]s.transitions AS h
+		WHERE h.entity = u.key AND h.machine = $2 ORDER BY h.version LIMIT 17
+	) AS hashes WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL)
+) AS known ON true`
+
+	neededSQL = `(array_position(known.hashes, NULL) > 0 OR known.hashes && ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
+)
 
 // noteHashes notes the hashes of the messages of an entity's first steps, and one more if there
 // are later steps. It appends them to hashes.
 func (r *reader) noteHashes(k *versioning.Known, array hashArray, hashes []uint32) []uint32 {
 	first := len(hashes)
-	r.askHistory = true
-	r.hashed++
-	hashes, all := array.appendTo(hashes)
-	if !all {
-		r.found++ // they may be anything
+	for _, hash := range array {
+		hashes = append(hashes, uint32(hash.Int32))
 	}
-	*r.past(k) = past{hasHashes: all, hasMore: len(array) > firstSteps, hashes: hashes[first:len(hashes):len(hashes)]}
+	had := r.past(k)
+	had.hashes = hashes[first:len(hashes):len(hashes)]
+	if len(array) > firstSteps {
+		had.hasMore, r.askHistory = true, true
+	}
 	return hashes
 }
 
-// noteRepeats decides what the next batches read. While most messages are repetitions, as in a
-// replay, the messages themselves are needed.
-func (r *reader) noteRepeats(records []*versioning.Record) {
-	if r.hashed > 0 {
-		if 4*r.found > r.hashed {
-			r.store.repeating.Store(true)
-		}
-		return
-	}
-	if !r.store.repeating.Load() {
-		return
-	}
-	changes, repeated := 0, 0
-	for _, rec := range records {
-		for i := range changesOf(rec) {
-			k := r.known[changes]
-			if changes++; k != nil && slices.ContainsFunc(rec.Changes[i].MessageIDs(), k.Messages.Has) {
-				repeated++
-			}
-		}
-	}
-	if 8*repeated < changes {
-		r.store.repeating.Store(false)
-	}
+// mayHave reports whether a change, such as that of a parked record, has a message that may have
+// made one of the steps whose hashes were read.
+func (p *past) mayHave(c *versioning.Change) bool {
+	return p.hashes != nil && slices.ContainsFunc(c.MessageIDs(), func(id string) bool { return slices.Contains(p.hashes, hashOf(id)) })
 }
 
 // isHashed reports whether the history's primary key includes the hashes of messages.
@@ -122,14 +143,3 @@ func (a *hashArray) ScanIndex(i int) any { return &(*a)[i] }
 
 // ScanIndexType implements [pgtype.ArraySetter].
 func (a *hashArray) ScanIndexType() any { return new(pgtype.Int4) }
-
-// appendTo appends the hashes, and reports whether there are all.
-func (a *hashArray) appendTo(hashes []uint32) (_ []uint32, all bool) {
-	for _, hash := range *a {
-		if !hash.Valid {
-			return hashes, false
-		}
-		hashes = append(hashes, uint32(hash.Int32))
-	}
-	return hashes, true
-}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"testing"
 	"time"
 
@@ -30,14 +29,14 @@ func TestHashes(t *testing.T) {
 		many          string // the entity with many steps at the end, if not many22
 	}{
 		"hashes":             {trips: 2},
-		"none":               {after: `UPDATE pawl.transitions SET message_hash = NULL`, trips: 3},
-		"some":               {after: `UPDATE pawl.transitions SET message_hash = NULL WHERE version = 2`, trips: 3},
-		"of another message": {after: fmt.Sprintf(`UPDATE pawl.transitions SET message_hash = %d WHERE entity = 'few' AND version = 1`, int32(hash.Sum32())), trips: 3},
+		"none":               {after: `UPDATE pawl.transitions SET message_hash = NULL`, trips: 2},
+		"some":               {after: `UPDATE pawl.transitions SET message_hash = NULL WHERE version = 2`, trips: 2},
+		"of another message": {after: fmt.Sprintf(`UPDATE pawl.transitions SET message_hash = %d WHERE entity = 'few' AND version = 1`, int32(hash.Sum32())), trips: 2},
 		"versions below 1": {after: `
 WITH o AS (UPDATE orders SET version = version - 30 WHERE id = 'many')
 UPDATE pawl.transitions SET version = version - 30 WHERE entity = 'many'`, trips: 2, many: "many-8"},
 		"the key has none":                      {before: keyWithoutHashes, trips: 2},
-		"the key has had none when it was used": {before: keyWithoutHashes, after: `ALTER TABLE pawl.transitions DROP CONSTRAINT transitions_pkey, ADD CONSTRAINT transitions_pkey PRIMARY KEY (entity, machine, version) INCLUDE (message_hash)`, trips: 3},
+		"the key has had none when it was used": {before: keyWithoutHashes, after: `ALTER TABLE pawl.transitions DROP CONSTRAINT transitions_pkey, ADD CONSTRAINT transitions_pkey PRIMARY KEY (entity, machine, version) INCLUDE (message_hash)`, trips: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +75,7 @@ UPDATE pawl.transitions SET version = version - 30 WHERE entity = 'many'`, trips
 				t.Errorf("a new message takes %d round trips, want %d", trips, c.trips)
 			}
 			_, trips = tr.counted(func() { wantVerdicts(t, apply(t, store, step("few", 2), step("many", 20)), "duplicate", "applied") })
-			if trips != 2 && trips != 3 {
+			if trips > 3 { // the entity with many steps may need another
 				t.Errorf("an old and a new message take %d round trips", trips)
 			}
 			wantRows(t, pool, `SELECT id || version FROM orders ORDER BY id`, "few3", cmp.Or(c.many, "many22"))
@@ -84,33 +83,45 @@ UPDATE pawl.transitions SET version = version - 30 WHERE entity = 'many'`, trips
 	}
 }
 
-// In a replay, messages are read at once, not after their hashes.
-func TestHashesInReplay(t *testing.T) {
+// A parked record has made a step already, without being unparked. The batch that would release it
+// does not ask for its message when it reads hashes.
+func TestHashesOfParked(t *testing.T) {
+	t.Parallel()
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte("m"))
+	for name, version := range map[string]int{"among the first steps": 1, "later": 21} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool, other := openOrders(t)
+			var l log
+			apply(t, other, l.say("a", "placed"))
+			waiting := l.say("a", "shipped")
+			waiting.Changes[0].MessageID = "m"
+			wantVerdicts(t, apply(t, other, waiting), "early not_yet")
+			mustExec(t, pool, fmt.Sprintf(`UPDATE orders SET version = %d`, version))
+			mustExec(t, pool, fmt.Sprintf(`UPDATE pawl.transitions SET version = %d, message_id = 'm', event = 'shipped', message_hash = %d, digest = NULL`, version, int32(hash.Sum32())))
+			store := open(t, pool, postgres.Table{Machine: order, Name: "orders"})
+			result := apply(t, store, l.say("a", "captured"))
+			wantVerdicts(t, result, "applied")
+			if len(result.Released) != 1 || result.Released[0].Outcome.Verdict != versioning.Duplicate {
+				t.Errorf("released %+v, want a duplicate", result.Released)
+			}
+			wantRows(t, pool, `SELECT state FROM orders`, "paid")
+		})
+	}
+}
+
+// Whoever changes a message ID need not know of hashes.
+func TestHashOfChangedMessage(t *testing.T) {
 	t.Parallel()
 	pool, other := openOrders(t)
 	var l log
-	var created, records, more []*versioning.Record
-	for i := range 20 {
-		created, records, more = append(created, l.say(key(i), "placed")), append(records, l.say(key(i), "captured")), append(more, l.say(key(i), "shipped"))
-	}
-	apply(t, other, slices.Concat(created, records)...)
-	store, tr := traced(t, pool)
-	for i, c := range []struct {
-		records []*versioning.Record
-		verdict string
-		trips   int
-	}{
-		{records, "duplicate", 3},
-		{records, "duplicate", 2},
-		{records[:3], "duplicate", 2},
-		{more, "applied", 2}, // it ends the replay
-		{records, "duplicate", 3},
-	} {
-		_, trips := tr.counted(func() { wantVerdicts(t, apply(t, store, c.records...), repeat(c.verdict, len(c.records))...) })
-		if trips != c.trips {
-			t.Errorf("batch %d takes %d round trips, want %d", i, trips, c.trips)
-		}
-	}
+	apply(t, other, l.say("a", "placed"), l.say("a", "noted"))
+	mustExec(t, pool, `UPDATE pawl.transitions SET message_id = 'm' WHERE version = 2`)
+	wantRows(t, pool, `SELECT version::text FROM pawl.transitions WHERE message_hash IS NULL`, "2")
+	again := l.say("a", "noted")
+	again.Changes[0].MessageID = "m"
+	wantVerdicts(t, apply(t, open(t, pool, postgres.Table{Machine: order, Name: "orders"}), again), "duplicate")
 }
 
 // Hashes are read from the primary key alone, once VACUUM has seen the history.

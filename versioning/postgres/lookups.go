@@ -59,13 +59,10 @@ func (r *reader) lookUp(ctx context.Context, records []*versioning.Record,
 // readPast looks up the messages and the expected versions of records in the history, if
 // the rows and what was read with them do not decide.
 func (r *reader) readPast(ctx context.Context, records []*versioning.Record) error {
-	if r.askHistory || r.askTimers || len(r.view.Parked) > 0 {
-		if err := r.lookUp(ctx, records, r.askPast, r.queuePast); err != nil {
-			return err
-		}
+	if !r.askHistory && !r.askTimers && len(r.view.Parked) == 0 {
+		return nil
 	}
-	r.noteRepeats(records)
-	return nil
+	return r.lookUp(ctx, records, r.askPast, r.queuePast)
 }
 
 // askPast adds the lookups that a change of an entity needs.
@@ -85,7 +82,7 @@ func (r *reader) askPast(asked lookups, k *versioning.Known, rec *versioning.Rec
 		return
 	}
 	had := r.past(k)
-	if r.needsFirst(had, c) {
+	if !had.hasFirst || had.mayHave(c) {
 		*had = past{hasFirst: true, hasMore: true}
 		p.first = append(p.first, c.Key)
 	}

@@ -256,9 +256,9 @@ func (r *reader) memo(move *versioning.Move) *memo {
 	switch had := r.past(k); {
 	case had.memo != nil:
 		before = had.memo.messages
-	case k.Row.Gone, k.Exists && had.hasMore, k.Exists && !had.hasFirst && !had.hasHashes:
+	case k.Row.Gone, k.Exists && (!had.hasFirst || had.hasMore):
 		return nil
-	case had.hasHashes:
+	case had.hashes != nil:
 		before = had.hashes
 	default:
 		for id := range k.Messages.All() {

@@ -38,8 +38,6 @@ type reader struct {
 	parked      []parkedInTurn      // those for the view, still unsorted
 	askHistory  bool                // what was read with the rows does not decide every change
 	askTimers   bool                // some changes are events of timers
-	hashed      int                 // entities of which hashes were read
-	found       int                 // those for which one of the hashes was asked
 	parkedBytes int
 	relies      []reliance // for each table whose rows were recalled, not read
 }
@@ -81,10 +79,9 @@ func (s *snapshot) newReader(tx sender, records []*versioning.Record, lock bool)
 
 // A past says how much of an entity's history was read.
 type past struct {
-	hasFirst  bool // all messages of its first steps were read
-	hasHashes bool // only the hashes of these messages were read
-	hasMore   bool // there are later steps, or may be
-	hashes    []uint32
+	hasFirst bool     // all messages of its first steps were read
+	hasMore  bool     // there are later steps, or may be
+	hashes   []uint32 // of these messages, if they were read instead, because the batch has none of them
 
 	memo *memo              // if it was recalled; nil if it was read
 	next statemachine.State // if it was recalled: after the changes so far
@@ -133,13 +130,19 @@ func (r *reader) readEntities(ctx context.Context, batch *pgx.Batch, records []*
 type fresh struct {
 	table    *table
 	entities []named
-	messages bool // look up their messages in the history
-	hashes   bool // or the hashes of these
+	messages bool    // look up their messages in the history
+	asked    []asked // for each message that may have moved one of them
 }
 
 type named struct {
 	key   string
 	known *versioning.Known
+}
+
+// asked is a message of an entity, by their numbers.
+type asked struct {
+	entity int
+	hash   uint32
 }
 
 // unseen returns the records' entities that were not read yet, by table. They are
@@ -170,7 +173,7 @@ func (r *reader) unseen(records []*versioning.Record) []*fresh {
 			if isNew {
 				r.pasts = append(r.pasts, past{})
 				if f.entities == nil {
-					f.entities = make([]named, 0, len(records))
+					f.entities, f.asked = make([]named, 0, len(records)), make([]asked, 0, len(records))
 				}
 				f.entities = append(f.entities, named{c.Key, k})
 			}
@@ -180,8 +183,11 @@ func (r *reader) unseen(records []*versioning.Record) []*fresh {
 			}
 			if !r.byMessage(c) {
 				r.askHistory = true
-			} else {
-				f.messages = true
+				continue
+			}
+			f.messages = true
+			if r.store.hashed {
+				f.ask(k, c)
 			}
 		}
 	}

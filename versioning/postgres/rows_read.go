@@ -24,8 +24,11 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 		}
 	}
 	for i, f := range unseen {
-		f.hashes = f.messages && r.store.hashed && !r.store.repeating.Load()
-		args := []any{keys[i], f.table.Machine.Name(), f.messages && !f.hashes, f.hashes}
+		args := []any{keys[i], f.table.Machine.Name(), f.messages}
+		if r.store.hashed {
+			hashes, ends := f.hashes()
+			args = append(args, hashes, ends)
+		}
 		batch.Queue(f.table.readSQL(r.store), args...).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, f)
 		})
@@ -37,34 +40,35 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 
 // readSQL reads the rows of $1, and for keys without a row the last step in the history
 // of machine $2. With $3, each row is repeated for each of its first steps, and once
-// more if there are later steps. With $4, a row has the hashes of their messages instead. If the
-// machine has functions, the columns that they take
-// follow. It is one statement so that the messages match the
+// more if there are later steps. If the history has hashes, the row comes alone, with those of its
+// first steps, unless one of them is among the hashes $4, where $5 says where the ones for a key
+// end, or a step has none. If the machine has functions, the columns that they take follow. It is
+// one statement so that the messages match the
 // row: with older messages, a message that has just moved the row would look new.
 func (t *table) readSQL(s *snapshot) string {
-	hash := "NULL::integer"
+	hashes, known, needed := "NULL::integer[]", "", "$3"
 	if s.hashed {
-		hash = "CASE WHEN h.version > 0 THEN h.message_hash END" // with versions below 1, the first 17 might not have all up to 16
+		hashes, needed = "CASE WHEN first.version IS NULL THEN known.hashes END", neededSQL
+		known = fmt.Sprintf(hashesSQL, s.schema.quoted, t.key.sqlName())
 	}
 	return fmt.Sprintf(`
 SELECT u.n, coalesce(t.%[3]s::text, gone.to_state), coalesce(t.%[4]s::bigint, gone.version), t.%[2]s IS NULL,
-       first.message_id, first.version, coalesce(first.digest, 0), CASE WHEN $4 THEN ARRAY(
-		SELECT %[8]s FROM %[6]s.transitions AS h WHERE h.entity = u.key AND h.machine = $2 ORDER BY h.version LIMIT 17
-       ) END%[7]s
+       first.message_id, first.version, coalesce(first.digest, 0), %[8]s%[7]s
 FROM (SELECT pg_catalog.unnest($1::text[]) AS key, generate_subscripts($1::text[], 1) AS n OFFSET 0) AS u
 LEFT JOIN %[1]s AS t ON t.%[2]s = u.key::%[5]s
 LEFT JOIN LATERAL (
 	SELECT h.to_state, h.version FROM %[6]s.transitions AS h
 	WHERE t.%[2]s IS NULL AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version DESC LIMIT 1
-) AS gone ON true
+) AS gone ON true%[9]s
 LEFT JOIN LATERAL (
 	SELECT h.message_id, h.version, h.digest FROM %[6]s.transitions AS h
-	WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
+	WHERE %[10]s AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL) AND h.entity = u.key AND h.machine = $2
 	ORDER BY h.version LIMIT 17
 ) AS first ON true
 WHERE t.%[2]s IS NOT NULL OR gone.version IS NOT NULL`,
-		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.schema.quoted, t.rows.readSQL(t.fingerprint), hash)
+		t.ident, t.key.sqlName(), t.state.sqlName(), t.version.sqlName(), t.key.cast, s.schema.quoted, t.rows.readSQL(t.fingerprint),
+		hashes, known, needed)
 }
 
 // lockSQL locks the rows of $1, in that order. It is a separate statement because PostgreSQL
@@ -100,7 +104,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 	var array hashArray
 	hashes := make([]uint32, 0, 4*len(f.entities)) // of all entities, consecutively
 	for _, e := range f.entities {
-		r.past(e.known).hasFirst = f.messages && !f.hashes
+		r.past(e.known).hasFirst = f.messages
 	}
 	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest), &array}
 	data := len(into)
@@ -115,7 +119,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 			if t.rows.hasFields() && !gone {
 				k.Row.Data = t.rows.read(rows.RawValues()[data:], rows.FieldDescriptions()[data:])
 			}
-			if f.hashes {
+			if f.messages && len(array) > 0 {
 				hashes = r.noteHashes(k, array, hashes)
 			}
 		}

@@ -46,8 +46,7 @@ type snapshot struct {
 	types     *types
 
 	outbox            *outbox
-	hashed            bool        // the history's primary key includes hashes of messages
-	repeating         atomic.Bool // many messages of the last batch were repetitions
+	hashed            bool // the history's primary key includes hashes of messages
 	memory            *memory
 	contended         *atomic.Int64 // the store's
 	plain, plainSplit *prepared     // for records that need nothing else; plainSplit for those in one of several lists
@@ -146,7 +145,11 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 	if err := e.readMachines(ctx, conn); err != nil {
 		return nil, err
 	}
-	if e.hashed, err = s.schema.isHashed(ctx, conn); err != nil {
+	// A Rehearsal judges records that it has kept, of which the batch does not know when it reads.
+	if e.hashed, err = s.schema.isHashed(ctx, conn); err != nil || s.readOnly {
+		e.hashed = false
+	}
+	if err != nil {
 		return nil, err
 	}
 	e.link()

@@ -5,7 +5,7 @@
 -- history with steps, the key is not changed here, because that would keep workers waiting:
 -- docs/upgrading.md says how to do it while they run.
 ALTER TABLE pawl.transitions ADD COLUMN message_hash integer;
-COMMENT ON COLUMN pawl.transitions.message_hash IS 'The FNV-1a hash of message_id, 32 bits. NULL if the worker that wrote the step did not know this column, or the primary key did not include it. Set it to NULL if you change message_id.';
+COMMENT ON COLUMN pawl.transitions.message_hash IS 'The FNV-1a hash of message_id, 32 bits. NULL if the worker that wrote the step did not know this column, if the primary key did not include it, or after a rebuild of the entity. It becomes NULL if somebody changes message_id.';
 
 DO $migration$
 BEGIN
@@ -16,7 +16,21 @@ BEGIN
 END
 $migration$;
 
+-- Workers never change steps. If somebody does, a hash of the old message ID would hide the new one.
+CREATE FUNCTION pawl.forget_message_hash() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    new.message_hash := NULL;
+    RETURN new;
+END
+$function$;
+
+CREATE TRIGGER forget_message_hash BEFORE UPDATE OF message_id ON pawl.transitions
+    FOR EACH ROW WHEN (new.message_id <> old.message_id AND new.message_hash IS NOT DISTINCT FROM old.message_hash)
+    EXECUTE FUNCTION pawl.forget_message_hash();
+
 -- +goose Down
+DROP TRIGGER forget_message_hash ON pawl.transitions;
+DROP FUNCTION pawl.forget_message_hash();
 ALTER TABLE pawl.transitions DROP CONSTRAINT transitions_pkey,
     DROP COLUMN message_hash,
     ADD CONSTRAINT transitions_pkey PRIMARY KEY (entity, machine, version);
