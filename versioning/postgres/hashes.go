@@ -83,11 +83,39 @@ LEFT JOIN LATERAL (
 	SELECT ARRAY(
 		SELECT CASE WHEN h.version > 0 THEN h.message_hash END FROM %[1]s.transitions AS h
 		WHERE h.entity = u.key AND h.machine = $2 ORDER BY h.version LIMIT 17
-	) AS hashes WHERE $3 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL)
+	) AS hashes WHERE $3 AND NOT $6 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL)
 ) AS known ON true`
 
-	neededSQL = `(array_position(known.hashes, NULL) > 0 OR known.hashes && ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
+	neededSQL = `$3 AND ($6 OR array_position(known.hashes, NULL) > 0 OR known.hashes && ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
 )
+
+// While many entities of a batch need their messages, as in a replay, those of the next batches are
+// read at once: all but one of replayBatches.
+const replayBatches = 16
+
+// takeAtOnce reports whether the next batch reads messages at once.
+func (t *table) takeAtOnce() bool {
+	left := t.atOnce.Load()
+	return left > 0 && t.atOnce.CompareAndSwap(left, left-1)
+}
+
+// noteAlone decides how the next batches read messages, after one of whose entities some needed
+// none.
+func (f *fresh) noteAlone(alone int) {
+	const few = 16 // entities say nothing
+	if !f.messages || f.atOnce || len(f.entities) < few {
+		return
+	}
+	existing := 0
+	for _, e := range f.entities {
+		if e.known.Exists {
+			existing++
+		}
+	}
+	if existing >= few && 2*alone < existing {
+		f.table.atOnce.Store(replayBatches - 1)
+	}
+}
 
 // noteHashes notes the hashes of the messages of an entity's first steps, and one more if there
 // are later steps. It appends them to hashes.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,6 +110,27 @@ func TestHashesOfParked(t *testing.T) {
 			wantRows(t, pool, `SELECT state FROM orders`, "paid")
 		})
 	}
+}
+
+// In a replay, most batches read messages without looking at their hashes.
+func TestHashesInReplay(t *testing.T) {
+	t.Parallel()
+	pool, other := openOrders(t)
+	var l log
+	var created, records, more []*versioning.Record
+	for i := range 20 {
+		created, records, more = append(created, l.say(key(i), "placed")), append(records, l.say(key(i), "captured")), append(more, l.say(key(i), "shipped"))
+	}
+	apply(t, other, slices.Concat(created, records)...)
+	store, tr := traced(t, pool)
+	for range 40 {
+		_, trips := tr.counted(func() { wantVerdicts(t, apply(t, store, records...), repeat("duplicate", len(records))...) })
+		if trips != 2 {
+			t.Fatalf("a replayed batch takes %d round trips, want 2", trips)
+		}
+	}
+	wantVerdicts(t, apply(t, store, more...), repeat("applied", len(more))...)
+	wantVerdicts(t, apply(t, store, slices.Concat(records, more)...), repeat("duplicate", len(records)+len(more))...)
 }
 
 // Whoever changes a message ID need not know of hashes.

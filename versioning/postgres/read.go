@@ -132,6 +132,7 @@ type fresh struct {
 	entities []named
 	messages bool    // look up their messages in the history
 	asked    []asked // for each message that may have moved one of them
+	atOnce   bool    // the messages were read without looking at their hashes
 }
 
 type named struct {

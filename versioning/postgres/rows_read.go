@@ -27,7 +27,8 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 		args := []any{keys[i], f.table.Machine.Name(), f.messages}
 		if r.store.hashed {
 			hashes, ends := f.hashes()
-			args = append(args, hashes, ends)
+			f.atOnce = f.table.takeAtOnce()
+			args = append(args, hashes, ends, f.atOnce)
 		}
 		batch.Queue(f.table.readSQL(r.store), args...).Query(func(rows pgx.Rows) error {
 			return r.scanRows(rows, f)
@@ -42,7 +43,7 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 // of machine $2. With $3, each row is repeated for each of its first steps, and once
 // more if there are later steps. If the history has hashes, the row comes alone, with those of its
 // first steps, unless one of them is among the hashes $4, where $5 says where the ones for a key
-// end, or a step has none. If the machine has functions, the columns that they take follow. It is
+// end, or a step has none, or with $6. If the machine has functions, the columns that they take follow. It is
 // one statement so that the messages match the
 // row: with older messages, a message that has just moved the row would look new.
 func (t *table) readSQL(s *snapshot) string {
@@ -106,6 +107,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 	for _, e := range f.entities {
 		r.past(e.known).hasFirst = f.messages
 	}
+	alone := 0 // rows without messages
 	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest), &array}
 	data := len(into)
 	_, err := pgx.ForEachRow(rows, append(into, t.rows.skip()...), func() error {
@@ -121,6 +123,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 			}
 			if f.messages && len(array) > 0 {
 				hashes = r.noteHashes(k, array, hashes)
+				alone++
 			}
 		}
 		if !step.Valid {
@@ -137,6 +140,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 		}
 		return nil
 	})
+	f.noteAlone(alone)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -170,7 +171,8 @@ type table struct {
 	definitions []Definition // of the machine that are registered
 
 	refusals refusals
-	recent   recent // of the snapshot's memory
+	atOnce   atomic.Int32 // for how many batches to read messages without looking at their hashes
+	recent   recent       // of the snapshot's memory
 }
 
 // A tableColumn is one column of a table in the catalog.
