@@ -154,7 +154,10 @@ func TestCancelWithoutABroker(t *testing.T) {
 // fallSilent makes the broker take requests and answer none until the test ends.
 func (b *broker) fallSilent() {
 	release := make(chan struct{})
-	b.t.Cleanup(func() { close(release) })
+	b.t.Cleanup(func() {
+		close(release)
+		synctest.Wait() // kfake must have got all requests back before it is closed; it would wait for its lock for ever
+	})
 	b.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.KeepControl()
 		b.SleepControl(func() { <-release })
