@@ -148,7 +148,7 @@ func verdicts(all map[string]int) string {
 func check(job contend.Job, r contend.Result, steps int, fresh bool) error {
 	least, most := r.Records, r.Records
 	switch {
-	case job.Contender == contend.ConsumeOnly || !fresh:
+	case job.Contender == contend.ConsumeOnly || job.Contender == contend.AnswerOnly || !fresh:
 		least, most = 0, 0
 	case job.Contender == contend.HandOutbox:
 		most = steps // it counts messages that were acknowledged; its loop is ahead of its relay
