@@ -18,7 +18,7 @@ import (
 // A hash that is found proves nothing, and neither does a step without one: then the messages are
 // read, by the same statement.
 
-// hashOf returns the hash of a message ID: FNV-1a.
+// hashOf returns the hash of a message ID: FNV-1a. hash/fnv would allocate, twice for each message.
 func hashOf(id string) uint32 {
 	hash := uint32(2166136261)
 	for i := range len(id) {
@@ -89,8 +89,8 @@ LEFT JOIN LATERAL (
 	neededSQL = `$3 AND ($6 OR array_position(known.hashes, NULL) > 0 OR known.hashes && ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
 )
 
-// While many entities of a batch need their messages, as in a replay, those of the next batches are
-// read at once: all but one of replayBatches.
+// replayBatches is how often hashes are looked at while most entities need their messages, as in a
+// replay: in one of so many batches. The others read the messages at once.
 const replayBatches = 16
 
 // takeAtOnce reports whether the next batch reads messages at once.
@@ -99,7 +99,7 @@ func (t *table) takeAtOnce() bool {
 	return left > 0 && t.atOnce.CompareAndSwap(left, left-1)
 }
 
-// noteAlone decides how the next batches read messages, after one of whose entities some needed
+// noteAlone decides how the next batches read messages. alone is how many of the entities needed
 // none.
 func (f *fresh) noteAlone(alone int) {
 	const few = 16 // entities say nothing

@@ -43,9 +43,9 @@ func (r *reader) readRows(batch *pgx.Batch, unseen []*fresh) {
 // of machine $2. With $3, each row is repeated for each of its first steps, and once
 // more if there are later steps. If the history has hashes, the row comes alone, with those of its
 // first steps, unless one of them is among the hashes $4, where $5 says where the ones for a key
-// end, or a step has none, or with $6. If the machine has functions, the columns that they take follow. It is
-// one statement so that the messages match the
-// row: with older messages, a message that has just moved the row would look new.
+// end, or a step has none, or with $6. If the machine has functions, the columns that they take
+// follow. It is one statement so that the messages match the row: with older messages, a message
+// that has just moved the row would look new.
 func (t *table) readSQL(s *snapshot) string {
 	hashes, known, needed := "NULL::integer[]", "", "$3"
 	if s.hashed {
