@@ -185,6 +185,7 @@ func TestCommitIsNotRepeated(t *testing.T) {
 // A commit may be in flight when the group takes the partition away. The worker commits
 // nothing for the partition after that: the next owner finds what is settled already.
 func TestNoCommitAfterPartitionsAreLost(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
@@ -225,6 +226,7 @@ func TestNoCommitAfterPartitionsAreLost(t *testing.T) {
 // No partition is given up while a commit is in flight: the next owner would start before it,
 // or the commit could overwrite the next owner's.
 func TestPartitionsWaitForACommit(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := startBroker(t, kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "500"}))

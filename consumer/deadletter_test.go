@@ -88,6 +88,7 @@ func TestLettersLeftBehind(t *testing.T) {
 // The health reports a missing dead-letter topic, and everything else continues. Two workers
 // share the copying as they share the partitions.
 func TestMissingDeadLetterTopic(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)

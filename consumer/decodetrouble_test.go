@@ -203,6 +203,7 @@ func TestShutdownDuringDecodeTrouble(t *testing.T) {
 // A second worker gets its partitions while the first can't decode. The first drops their
 // records and asks no more for them.
 func TestRebalanceDuringDecodeTrouble(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
@@ -248,6 +249,7 @@ func TestRebalanceDuringDecodeTrouble(t *testing.T) {
 // the record still can't be decoded. Only with the classic protocol: kfake's assignor for the other
 // one may take a partition away that the new member can't have, and give it back.
 func TestPartitionIsTakenDuringDecodeTrouble(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := startBroker(t)

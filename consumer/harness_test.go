@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,34 @@ func bubble(t *testing.T, test func(t *testing.T, protocol consumer.Protocol)) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { test(t, protocol) })
 		})
+	}
+}
+
+// testsOfSeveralWorkers matches the tests in which members of a group wait for each other in
+// a bubble.
+const testsOfSeveralWorkers = "^Test(" +
+	"CancelWhileAJoinWaits|" +
+	"HoldDoesNotOutliveItsTurn|" +
+	"MissingDeadLetterTopic|" +
+	"NoCommitAfterPartitionsAreLost|" +
+	"PartitionComesBackWhileTheDatabaseIsDown|" +
+	"PartitionIsTakenDuringDecodeTrouble|" +
+	"PartitionsWaitForACommit|" +
+	"RebalanceDuringDecodeTrouble|" +
+	"RebalanceWhileTheDatabaseIsDown|" +
+	"SlowStoreHoldsUpARebalanceForAWhile|" +
+	"TimersOfWorkers)$"
+
+// severalWorkers skips a test of testsOfSeveralWorkers unless the build tag synctests is set.
+// Without it, a commit that waits for a rebalance, which waits for another member, stops the
+// bubble's clock for ever: the Kafka client waits for a lock, in which no time passes.
+func severalWorkers(t *testing.T) {
+	t.Helper()
+	if !regexp.MustCompile(testsOfSeveralWorkers).MatchString(t.Name()) {
+		t.Fatal("testsOfSeveralWorkers does not match this test")
+	}
+	if !locksLetTimePass {
+		t.Skip("TestSeveralWorkers runs this test with the build tag synctests")
 	}
 }
 

@@ -168,6 +168,7 @@ func (b *broker) fallSilent() {
 // While another member delays a rebalance, this worker's join waits at the broker. Run does
 // not wait for it longer than leaving may take.
 func TestCancelWhileAJoinWaits(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := startBroker(t)

@@ -213,6 +213,7 @@ func TestFiresNever(t *testing.T) {
 // Two workers arm timers and fire them on time: those whose entity is still in the state, each
 // once.
 func TestTimersOfWorkers(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	machine := statemachine.MustCompile(statemachine.Definition{
 		Name: "m", Version: 1,

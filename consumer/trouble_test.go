@@ -47,6 +47,7 @@ func (r *running) awaitHolds(want int, within time.Duration) {
 // promptly, the first one drops their records and commits nothing for them, and
 // in the end nothing is lost.
 func TestRebalanceWhileTheDatabaseIsDown(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
@@ -89,6 +90,7 @@ func TestRebalanceWhileTheDatabaseIsDown(t *testing.T) {
 // A partition that is taken away and comes back while its records wait is read again. What
 // was polled before is not committed.
 func TestPartitionComesBackWhileTheDatabaseIsDown(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
@@ -136,6 +138,7 @@ func rewound(t *testing.T, commits []commit) {
 // A store that is slow, but not in trouble, delays a rebalance for at most RebalanceHold. The
 // worker does not commit what the store settles after the partition is lost.
 func TestSlowStoreHoldsUpARebalanceForAWhile(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
@@ -189,6 +192,7 @@ func TestSlowStoreHoldsUpARebalanceForAWhile(t *testing.T) {
 // one. If it did, the second worker would get its partition before the first one's batch is
 // done.
 func TestHoldDoesNotOutliveItsTurn(t *testing.T) {
+	severalWorkers(t)
 	t.Parallel()
 	bubble(t, func(t *testing.T, protocol consumer.Protocol) {
 		b := startBroker(t)
