@@ -1,14 +1,17 @@
 package pawltest_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pawl-go/pawl/internal/embedded"
+	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/pawltest"
 )
 
@@ -51,6 +54,7 @@ func TestOrphansAreSwept(t *testing.T) {
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
+		awaitOnly(t, conn, "pawltest_livinglivi")
 	}
 	rows, err := conn.Query(t.Context(), "SELECT datname FROM pg_database WHERE datname LIKE 'pawltest_%' ORDER BY datname")
 	if err != nil {
@@ -69,6 +73,21 @@ func TestOrphansAreSwept(t *testing.T) {
 	if len(names) != 4 || len(left) != 2 || left[0][:19] != left[1][:19] {
 		t.Errorf("the databases are %q; want those of the living process and of the last one that has ended", names)
 	}
+}
+
+// awaitOnly waits until no process but the named one is connected: PostgreSQL learns a moment
+// later that a process has ended.
+func awaitOnly(t *testing.T, conn *pgx.Conn, living string) {
+	t.Helper()
+	const others = `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pawltest\_%' AND application_name <> $1`
+	testenv.Eventually(t, time.Minute, func() error {
+		var n int
+		err := conn.QueryRow(t.Context(), others, living).Scan(&n)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("%d connections of processes that have ended are still there", n)
+		}
+		return err
+	})
 }
 
 // TestDatabasesAreSeparate checks that each test has what the template has, and no more, and that

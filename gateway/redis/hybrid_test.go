@@ -182,25 +182,25 @@ func TestHybridFaults(t *testing.T) {
 			w := newWorld(t)
 			one, _ := w.open(t)
 			two, _ := w.open(t)
-			done := make(chan struct{})
+			var caused atomic.Int32
+			storms := make(chan int, 1)
 			go func() {
-				defer close(done)
-				for i := range 8 {
+				n := 0
+				for ; n < 8 || caused.Load() < 2 && !t.Failed(); n++ {
 					var keys []string
 					for j := range 12 {
-						keys = append(keys, fmt.Sprintf("%d-%d", i, j))
+						keys = append(keys, fmt.Sprintf("%d-%d", n, j))
 					}
 					storm(t, keys, one, two)
 				}
+				storms <- n
 			}()
-			for n := 0; ; n++ {
+			for {
 				cause(t, w)
+				caused.Add(1)
 				select {
-				case <-done:
-					if n == 0 {
-						t.Error("the fault happened only once")
-					}
-					w.mustBeOnce(t, 8*12)
+				case n := <-storms:
+					w.mustBeOnce(t, n*12)
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
