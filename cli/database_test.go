@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -237,5 +238,27 @@ func TestOutputs(t *testing.T) {
 		if strings.Contains(stdout, "\x1b") {
 			t.Errorf("%s prints control characters of a record, or colors although it is no terminal: %q", c.args, stdout)
 		}
+	}
+}
+
+// TestStatusWithoutHashes checks that status says that the key of an older history lacks hashes.
+func TestStatusWithoutHashes(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, withBulbs)
+	c := &console{url: url}
+	const says = "the history's primary key has no hashes of messages"
+	if out, stderr, _ := c.run(t, "status"); strings.Contains(out, says) || stderr != "" {
+		t.Errorf("with hashes: %s%s", out, stderr)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE pawl.transitions DROP CONSTRAINT transitions_pkey, ADD PRIMARY KEY (entity, machine, version)`); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, _ := c.run(t, "status"); !strings.Contains(out, says) {
+		t.Errorf("without hashes: %s", out)
 	}
 }

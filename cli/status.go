@@ -14,6 +14,7 @@ import (
 type statusView struct {
 	At            time.Time     `json:"at"`
 	SchemaVersion int64         `json:"schema_version"`
+	MessageHashes bool          `json:"message_hashes"`
 	Machines      []machineView `json:"machines"`
 	Outbox        outboxView    `json:"outbox"`
 	Unsent        count         `json:"unsent"`
@@ -108,10 +109,11 @@ unless an index begins with the state. "Read to the end" is when a worker last
 had nothing left to read, of the partition that is furthest behind. Without
 --brokers, that and the age of the marks is all that the database knows of lag.
 
-JSON has: at, schema_version, machines (machine, versions, withdrawn, table,
-table_problem, rows, states, parked, dead_letters, timers, caught_up), outbox
-(packs, messages, oldest), unsent, groups (group, topic, lag, last_mark,
-partitions), attention (what, next). A count has n, at_least and estimated.
+JSON has: at, schema_version, message_hashes, machines (machine, versions,
+withdrawn, table, table_problem, rows, states, parked, dead_letters, timers,
+caught_up), outbox (packs, messages, oldest), unsent, groups (group, topic, lag,
+last_mark, partitions), attention (what, next). A count has n, at_least and
+estimated.
 
 The exit status is 0, with --check 1 if there is something to look at, and 2
 after an error.`,
@@ -157,7 +159,7 @@ func (c *statusCommander) run(ctx context.Context, s *session) error {
 
 func viewOf(s *postgres.Status) *statusView {
 	v := &statusView{
-		At: s.Now.UTC(), SchemaVersion: s.SchemaVersion, Unsent: countOf(s.Unsent),
+		At: s.Now.UTC(), SchemaVersion: s.SchemaVersion, MessageHashes: s.MessageHashes, Unsent: countOf(s.Unsent),
 		Machines: []machineView{}, Groups: []groupView{}, Attention: []attention{},
 		Outbox: outboxView{countOf(s.Outbox.Packs), countOf(s.Outbox.Messages), utc(s.Outbox.Oldest)},
 	}

@@ -65,6 +65,9 @@ func quoted(s string) string {
 // print prints the status for people.
 func (v *statusView) print(p *printer) {
 	p.line("framework schema: version %d, at %s", v.SchemaVersion, stamp(v.At))
+	if !v.MessageHashes {
+		p.line("the history's primary key has no hashes of messages; docs/upgrading.md says what they are for")
+	}
 	v.printMachines(p)
 	v.printStates(p)
 	v.printKept(p)

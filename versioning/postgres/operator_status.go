@@ -17,6 +17,12 @@ import (
 type Status struct {
 	Now           time.Time // by the database's clock
 	SchemaVersion int64
+
+	// MessageHashes reports whether the history's primary key includes hashes of message IDs. A
+	// history that had steps before version 9 of the schema gets them by hand; docs/upgrading.md
+	// says how.
+	MessageHashes bool
+
 	Machines      []MachineStatus // by name; those that are not registered come last
 
 	Outbox OutboxStatus
@@ -101,6 +107,9 @@ func (o *Operator) totals(ctx context.Context, s *Status) error {
 	err := o.pool.QueryRow(ctx, o.schema.sql(totalsSQL), oneMessage, countedPacks+1, versioning.Lanes).
 		Scan(&s.Now, &s.SchemaVersion, &s.Outbox.Packs.N, &s.Outbox.Messages.N, &oldest, &s.Unsent.N)
 	if err != nil {
+		return err
+	}
+	if s.MessageHashes, err = o.schema.isHashed(ctx, o.pool); err != nil {
 		return err
 	}
 	if oldest != nil {

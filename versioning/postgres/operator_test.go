@@ -66,6 +66,10 @@ func TestOperatorStatus(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkStatus(t, s)
+			mustExec(t, pool, in(schema, keyWithoutHashes))
+			if s, err = openOperator(t, pool, schema).Status(t.Context()); err != nil || s.MessageHashes {
+				t.Errorf("without hashes in the key: %+v, %v", s, err)
+			}
 			machines, err := openOperator(t, pool, schema).Machines(t.Context())
 			if err != nil || len(machines) != 1 || machines[0].Definitions[0].By == "" || machines[0].Definitions[0].At.IsZero() {
 				t.Errorf("Machines = %+v, %v", machines, err)
@@ -76,7 +80,7 @@ func TestOperatorStatus(t *testing.T) {
 
 func checkStatus(t *testing.T, s *postgres.Status) {
 	t.Helper()
-	if s.SchemaVersion != migrations.Version || time.Since(s.Now).Abs() > time.Minute || len(s.Machines) != 2 {
+	if s.SchemaVersion != migrations.Version || time.Since(s.Now).Abs() > time.Minute || len(s.Machines) != 2 || !s.MessageHashes {
 		t.Fatalf("Status = %+v", s)
 	}
 	m, invoice := &s.Machines[0], &s.Machines[1]
