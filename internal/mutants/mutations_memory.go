@@ -78,8 +78,23 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestHashesOfParked$",
 	},
 	{
-		file: "versioning/postgres/recall.go", text: `len(t.rules.triggers) == 0 &&`, mutated: ``,
+		file: "versioning/postgres/recall.go", text: `!r.store.hasTriggers() &&`, mutated: ``,
 		why: "a trigger replaces a row that was taken for absent",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
+	},
+	{
+		file: "versioning/postgres/memory.go", text: `before = had.hashes`, mutated: `before = nil`,
+		why: "a message takes effect twice, because a store has read its hash and does not remember it",
+		pkg: "./versioning/postgres", tests: "^TestHashesAreRemembered$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `if id != c.MessageID {`, mutated: `if false {`,
+		why: "a message takes effect twice, because the hash of its former ID was not looked for",
+		pkg: "./versioning/postgres", tests: "^TestHashOfFormerID$",
+	},
+	{
+		file: "versioning/postgres/hashes.go", text: `2*needed > found`, mutated: `false`,
+		why: "a replay looks at hashes in vain",
+		pkg: "./versioning/postgres", tests: "^TestHashesInReplay$",
 	},
 }

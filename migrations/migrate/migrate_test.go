@@ -3,6 +3,7 @@ package migrate_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -63,6 +64,32 @@ func wantVersion(t *testing.T, db migrations.Querier, have int64) {
 }
 
 const all = "audit caught_up dead_letters machines marks outbox outbox_0 outbox_1 outbox_2 outbox_3 outbox_4 outbox_5 outbox_6 outbox_7 outbox_events parked rearmed replaced responses tables timers transitions unsent"
+
+// TestKeyInUse checks that the history's key stays as it is if something depends on it.
+func TestKeyInUse(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	pool := connect(t, url)
+	if err := migrate.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("sql/00009_message_hash.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, down, _ := strings.Cut(string(text), "-- +goose Down\n")
+	exec(t, pool, migrations.Schema("").SQL(down)+`; DELETE FROM pawl.goose_db_version WHERE version_id = 9`)
+	exec(t, pool, `CREATE TABLE mine (entity text, machine text, version bigint, FOREIGN KEY (entity, machine, version) REFERENCES pawl.transitions)`)
+	if err := migrate.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	wantVersion(t, pool, migrations.Version)
+	var key string
+	err = pool.QueryRow(t.Context(), `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'pawl.transitions'::regclass AND contype = 'p'`).Scan(&key)
+	if err != nil || key != "PRIMARY KEY (entity, machine, version)" {
+		t.Errorf("the key is %s, %v", key, err)
+	}
+}
 
 func TestUpDownUp(t *testing.T) {
 	t.Parallel()

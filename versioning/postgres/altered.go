@@ -216,6 +216,11 @@ func (s *snapshot) orAltered(ctx context.Context, err error) error {
 			return fmt.Errorf("%w: %s: %w", errAltered, t.Name, err)
 		}
 	}
+	if s.hashed && isCode(err, undefinedColumn) { // the schema of a backup may be older
+		if hashed, failed := s.schema.isHashed(ctx, s.pool); failed == nil && !hashed {
+			return fmt.Errorf("%w: the history: %w", errAltered, err)
+		}
+	}
 	return err
 }
 

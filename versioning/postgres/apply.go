@@ -184,9 +184,13 @@ func splitMayHelp(err error) bool {
 // isSelfContended reports whether rows may have been moved by the transaction itself: by a
 // trigger of one entity's row that writes another one's, with which functions have computed.
 func (s *snapshot) isSelfContended(err error) bool {
-	return errors.Is(err, versioning.ErrContended) &&
-		slices.ContainsFunc(s.tables, func(t *table) bool { return len(t.rules.triggers) > 0 }) &&
+	return errors.Is(err, versioning.ErrContended) && s.hasTriggers() &&
 		slices.ContainsFunc(s.tables, func(t *table) bool { return t.rows.hasFields() })
+}
+
+// hasTriggers reports whether a table has triggers, which may write rows of another one.
+func (s *snapshot) hasTriggers() bool {
+	return slices.ContainsFunc(s.tables, func(t *table) bool { return len(t.rules.triggers) > 0 })
 }
 
 // appendResult appends the result of a later part of a batch to that of the earlier

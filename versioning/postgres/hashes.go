@@ -86,7 +86,7 @@ LEFT JOIN LATERAL (
 	) AS hashes WHERE $3 AND NOT $6 AND (t.%[2]s IS NOT NULL OR gone.version IS NOT NULL)
 ) AS known ON true`
 
-	neededSQL = `$3 AND ($6 OR array_position(known.hashes, NULL) > 0 OR known.hashes && ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
+	neededSQL = `$3 AND ($6 OR array_position(known.hashes, NULL) > 0 OR known.hashes OPERATOR(pg_catalog.&&) ($4::integer[])[($5::integer[])[u.n] + 1 : ($5::integer[])[u.n + 1]])`
 )
 
 // replayBatches is how often hashes are looked at while most entities need their messages, as in a
@@ -99,20 +99,11 @@ func (t *table) takeAtOnce() bool {
 	return left > 0 && t.atOnce.CompareAndSwap(left, left-1)
 }
 
-// noteAlone decides how the next batches read messages. alone is how many of the entities needed
-// none.
-func (f *fresh) noteAlone(alone int) {
+// noteNeeded decides how the next batches read messages. needed is how many of the entities that
+// were found needed them.
+func (f *fresh) noteNeeded(needed, found int) {
 	const few = 16 // entities say nothing
-	if !f.messages || f.atOnce || len(f.entities) < few {
-		return
-	}
-	existing := 0
-	for _, e := range f.entities {
-		if e.known.Exists {
-			existing++
-		}
-	}
-	if existing >= few && 2*alone < existing {
+	if !f.atOnce && found >= few && 2*needed > found {
 		f.table.atOnce.Store(replayBatches - 1)
 	}
 }

@@ -129,8 +129,74 @@ func TestHashesInReplay(t *testing.T) {
 			t.Fatalf("a replayed batch takes %d round trips, want 2", trips)
 		}
 	}
+	for i, atOnce := range tr.atOnce {
+		if want := i%16 != 0; atOnce != want {
+			t.Errorf("batch %d: messages are read at once: %v, want %v", i, atOnce, want)
+		}
+	}
+	if len(tr.atOnce) != 40 {
+		t.Errorf("%d statements have read hashes, want 40", len(tr.atOnce))
+	}
 	wantVerdicts(t, apply(t, store, more...), repeat("applied", len(more))...)
 	wantVerdicts(t, apply(t, store, slices.Concat(records, more)...), repeat("duplicate", len(records)+len(more))...)
+}
+
+// Rows without a history need no messages, so a batch of them is no replay.
+func TestHashesOfRowsWithoutHistory(t *testing.T) {
+	t.Parallel()
+	pool, other := openOrders(t)
+	mustExec(t, pool, `INSERT INTO orders (id, state, version) SELECT 'row' || n, 'pending', 1 FROM generate_series(1, 40) AS n`)
+	var l log
+	var created, records []*versioning.Record
+	for i := range 20 {
+		created = append(created, l.say(key(i), "placed"))
+		records = append(records, l.say(key(i), "noted"), l.say(fmt.Sprint("row", 2*i+1), "noted"), l.say(fmt.Sprint("row", 2*i+2), "noted"))
+	}
+	apply(t, other, created...)
+	store, tr := traced(t, pool)
+	wantVerdicts(t, apply(t, store, records[:30]...), repeat("applied", 30)...)
+	wantVerdicts(t, apply(t, store, records[30:]...), repeat("applied", 30)...)
+	wantSame(t, "whether messages were read at once", []any{false, false}, tr.atOnce)
+}
+
+// What a store remembers of a row includes the messages whose hashes it has read.
+func TestHashesAreRemembered(t *testing.T) {
+	t.Parallel()
+	pool, other := openOrders(t)
+	var l log
+	first := l.say("a", "noted")
+	apply(t, other, l.say("a", "placed"), first)
+	store := open(t, pool, postgres.Table{Machine: order, Name: "orders"})
+	wantVerdicts(t, apply(t, store, l.say("a", "noted")), "applied")
+	wantVerdicts(t, apply(t, store, first), "duplicate")
+	wantRows(t, pool, `SELECT version::text FROM orders`, "3")
+}
+
+// The hash of a former ID is looked for too.
+func TestHashOfFormerID(t *testing.T) {
+	t.Parallel()
+	pool, other := openOrders(t)
+	var l log
+	first, again := l.say("a", "noted"), l.say("a", "noted")
+	first.Changes[0].MessageID = "m1"
+	again.Changes[0].MessageID, again.Changes[0].FormerID = "source m1", "m1"
+	apply(t, other, l.say("a", "placed"), first)
+	wantVerdicts(t, apply(t, open(t, pool, postgres.Table{Machine: order, Name: "orders"}), again), "duplicate")
+	wantRows(t, pool, `SELECT version::text FROM orders`, "2")
+}
+
+// The schema of a server may be older than the one with which a store was opened: a backup was
+// restored.
+func TestHashesOfOlderSchema(t *testing.T) {
+	t.Parallel()
+	pool, store := openOrders(t)
+	var l log
+	records := []*versioning.Record{l.say("a", "placed"), l.say("b", "placed")}
+	apply(t, store, records...)
+	downTo(t, pool, 8)
+	more := l.say("a", "captured")
+	wantVerdicts(t, apply(t, store, append(records, more)...), "duplicate", "duplicate", "applied")
+	wantVerdicts(t, apply(t, store, l.say("c", "placed"), more), "applied", "duplicate")
 }
 
 // Whoever changes a message ID need not know of hashes.

@@ -12,7 +12,8 @@ import (
 // This file and recall.go save the reading of rows that the store has written itself. A memory
 // has what a view needs of them: state, version, and which messages have moved them. An entity of
 // which it knows nothing is assumed not to exist, if the first event that the batch has for it
-// creates one. If that suffices for all entities of a batch, nothing is read.
+// creates one, and no table has triggers: they may write or remove rows. If that suffices for all
+// entities of a batch, nothing is read.
 //
 // What is remembered may be wrong: others may have changed the row since. So it decides nothing
 // by itself. It is relied on only if every entity of the batch moves, and all records are made or

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pawl-go/pawl/internal/testenv"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -247,4 +248,20 @@ SELECT machine, entity, 2, 'noted', 'pending', 'pending', 'm', topic, topic_id, 
 			wantRows(t, pool, `SELECT 'parked' FROM pawl.parked UNION ALL SELECT 'dead' FROM pawl.dead_letters`, c.rest...)
 		})
 	}
+}
+
+// A trigger of one table may remove a row of another one, which was taken for absent.
+func TestRecallBesideTriggers(t *testing.T) {
+	t.Parallel()
+	pool := testenv.Pool(t, withOrders)
+	mustExec(t, pool, `CREATE TABLE tickets (id text PRIMARY KEY, state text NOT NULL, version bigint NOT NULL);
+INSERT INTO tickets VALUES ('b', 'shipped', 1);
+CREATE FUNCTION clear() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM tickets WHERE id = 'b'; RETURN new; END $$;
+CREATE TRIGGER clear BEFORE UPDATE ON orders FOR EACH ROW WHEN (new.state = 'paid') EXECUTE FUNCTION clear()`)
+	definition := order.Definition()
+	definition.Name = "ticket"
+	store := open(t, pool, postgres.Table{Machine: order, Name: "orders"}, postgres.Table{Machine: statemachine.MustCompile(definition), Name: "tickets"})
+	var l log
+	apply(t, store, l.say("a", "placed"))
+	wantVerdicts(t, apply(t, store, l.say("a", "captured"), l.record(versioning.Change{Machine: "ticket", Key: "b", Event: "placed"})), "applied", "rejected illegal")
 }

@@ -102,7 +102,7 @@ func (r *reader) remembered(t *table, c *versioning.Change, on versioning.Server
 		i, r.relies = len(r.relies), append(r.relies, own)
 	}
 	known := r.store.memory.of(t, c.Key, on)
-	if known == nil && t.creates[c.Event] && len(t.rules.triggers) == 0 && r.store.memory.askAbsent(&r.relies[i]) {
+	if known == nil && t.creates[c.Event] && !r.store.hasTriggers() && r.store.memory.askAbsent(&r.relies[i]) {
 		known = absent
 	}
 	return known
@@ -141,7 +141,8 @@ func (w *writer) sameServer(server versioning.Server) {
 }
 
 // nonePast queues the guard that the entities that were assumed not to exist have no history. That
-// they have no row is proven by the table's key when they are inserted, unless there are triggers.
+// they have no row is proven by the table's key when they are inserted; with triggers, no entity is
+// assumed not to exist.
 func (w *writer) nonePast(b *blind, moves []*versioning.Move) {
 	var machines, keys texts
 	for _, m := range moves {

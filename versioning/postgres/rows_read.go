@@ -107,7 +107,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 	for _, e := range f.entities {
 		r.past(e.known).hasFirst = f.messages
 	}
-	alone := 0 // rows without messages
+	found, needed := 0, 0 // entities, and those of them whose messages came
 	into := []any{&n, &state, &version, &gone, &id, &step, (*int64)(&digest), &array}
 	data := len(into)
 	_, err := pgx.ForEachRow(rows, append(into, t.rows.skip()...), func() error {
@@ -117,13 +117,16 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 			return errDisorder
 		case n > last:
 			last, first = n, len(ids)
+			found++
+			if step.Valid {
+				needed++
+			}
 			k.Exists, k.Row = !gone, versioning.Row{State: t.stateOf(state), Version: version, Gone: gone}
 			if t.rows.hasFields() && !gone {
 				k.Row.Data = t.rows.read(rows.RawValues()[data:], rows.FieldDescriptions()[data:])
 			}
 			if f.messages && len(array) > 0 {
 				hashes = r.noteHashes(k, array, hashes)
-				alone++
 			}
 		}
 		if !step.Valid {
@@ -140,7 +143,7 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 		}
 		return nil
 	})
-	f.noteAlone(alone)
+	f.noteNeeded(needed, found)
 	return err
 }
 

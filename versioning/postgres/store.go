@@ -145,7 +145,8 @@ func (s *Store) read(ctx context.Context, conn *pgxpool.Conn) (*snapshot, error)
 	if err := e.readMachines(ctx, conn); err != nil {
 		return nil, err
 	}
-	// A Rehearsal judges records that it has kept, of which the batch does not know when it reads.
+	// A Rehearsal judges records that it has kept, of whose messages the batch does not know when it
+	// reads. That it needs no hashes is a precaution.
 	if e.hashed, err = s.schema.isHashed(ctx, conn); err != nil || s.readOnly {
 		e.hashed = false
 	}

@@ -22,7 +22,8 @@ type tracer struct {
 
 	mu                sync.Mutex
 	statements, trips int
-	elements          int // of all arrays among the parameters
+	elements          int   // of all arrays among the parameters
+	atOnce            []any // of each statement that reads hashes: whether it reads messages without looking at them
 	beforeWrite       func(context.Context, *pgx.Conn)
 }
 
@@ -37,6 +38,9 @@ func (tr *tracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.
 	tr.count(len(data.Batch.QueuedQueries))
 	tr.mu.Lock()
 	for _, q := range data.Batch.QueuedQueries {
+		if strings.Contains(q.SQL, "known.hashes") {
+			tr.atOnce = append(tr.atOnce, q.Arguments[len(q.Arguments)-1])
+		}
 		for _, arg := range q.Arguments {
 			if v := reflect.ValueOf(arg); v.Kind() == reflect.Slice {
 				tr.elements += v.Len()

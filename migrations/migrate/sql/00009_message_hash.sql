@@ -3,7 +3,8 @@
 -- key, it need not read the steps themselves. Old steps, and those that older workers write, have
 -- none; then the step is read. Stores write and read hashes once the key includes them. In a
 -- history with steps, the key is not changed here, because that would keep workers waiting:
--- docs/upgrading.md says how to do it while they run.
+-- docs/upgrading.md says how to do it while they run. The key also stays if something depends on it,
+-- such as a foreign key.
 ALTER TABLE pawl.transitions ADD COLUMN message_hash integer;
 COMMENT ON COLUMN pawl.transitions.message_hash IS 'The FNV-1a hash of message_id, 32 bits. NULL if the worker that wrote the step did not know this column, if the primary key did not include it, or after a rebuild of the entity. It becomes NULL if somebody changes message_id.';
 
@@ -13,6 +14,8 @@ BEGIN
         ALTER TABLE pawl.transitions DROP CONSTRAINT transitions_pkey,
             ADD CONSTRAINT transitions_pkey PRIMARY KEY (entity, machine, version) INCLUDE (message_hash);
     END IF;
+EXCEPTION WHEN dependent_objects_still_exist OR undefined_object THEN
+    RAISE NOTICE 'the primary key of the history stays as it is: %', sqlerrm;
 END
 $migration$;
 
