@@ -26,7 +26,7 @@ REQUESTS ?= 100000
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
 # set. WORKLOAD is a list, with commas, of: new-orders, bank-log, hot-key, payments,
-# hot-account, replay, latency, outbox, latency-outbox, timers, do, gateway, growth, memory. Only a full run updates the chart in docs.
+# hot-account, replay, latency, latency-lone, outbox, latency-outbox, timers, do, gateway, growth, memory. Only a full run updates the chart in docs.
 WORKLOAD ?=
 QUICK ?=
 BENCH_SVG ?= $(if $(WORKLOAD)$(QUICK),out/bench.svg,../docs/bench.svg)

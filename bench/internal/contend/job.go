@@ -63,6 +63,7 @@ const (
 	HandWritten  = "hand-written-1"
 	HandSharded  = "hand-written-16"
 	HandBatch    = "hand-written-batch"
+	Autocommit   = "autocommit" // a loop with one statement for each record
 	Watermill    = "watermill"
 	ConsumeOnly  = "consume-only"
 
@@ -93,7 +94,7 @@ const (
 // All lists the contenders in display order.
 var All = []string{
 	Limit, LimitMinimal, Pawl, PawlOTel, PawlDryRun, PawlVerify, PawlSet, PawlRow, PawlTransaction, PawlRedis, PawlRedisTransaction, RedisAlone, WithoutMessages, WithoutTimers, WithoutMigrate, WithoutGateway, Records,
-	HandBatch, HandWritten, HandSharded, HandOutbox, OneTransaction, BareSelect, AnswerOnly, Watermill, ConsumeOnly,
+	HandBatch, HandWritten, HandSharded, HandOutbox, Autocommit, OneTransaction, BareSelect, AnswerOnly, Watermill, ConsumeOnly,
 }
 
 // Ordinary lists the contenders of workloads without outputs whose columns the messages set.
@@ -153,6 +154,8 @@ func run(ctx context.Context, job Job, machine *statemachine.Machine, m *meter) 
 		return runHandWritten(ctx, job, machine, m, 1)
 	case HandSharded:
 		return runHandWritten(ctx, job, machine, m, shards)
+	case Autocommit:
+		return runAutocommit(ctx, job, machine, m)
 	case HandOutbox:
 		return runHandWrittenOutbox(ctx, job, machine, m)
 	case HandBatch:

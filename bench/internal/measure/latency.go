@@ -32,6 +32,21 @@ func latency(ctx context.Context, b *bench) error {
 	})
 }
 
+// loneRate is the rate at which each record is alone: it is committed long before the next is due.
+const loneRate = 50
+
+// latencyLone is latency with one record at a time, beside the least that a loop can do.
+func latencyLone(ctx context.Context, b *bench) error {
+	return b.inDatabase(ctx, "latency-lone", nil, func(url, database string) error {
+		return b.byTurns([]string{contend.Pawl, contend.Autocommit}, func(round int, contender string) error {
+			if err := b.server.empty(ctx, database, nil); err != nil {
+				return err
+			}
+			return b.steadily(ctx, "latency-lone", fmt.Sprintf("%s-%d", contender, round), contender, loneRate, url, "")
+		})
+	})
+}
+
 // latencyOutbox sends new orders at a fixed rate. The contender reports, for the message that
 // each step sends, the time from when the step was committed until Kafka has acknowledged the
 // message.

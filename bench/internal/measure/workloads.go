@@ -29,6 +29,7 @@ var workloads = []workload{
 	{"hot-account", "a tenth of all records for one account, whose balance is computed", hotAccount},
 	{"replay", "a topic that was already applied: only duplicates", replay},
 	{"latency", "time from due to committed, at a fixed rate", latency},
+	{"latency-lone", "the same, one record at a time", latencyLone},
 	{"outbox", "new orders, each of whose transitions sends a message", outbox},
 	{"latency-outbox", "time from committed to acknowledged by Kafka, at a fixed rate", latencyOutbox},
 	{"timers", "new orders, each of whose transitions arms a timer; and timers that are due at once", timers},

@@ -39,6 +39,7 @@ func NewResults() *Results {
 const (
 	pawl              = "pawl"
 	latencyName       = "latency"
+	latencyLoneName   = "latency-lone"
 	latencyOutboxName = "latency-outbox"
 	latencyHTTPName   = "gateway-alone"
 	growthPrefix      = "growth-"
@@ -94,6 +95,7 @@ type Summary struct {
 	Ratios  map[string]map[string]float64 `json:"ratios"`
 	Paired  map[string]map[string]float64 `json:"paired_ratios"`
 	Latency map[string]Latency            `json:"latency,omitempty"`
+	Lone    map[string]Latency            `json:"latency_lone,omitempty"`
 	Outbox  map[string]Latency            `json:"latency_outbox,omitempty"`
 	HTTP    map[string]Latency            `json:"latency_gateway,omitempty"`
 	Growth  map[string]float64            `json:"growth,omitempty"`
@@ -177,6 +179,8 @@ func (r *Results) summarizeLatency(s *Summary) {
 			s.Medians[workload][contender] = one[contender].P99
 		}
 		switch workload {
+		case latencyLoneName:
+			s.Lone = one
 		case latencyOutboxName:
 			s.Outbox = one
 		case latencyHTTPName:

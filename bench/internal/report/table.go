@@ -42,14 +42,14 @@ func (r *Results) throughput(out io.Writer, s Summary, contenders []string) {
 }
 
 func (r *Results) latencies(out io.Writer, s Summary, contenders []string) {
-	if len(s.Latency)+len(s.Outbox)+len(s.HTTP) == 0 {
+	if len(s.Latency)+len(s.Lone)+len(s.Outbox)+len(s.HTTP) == 0 {
 		return
 	}
 	fmt.Fprintf(out, "\t\t\t\t\t\t\t\t\nworkload\tcontender\tat records/s\tp50 ms\tp99 ms\tp99.9 ms\tpeak MiB\tCPU us/record\t\n")
 	for _, w := range []struct {
 		name string
 		all  map[string]Latency
-	}{{latencyName, s.Latency}, {latencyOutboxName, s.Outbox}, {latencyHTTPName, s.HTTP}} {
+	}{{latencyName, s.Latency}, {latencyLoneName, s.Lone}, {latencyOutboxName, s.Outbox}, {latencyHTTPName, s.HTTP}} {
 		for _, contender := range shown(contenders, w.all) {
 			l := w.all[contender]
 			fmt.Fprintf(out, "%s\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t\n", w.name, contender, l.Rate, l.P50, l.P99, l.P999,
