@@ -33,7 +33,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",
 	},
 	{
-		file: "versioning/postgres/memory.go", text: `slices.Contains(m.messages, message)`, mutated: `slices.Contains(m.messages[:0], message)`,
+		file: "versioning/postgres/memory.go", text: `slices.BinarySearch(m.messages, message)`, mutated: `slices.BinarySearch(m.messages[:0], message)`,
 		why: "a message takes effect twice, because the row that it has moved is not read",
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
@@ -83,7 +83,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallIsWrong$",
 	},
 	{
-		file: "versioning/postgres/memory.go", text: `before = had.hashes`, mutated: `before = nil`,
+		file: "versioning/postgres/memory.go", text: `before = slices.Sorted(slices.Values(had.hashes))`, mutated: `before = nil`,
 		why: "a message takes effect twice, because a store has read its hash and does not remember it",
 		pkg: "./versioning/postgres", tests: "^TestHashesAreRemembered$",
 	},

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/pawl-go/pawl/statemachine"
@@ -50,7 +49,7 @@ type memo struct {
 	state    statemachine.State
 	version  int64    // 0: the entity does not exist
 	writer   string   // the transaction that has written the row
-	messages []uint32 // hashes of the IDs of all messages that have moved the entity
+	messages []uint32 // hashes of the IDs of all messages that have moved the entity, sorted
 	unsure   bool     // records were parked for it, so it must be read
 }
 
@@ -58,81 +57,14 @@ type memo struct {
 var absent = &memo{}
 
 // mayHave reports whether a message with a hash may have moved the entity.
-func (m *memo) mayHave(message uint32) bool { return slices.Contains(m.messages, message) }
-
-// maxRemembered is the largest number of messages of an entity that is remembered.
-const maxRemembered = 64
-
-// recent has the memos of a table by key: those of the last entities, and some older ones.
-type recent struct {
-	last, older map[string]*memo
-	trust       trust // in these
-	trustAbsent trust // in that other entities do not exist
+func (m *memo) mayHave(message uint32) bool {
+	_, found := slices.BinarySearch(m.messages, message)
+	return found
 }
 
-// generation is the number of entities after which the older memos are forgotten. Twice as many
-// take 13 MB if keys have 36 bytes and entities a few messages, and 29 MB with the most messages.
-const generation = 1 << 15
-
-func (r *recent) of(key string) *memo {
-	if known := r.last[key]; known != nil {
-		return known
-	}
-	return r.older[key]
-}
-
-// put remembers an entity; nil forgets it.
-func (r *recent) put(key string, known *memo) {
-	if known == nil {
-		delete(r.last, key)
-		delete(r.older, key)
-		return
-	}
-	if len(r.last) >= generation {
-		r.last, r.older = nil, r.last
-	}
-	if r.last == nil {
-		r.last = make(map[string]*memo)
-	}
-	if before := r.of(key); before != nil {
-		key = before.key
-	} else {
-		key = strings.Clone(key) // it may be a part of something large
-	}
-	known.key = key
-	r.last[key] = known
-}
-
-// A trust says how often something may be relied on. The zero value says always.
-type trust struct {
-	doubt  int // how long to wait after the next failure, in transactions
-	wait   int // transactions until it may be relied on again
-	losses int // how often it was lost
-}
-
-const maxDoubt = 256
-
-// ask reports whether a transaction may rely on it, and how often it was lost so far.
-func (t *trust) ask() (losses int, ok bool) {
-	if t.wait == 0 {
-		return t.losses, true
-	}
-	t.wait--
-	return t.losses, false
-}
-
-// lose is for a transaction that has relied on it in vain. What makes several fail at once
-// counts once.
-func (t *trust) lose(losses int) {
-	if losses != t.losses {
-		return
-	}
-	t.losses++
-	t.doubt = min(2*t.doubt+2, maxDoubt)
-	t.wait = t.doubt
-}
-
-func (t *trust) gain() { t.doubt /= 2 }
+// maxRemembered is the largest number of messages of an entity that is remembered: with each
+// move, they are copied.
+const maxRemembered = 1 << 12
 
 // A reliance says what of a table a transaction relies on.
 type reliance struct {
@@ -189,7 +121,7 @@ func (m *memory) learn(r *reader, c *script) {
 	defer m.mu.Unlock()
 	if c.server != m.server {
 		for _, t := range r.store.tables {
-			t.recent.last, t.recent.older = nil, nil
+			t.recent.forget()
 		}
 		m.server = c.server
 	}
@@ -260,23 +192,35 @@ func (r *reader) memo(move *versioning.Move) *memo {
 	case k.Row.Gone, k.Exists && (!had.hasFirst || had.hasMore):
 		return nil
 	case had.hashes != nil:
-		before = had.hashes
+		before = slices.Sorted(slices.Values(had.hashes))
 	default:
 		for id := range k.Messages.All() {
 			before = append(before, hashOf(id))
 		}
+		slices.Sort(before)
 	}
 	if len(before)+len(move.Steps) > maxRemembered {
 		return nil
 	}
-	known := &memo{messages: make([]uint32, len(before), len(before)+len(move.Steps))}
-	copy(known.messages, before)
+	more := make([]uint32, len(move.Steps))
 	for i := range move.Steps {
 		s := &move.Steps[i]
-		known.messages = append(known.messages, hashOf(s.Record.Changes[s.Change].MessageID))
+		more[i] = hashOf(s.Record.Changes[s.Change].MessageID)
 	}
+	known := &memo{messages: merged(before, more)}
 	known.state, known.version = move.To()
 	return known
+}
+
+// merged returns the elements of a sorted slice and of another one, sorted. It sorts the other one.
+func merged(sorted, more []uint32) []uint32 {
+	slices.Sort(more)
+	all := make([]uint32, 0, len(sorted)+len(more))
+	for _, one := range more {
+		n, _ := slices.BinarySearch(sorted, one)
+		all, sorted = append(append(all, sorted[:n]...), one), sorted[n:]
+	}
+	return append(all, sorted...)
 }
 
 // isRecallable reports whether rows of the table may be recalled. Functions compute with columns

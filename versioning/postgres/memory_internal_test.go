@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"unsafe"
+
+	"pgregory.net/rapid"
 
 	"github.com/pawl-go/pawl/versioning"
 )
@@ -24,6 +27,22 @@ func TestRecent(t *testing.T) {
 		t.Errorf("knows %d entities", n)
 	}
 
+	r.forget()
+	many := make([]uint32, maxRemembered)
+	for i := range 3 * generationMessages / maxRemembered {
+		r.put(fmt.Sprint(i), &memo{messages: many})
+		r.put(fmt.Sprint(i), &memo{messages: many}) // its messages count once
+	}
+	n := 0
+	for _, memos := range []map[string]*memo{r.last, r.older} {
+		for _, m := range memos {
+			n += len(m.messages)
+		}
+	}
+	if n < generationMessages || n > 2*generationMessages {
+		t.Errorf("knows %d messages", n)
+	}
+
 	large := "key" + string(make([]byte, 1000))
 	for range 2 {
 		r.put(large[:3], &memo{version: 1})
@@ -37,6 +56,20 @@ func TestRecent(t *testing.T) {
 	if r.of("key") != nil {
 		t.Error("did not forget the key")
 	}
+}
+
+// The messages of an entity stay sorted, so that each of them is found.
+func TestMerged(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		all := rapid.SliceOf(rapid.Uint32Range(0, 50))
+		before, more := all.Draw(t, "before"), all.Draw(t, "more")
+		slices.Sort(before)
+		want := slices.Sorted(slices.Values(slices.Concat(before, more)))
+		if got := merged(before, more); !slices.Equal(got, want) {
+			t.Errorf("merged = %v, want %v", got, want)
+		}
+	})
 }
 
 // The more often trust is lost, the longer it takes until it is asked for again. A few failures

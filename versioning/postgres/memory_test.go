@@ -45,6 +45,34 @@ func TestRecall(t *testing.T) {
 		"a shipped 6", "b paid 3", "c pending 1", "d pending 1", "e delivered 4")
 }
 
+// An entity that has made many steps is recalled too, and so are all of its messages.
+func TestRecallOfManySteps(t *testing.T) {
+	t.Parallel()
+	pool, _ := openOrders(t)
+	store, tr := traced(t, pool)
+	var l log
+	apply(t, store, l.say("a", "placed"))
+	var made []*versioning.Record
+	for i := range 12 {
+		batch := []*versioning.Record{l.say("a", "noted")}
+		for range 20 {
+			batch = append(batch, l.say("a", "noted"))
+		}
+		if i%3 == 0 {
+			batch = append(batch, l.say(fmt.Sprint("b", i), "placed"))
+		}
+		_, trips := tr.counted(func() { wantVerdicts(t, apply(t, store, batch...), repeat("applied", len(batch))...) })
+		if trips != 1 {
+			t.Errorf("batch %d: %d round trips, want 1", i, trips)
+		}
+		made = append(made, batch...)
+	}
+	for _, r := range made {
+		wantVerdicts(t, apply(t, store, r), "duplicate")
+	}
+	wantRows(t, pool, `SELECT version::text FROM orders WHERE id = 'a'`, "253")
+}
+
 // A meddler changes what a store remembers.
 type meddler struct {
 	t     *testing.T
