@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/pawl-go/pawl/internal/pace"
 )
 
 // A line is a worker's network. It can be cut or stalled.
@@ -23,6 +25,9 @@ type line struct {
 
 var errCut = errors.New("network is cut")
 
+// dialTime is how long it takes to connect, or to fail.
+const dialTime = time.Millisecond
+
 func newLine(network *kfake.VirtualNetwork) *line {
 	l := &line{net: network, open: make(chan struct{}), conns: make(map[*conn]struct{})}
 	close(l.open)
@@ -30,6 +35,10 @@ func newLine(network *kfake.VirtualNetwork) *line {
 }
 
 func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	// Whoever tries again at once, for ever, must see that time passes.
+	if !pace.Sleep(ctx, dialTime) {
+		return nil, ctx.Err()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isCut {
