@@ -182,9 +182,13 @@ func splitMayHelp(err error) bool {
 }
 
 // isSelfContended reports whether rows may have been moved by the transaction itself: by a
-// trigger of one entity's row that writes another one's, with which functions have computed.
+// trigger of one entity's row that writes another one's, with which functions have computed, or by
+// a foreign key that cascades.
 func (s *snapshot) isSelfContended(err error) bool {
-	return errors.Is(err, versioning.ErrContended) && s.hasTriggers() &&
+	cascades := func(t *table) bool {
+		return slices.ContainsFunc(t.rules.foreign, func(f foreignKey) bool { return f.cascades && f.parent != nil })
+	}
+	return errors.Is(err, versioning.ErrContended) && (s.hasTriggers() || slices.ContainsFunc(s.tables, cascades)) &&
 		slices.ContainsFunc(s.tables, func(t *table) bool { return t.rows.hasFields() })
 }
 

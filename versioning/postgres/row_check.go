@@ -37,7 +37,7 @@ func (t *table) newRowType(types *types) (*rowType, error) {
 		}
 		r.readsBack = r.readsBack || t.rules.derived[field.at] || !field.isPredictable()
 		r.readsNew = r.readsNew || f.ReadOnly
-		r.hasDefaults = r.hasDefaults || field.column.hasDefault && !field.defaultsToZero()
+		r.hasDefaults = r.hasDefaults || !field.startsAtZero(m)
 		r.fields = append(r.fields, field)
 	}
 	return r, errors.Join(problems...)
@@ -70,13 +70,27 @@ func (t *table) checkField(m *pgtype.Map, f *rowField) error {
 	return nil
 }
 
-// zeroDefault matches the expressions of defaults that are the zero value of an integer, a
-// boolean or a text in Go.
-var zeroDefault = regexp.MustCompile(`^(0|false|'(0|)'::[a-z" ]+)$`)
+// The expressions of defaults that are the zero value in Go.
+var (
+	zeroInteger = regexp.MustCompile(`^(0|'0'::[a-z" ]+)$`)
+	zeroText    = regexp.MustCompile(`^''::[a-z" ]+$`)
+)
 
-// defaultsToZero reports whether the default of the column is what the field has anyway.
-func (f *rowField) defaultsToZero() bool {
-	return f.common && zeroDefault.MatchString(f.column.defaultSQL)
+// startsAtZero reports whether the column of a row that does not set it has the zero value of the
+// field.
+func (f *rowField) startsAtZero(m *pgtype.Map) bool {
+	switch {
+	case f.column.hasDefault && !f.common:
+		return false
+	case f.column.hasDefault && f.Type.Kind() == reflect.Bool:
+		return f.column.defaultSQL == "false"
+	case f.column.hasDefault && f.Type.Kind() == reflect.String:
+		return zeroText.MatchString(f.column.defaultSQL)
+	case f.column.hasDefault:
+		return zeroInteger.MatchString(f.column.defaultSQL)
+	}
+	null := reflect.New(f.Type).Elem()
+	return f.column.notNull || f.decode(m, cell{}, null) == nil && null.IsZero()
 }
 
 func (t *table) fieldName(f *rowField) string {

@@ -173,6 +173,11 @@ func (t *rowType) ReadsBack(created bool, after any) bool {
 // hasFields reports whether functions see columns of the row at all.
 func (t *rowType) hasFields() bool { return t != nil && len(t.fields) > 0 }
 
+// hasFieldOf reports whether a field has one of some columns.
+func (t *rowType) hasFieldOf(columns []bool) bool {
+	return t != nil && slices.ContainsFunc(t.fields, func(f rowField) bool { return columns[f.at] })
+}
+
 // readSQL returns the columns to read besides those that every row has: which transaction
 // wrote the row, and the fields. The table's fingerprint makes the text another one after
 // the table was altered: a prepared statement can't return values of another type.

@@ -43,6 +43,7 @@ type foreignKey struct {
 	parent     *table   // that table, if it belongs to the store; see link
 	column     int      // the column that references an entity of the parent by its key; -1 if there is none
 	derived    bool     // the row may reference another row than the one it sets
+	cascades   bool     // an update of the referenced row may change the columns
 }
 
 // mustSet returns the columns that a new row must set, except the managed ones.
@@ -78,7 +79,7 @@ func (t *table) note(r catalogRule) {
 			t.touch(r, columns, managed, whole)
 		}
 	case "foreign":
-		t.rules.foreign = append(t.rules.foreign, foreignKey{columns: columns, relation: r.Parent, references: r.ParentColumns})
+		t.rules.foreign = append(t.rules.foreign, foreignKey{columns: columns, relation: r.Parent, references: r.ParentColumns, cascades: r.Flag})
 		t.touch(r, columns, managed, whole)
 	default:
 		t.touch(r, columns, managed, whole)
@@ -195,7 +196,9 @@ func (t *table) exactly(names []string) (exact []int) {
 	return exact
 }
 
-// link finds the tables of the store that foreign keys of its tables reference.
+// link finds the tables of the store that foreign keys of its tables reference. What a function has
+// made of a column may be changed by a write of another row in the same transaction, if that
+// cascades.
 func (s *snapshot) link() {
 	for _, t := range s.tables {
 		for i := range t.rules.foreign {
@@ -206,6 +209,9 @@ func (s *snapshot) link() {
 					continue
 				}
 				f.parent = parent
+				if f.cascades && t.rows.hasFieldOf(f.columns) {
+					t.rows.readsBack = true
+				}
 				if len(f.references) == 1 && f.references[0] == parent.Key {
 					f.column = slices.Index(f.columns, true)
 				}
