@@ -59,6 +59,27 @@
 // fingerprint would leave it out. Where the gateway notices that, it refuses the request with
 // 500 (body_consumed).
 //
+// # Changing entities
+//
+// A handler may run more than once for one request: after a crash, after a failure, and when
+// its response has expired. If it changes entities through the store of package
+// versioning/postgres, the history proves that a change was made, as long as each attempt asks
+// for the same change:
+//
+//   - The message ID is [MessageID].
+//   - The key of an entity comes from the request. If the request creates the entity and the
+//     client does not choose its key, it is [EntityKey]. A random key would be another entity
+//     on each attempt, and no history would know the request.
+//   - The data follow from the request: no time of day, no random value, nothing that was
+//     looked up and may be another by then.
+//
+// If an attempt asks for something else under the same message ID, the verdict is Diverged,
+// with the reason message_taken. That is not a refusal: a request with this key has changed
+// the entity. Answer from the row, or with 5xx, which is not stored. A 4xx would be stored,
+// and would tell the client for as long as it lives that nothing was changed. Only if the
+// data depend on nothing but the request may it be 422: then another request has used the
+// key before, and its response has expired.
+//
 // # Backends
 //
 // A [Backend] decides who runs, and stores responses. Package gateway/postgres decides with a

@@ -8,7 +8,16 @@ import (
 
 	"github.com/pawl-go/pawl/gateway"
 	"github.com/pawl-go/pawl/gateway/gatewaytest"
+	"github.com/pawl-go/pawl/statemachine"
+	"github.com/pawl-go/pawl/versioning"
+	"github.com/pawl-go/pawl/versioning/versioningtest"
 )
+
+var order = statemachine.MustCompile(statemachine.Definition{
+	Name: "order", Version: 1,
+	Transitions: []statemachine.Transition{{Event: "placed", To: "placed"}, {Event: "paid", From: statemachine.In("placed"), To: "paid"}},
+	Terminal:    statemachine.In("paid"),
+})
 
 // authenticated returns the account that an outer handler has authenticated.
 func authenticated(r *http.Request) string {
@@ -72,6 +81,33 @@ func ExampleMessageID() {
 	// Output:
 	// http:c3k1Kv6hQmoDPX1gxESpXPTHCbss3bgGOektFf1W2Qc
 	// http:c3k1Kv6hQmoDPX1gxESpXPTHCbss3bgGOektFf1W2Qc
+}
+
+// A handler that creates an entity derives its key from the request. So an attempt that comes
+// after a crash, or when the response has expired, asks for the same entity again.
+func ExampleEntityKey() {
+	store := versioningtest.NewMemory(versioning.Rules{Machine: order}) // or that of package versioning/postgres
+	g, err := gateway.New(gateway.Config{Backend: gatewaytest.NewMemory(0), Tenant: authenticated})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	h := g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		id := gateway.EntityKey(ctx, "order")
+		outcome, err := store.Do(ctx, versioning.Change{Key: id, Event: "placed", MessageID: gateway.MessageID(ctx)})
+		fmt.Println(id, outcome.Verdict, err)
+		w.WriteHeader(http.StatusServiceUnavailable) // the process could die here
+	}))
+	for range 2 {
+		r := httptest.NewRequest(http.MethodPost, "/orders", nil)
+		r.SetBasicAuth("acme", "password")
+		r.Header.Set("Idempotency-Key", `"8e03978e"`)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	// Output:
+	// 2e6aa72b-7356-8987-a1f9-2512ea2186e1 applied <nil>
+	// 2e6aa72b-7356-8987-a1f9-2512ea2186e1 duplicate <nil>
 }
 
 // Backends store by the ID of a key.

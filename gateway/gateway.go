@@ -216,8 +216,14 @@ type messageIDKey struct{}
 
 // MessageID returns the message ID of the request whose handler got ctx. It is the same for
 // each request with the same tenant, route and key, for ever: give it to the changes that the
-// handler makes with Store.Do, and the history proves that a repeated one has been made. It
-// is empty if ctx does not come from a [Gateway], or if the method needs no key.
+// handler makes with Store.Do, and the history of the entity proves that a repeated one has
+// been made. It is empty if ctx does not come from a [Gateway], or if the method needs no key.
+//
+// A message ID proves a repeat only within one entity, and only if the change is the same. So
+// a handler that creates an entity takes its key from [EntityKey], or from the request: a
+// random one would be another entity on each attempt. And the change's data must follow from
+// the request: with a random value or the time of day in them, a retry is Diverged, although
+// the change was made.
 func MessageID(ctx context.Context) string {
 	id, _ := ctx.Value(messageIDKey{}).(string)
 	return id

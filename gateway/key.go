@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 )
 
 // A Key identifies a request that may be sent several times but must take effect once.
@@ -31,4 +33,29 @@ func (k Key) ID() [sha256.Size]byte {
 func (k Key) MessageID() string {
 	id := k.ID()
 	return "http:" + base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// EntityKey returns a key for an entity that a request creates, in the form of a UUID
+// (version 8, RFC 9562). It is derived from the request's [MessageID] and the name, so each
+// attempt of the request gets the same one, for ever, and no other request does. A handler
+// that creates several entities gives each a name, such as "order" and "line 1"; the name may
+// be empty. The key is empty, which no entity's key may be, where MessageID is.
+//
+// The key can be computed by whoever knows the tenant, the route and the request's key: it is
+// no secret.
+func EntityKey(ctx context.Context, name string) string {
+	request := MessageID(ctx)
+	if request == "" {
+		return ""
+	}
+	b := []byte("pawl: an entity that a request creates")
+	for _, part := range []string{request, name} {
+		b = append(binary.AppendUvarint(b, uint64(len(part))), part...)
+	}
+	hash := sha256.Sum256(b)
+	id := hash[:16]
+	id[6] = id[6]&0x0f | 0x80 // version 8: custom
+	id[8] = id[8]&0x3f | 0x80
+	text := hex.EncodeToString(id)
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
 }

@@ -63,7 +63,7 @@ func stores(status int) bool { return status != http.StatusConflict }
 
 // move returns a handler that moves a payment. It may run several times for one request: the
 // message ID is the same each time, so the payment moves once, and the answer comes from the
-// row.
+// row. That needs the same changes each time; see readChanges.
 func (a *api) move(event statemachine.Event) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, err := readChanges(r, event)
@@ -82,6 +82,9 @@ func (a *api) move(event statemachine.Event) http.Handler {
 		case versioning.Early:
 			problem(w, http.StatusConflict, outcome)
 		default:
+			// Diverged is here too. The changes follow from the body alone, so it is not an
+			// attempt of the same request that has made another change: it is another
+			// request with this key, whose response has expired.
 			problem(w, http.StatusUnprocessableEntity, outcome)
 		}
 	})
@@ -95,7 +98,8 @@ func statusOf(event statemachine.Event) int {
 }
 
 // readChanges returns the changes that a request asks for. Its body has the fields of a
-// message; the path names the payment and the event.
+// message; the path names the payment and the event. Nothing else may be in the changes, such as
+// the time of day: the next attempt would be Diverged.
 func readChanges(r *http.Request, event statemachine.Event) ([]versioning.Change, error) {
 	var m message
 	body := json.NewDecoder(r.Body)
