@@ -51,8 +51,9 @@ type Run interface {
 	// expires at once, the key may still be claimed for a moment.) Errors:
 	//   - [ErrTaken]: another run has stored a response. What the handler did in the
 	//     backend's transaction is undone. Begin returns the other's response.
-	//   - [ErrFateUnknown]: the response and the transaction are both there, or neither, and
-	//     the backend can't tell which. The next Begin tells.
+	//   - [ErrFateUnknown]: the response may be there or not, together with the transaction
+	//     if there is one, and the backend can't tell. The next Begin tells. Without a
+	//     transaction, what the handler did is there anyway.
 	//   - Any other error: nothing was stored, the transaction is undone, and the key is free.
 	//     An [*UnavailableError] says that trying again may help.
 	Finish(ctx context.Context, result Result) error
@@ -75,10 +76,12 @@ type Result struct {
 }
 
 var (
-	// ErrFateUnknown matches an error of Finish after which the change and its response may
-	// have been stored together, or not at all. The middleware answers 503 with Retry-After:
-	// the retry gets the stored response, or runs.
-	ErrFateUnknown = errors.New("the change and its response may or may not have been stored; the next request with the key finds out")
+	// ErrFateUnknown matches an error of Finish after which it is not known whether the
+	// response was stored. The middleware answers 503 with Retry-After: the retry gets the
+	// stored response, or runs. If the backend gave the handler a transaction, it has
+	// committed together with the response or not at all, so the change is not made twice. If
+	// it gave none, the handler must be safe to run again.
+	ErrFateUnknown = errors.New("it is not known whether the response was stored; the next request with the key gets it, or runs")
 
 	// ErrTaken matches an error of Finish if another run has stored a response for the key.
 	ErrTaken = errors.New("another request with the key has stored its response")

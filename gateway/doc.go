@@ -88,5 +88,6 @@
 //
 // If the answer to the backend's commit is lost, the middleware answers 503
 // (outcome_unknown): it never claims a success or a failure that it does not know. The next
-// request finds out.
+// request gets the stored response, or runs. A problem that says that an attempt has changed
+// nothing is about that attempt: an earlier one may have taken effect, and its answer was lost.
 package gateway

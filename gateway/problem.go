@@ -56,7 +56,9 @@ func WriteProblem(w http.ResponseWriter, p Problem) {
 // retryAfter is when to try again if nobody knows better.
 const retryAfter = time.Second
 
-// The problems of the gateway.
+// The problems of the gateway. They speak of one attempt: what another attempt with the key has
+// changed is not known here. Nor is it known whether a retry takes effect twice, which depends
+// on the backend.
 var (
 	problemNoTenant = Problem{
 		Status: http.StatusForbidden, Code: "tenant_unknown",
@@ -80,15 +82,15 @@ var (
 	}
 	problemUnavailable = Problem{
 		Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: retryAfter,
-		Title: "The request can't be processed now", Detail: "Nothing was changed. Send this request again later, with the same key.",
+		Title: "The request can't be processed now", Detail: "This attempt has changed nothing. Send the request again later, with the same key.",
 	}
 	problemFateUnknown = Problem{
 		Status: http.StatusServiceUnavailable, Code: "outcome_unknown", RetryAfter: retryAfter,
-		Title: "The outcome is not known", Detail: "The request may or may not have taken effect. Send it again, with the same key, to find out; it does not take effect twice.",
+		Title: "The outcome is not known", Detail: "The request may or may not have taken effect. Send it again, with the same key.",
 	}
 	problemNotStored = Problem{
 		Status: http.StatusInternalServerError, Code: "not_stored",
-		Title: "The request failed", Detail: "Nothing was changed.",
+		Title: "The request failed", Detail: "This attempt has changed nothing.",
 	}
 	problemRefusedResponse = Problem{
 		Status: http.StatusInternalServerError, Code: "response_refused",
@@ -96,12 +98,12 @@ var (
 	}
 	problemBodyConsumed = Problem{
 		Status: http.StatusInternalServerError, Code: "body_consumed",
-		Title: "The request can't be processed", Detail: "The server has lost the body of this request. Nothing was changed.",
+		Title: "The request can't be processed", Detail: "The server has lost the body of this request. This attempt has changed nothing.",
 	}
 	problemNoAnswer   = problemUnavailable.afterRun()
 	problemUnreadable = Problem{
 		Status: http.StatusInternalServerError, Code: "response_unreadable",
-		Title: "The response can't be repeated", Detail: "The request has taken effect. Its response is stored, but can't be read.",
+		Title: "The response can't be repeated", Detail: "The request was processed before. Its response is stored, but can't be read.",
 	}
 )
 
@@ -112,7 +114,7 @@ func (g *Gateway) problemOf(ctx context.Context, err error) Problem {
 	}
 	switch unavailable, ok := errors.AsType[*UnavailableError](err); {
 	case errors.Is(err, ErrFateUnknown):
-		g.cfg.Logger.WarnContext(ctx, "it is not known whether a request has taken effect; a repeat finds out", "error", err)
+		g.cfg.Logger.WarnContext(ctx, "it is not known whether a request has taken effect", "error", err)
 		return problemFateUnknown
 	case ok:
 		g.cfg.Logger.WarnContext(ctx, "the backend is not available", "error", err)

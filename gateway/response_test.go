@@ -331,21 +331,34 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// TestNoClaims checks that a problem does not claim that nothing was changed once the handler
-// has run: the backend may have given it no transaction.
+// TestNoClaims checks that a problem claims nothing that the middleware can't know: that
+// nothing was changed once the handler has run, because the backend may have given it no
+// transaction; what earlier attempts have changed; and that the retry after an unknown outcome
+// does not take effect twice.
 func TestNoClaims(t *testing.T) {
 	t.Parallel()
 	for name, backend := range map[string]*fake{
 		"unavailable": {finishErr: &gateway.UnavailableError{Err: errDown}}, "broken": {finishErr: errDown},
-		"unknown": {finishErr: gateway.ErrFateUnknown}, "refused": {},
+		"unknown": {finishErr: gateway.ErrFateUnknown}, "refused": {}, "unreadable": {stored: []byte{9}},
+		"unavailable before": {beginErr: &gateway.UnavailableError{Err: errDown}}, "broken before": {beginErr: errDown},
+		"without its body": {},
 	} {
+		r := request(t, "k", "body")
+		if name == "without its body" {
+			_, _ = io.ReadAll(r.Body)
+		}
 		w := do(newGateway(t, gateway.Config{Backend: backend}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if name == "refused" {
 				w.Header().Set("Trailer", "X")
 			}
-		})), request(t, "k", ""))
-		if w.Code < 500 || strings.Contains(strings.ToLower(w.Body.String()), "nothing was changed") {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		})), r)
+		for _, claim := range []string{"nothing was changed", "does not take effect", "has taken effect"} {
+			if w.Code < 500 || strings.Contains(strings.ToLower(w.Body.String()), claim) {
+				t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			}
+		}
+		if ran := len(backend.finished)+backend.released > 0; ran && strings.Contains(w.Body.String(), "changed nothing") {
+			t.Errorf("%s: %s", name, w.Body)
 		}
 	}
 }
