@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +145,44 @@ func TestFinishRepeats(t *testing.T) {
 	}
 	mustBeStored(t, b, "a", "first")
 	mustRelease(t, mustClaim(t, b, "b"))
+}
+
+// TestFinishWhileSavingFails lets the server refuse writes when the response is to be stored,
+// because it can't save its memory to disk.
+func TestFinishWhileSavingFails(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server := startRedis(t, "--dir", dir, "--save", "3600 1000000")
+	client, b := connect(t, server), open(t, server, func(cfg *redis.Config) { cfg.Lease = time.Minute })
+	run := mustClaim(t, b, "a")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	do(t, client, "BGSAVE")
+	infoHas(t, client, "persistence", "rdb_last_bgsave_status:err")
+	finished := make(chan error, 1)
+	go func() { finished <- run.Finish(t.Context(), gateway.Result{Response: []byte("first")}) }()
+	infoHas(t, client, "errorstats", "errorstat_MISCONF")
+	do(t, client, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no") // as if it could save again
+	if err := <-finished; err != nil {
+		t.Errorf("Finish: %v", err)
+	}
+	mustBeStored(t, b, "a", "first")
+}
+
+// infoHas waits until a section of INFO has a text.
+func infoHas(t *testing.T, client rueidis.Client, section, text string) {
+	t.Helper()
+	testenv.Eventually(t, 10*time.Second, func() error {
+		info, err := do(t, client, "INFO", section).ToString()
+		if err == nil && !strings.Contains(info, text) {
+			err = fmt.Errorf("INFO %s has no %s", section, text)
+		}
+		return err
+	})
 }
 
 func TestTimesToLive(t *testing.T) {

@@ -161,14 +161,14 @@ func (r *run) retry(ctx context.Context, do func(context.Context) error) error {
 	}
 }
 
-// passes reports whether trying again may help: the server did not answer, or is starting or
-// failing over.
+// passes reports whether trying again may help: the server did not answer, is starting or
+// failing over, or can't save to its disk now.
 func passes(err error) bool {
 	if errors.Is(err, rueidis.ErrClosing) {
 		return false // the client was closed
 	}
 	switch code(err) {
-	case "", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS":
+	case "", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF":
 		return true
 	}
 	return false
