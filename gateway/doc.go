@@ -22,6 +22,7 @@
 //	500 not_stored, response_refused     the response was not stored, and the handler's transaction is undone
 //	500 response_unreadable              a stored response can't be decoded or decrypted
 //	500 body_consumed                    another handler has read the body before
+//	500 nested                           another gateway has claimed the key before
 //
 // A repeat has the header "Idempotent-Replayed: true". A key belongs to a tenant and a route.
 // A repeated request has the same method, route, path, query and body; its headers may differ.
@@ -42,7 +43,8 @@
 //     response.
 //   - 4xx, except for those below: stored, and what the handler did in its transaction is
 //     undone.
-//   - 401, 407, 408, 421, 423, 425, 429, all of 5xx, and a panic: not stored. The transaction
+//   - 401, 407, 408, 421, 423, 425, 429, any 4xx that has the header Retry-After or comes from
+//     a handler whose context has ended, all of 5xx, and a panic: not stored. The transaction
 //     is undone, and the key is free at once: the next request runs.
 //
 // Only the headers of Config.StoredHeaders are stored. If the body is larger than
@@ -51,8 +53,8 @@
 // is larger than Config.MaxResponseBody, Write returns [ErrResponseTooLarge], and the first
 // response has no body either.
 //
-// If the client hangs up, the handler's context ends, as always. If the handler still answers,
-// its response is stored. If it returns without having called Write or WriteHeader, it has not
+// If the client hangs up, the handler's context ends, as always. If the handler still answers
+// with 2xx or 3xx, its response is stored. If it returns without having called Write or WriteHeader, it has not
 // answered: the key is released.
 //
 // Handlers in front of the gateway must not read the body, unless they put it back: the

@@ -55,6 +55,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		g.refuse(w, *refusal)
 		return
 	}
+	if MessageID(r.Context()) == in.key.MessageID() {
+		g.cfg.Logger.ErrorContext(r.Context(), "a request has passed a gateway before, which has claimed its key; wrap each handler only once")
+		g.refuse(w, problemNested)
+		return
+	}
 	run, stored, err := g.begin(r.Context(), in.key)
 	switch {
 	case err != nil:
@@ -104,12 +109,13 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, next http.Handler,
 	request := r.WithContext(ctx)
 	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(in.body)), int64(len(in.body))
 	request.TransferEncoding = nil
+	defer removeFiles(r, request)
 	next.ServeHTTP(rec, request)
 	answer, refusal := g.answerOf(request.Context(), rec)
 	stored := refusal == nil && g.stores(answer.status)
 	returned = true
 	switch {
-	case stored:
+	case stored && isLasting(request.Context(), answer):
 		g.finish(w, r, in, run, answer)
 	case refusal != nil:
 		g.release(r.Context(), run)
@@ -119,6 +125,21 @@ func (g *Gateway) run(w http.ResponseWriter, r *http.Request, next http.Handler,
 		answer.send(w)
 	}
 	r.Pattern = request.Pattern // as a mux that next contains has set it, for whoever logs it
+}
+
+// removeFiles removes the files that the handler's ParseMultipartForm has made, if any. The
+// server only knows the request that it has made itself.
+func removeFiles(r, handlers *http.Request) {
+	if form := handlers.MultipartForm; form != nil && form != r.MultipartForm {
+		_ = form.RemoveAll() // as in net/http
+	}
+}
+
+// isLasting reports whether the next attempt would get the same response. A refusal is not
+// lasting if it says when to try again. Nor is one whose handler's context has ended: perhaps it
+// has only failed to look something up, and nobody receives it anyway.
+func isLasting(ctx context.Context, answer *response) bool {
+	return answer.status < http.StatusBadRequest || answer.header.Get("Retry-After") == "" && ctx.Err() == nil
 }
 
 // answerOf returns the handler's response, or what the client gets instead.
@@ -202,7 +223,8 @@ func (g *Gateway) stores(status int) bool { return Stores(status) && g.cfg.Store
 
 // Stores reports whether responses with a status are stored by default: 2xx, 3xx, and those
 // of 4xx that the same request would get again. It is false for what another attempt may
-// change: 401, 407, 408, 421, 423, 425, 429, and all of 5xx.
+// change: 401, 407, 408, 421, 423, 425, 429, and all of 5xx. Other responses with 4xx are not
+// stored either if they have the header Retry-After, or if the handler's context has ended.
 func Stores(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusMisdirectedRequest,

@@ -100,6 +100,10 @@ var (
 		Status: http.StatusInternalServerError, Code: "body_consumed",
 		Title: "The request can't be processed", Detail: "The server has lost the body of this request. This attempt has changed nothing.",
 	}
+	problemNested = Problem{
+		Status: http.StatusInternalServerError, Code: "nested",
+		Title: "The request can't be processed", Detail: "The server handles the key of this request twice. This attempt has changed nothing.",
+	}
 	problemNoAnswer   = problemUnavailable.afterRun()
 	problemUnreadable = Problem{
 		Status: http.StatusInternalServerError, Code: "response_unreadable",
