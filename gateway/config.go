@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -24,8 +25,10 @@ type Config struct {
 
 	// Route names where a request goes. nil means the pattern of the [http.ServeMux] that
 	// has chosen the handler, or the method and path if there is none; and before it the
-	// prefix that [http.StripPrefix] has removed, if any. A key belongs to its route. With Store.Do, message IDs are derived from it: a route that is renamed no
-	// longer finds the changes that were made under its former name.
+	// prefix that [http.StripPrefix] has removed, if any. A key belongs to its route, and message
+	// IDs are derived from it: a route that is renamed finds neither the responses nor the
+	// changes of its former name. The name of a wildcard is a part of the pattern. So before you
+	// rename {id} to {order}, set Route to a function that keeps the former names.
 	Route func(*http.Request) string
 
 	// Methods are the methods that need a key. Requests with others pass through. nil means
@@ -134,8 +137,11 @@ func routeOf(r *http.Request) string {
 	if route == "" {
 		route = r.Method + " " + r.URL.EscapedPath()
 	}
-	sent, _, _ := strings.Cut(r.RequestURI, "?")
-	if prefix, ok := strings.CutSuffix(sent, r.URL.EscapedPath()); ok && strings.HasPrefix(prefix, "/") {
+	sent, err := url.ParseRequestURI(r.RequestURI) // with a host, if the client takes the server for a proxy
+	if err != nil {
+		return route
+	}
+	if prefix, ok := strings.CutSuffix(sent.EscapedPath(), r.URL.EscapedPath()); ok && strings.HasPrefix(prefix, "/") {
 		return prefix + " " + route
 	}
 	return route

@@ -167,12 +167,26 @@ func TestMounts(t *testing.T) {
 	for _, prefix := range []string{"/v1", "/v2"} {
 		inner := http.NewServeMux()
 		inner.Handle("POST /orders", g.Handler(handler))
+		inner.Handle("POST /orders/{id}", g.Handler(handler))
 		outer.Handle(prefix+"/", http.StripPrefix(prefix, inner))
 	}
-	for _, want := range []struct{ path, body string }{{"/v1/orders", "run 1"}, {"/v2/orders", "run 2"}, {"/v1/orders", "run 1"}} {
+	for _, want := range []struct{ path, key, body string }{
+		{"/v1/orders", "k", "run 1"},
+		{"/v2/orders", "k", "run 2"},
+		{"/v1/orders", "k", "run 1"},
+		{"http://example.com/v1/orders", "k", "run 1"}, // as to a proxy
+		{"http://example.com/v2/orders", "k", "run 2"},
+		{"http://example.org:80/v2/orders?", "k", "run 2"},
+		{`/v1/orders/a"b`, "l", "run 3"}, // not encoded as it should be
+		{`/v2/orders/a"b`, "l", "run 4"},
+		{`/v1/orders/a%22b`, "l", "run 3"},
+		{`/v1/orders/a%2Fb`, "m", "run 5"},
+		{`/v2/orders/a%2Fb`, "m", "run 6"},
+		{`http://example.com/v1/orders/a%2Fb`, "m", "run 5"},
+	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, want.path, strings.NewReader("b"))
 		r.Header.Set("Tenant", "acme")
-		r.Header.Set("Idempotency-Key", "k")
+		r.Header.Set("Idempotency-Key", want.key)
 		if got := do(outer, r).Body.String(); got != want.body {
 			t.Errorf("%s got %q, want %q", want.path, got, want.body)
 		}
