@@ -57,9 +57,10 @@
 // with 2xx or 3xx, its response is stored. If it returns without having called Write or WriteHeader, it has not
 // answered: the key is released.
 //
-// Handlers in front of the gateway must not read the body, unless they put it back: the
-// fingerprint would leave it out. Where the gateway notices that, it refuses the request with
-// 500 (body_consumed).
+// Handlers in front of the gateway must not read the body, not even a part of it, unless they
+// put it back: the fingerprint would leave it out. One that puts a shorter body there must set
+// the request's ContentLength. Where the gateway notices a missing body, or that it is shorter
+// than ContentLength, it refuses the request with 500 (body_consumed).
 //
 // # Changing entities
 //

@@ -61,8 +61,10 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxRequestBody))
 	if len(body) == 0 && isConsumed(r, err) {
-		g.cfg.Logger.ErrorContext(r.Context(), "a handler in front of the gateway has read the body of a request; it must put it back, or come after the gateway")
-		return nil, &problemBodyConsumed
+		return nil, g.consumed(r)
+	}
+	if err == nil && isShort(r, len(body)) {
+		return nil, g.consumed(r)
 	}
 	if err == nil {
 		return body, nil
@@ -76,11 +78,22 @@ func (g *Gateway) bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *Probl
 	return nil, &problemBadBody
 }
 
+func (g *Gateway) consumed(r *http.Request) *Problem {
+	g.cfg.Logger.ErrorContext(r.Context(), "a handler in front of the gateway has read the body of a request; it must put it back, or come after the gateway")
+	return &problemBodyConsumed
+}
+
 // isConsumed reports whether somebody else has read a body that had no bytes left, but err.
 // Without it, different requests would have the same fingerprint.
 func isConsumed(r *http.Request, err error) bool {
 	return errors.Is(err, http.ErrBodyReadAfterClose) ||
 		err == nil && (r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil)
+}
+
+// isShort reports whether somebody else has read a part of the body: n bytes were left. A handler
+// that decompresses the body may leave the length of the compressed one, which may be longer.
+func isShort(r *http.Request, n int) bool {
+	return r.ContentLength > int64(n) && r.Header.Get("Content-Encoding") == ""
 }
 
 // A fingerprint tells a repeated request from another one with the same key.

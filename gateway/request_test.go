@@ -201,11 +201,17 @@ func TestBodyIsGone(t *testing.T) {
 		before func(*http.Request)
 		status int
 	}{
-		"read":        {func(r *http.Request) { _, _ = io.ReadAll(r.Body) }, http.StatusInternalServerError},
-		"form":        {func(r *http.Request) { _ = r.ParseForm() }, http.StatusInternalServerError},
-		"chunks":      {func(r *http.Request) { r.ContentLength = -1; _ = r.ParseForm() }, http.StatusInternalServerError},
-		"no body":     {func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0; _ = r.ParseForm() }, http.StatusCreated},
-		"put back":    {func(r *http.Request) { _, _ = io.ReadAll(r.Body); r.Body = io.NopCloser(strings.NewReader("a=1")) }, http.StatusCreated},
+		"read":      {func(r *http.Request) { _, _ = io.ReadAll(r.Body) }, http.StatusInternalServerError},
+		"peeked at": {func(r *http.Request) { _, _ = io.ReadFull(r.Body, make([]byte, 1)) }, http.StatusInternalServerError},
+		"form":      {func(r *http.Request) { _ = r.ParseForm() }, http.StatusInternalServerError},
+		"chunks":    {func(r *http.Request) { r.ContentLength = -1; _ = r.ParseForm() }, http.StatusInternalServerError},
+		"no body":   {func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0; _ = r.ParseForm() }, http.StatusCreated},
+		"put back":  {func(r *http.Request) { _, _ = io.ReadAll(r.Body); r.Body = io.NopCloser(strings.NewReader("a=1")) }, http.StatusCreated},
+		"shortened": {func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("a")), -1 }, http.StatusCreated},
+		"unpacked": {func(r *http.Request) {
+			r.Header.Set("Content-Encoding", "gzip")
+			r.Body = io.NopCloser(strings.NewReader("a"))
+		}, http.StatusCreated},
 		"transformed": {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("decompressed")) }, http.StatusCreated},
 	} {
 		t.Run(name, func(t *testing.T) {
