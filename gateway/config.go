@@ -31,8 +31,11 @@ type Config struct {
 	// rename {id} to {order}, set Route to a function that keeps the former names.
 	Route func(*http.Request) string
 
-	// Methods are the methods that need a key. Requests with others pass through. nil means
-	// POST and PATCH. The safe methods, such as GET and HEAD, are not allowed.
+	// Methods are the methods that need a key. Requests with others pass through, with a key
+	// too, and then nothing keeps them from taking effect twice. nil means POST and PATCH. Add
+	// PUT and DELETE if what sends requests repeats those that have a key, such as
+	// [http.Transport] and the proxies of docs/gateways.md, unless a repeat does no harm. The
+	// safe methods, such as GET and HEAD, are not allowed.
 	Methods []string
 
 	// Optional lets requests without a key run, each as if it had a new one. Otherwise they
