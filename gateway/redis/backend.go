@@ -81,6 +81,8 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 	switch {
 	case err != nil && code(err) == "":
 		return r, nil, &gateway.UnavailableError{Err: err}
+	case code(err) == "WRONGTYPE":
+		return nil, nil, b.foreign("no string")
 	case err != nil: // the server has refused the command
 		return nil, nil, &gateway.UnavailableError{Err: err}
 	case held == "":
@@ -92,7 +94,12 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 		b.limitLock(ctx, r.key, held)
 		return nil, nil, &gateway.InProgressError{}
 	}
-	return nil, nil, fmt.Errorf("redis: the key of a response holds something else, of %d bytes; no other program may use the prefix %q", len(held), b.cfg.Prefix)
+	return nil, nil, b.foreign(fmt.Sprintf("a string of %d bytes", len(held)))
+}
+
+// foreign returns the error for a key that holds a value of another program.
+func (b *Backend) foreign(value string) error {
+	return fmt.Errorf("%w: it is %s; no other program may use the prefix %q", errForeign, value, b.cfg.Prefix)
 }
 
 // lock sets the run's lock if the key holds nothing. Otherwise it returns what the key holds.
@@ -135,13 +142,13 @@ func (b *Backend) get(ctx context.Context, key string) (held string, err error) 
 	return held, err
 }
 
-// put stores a response, whatever the key holds.
-func (b *Backend) put(ctx context.Context, key string, encoded []byte) error {
+// put stores a response for a time, whatever the key holds.
+func (b *Backend) put(ctx context.Context, key string, encoded []byte, ttl time.Duration) error {
 	ctx, cancel := b.limit(ctx)
 	defer cancel()
 	client := b.cfg.Client
 	value := response + rueidis.BinaryString(encoded)
-	return client.Do(ctx, client.B().Set().Key(key).Value(value).Px(b.cfg.ResponseTTL).Build()).Error()
+	return client.Do(ctx, client.B().Set().Key(key).Value(value).Px(ttl).Build()).Error()
 }
 
 func (b *Backend) limit(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -233,10 +233,14 @@ func TestForeignValue(t *testing.T) {
 	server := startRedis(t)
 	client, b := connect(t, server), open(t, server)
 	mustFinish(t, mustClaim(t, b, "a"), "x")
-	do(t, client, "SET", name(t, client), "of another program")
-	_, _, err := b.Begin(t.Context(), key("a"))
-	if _, unavailable := errors.AsType[*gateway.UnavailableError](err); err == nil || unavailable || !strings.Contains(err.Error(), "prefix") {
-		t.Errorf("Begin of a key with a foreign value: %v", err)
+	where := name(t, client)
+	for _, command := range [][]string{{"SET", where, "of another program"}, {"RPUSH", where, "of another program"}} {
+		do(t, client, "DEL", where)
+		do(t, client, command...)
+		_, _, err := b.Begin(t.Context(), key("a"))
+		if _, unavailable := errors.AsType[*gateway.UnavailableError](err); err == nil || unavailable || !strings.Contains(err.Error(), "prefix") {
+			t.Errorf("%s: Begin of a key with a foreign value: %v", command[0], err)
+		}
 	}
 }
 

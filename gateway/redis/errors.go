@@ -19,6 +19,9 @@ var (
 	ErrLeaseLost = errors.New("the lock of the request was lost while its handler ran")
 )
 
+// errForeign says that the key of a response holds neither a lock nor a response.
+var errForeign = errors.New("redis: the key of a response holds something else")
+
 // An EvictionError says that a server may delete locks and responses when it is full.
 type EvictionError struct {
 	Server string // its address

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -88,7 +89,7 @@ func (h *Hybrid) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byt
 		h.drop(ctx, claim)
 		return nil, nil, err
 	case run == nil:
-		h.cache(ctx, key, claim, stored)
+		h.cache(ctx, key, claim, stored, keepFound)
 		return nil, stored, nil
 	}
 	return &hybridRun{Run: run, h: h, key: key, claim: claim}, nil, nil
@@ -110,6 +111,10 @@ func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored [
 	case ctx.Err() != nil:
 		h.abandon(claim)
 		return nil, nil, errors.Join(ctx.Err(), err)
+	case errors.Is(err, errForeign): // and gives way to the response
+		h.breaker.answered(ctx)
+		h.breaker.log.WarnContext(ctx, "a key in redis holds a value of another program; the backend behind it decides", "error", err)
+		return nil, nil, nil
 	case errors.Is(err, ErrFull):
 		h.breaker.answered(ctx)
 		if h.refuse {
@@ -122,9 +127,13 @@ func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored [
 	return nil, nil, nil
 }
 
-// cache stores a response that the decider has stored. If Redis does not take it, the claim
-// is dropped, so that the next request asks the decider.
-func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte) {
+// keepFound is how long Redis keeps a response that the decider had before. It may expire there
+// soon, and must not be answered for much longer. After that, a repeat asks the decider again.
+const keepFound = time.Minute
+
+// cache stores a response that the decider has stored, for a time that is at most ResponseTTL.
+// If Redis does not take it, the claim is dropped, so that the next request asks the decider.
+func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte, ttl time.Duration) {
 	fast := h.fast.Load()
 	if fast == nil || h.breaker.isOpen() {
 		h.abandon(claim)
@@ -133,7 +142,7 @@ func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored 
 	if claim != nil {
 		claim.end()
 	}
-	err := fast.put(context.WithoutCancel(ctx), fast.name(key), stored)
+	err := fast.put(context.WithoutCancel(ctx), fast.name(key), stored, min(ttl, fast.cfg.ResponseTTL))
 	switch {
 	case err == nil:
 	case full(err):
@@ -188,7 +197,7 @@ func (r *hybridRun) Finish(ctx context.Context, result gateway.Result) error {
 		r.h.drop(ctx, r.claim)
 		return err
 	}
-	r.h.cache(ctx, r.key, r.claim, result.Response)
+	r.h.cache(ctx, r.key, r.claim, result.Response, math.MaxInt64)
 	return nil
 }
 

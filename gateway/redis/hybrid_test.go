@@ -434,3 +434,55 @@ func TestHybridStartsWithoutRedis(t *testing.T) {
 		t.Errorf("PostgreSQL was asked %d times, want 1", n)
 	}
 }
+
+// TestHybridCachesBriefly checks how long Redis keeps a response that PostgreSQL had before:
+// nobody knows how long it lives there.
+func TestHybridCachesBriefly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h, counted := w.open(t)
+	left := func() time.Duration {
+		ms, err := do(t, w.client, "PTTL", name(t, w.client)).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ms) * time.Millisecond
+	}
+	mustFinish(t, mustClaim(t, h, "a"), "first")
+	if got := left(); got < 23*time.Hour {
+		t.Errorf("a new response is kept for %v", got)
+	}
+	do(t, w.client, "FLUSHALL")
+	for range 2 {
+		mustBeStored(t, h, "a", "first")
+	}
+	if got := left(); got <= 0 || got > time.Minute || counted.begins.Load() != 2 {
+		t.Errorf("a response of PostgreSQL is kept for %v, which was asked %d times", got, counted.begins.Load())
+	}
+}
+
+// TestHybridForeignValues puts values of other programs where responses should be. They concern
+// their keys only, and give way to the responses.
+func TestHybridForeignValues(t *testing.T) {
+	t.Parallel()
+	for kind, command := range map[string][]string{"a text": {"SET", "", "x"}, "a list": {"RPUSH", "", "x"}} {
+		w := newWorld(t)
+		h, counted := w.open(t)
+		run := mustClaim(t, h, "foreign")
+		command[1] = name(t, w.client)
+		mustRelease(t, run)
+		mustFinish(t, mustClaim(t, h, "other"), "of another key")
+		do(t, w.client, command...)
+		begins := counted.begins.Load()
+		run = mustClaim(t, h, "foreign")
+		mustBeStored(t, h, "other", "of another key")
+		if n := counted.begins.Load() - begins; n != 1 {
+			t.Errorf("%s: PostgreSQL was asked %d times, want 1", kind, n)
+		}
+		mustFinish(t, run, "first")
+		mustBeStored(t, h, "foreign", "first")
+		if n := counted.begins.Load() - begins; n != 1 {
+			t.Errorf("%s: PostgreSQL was asked %d times, want 1: Redis has the response", kind, n)
+		}
+	}
+}
