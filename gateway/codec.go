@@ -24,12 +24,13 @@ const maxKeyID = 32
 
 // A codec turns responses into what is stored, and back.
 type codec struct {
-	first string // the ID of the key that encrypts; empty if none does
-	keys  map[string]cipher.AEAD
+	first  string // the ID of the key that encrypts; empty if none does
+	keys   map[string]cipher.AEAD
+	sealed bool // what is not encrypted is refused
 }
 
 func newCodec(keys []EncryptionKey) (*codec, error) {
-	c := &codec{keys: make(map[string]cipher.AEAD, len(keys))}
+	c := &codec{first: encrypting(keys), keys: make(map[string]cipher.AEAD, len(keys))}
 	for _, key := range keys {
 		block, err := aes.NewCipher(key.Secret)
 		if err != nil {
@@ -38,9 +39,6 @@ func newCodec(keys []EncryptionKey) (*codec, error) {
 		if c.keys[key.ID], err = cipher.NewGCM(block); err != nil {
 			return nil, fmt.Errorf("encryption key %q: %w", key.ID, err)
 		}
-	}
-	if len(keys) > 0 {
-		c.first = keys[0].ID
 	}
 	return c, nil
 }
@@ -68,6 +66,7 @@ func bound(key Key) []byte {
 var (
 	errFormat    = errors.New("not in a format that this version knows")
 	errTruncated = errors.New("truncated")
+	errPlain     = errors.New("not encrypted, but Config.RequireEncryption is set")
 )
 
 // decode returns a stored response. The body shares memory with stored.
@@ -77,6 +76,9 @@ func (c *codec) decode(key Key, stored []byte) (*response, error) {
 	}
 	switch format, rest := stored[0], stored[1:]; format {
 	case formatPlain:
+		if c.sealed {
+			return nil, errPlain
+		}
 		return parseResponse(rest)
 	case formatSealed:
 		plain, err := c.open(key, rest)

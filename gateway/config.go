@@ -72,10 +72,14 @@ type Config struct {
 	// 10 seconds.
 	FinishTimeout time.Duration
 
-	// EncryptionKeys encrypt what is stored (AES-GCM). The first one encrypts, all decrypt.
-	// Empty means that responses are stored as they are. Those that were stored so before are
-	// always read.
+	// EncryptionKeys encrypt what is stored (AES-GCM). The first one that is not DecryptOnly
+	// encrypts, all decrypt. If there is none, responses are stored as they are.
 	EncryptionKeys []EncryptionKey
+
+	// RequireEncryption refuses stored responses that are not encrypted, as unreadable. So
+	// who can write to the backend, but has no key, can't make up a response. Otherwise they
+	// are read, as those that were stored before there was a key.
+	RequireEncryption bool
 
 	// ProblemType is the start of the URI that is the type of each problem, such as
 	// "https://api.example.com/problems#": the problem's code is added to it. Empty means
@@ -91,6 +95,10 @@ type Config struct {
 type EncryptionKey struct {
 	ID     string // stored with what it encrypts; 1 to 32 bytes, different for each key
 	Secret []byte // 16, 24 or 32 random bytes: AES-128, AES-192 or AES-256
+
+	// DecryptOnly keeps the key from encrypting. It is for a rolling deploy: a new key must be
+	// known to all processes before the first one encrypts with it.
+	DecryptOnly bool
 }
 
 // DefaultStoredHeaders are the headers of a response that are stored if a configuration does
@@ -186,6 +194,9 @@ func (c Config) validate() error {
 		}
 	}
 	problems = append(problems, validateKeys(c.EncryptionKeys)...)
+	if c.RequireEncryption && encrypting(c.EncryptionKeys) == "" {
+		problem("RequireEncryption is set, and EncryptionKeys has no key that encrypts")
+	}
 	return errors.Join(problems...)
 }
 
@@ -194,6 +205,16 @@ func (c Config) validate() error {
 var notStored = []string{
 	"Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	headerReplayed, headerBody,
+}
+
+// encrypting returns the ID of the key that encrypts, or "" if none does.
+func encrypting(keys []EncryptionKey) string {
+	for _, key := range keys {
+		if !key.DecryptOnly {
+			return key.ID
+		}
+	}
+	return ""
 }
 
 func validateKeys(keys []EncryptionKey) (problems []error) {

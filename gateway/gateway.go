@@ -29,6 +29,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	codec.sealed = cfg.RequireEncryption
 	g := &Gateway{cfg: cfg, codec: codec}
 	for _, name := range cfg.StoredHeaders {
 		g.headers = append(g.headers, http.CanonicalHeaderKey(name))

@@ -313,8 +313,14 @@ func TestNew(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), "location") {
 		t.Errorf("the error names what is right: %v", err)
 	}
-	if _, err := gateway.New(gateway.Config{Backend: &fake{}, Tenant: tenantHeader, Methods: []string{}}); err == nil {
-		t.Error("no methods, and no error")
+	for name, cfg := range map[string]gateway.Config{
+		"no methods": {Methods: []string{}}, "no key": {RequireEncryption: true},
+		"no key that encrypts": {RequireEncryption: true, EncryptionKeys: []gateway.EncryptionKey{{ID: "a", Secret: make([]byte, 32), DecryptOnly: true}}},
+	} {
+		cfg.Backend, cfg.Tenant = &fake{}, tenantHeader
+		if _, err := gateway.New(cfg); err == nil {
+			t.Errorf("%s, and no error", name)
+		}
 	}
 }
 

@@ -541,13 +541,19 @@ func TestEncryption(t *testing.T) {
 	forged := gateway.EncryptionKey{ID: "2025", Secret: secret(3)}
 	memory := gatewaytest.NewMemory(0)
 	recorded := &recording{Backend: memory, stored: make(map[string][]byte)}
+	coming := gateway.EncryptionKey{ID: newer.ID, Secret: newer.Secret, DecryptOnly: true}
+	sendTo := func(cfg gateway.Config, k string) string {
+		cfg.Backend = recorded
+		return do(newGateway(t, cfg).Handler(&counter{}), request(t, k, "")).Body.String()
+	}
 	send := func(k string, keys ...gateway.EncryptionKey) string {
-		return do(newGateway(t, gateway.Config{Backend: recorded, EncryptionKeys: keys}).Handler(&counter{}), request(t, k, "")).Body.String()
+		return sendTo(gateway.Config{EncryptionKeys: keys}, k)
 	}
 	send("plain")
-	send("old", older)
+	send("coming", coming)
+	send("old", coming, older)
 	send("new", newer, older)
-	for name, ok := range map[string]bool{"plain": true, "old": false, "new": false} {
+	for name, ok := range map[string]bool{"plain": true, "coming": true, "old": false, "new": false} {
 		if got := bytes.Contains(recorded.stored[name], []byte("run 1")); got != ok {
 			t.Errorf("%s: what is stored has the response in clear: %t", name, got)
 		}
@@ -560,13 +566,20 @@ func TestEncryption(t *testing.T) {
 		{"plain", []gateway.EncryptionKey{newer}, true},
 		{"old", []gateway.EncryptionKey{older}, true},
 		{"old", []gateway.EncryptionKey{newer, older}, true},
+		{"old", []gateway.EncryptionKey{coming}, false},
 		{"new", []gateway.EncryptionKey{older, newer}, true},
+		{"new", []gateway.EncryptionKey{coming}, true},
 		{"old", []gateway.EncryptionKey{newer}, false},
 		{"old", []gateway.EncryptionKey{forged}, false},
 		{"old", nil, false},
 	} {
 		if got := send(c.k, c.keys...); (got == "run 1") != c.ok || !c.ok && !strings.Contains(got, "response_unreadable") {
 			t.Errorf("%s with %d keys: %s", c.k, len(c.keys), got)
+		}
+	}
+	for k, want := range map[string]string{"plain": "response_unreadable", "new": "run 1"} {
+		if got := sendTo(gateway.Config{EncryptionKeys: []gateway.EncryptionKey{newer}, RequireEncryption: true}, k); !strings.Contains(got, want) {
+			t.Errorf("%s, if encryption is required: %s", k, got)
 		}
 	}
 	swapped := &fake{stored: recorded.stored["old"]}
