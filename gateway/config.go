@@ -104,8 +104,8 @@ type EncryptionKey struct {
 // DefaultStoredHeaders are the headers of a response that are stored if a configuration does
 // not name any.
 var DefaultStoredHeaders = []string{
-	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
-	"Content-Type", "Etag", "Last-Modified", "Link", "Location",
+	"Allow", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
+	"Content-Type", "Etag", "Last-Modified", "Link", "Location", "Retry-After", "Vary",
 }
 
 // The defaults of the bounds.

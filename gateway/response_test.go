@@ -106,6 +106,26 @@ func TestReplay(t *testing.T) {
 			http.Header{"Location": {"/orders/1"}, "Link": {"</a>", "</b>"}, "Etag": {`"1"`}, "Content-Type": {"application/json"}},
 			[]string{"Set-Cookie", "X-Request-Id"},
 		},
+		"a wrong method": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Allow", "GET")
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			},
+			405, "",
+			http.Header{"Allow": {"GET"}},
+			nil,
+		},
+		"for later, in one of several forms": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "10")
+				w.Header().Set("Vary", "Accept-Encoding")
+				w.Header().Set("Content-Encoding", "gzip")
+				w.WriteHeader(http.StatusAccepted)
+			},
+			202, "",
+			http.Header{"Retry-After": {"10"}, "Vary": {"Accept-Encoding"}, "Content-Encoding": {"gzip"}},
+			nil,
+		},
 		"no content": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusNoContent)

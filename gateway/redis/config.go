@@ -13,7 +13,8 @@ import (
 // useful.
 type Config struct {
 	// Client is the connection to Redis. The caller closes it. Reads must go to the primary:
-	// leave SendToReplicas unset.
+	// leave SendToReplicas unset. Set DisableCache: the backend does not use the client's
+	// cache, and without it the role needs no right to CLIENT TRACKING.
 	Client rueidis.Client
 
 	// Prefix is what all keys in Redis begin with. Gateways with the same prefix share their
