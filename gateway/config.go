@@ -77,8 +77,8 @@ type Config struct {
 	EncryptionKeys []EncryptionKey
 
 	// RequireEncryption refuses stored responses that are not encrypted, as unreadable. So
-	// who can write to the backend, but has no key, can't make up a response. Otherwise they
-	// are read, as those that were stored before there was a key.
+	// a writer of the backend who does not have a key can't make up a response. If it is
+	// false, they are read, as those that were stored before there was a key.
 	RequireEncryption bool
 
 	// ProblemType is the start of the URI that is the type of each problem, such as
