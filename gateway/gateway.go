@@ -56,7 +56,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		g.refuse(w, *refusal)
 		return
 	}
-	if MessageID(r.Context()) == in.key.MessageID() {
+	if outer := MessageID(r.Context()); outer != "" && outer == in.key.MessageID() {
 		g.cfg.Logger.ErrorContext(r.Context(), "a request has passed a gateway before, which has claimed its key; wrap each handler only once")
 		g.refuse(w, problemNested)
 		return
@@ -138,7 +138,7 @@ func removeFiles(r, handlers *http.Request) {
 
 // isLasting reports whether the next attempt would get the same response. A refusal is not
 // lasting if it says when to try again. Nor is one whose handler's context has ended: perhaps it
-// has only failed to look something up, and nobody receives it anyway.
+// has only failed to look something up, and usually nobody receives it.
 func isLasting(ctx context.Context, answer *response) bool {
 	return answer.status < http.StatusBadRequest || answer.header.Get("Retry-After") == "" && ctx.Err() == nil
 }
