@@ -29,6 +29,11 @@
 // Store.Do: that uses another connection, and the change commits although the handler's
 // transaction may be rolled back. Do refuses it. Use the backend of the next section.
 //
+// Put an http.TimeoutHandler outside of the gateway, never inside: a handler inside of one goes
+// on after its request was answered. With a transaction, the statement that it runs is
+// canceled, everything is rolled back, and its later calls fail ([Tx]). With Store.Do, its key
+// is free while it still runs, so the next request with the key runs beside it.
+//
 // # With Store.Do
 //
 // The store of package versioning/postgres gathers the changes of concurrent callers into

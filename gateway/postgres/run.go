@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/gateway"
 	"github.com/pawl-go/pawl/internal/handlertx"
@@ -16,8 +17,10 @@ import (
 type run struct {
 	b       *Backend
 	id      id
-	tx      pgx.Tx
-	expired bool // there is an expired response, to be replaced
+	conn    *pgxpool.Conn
+	tx      pgx.Tx // on conn
+	guard   guard  // between the handler and conn
+	expired bool   // there is an expired response, to be replaced
 	state   state
 }
 
@@ -44,7 +47,11 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 	wait, cancel := context.WithTimeout(ctx, r.b.cfg.QueueTimeout)
 	defer cancel()
 	// A canceled context would close the connection: the run outlives it.
-	if r.tx, err = r.b.pool.BeginTx(wait, r.b.cfg.TxOptions); err != nil {
+	if r.conn, err = r.b.pool.Acquire(wait); err != nil {
+		return nil, r.b.failed(ctx, fmt.Errorf("connect: %w", err))
+	}
+	if r.tx, err = r.conn.BeginTx(wait, r.b.cfg.TxOptions); err != nil {
+		r.conn.Release()
 		return nil, r.b.failed(ctx, fmt.Errorf("begin a transaction: %w", err))
 	}
 	locked, stored, err := r.lock(wait)
@@ -60,6 +67,7 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.b.cfg.QueueTimeout)
 	defer cancel()
 	_ = r.tx.Rollback(over) // if that fails, the connection is closed
+	r.conn.Release()
 	return stored, err
 }
 
@@ -90,20 +98,25 @@ func milliseconds(d time.Duration) string {
 
 // Context gives the handler the transaction; see [Tx].
 func (r *run) Context(ctx context.Context) context.Context {
-	return context.WithValue(handlertx.Mark(ctx), txKey{}, handlerTx{r.tx})
+	return context.WithValue(handlertx.Mark(ctx), txKey{}, handlerTx{guardedTx{r.tx, &r.guard}})
 }
 
 var (
 	errHandlerEnded  = errors.New("the handler has ended the gateway's transaction, and it is not known what of it has taken effect; use savepoints (Tx.Begin) instead")
+	errHandlerUses   = errors.New("the handler has returned while a statement of its transaction was running, or rows or a batch were open; its transaction is rolled back")
 	errHandlerFailed = errors.New("the handler has answered with success although a statement of its transaction has failed")
 )
 
 // Finish stores the response in the handler's transaction and commits.
-func (r *run) Finish(ctx context.Context, result gateway.Result) error {
+func (r *run) Finish(ctx context.Context, result gateway.Result) (err error) {
 	if r.state == ended {
 		return gateway.ErrEnded
 	}
-	defer r.free()
+	defer func() { err = r.end(ctx, recover(), err) }()
+	if r.inUse() {
+		r.cut(ctx)
+		return errHandlerUses
+	}
 	if err := r.store(ctx, result); err != nil {
 		_ = r.tx.Rollback(ctx) // if that fails, the connection is closed
 		return err
@@ -151,15 +164,81 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 var errConnectionLost = errors.New("the connection of the transaction is lost")
 
 // Release rolls the transaction back.
-func (r *run) Release(ctx context.Context) error {
+func (r *run) Release(ctx context.Context) (err error) {
 	if r.state == ended {
 		return gateway.ErrEnded
 	}
-	defer r.free()
-	if err := r.tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+	defer func() { err = r.end(ctx, recover(), err) }()
+	if r.inUse() {
+		r.cut(ctx)
+		return nil
+	}
+	if err := r.tx.Rollback(ctx); err != nil {
 		return fmt.Errorf("roll back: %w", err)
 	}
 	return nil
+}
+
+// inUse ends the handler's use of the transaction. It reports whether the connection can't be
+// used, because a call of the handler is in flight, or rows or a batch are open.
+func (r *run) inUse() bool {
+	return r.guard.end() || r.conn.Conn().PgConn().IsBusy()
+}
+
+// cutTimeout limits how long a session may take to end.
+const cutTimeout = time.Second
+
+// cut ends the session, and so the transaction, without the connection: a call of the handler
+// may be using that. The call gets an error from the closed socket. The server would notice
+// that its client has gone only after the statement, so the statement is canceled: first
+// before the socket is closed, as PgBouncer wants it. The server ignores that if it has not
+// begun the statement yet, so cut looks whether the session is gone, and cancels again.
+func (r *run) cut(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutTimeout)
+	defer cancel()
+	conn := r.conn.Conn().PgConn()
+	_ = conn.CancelRequest(ctx)
+	r.abandon()
+	for pause := time.Millisecond; ; pause *= 2 {
+		var there bool
+		err := r.b.pool.QueryRow(ctx, sessionSQL, r.b.alone, int64(conn.PID())).Scan(&there)
+		if err != nil || !there {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		_ = conn.CancelRequest(ctx)
+	}
+}
+
+// abandon removes the connection from the pool and closes its socket. Both are safe while
+// somebody uses the connection.
+func (r *run) abandon() {
+	_ = r.conn.Hijack().PgConn().Conn().Close()
+	r.conn = nil
+}
+
+// end gives back what the run holds. panicked is what recover has returned: if the handler
+// uses the connection itself, which is not guarded, pgx may panic.
+func (r *run) end(ctx context.Context, panicked any, err error) error {
+	if panicked != nil {
+		if r.conn != nil {
+			r.cut(ctx)
+		}
+		err = fmt.Errorf("%w: panic: %v", gateway.ErrFateUnknown, panicked)
+	}
+	switch {
+	case r.conn == nil:
+	case r.guard.raw.Load():
+		r.abandon() // the handler may go on using it
+	default:
+		r.conn.Release()
+	}
+	r.free()
+	return err
 }
 
 // free gives back what the run holds in this process, after its transaction has ended.

@@ -35,6 +35,9 @@ const (
 
 	lockSQL = `SELECT pg_try_advisory_xact_lock($1)`
 
+	// Behind a pooler, the session has another number, and is not found.
+	sessionSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`
+
 	settingsSQL = `
 SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
        nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`

@@ -134,6 +134,20 @@ var gateway = []mutation{
 		pkg: "./gateway/postgres", tests: "^TestHandlersTransaction$",
 	},
 	{
+		file: "gateway/postgres/guard.go", text: `{ return g.use.Swap(over) == used }`, mutated: `{ return g.use.Load() == over }`,
+		why: "a goroutine of a handler that has returned goes on using the connection, and the pool loses it",
+		pkg: "./gateway/postgres", tests: "^TestAfterHandler$|^TestTimeoutHandler$",
+	},
+	{
+		file: "gateway/postgres/run.go", text: `	_ = conn.CancelRequest(ctx)
+	r.abandon()
+`, mutated: `	r.abandon()
+	return
+`,
+		why: "a key stays locked as long as the statement runs that a handler has left behind",
+		pkg: "./gateway/postgres", tests: "^TestHandlerLeaves$",
+	},
+	{
 		file: "versioning/postgres/calls.go", text: `handlertx.Marked(ctx)`, mutated: `handlertx.Marked(context.Background())`,
 		why: "a change is made although its handler's transaction is rolled back: Store.Do does not see that there is one",
 		pkg: "./gateway/postgres", tests: "^TestDoInTransaction$",
