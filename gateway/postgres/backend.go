@@ -31,6 +31,7 @@ type Backend struct {
 
 	mu      sync.Mutex
 	claimed map[id]struct{} // the keys that this process has claimed, or is about to
+	renewed time.Time       // when the pool's connections were last replaced
 }
 
 // An id is the hash of a key, under which its response is stored.
@@ -140,6 +141,28 @@ func (b *Backend) unclaim(id id) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.claimed, id)
+}
+
+// renewEvery limits how often connections are replaced: the server may be read-only for new
+// ones, too.
+const renewEvery = time.Second
+
+// renew replaces all connections, because the server is read-only for one. After a failover,
+// the pool may be full of connections to a server that is read-only for old sessions but
+// accepts writes in new ones. That of the keeper is replaced at once, with the locks that it
+// holds: they exclude nobody who is connected to another server.
+func (b *Backend) renew() {
+	b.mu.Lock()
+	early := time.Since(b.renewed) < renewEvery
+	if !early {
+		b.renewed = time.Now()
+	}
+	b.mu.Unlock()
+	if early {
+		return
+	}
+	b.pool.Reset() // those in use are closed when they come back
+	b.shared.keeper.renew()
 }
 
 // enter waits for a slot.

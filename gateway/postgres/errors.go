@@ -40,6 +40,9 @@ var ErrPooler = errors.New("prepared statements do not stay with their connectio
 // failed returns an error of a statement for the caller whose context is ctx. Nothing has
 // taken effect.
 func (b *Backend) failed(ctx context.Context, err error) error {
+	if isCode(err, readOnlyTransaction) {
+		b.renew()
+	}
 	if cause := ctx.Err(); cause != nil {
 		return fmt.Errorf("%w: %w", cause, err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,11 +29,12 @@ type keeper struct {
 	timer *time.Timer // for the next sign of life, or the end of the transaction
 }
 
-// A task is a key to be claimed or unlocked, or a sign of life.
+// A task is a key to be claimed or unlocked, or a sign of life, or the end of the session.
 type task struct {
 	id     id
 	unlock bool
 	alive  bool
+	lose   bool
 
 	done   chan struct{}
 	stored []byte
@@ -126,8 +128,14 @@ func (k *keeper) unlockLater(id id) {
 	}
 }
 
+// renew ends the session, so that the next claims are made in another one.
+func (k *keeper) renew() { k.tasks.add(&task{lose: true}) }
+
 // work does tasks in one round trip.
 func (k *keeper) work(tasks []*task) {
+	if slices.ContainsFunc(tasks, func(t *task) bool { return t.lose }) {
+		k.lose()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), keeperTimeout)
 	defer cancel()
 	claims, unlocks := k.sort(tasks)
@@ -173,7 +181,7 @@ func (k *keeper) sort(tasks []*task) (claims []*task, unlocks []int64) {
 		switch {
 		case t.unlock:
 			free(t.id)
-		case !t.alive:
+		case !t.alive && !t.lose:
 			claims = append(claims, t)
 		}
 	}

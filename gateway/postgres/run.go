@@ -230,6 +230,9 @@ func (r *run) end(ctx context.Context, panicked any, err error) error {
 		}
 		err = fmt.Errorf("%w: panic: %v", gateway.ErrFateUnknown, panicked)
 	}
+	if r.guard.readOnly.Load() {
+		r.b.renew()
+	}
 	switch {
 	case r.conn == nil:
 	case r.guard.raw.Load():
