@@ -202,7 +202,7 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 		if len(claims) == 0 {
 			return nil
 		}
-		if k.tx, err = k.b.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: keeperBegin}); err != nil {
+		if err = k.begin(ctx); err != nil {
 			return err
 		}
 	}
@@ -223,6 +223,14 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 	}
 	batch.Queue("ROLLBACK TO SAVEPOINT " + savepoint) // the locks of the session stay
 	return k.tx.SendBatch(ctx, batch).Close()
+}
+
+// begin begins the transaction. It waits no longer for a connection than requests should.
+func (k *keeper) begin(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.b.cfg.QueueTimeout)
+	defer cancel()
+	k.tx, err = k.b.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: keeperBegin})
+	return err
 }
 
 // queueEach queues a statement that returns a row for each element of an array: its number,

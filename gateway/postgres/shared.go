@@ -36,6 +36,7 @@ type beginning struct {
 	done   chan struct{}
 	stored []byte
 	err    error // nil, and stored nil: the key is claimed
+	gone   bool  // its client has gone, so err says nothing about the key
 }
 
 // The bounds of a batch: rows, and bytes.
@@ -71,12 +72,12 @@ func (s *shared) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byt
 			return nil, nil, ctx.Err()
 		}
 		switch {
-		case other.stored != nil:
-			return nil, other.stored, nil
-		case other.err == nil:
+		case other.gone: // ask again
+		case other.stored != nil || other.err != nil:
+			return nil, other.stored, other.err
+		default:
 			return nil, nil, s.b.inProgress()
 		}
-		// The other call has failed, perhaps because its client has gone: ask again.
 	}
 }
 
@@ -100,6 +101,7 @@ func (s *shared) leave(id id) {
 
 func (s *shared) begin(ctx context.Context, id id, own *beginning) (gateway.Run, []byte, error) {
 	own.stored, own.err = s.keeper.claim(ctx, id)
+	own.gone = own.err != nil && ctx.Err() != nil
 	if own.stored != nil || own.err != nil {
 		s.leave(id)
 	}
