@@ -44,6 +44,13 @@
 //
 //	outcome, err := store.Do(ctx, versioning.Change{Key: id, Event: "captured", Data: money, MessageID: gateway.MessageID(ctx)})
 //
+// A message ID proves a repeat only within one entity, and only if the change is the same on
+// each attempt. So the entity's key comes from the request. If the request creates the entity,
+// it is [github.com/pawl-go/pawl/gateway.EntityKey]: a random key would be another entity on
+// each attempt. And the data follow from the request, without the time of day or random
+// values: otherwise the next attempt is Diverged (message_taken) although the change was made.
+// That is not a refusal; do not answer it with a 4xx, which would be stored.
+//
 // If the process dies between two steps, the next request runs: Do returns Duplicate, because
 // the history has the message ID, and the handler answers as it would have before. Nothing
 // was sent to the client until the response was stored, so all answers are the same. This
