@@ -202,7 +202,7 @@ func (k *keeper) roundTrip(ctx context.Context, claims []*task, unlocks []int64)
 		if len(claims) == 0 {
 			return nil
 		}
-		if err = k.begin(ctx); err != nil {
+		if err := k.begin(ctx); err != nil {
 			return err
 		}
 	}
