@@ -36,7 +36,9 @@ type Config struct {
 	RetryAfter time.Duration
 
 	// TxOptions are those of the transactions of handlers. The zero value means those of the
-	// server or the role.
+	// server or the role. At the levels repeatable read and serializable, each run costs one
+	// more look for a stored response, and may end with 503 if other transactions change the
+	// same rows.
 	TxOptions pgx.TxOptions
 
 	// IdleTimeout is how long a handler may leave its transaction without a statement before

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -23,6 +24,54 @@ func TestConformance(t *testing.T) {
 				return subject(t, testenv.Pool(t, migrated), kind)
 			})
 		})
+	}
+}
+
+// TestSnapshot stores a response while another process is about to lock the key, after that
+// has begun its transaction: it must find the response at each isolation level.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, level := range []pgx.TxIsoLevel{"", pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
+		direct := testenv.Pool(t, migrated)
+		// The first statement of the transaction waits, after it has got its snapshot.
+		mustExec(t, direct, `
+CREATE SCHEMA slow;
+CREATE FUNCTION slow.set_config(name text, value text, local boolean) RETURNS text LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN pg_catalog.set_config(name, value, local); END $$`)
+		slow := open(t, poolOf(t, direct, func(c *pgxpool.Config) {
+			c.ConnConfig.RuntimeParams["search_path"] = "slow, pg_catalog, public"
+		}), postgres.Config{TxOptions: pgx.TxOptions{IsoLevel: level}, QueueTimeout: time.Minute})
+		gate, err := direct.Begin(t.Context())
+		if err == nil {
+			_, err = gate.Exec(t.Context(), `SELECT pg_advisory_xact_lock(42)`)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := gateway.Key{Value: "k"}
+		ended := make(chan error, 1)
+		go func() {
+			run, stored, err := slow.Begin(t.Context(), key)
+			if run != nil {
+				err = errors.Join(errors.New("the request runs again"), run.Release(t.Context()))
+			} else if err == nil && string(stored) != "first" {
+				err = fmt.Errorf("stored %q", stored)
+			}
+			ended <- err
+		}()
+		testenv.Eventually(t, 10*time.Second, func() error {
+			if n := count(t, direct, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); n == 0 {
+				return errors.New("nobody waits")
+			}
+			return nil
+		})
+		run, _, err := open(t, poolOf(t, direct), postgres.Config{}).Begin(t.Context(), key)
+		if err == nil {
+			err = run.Finish(t.Context(), gateway.Result{Response: []byte("first")})
+		}
+		if err = errors.Join(err, gate.Rollback(t.Context()), <-ended); err != nil {
+			t.Errorf("%s: %v", level, err)
+		}
 	}
 }
 

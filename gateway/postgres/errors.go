@@ -17,6 +17,7 @@ const (
 	uniqueViolation     = "23505"
 	readOnlyTransaction = "25006"
 	unknownStatement    = "26000"
+	noSavepoint         = "3B001"
 	duplicateStatement  = "42P05"
 )
 

@@ -22,6 +22,12 @@ type run struct {
 	guard   guard  // between the handler and conn
 	expired bool   // there is an expired response, to be replaced
 	state   state
+
+	// snapshot says that all statements of the transaction see what was committed before its
+	// first one. That was sent before the key was locked, so the holder before may have stored
+	// a response since then. What else it has done is not visible either, but nobody needs it:
+	// without a response, it was rolled back.
+	snapshot bool
 }
 
 // A state says what a run holds.
@@ -55,12 +61,19 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 		return nil, r.b.failed(ctx, fmt.Errorf("begin a transaction: %w", err))
 	}
 	locked, stored, err := r.lock(wait)
-	switch {
-	case err != nil:
+	if err != nil {
 		err = r.b.failed(ctx, fmt.Errorf("lock the key: %w", err))
-	case stored != nil && !r.expired:
+	}
+	if r.expired {
+		stored = nil
+	}
+	if locked && stored == nil && err == nil && r.snapshot {
+		stored, err = r.b.lookup(wait, r.id)
+	}
+	switch {
+	case stored != nil || err != nil:
 	case !locked:
-		stored, err = nil, r.b.inProgress()
+		err = r.b.inProgress()
 	default:
 		return nil, nil
 	}
@@ -72,10 +85,15 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 }
 
 // lock locks the key, and reads its response after that: in this order, what the holder
-// before has stored is visible.
+// before has stored is visible, unless the transaction has one snapshot.
 func (r *run) lock(ctx context.Context) (locked bool, stored []byte, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(settingsSQL, milliseconds(r.b.cfg.IdleTimeout))
+	batch.Queue(settingsSQL, milliseconds(r.b.cfg.IdleTimeout)).QueryRow(func(row pgx.Row) error {
+		var isolation string
+		err := row.Scan(nil, &isolation)
+		r.snapshot = isolation == "repeatable read" || isolation == "serializable"
+		return err
+	})
 	batch.Queue(lockSQL, r.b.lockKey(r.id)).QueryRow(func(row pgx.Row) error { return row.Scan(&locked) })
 	batch.Queue(r.b.sql.reread, r.id[:]).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&stored, &r.expired)
@@ -140,11 +158,16 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 	if result.Undo {
 		// Not in the batch below: in a transaction that has failed, its statements can't be
 		// prepared.
-		if _, err := r.tx.Exec(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
+		_, err := r.tx.Exec(ctx, "ROLLBACK TO SAVEPOINT "+savepoint)
+		switch {
+		case isCode(err, noSavepoint):
+			return fmt.Errorf("%w: %w", errHandlerEnded, err)
+		case err != nil:
 			return r.b.failed(ctx, fmt.Errorf("undo what the handler did: %w", err))
 		}
 	}
 	batch := &pgx.Batch{}
+	batch.Queue("RELEASE SAVEPOINT " + savepoint) // fails if the handler has begun another transaction
 	if r.expired {
 		batch.Queue(r.b.sql.deleteExpired, r.id[:])
 	}
@@ -155,6 +178,8 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 		return nil
 	case isCode(err, uniqueViolation):
 		return fmt.Errorf("%w: %w", gateway.ErrTaken, err)
+	case isCode(err, noSavepoint):
+		return fmt.Errorf("%w: %w", errHandlerEnded, err)
 	case ctx.Err() != nil:
 		return r.b.unavailable(err) // COMMIT was not sent
 	}

@@ -40,7 +40,8 @@ const (
 
 	settingsSQL = `
 SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
-       nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true)`
+       nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true),
+       current_setting('transaction_isolation')`
 
 	// Rows that a run is replacing are locked; it deletes them itself. A row is found by its
 	// place, ctid, which does not change while it is locked: the planner might look for many

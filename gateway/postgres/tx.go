@@ -25,6 +25,10 @@ type txKey struct{}
 // the connection and stores nothing, whatever the response. One goroutine at a time may use
 // the transaction; a call during another one returns an error.
 //
+// A handler that sets another role for its transaction (SET LOCAL ROLE) must set the former
+// one again before it returns, or give the other one the rights that [Open] lists: the response
+// is stored with the role that is set then. ROLLBACK TO a savepoint undoes SET LOCAL, too.
+//
 // The gateway can't see what is done with the connection itself, which Conn, LargeObjects and
 // the method Conn of rows give. So a connection that a handler has got in this way is closed
 // after the request, and the pool makes a new one.

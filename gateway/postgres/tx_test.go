@@ -79,6 +79,17 @@ INSERT INTO late VALUES (1)`)
 				t.Error(err)
 			}
 		}, 500, false, 0, 2},
+		"ROLLBACK AND CHAIN": {func(_ http.ResponseWriter, r *http.Request) {
+			if _, err := postgres.Tx(r.Context()).Exec(r.Context(), `ROLLBACK AND CHAIN`); err != nil {
+				t.Error(err)
+			}
+		}, 500, false, 0, 2},
+		"ROLLBACK AND CHAIN, and a refusal": {func(w http.ResponseWriter, r *http.Request) {
+			if _, err := postgres.Tx(r.Context()).Exec(r.Context(), `ROLLBACK AND CHAIN`); err != nil {
+				t.Error(err)
+			}
+			w.WriteHeader(http.StatusConflict)
+		}, 500, false, 0, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

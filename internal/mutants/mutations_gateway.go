@@ -129,6 +129,16 @@ var gateway = []mutation{
 		pkg: "./gateway/postgres", tests: "^TestHandlersTransaction$",
 	},
 	{
+		file: "gateway/postgres/run.go", text: `	batch.Queue("RELEASE SAVEPOINT " + savepoint)`, mutated: `	_ = savepoint`,
+		why: "a change is there without its response: the handler has ended the transaction and begun another one",
+		pkg: "./gateway/postgres", tests: "^TestHandlersTransaction$",
+	},
+	{
+		file: "gateway/postgres/run.go", text: `err == nil && r.snapshot {`, mutated: `err == nil && false {`,
+		why: "a request runs again that another process has finished just before: the transaction does not see its response",
+		pkg: "./gateway/postgres", tests: "^TestSnapshot$",
+	},
+	{
 		file: "gateway/postgres/tx.go", text: `func (handlerTx) Commit(context.Context) error   { return ErrManaged }`, mutated: ``,
 		why: "a handler can commit its change without the response",
 		pkg: "./gateway/postgres", tests: "^TestHandlersTransaction$",
