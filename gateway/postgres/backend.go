@@ -109,6 +109,9 @@ var ErrRights = errors.New("missing privilege")
 // connection until it ends, in a transaction that has locked the key.
 func (b *Backend) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byte, error) {
 	id := key.ID()
+	if b.isClaimed(id) {
+		return nil, nil, b.inProgress()
+	}
 	stored, err := b.lookup(ctx, id)
 	if stored != nil || err != nil {
 		return nil, stored, err
@@ -135,6 +138,13 @@ func (b *Backend) claim(id id) bool {
 	}
 	b.claimed[id] = struct{}{}
 	return true
+}
+
+func (b *Backend) isClaimed(id id) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, claimed := b.claimed[id]
+	return claimed
 }
 
 func (b *Backend) unclaim(id id) {

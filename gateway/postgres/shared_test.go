@@ -89,3 +89,30 @@ func TestCollisionsAreShared(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCollisionsInProcess checks that requests whose key runs in the same process do not ask
+// the database.
+func TestCollisionsInProcess(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	for name, kind := range kinds {
+		pool := poolOf(t, direct)
+		b := kind(open(t, pool, postgres.Config{}))
+		run, _, err := b.Begin(t.Context(), gateway.Key{Value: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := pool.Stat().AcquireCount()
+		for range 10 {
+			if _, _, err := b.Begin(t.Context(), gateway.Key{Value: name}); !isInProgress(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n := pool.Stat().AcquireCount() - before; n != 0 {
+			t.Errorf("%s: 10 collisions took %d connections", name, n)
+		}
+		if err := run.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
