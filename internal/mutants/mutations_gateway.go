@@ -119,7 +119,7 @@ var gateway = []mutation{
 		pkg: "./gateway/postgres", tests: "^TestCrashPoints$|^TestHandlersTransaction$",
 	},
 	{
-		file: "gateway/postgres/run.go", text: `case stored != nil && !r.expired:`, mutated: `case false:`,
+		file: "gateway/postgres/run.go", text: `case stored != nil || err != nil:`, mutated: `case err != nil:`,
 		why: "a request runs again that another process has finished just before",
 		pkg: "./gateway/postgres", tests: "^TestConformance$/^transactions$/^a_hundred",
 	},
