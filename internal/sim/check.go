@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -30,7 +31,7 @@ type ledger struct {
 	dead    map[place]int
 
 	produced map[place]time.Time
-	due      map[versioning.Origin]time.Time
+	emitted  map[string]time.Time // the times of the steps that emitted messages, by message ID
 }
 
 // ledger reads the store. It reads the parked records first, because a record
@@ -39,7 +40,7 @@ func (w *world) ledger() *ledger {
 	l := &ledger{
 		script: w.script, history: make(map[string][]versioningtest.Transition),
 		steps: make(map[place]int), parked: make(map[place]int), dead: make(map[place]int),
-		produced: w.produced, due: w.dues,
+		produced: w.produced, emitted: make(map[string]time.Time),
 	}
 	for _, p := range w.store.Parked() {
 		if !isTimer(p.Origin) {
@@ -50,6 +51,10 @@ func (w *world) ledger() *ledger {
 		if !isTimer(d.Origin) {
 			l.dead[placeOf(d.Origin)]++
 		}
+	}
+	for _, m := range w.store.Messages() {
+		sent := versioning.Emitted{Entity: m.Entity, Version: m.Version, Index: m.Index}
+		l.emitted[sent.ID()] = m.Time
 	}
 	for entity := range w.store.Rows() {
 		l.history[entity.Key] = w.store.History(entity)
@@ -110,9 +115,10 @@ func (w *world) seeCommit(request kmsg.Request) (kmsg.Response, error, bool) { /
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var l *ledger
+	lost := w.highestLost()
 	for _, t := range request.(*kmsg.OffsetCommitRequest).Topics {
 		for _, p := range t.Partitions {
-			if p.Offset <= max(w.checked[p.Partition], w.marked[p.Partition]) {
+			if p.Offset <= max(w.checked[p.Partition], lost[p.Partition]) {
 				continue
 			}
 			if l == nil {
@@ -137,15 +143,42 @@ func (l *ledger) undecided(partition int32, below int64) (at place, ok bool) {
 	return at, false
 }
 
-// restore replaces the database with a backup and loses what was committed
-// since. Workers that do not know it yet may still commit offsets up to the
-// marks of the lost database.
+// remember keeps the marks that a worker has written to a server. The worker commits their
+// offsets next.
+func (w *world) remember(on versioning.Server, marks []versioning.Mark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.highest[on] == nil {
+		w.highest[on] = make([]int64, len(w.script.messages))
+	}
+	for _, m := range marks {
+		w.highest[on][m.Partition] = max(w.highest[on][m.Partition], m.Offset)
+	}
+}
+
+// highestLost returns the highest marks on servers that are gone, by partition. Commits up to
+// them may still be on their way, even if the next worker has lowered the mark since.
+func (w *world) highestLost() []int64 {
+	_, here, err := w.store.Marks(context.Background(), group, nil)
+	if err != nil {
+		panic(err) // its context is not canceled
+	}
+	lost := make([]int64, len(w.script.messages))
+	for server, marks := range w.highest {
+		for p, offset := range marks {
+			if server != here {
+				lost[p] = max(lost[p], offset)
+			}
+		}
+	}
+	return lost
+}
+
+// restore replaces the database with a backup and loses what was committed since.
 func (w *world) restore(b saved) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, m := range w.foreign.restore(b) {
-		w.marked[m.Partition] = max(w.marked[m.Partition], m.Offset)
-	}
+	w.foreign.restore(b)
 	clear(w.checked)
 	w.covered["restore"]++
 }

@@ -50,7 +50,7 @@ func (w *world) checkAlarms(l *ledger) {
 func (l *ledger) announced(e versioning.Entity) (all []published) {
 	for _, s := range l.history[e.Key] {
 		n := 1
-		at := l.timeOf(&s)
+		at := l.timeOf(e, &s)
 		if s.Event == armed {
 			n += l.script.messages[s.Origin.Partition][s.Origin.Offset].Louds
 		}
@@ -66,10 +66,13 @@ func (l *ledger) announced(e versioning.Entity) (all []published) {
 	return all
 }
 
-// timeOf returns the time of the record that made a step.
-func (l *ledger) timeOf(s *versioningtest.Transition) time.Time {
+// timeOf returns the time of the record that made a step. When a timer was due, only the store
+// knows: a database that was restored has the timers of its own past, and those of the past
+// that was lost have the same origins.
+func (l *ledger) timeOf(e versioning.Entity, s *versioningtest.Transition) time.Time {
 	if isTimer(s.Origin) {
-		return l.due[s.Origin]
+		first := versioning.Emitted{Entity: e, Version: s.Version}
+		return l.emitted[first.ID()]
 	}
 	return l.produced[placeOf(s.Origin)]
 }

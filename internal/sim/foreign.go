@@ -49,12 +49,11 @@ func (f *foreign) backup() saved {
 	return saved{f.store.Backup(), maps.Clone(f.writes)}
 }
 
-// restore returns the marks from before.
-func (f *foreign) restore(b saved) []versioning.Mark {
+func (f *foreign) restore(b saved) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writes = maps.Clone(b.writes)
-	return f.store.Restore(b.Backup)
+	f.store.Restore(b.Backup)
 }
 
 // writeForeign writes the rows of accounts until the returned function is called.

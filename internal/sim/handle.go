@@ -89,6 +89,9 @@ func (h *handle) SetMarks(ctx context.Context, group string, server versioning.S
 		}
 	}
 	err := w.store.SetMarks(ctx, group, server, marks)
+	if err == nil {
+		w.remember(server, marks)
+	}
 	if len(marks) > 0 && !h.worker.reach(afterMark) {
 		return errDead
 	}

@@ -171,11 +171,8 @@ func (w *world) fireBadly(before time.Duration, change func(*versioning.Change))
 			if _, err := w.store.Apply(ctx, "", []*versioning.Record{r}); err != nil {
 				return versioning.Fired{}, err
 			}
-			w.mu.Lock()
-			w.dues[r.Origin] = r.Timestamp
-			w.mu.Unlock()
 		}
-		return w.fireTimers(ctx, limit)
+		return w.store.FireTimers(ctx, limit)
 	}
 }
 

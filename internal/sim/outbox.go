@@ -127,17 +127,6 @@ func (h *handle) FireTimers(ctx context.Context, limit int) (fired versioning.Fi
 	return fired, nil
 }
 
-// fireTimers calls the store, and remembers when the timers were due.
-func (w *world) fireTimers(ctx context.Context, limit int) (versioning.Fired, error) {
-	fired, err := w.store.FireTimers(ctx, limit)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range fired.Outcomes {
-		w.dues[f.Record.Origin] = f.Record.Timestamp
-	}
-	return fired, err
-}
-
 // unpublished says what the outbox or the timers still have to do, or returns "".
 func (w *world) unpublished() string {
 	if w.script.alarms == 0 {

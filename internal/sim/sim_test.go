@@ -110,6 +110,24 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// TestRareHistories plays histories that were once called wrong and were not. In the first, a
+// commit arrives after the next worker has lowered the mark and the server was lost. In the
+// others, a backup of a past that another backup has replaced is restored, with timers of the
+// same origins. A play shows it in half of the cases.
+func TestRareHistories(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{611581, 604963, 681209} {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			for range 4 {
+				if wrong, _ := once(t, seed, slog.DiscardHandler); len(wrong) > 0 {
+					t.Fatal(strings.Join(wrong, "\n"))
+				}
+			}
+		})
+	}
+}
+
 // again plays a failed seed several more times and reports how often it failed.
 // Only the order of goroutines that are ready at the same moment differs
 // between plays.

@@ -52,16 +52,15 @@ type world struct {
 
 	waiting time.Time // since when settle has seen the group prepare a rebalance; zero: it does not
 
-	mu      sync.Mutex // guards the fields below
-	checked []int64    // by partition: all records below have a fate
-	marked  []int64    // by partition: the mark on servers that are gone
-	wrong   []string   // violations found
+	mu      sync.Mutex                    // guards the fields below
+	checked []int64                       // by partition: all records below have a fate
+	highest map[versioning.Server][]int64 // by server and partition: the highest mark written
+	wrong   []string                      // violations found
 	covered map[string]int
 	heard   map[string]time.Time // when each member of the group was last heard, by ID
 
-	produced map[place]time.Time             // the timestamps of the records
-	dues     map[versioning.Origin]time.Time // of timers that have fired, by the origins of their records
-	order    map[string]int                  // the place of each message on its topic, by ID; set by check
+	produced map[place]time.Time // the timestamps of the records
+	order    map[string]int      // the place of each message on its topic, by ID; set by check
 }
 
 // A tweak changes a world before it starts.
@@ -96,11 +95,11 @@ func newWorld(s *script, handler slog.Handler) *world {
 	w := &world{
 		script: s, net: new(kfake.VirtualNetwork), store: store, log: slog.New(handler),
 		foreign: &foreign{store: store, writes: make(map[string]int64)},
-		checked: make([]int64, len(s.messages)), marked: make([]int64, len(s.messages)), covered: make(map[string]int), heard: make(map[string]time.Time),
-		produced: make(map[place]time.Time), dues: make(map[versioning.Origin]time.Time),
+		checked: make([]int64, len(s.messages)), highest: make(map[versioning.Server][]int64), covered: make(map[string]int), heard: make(map[string]time.Time),
+		produced: make(map[place]time.Time),
 	}
 	w.logger = func(a slog.Attr) *slog.Logger { return slog.New(handler.WithAttrs([]slog.Attr{a})) }
-	w.apply, w.packs, w.fire = w.store.Apply, w.store.Packs, w.fireTimers
+	w.apply, w.packs, w.fire = w.store.Apply, w.store.Packs, w.store.FireTimers
 	w.store.Between(w.between)
 	var err error
 	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(nodes), kfake.Ports(9092, 9093), kfake.ListenFn(w.net.Listen),
