@@ -68,7 +68,7 @@ func options(args []string) (o measure.Options, svg string, err error) {
 	flags.BoolVar(&o.Quick, "quick", false, "little data and three rounds")
 	flags.IntVar(&o.Rounds, "rounds", 0, "rounds of each workload (5, with -quick 3)")
 	flags.StringVar(&svg, "svg", "", "write a chart to this file")
-	flags.StringVar(&o.Profiles, "cpuprofile", "", "write CPU profiles of the worker to this directory")
+	flags.StringVar(&o.Profiles, "cpuprofile", "", "write profiles of the worker's CPU and allocations to this directory")
 	flags.BoolVar(&o.Stats, "pg-stats", false, "log what PostgreSQL's sessions wait for, and its top statements if pg_stat_statements is loaded")
 	flags.StringVar(&o.BankLog, "bank-log", "../../shared/data/bpic2012.csv.gz", "path of the BPI Challenge 2012 event log")
 	if err := flags.Parse(args); err != nil {

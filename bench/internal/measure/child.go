@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,8 +41,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	lines := json.NewEncoder(out)
 	result, err := contend.Run(ctx, job, func() { _ = lines.Encode(line{Ready: true}) })
-	stop()
-	if err != nil {
+	if err := errors.Join(err, stop()); err != nil {
 		return err
 	}
 	return lines.Encode(line{Result: &result})
