@@ -201,6 +201,9 @@ func (s *snapshot) hasTriggers() bool {
 // parts, which had the given records. If the later part released a record that an
 // earlier part had parked, the record gets its final verdict.
 func appendResult(r, more versioning.Result, records []*versioning.Record) versioning.Result {
+	if len(records) == 0 && len(r.Released) == 0 {
+		return more
+	}
 	for _, s := range more.Released {
 		parkedNow := false
 		for i, record := range records[:len(r.Outcomes)] {

@@ -3,7 +3,6 @@ package postgres
 import (
 	"database/sql/driver"
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -180,32 +179,36 @@ func appendLength(buf []byte, n int) []byte {
 // sendColumns makes a connection encode columns as their types in this file do, until
 // restore is called. The pool may belong to an application too, which must get the
 // connection as it was: pgx itself treats arrays with a codec of another type differently.
-func sendColumns(m *pgtype.Map) (restore func()) {
+func sendColumns(m *pgtype.Map, room *room) (restore func()) {
 	var types []*pgtype.Type
 	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID, pgtype.TimestamptzArrayOID} {
 		if t, ok := m.TypeForOID(oid); ok {
 			types = append(types, t)
-			m.RegisterType(&pgtype.Type{Name: t.Name, OID: t.OID, Codec: arrayCodec{t.Codec}})
+			m.RegisterType(&pgtype.Type{Name: t.Name, OID: t.OID, Codec: arrayCodec{t.Codec, room}})
 		}
 	}
 	return func() { m.RegisterTypes(types) }
 }
 
 // arrayCodec is the codec of an array type that also encodes the types of this file.
-type arrayCodec struct{ pgtype.Codec }
+type arrayCodec struct {
+	pgtype.Codec
+
+	room *room
+}
 
 // PlanEncode implements [pgtype.Codec].
 func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
 	if a, ok := value.(array); ok && format == pgtype.BinaryFormatCode && a.oid() == oid {
-		return arrayPlan{}
+		return arrayPlan{c.room}
 	}
 	return c.Codec.PlanEncode(m, oid, format, value)
 }
 
-type arrayPlan struct{}
+type arrayPlan struct{ room *room }
 
 // Encode implements [pgtype.EncodePlan].
-func (arrayPlan) Encode(value any, buf []byte) ([]byte, error) {
+func (p arrayPlan) Encode(value any, buf []byte) ([]byte, error) {
 	a := value.(array)
-	return a.appendTo(slices.Grow(buf, a.size())), nil
+	return a.appendTo(grow(&p.room.params, buf, a.size())), nil
 }

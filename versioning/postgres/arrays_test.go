@@ -15,7 +15,7 @@ import (
 func TestColumnsArriveAsTheyAre(t *testing.T) {
 	t.Parallel()
 	plain, prepared := pgtype.NewMap(), pgtype.NewMap()
-	sendColumns(prepared)
+	sendColumns(prepared, new(room))
 	maps := map[string]*pgtype.Map{"plain": plain, "prepared": prepared}
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[^\x00]{0,40}`)
@@ -77,7 +77,7 @@ func sameColumn[T any](t *rapid.T, name string, by, reader *pgtype.Map, oid uint
 func TestColumnsAreRestored(t *testing.T) {
 	t.Parallel()
 	m := pgtype.NewMap()
-	sendColumns(m)()
+	sendColumns(m, new(room))()
 	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.Int8ArrayOID, pgtype.Int4ArrayOID, pgtype.BoolArrayOID} {
 		if typ, ok := m.TypeForOID(oid); !ok {
 			t.Errorf("type %d is gone", oid)
@@ -90,7 +90,7 @@ func TestColumnsAreRestored(t *testing.T) {
 // Encoding a column into a buffer with room does not allocate.
 func TestColumnsDoNotAllocate(t *testing.T) {
 	m := pgtype.NewMap()
-	sendColumns(m)
+	sendColumns(m, new(room))
 	column := any(texts{"a text that is longer than thirty-two bytes", "b"})
 	buf := make([]byte, 0, 256)
 	if n := testing.AllocsPerRun(100, func() {

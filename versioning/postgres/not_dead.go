@@ -15,9 +15,12 @@ import (
 // dead letter, because that moves no row. If nothing was read, it checks all records of the
 // batch, for all dead letters that would have been read.
 func (w *writer) stepsNotDead(c *script) {
-	sql, machines := w.store.schema.sql(stepsNotDeadSQL), any(w.store.allMachines())
-	alive := w.made(c.moves)
-	if c.blind != nil {
+	var sql string
+	var alive []*versioning.Record
+	var machines any
+	if c.blind == nil {
+		sql, machines, alive = w.store.schema.sql(stepsNotDeadSQL), w.store.allMachines(), w.made(c.moves)
+	} else {
 		sql, machines = w.store.schema.sql(noneDeadSQL), w.store.machines()
 		alive = slices.DeleteFunc(slices.Clone(c.blind.records), neverDead)
 	}

@@ -63,7 +63,7 @@ func (c *packConn) send(ctx context.Context, batch *pgx.Batch) (err error) {
 			c.conn = nil
 			return fmt.Errorf("connect to PostgreSQL: %w", err)
 		}
-		sendColumns(c.conn.TypeMap())
+		sendColumns(c.conn.TypeMap(), roomOf(c.conn))
 	}
 	whole := &pgx.Batch{}
 	whole.Queue(beginSQL)

@@ -227,7 +227,9 @@ func (t *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResu
 		t.locks.queue(first, t.store.schema)
 		b.QueuedQueries = slices.Concat(first.QueuedQueries, b.QueuedQueries)
 	}
-	return t.conn.SendBatch(ctx, b)
+	conn := t.conn.Conn()
+	roomOf(conn).reserve(conn, b)
+	return conn.SendBatch(ctx, b)
 }
 
 // finish sends the last statements together with the COMMIT. If one of them fails,

@@ -53,7 +53,7 @@ func connected(ctx context.Context, pool *pgxpool.Pool, work func(*pgxpool.Conn)
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Release() // closes a connection that is still in a transaction
-	defer sendColumns(conn.Conn().TypeMap())()
+	defer sendColumns(conn.Conn().TypeMap(), roomOf(conn.Conn()))()
 	if err = work(conn); err != nil {
 		discard(ctx, pool, conn, err)
 	}
