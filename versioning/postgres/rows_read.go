@@ -99,9 +99,8 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 	var step pgtype.Int8
 	var digest versioning.Digest
 	var gone bool
-	var ids []versioning.Message // of all entities, consecutively
-	var idText strings.Builder   // of all IDs: one allocation for many
-	last, first := int32(0), 0
+	messages := messageStore{most: (firstSteps + 1) * len(f.entities)}
+	last := int32(0)
 	var array hashArray
 	hashes := make([]uint32, 0, 4*len(f.entities)) // of all entities, consecutively
 	for _, e := range f.entities {
@@ -116,7 +115,8 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 		case n < last:
 			return errDisorder
 		case n > last:
-			last, first = n, len(ids)
+			last = n
+			messages.begin()
 			found++
 			if step.Valid {
 				needed++
@@ -132,19 +132,49 @@ func (r *reader) scanRows(rows pgx.Rows, f *fresh) error {
 		if !step.Valid {
 			return nil
 		}
-		at := idText.Len()
-		idText.Write(id)
-		ids = append(ids, versioning.Message{ID: idText.String()[at:], Digest: digest})
-		k.Messages = versioning.MessagesOf(ids[first:len(ids):len(ids)])
+		made := messages.add(id, digest)
+		k.Messages = versioning.MessagesOf(made)
 		if step.Int64 > firstSteps {
 			r.past(k).hasMore, r.askHistory = true, true
-		} else if len(ids)-first > firstSteps { // there were versions below 1
+		} else if len(made) > firstSteps { // there were versions below 1
 			*r.past(k), r.askHistory = past{hasMore: true}, true
 		}
 		return nil
 	})
 	f.noteNeeded(needed, found)
 	return err
+}
+
+// A messageStore has the messages of many entities in few pieces of memory, which are never
+// copied.
+type messageStore struct {
+	most     int // messages of all entities together
+	messages []versioning.Message
+	first    int // of the current entity
+	ids      strings.Builder
+}
+
+// storedTogether is how many messages share a piece of memory, unless they are fewer.
+const storedTogether = 1024
+
+// begin begins with the messages of the next entity, which are at most firstSteps + 1.
+func (s *messageStore) begin() {
+	if cap(s.messages)-len(s.messages) <= firstSteps {
+		s.messages = make([]versioning.Message, 0, min(s.most, storedTogether))
+	}
+	s.first = len(s.messages)
+}
+
+// add adds a message of the current entity, and returns all of its messages so far.
+func (s *messageStore) add(id text, digest versioning.Digest) []versioning.Message {
+	if s.ids.Cap()-s.ids.Len() < len(id) {
+		s.ids = strings.Builder{}
+		s.ids.Grow(len(id) * min(s.most, storedTogether))
+	}
+	at := s.ids.Len()
+	s.ids.Write(id)
+	s.messages = append(s.messages, versioning.Message{ID: s.ids.String()[at:], Digest: digest})
+	return s.messages[s.first:len(s.messages):len(s.messages)]
 }
 
 // stateOf returns a state by its name.
