@@ -27,6 +27,54 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// isolated makes an isolation level the default of a pool's sessions.
+func isolated(level pgx.TxIsoLevel) func(*pgxpool.Config) {
+	return func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["default_transaction_isolation"] = string(level) }
+}
+
+func TestConformanceOfLevels(t *testing.T) {
+	t.Parallel()
+	for _, level := range []pgx.TxIsoLevel{pgx.RepeatableRead, pgx.Serializable} {
+		for name, kind := range kinds {
+			t.Run(string(level)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				gatewaytest.Test(t, func(t *testing.T) gatewaytest.Subject {
+					return subject(t, testenv.Pool(t, migrated), kind, isolated(level))
+				})
+			})
+		}
+	}
+}
+
+// TestLevels runs requests with different keys at the same time, which replace expired responses
+// while a sweep deletes these. Their handlers have nothing to do with each other, so all responses
+// can be stored at each isolation level.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	for _, level := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
+		direct := testenv.Pool(t, migrated)
+		b := open(t, poolOf(t, direct, isolated(level)), postgres.Config{MaxRunning: 5})
+		for range 3 {
+			runs := make([]gateway.Run, 5)
+			for i := range runs {
+				var err error
+				if runs[i], _, err = b.Begin(t.Context(), gateway.Key{Value: fmt.Sprint(i)}); err != nil {
+					t.Fatalf("%s: %v", level, err)
+				}
+			}
+			if _, err := b.Sweep(t.Context()); err != nil {
+				t.Errorf("%s: %v", level, err)
+			}
+			for _, run := range runs {
+				if err := run.Finish(t.Context(), gateway.Result{Response: []byte("x")}); err != nil {
+					t.Errorf("%s: %v", level, err)
+				}
+			}
+			expire(t, direct)
+		}
+	}
+}
+
 // TestSnapshot stores a response while another process is about to lock the key, after that
 // has begun its transaction: it must find the response at each isolation level.
 func TestSnapshot(t *testing.T) {

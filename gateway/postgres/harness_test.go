@@ -88,9 +88,11 @@ func kill(t *testing.T, direct, pool *pgxpool.Pool) {
 	mustExec(t, direct, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1`, name)
 }
 
+// expire makes all stored responses expire. Those that have expired stay as they are: a run that
+// replaces one could not be serialized with another change of its row.
 func expire(t *testing.T, direct *pgxpool.Pool) {
 	t.Helper()
-	mustExec(t, direct, `UPDATE pawl.responses SET expires_at = clock_timestamp()`)
+	mustExec(t, direct, `UPDATE pawl.responses SET expires_at = clock_timestamp() WHERE expires_at > clock_timestamp()`)
 }
 
 // A process is a backend with its pool.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pawl-go/pawl/gateway"
@@ -20,7 +21,7 @@ type run struct {
 	conn    *pgxpool.Conn
 	tx      pgx.Tx // on conn
 	guard   guard  // between the handler and conn
-	expired bool   // there is an expired response, to be replaced
+	expired bool   // there is an expired response, to be replaced; not known if snapshot
 	state   state
 
 	// snapshot says that all statements of the transaction see what was committed before its
@@ -166,14 +167,10 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 			return r.b.failed(ctx, fmt.Errorf("undo what the handler did: %w", err))
 		}
 	}
-	batch := &pgx.Batch{}
-	batch.Queue("RELEASE SAVEPOINT " + savepoint) // fails if the handler has begun another transaction
-	if r.expired {
-		batch.Queue(r.b.sql.deleteExpired, r.id[:])
-	}
-	batch.Queue(r.b.sql.insert, r.id[:], result.Response, r.b.cfg.TTL)
-	err := r.tx.SendBatch(ctx, batch).Close()
+	stored, err := r.insert(ctx, result.Response)
 	switch {
+	case err == nil && !stored:
+		return gateway.ErrTaken
 	case err == nil:
 		return nil
 	case isCode(err, uniqueViolation):
@@ -184,6 +181,22 @@ func (r *run) store(ctx context.Context, result gateway.Result) error {
 		return r.b.unavailable(err) // COMMIT was not sent
 	}
 	return r.b.failed(ctx, fmt.Errorf("store the response: %w", err))
+}
+
+// insert returns false if there is a response that has not expired.
+func (r *run) insert(ctx context.Context, response []byte) (stored bool, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue("RELEASE SAVEPOINT " + savepoint) // fails if the handler has begun another transaction
+	sql := r.b.sql.insert
+	if r.expired || r.snapshot {
+		sql = r.b.sql.insertOr // not a DELETE before: in a snapshot, the row may be one that a sweep has deleted since
+	}
+	batch.Queue(sql, r.id[:], response, r.b.cfg.TTL).Exec(func(tag pgconn.CommandTag) error {
+		stored = tag.RowsAffected() == 1
+		return nil
+	})
+	err = r.tx.SendBatch(ctx, batch).Close()
+	return stored, err
 }
 
 var errConnectionLost = errors.New("the connection of the transaction is lost")

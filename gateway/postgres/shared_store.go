@@ -59,13 +59,13 @@ func (s *shared) insert(ctx context.Context, ids, responses [][]byte) (map[id]st
 	}
 	defer conn.Release()
 	if len(ids) == 1 {
-		_, err = conn.Exec(ctx, s.b.sql.insertOne, s.b.alone, ids[0], responses[0], s.b.cfg.TTL)
+		_, err = conn.Exec(ctx, s.b.sql.insert, s.b.alone, ids[0], responses[0], s.b.cfg.TTL)
 	} else {
 		_, err = conn.Exec(ctx, s.b.sql.insertAll, s.b.alone, ids, responses, s.b.cfg.TTL)
 	}
 	if isCode(err, uniqueViolation) {
 		var rows pgx.Rows
-		if rows, err = conn.Query(ctx, s.b.sql.insertOr, s.b.alone, ids, responses, s.b.cfg.TTL); err == nil {
+		if rows, err = conn.Query(ctx, s.b.sql.insertAllOr, s.b.alone, ids, responses, s.b.cfg.TTL); err == nil {
 			ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
 		}
 	}

@@ -4,34 +4,33 @@ import "github.com/pawl-go/pawl/migrations"
 
 // statements are the statements about the table responses, for the backend's schema.
 type statements struct {
-	lookup, reread, insert, deleteExpired, sweep string
-	lookupAll                                    string
-	insertOne, insertAll, insertOr               string
+	lookup, lookupAll, reread    string
+	insert, insertAll            string
+	insertOr, insertAllOr, sweep string
 }
 
 func statementsFor(schema migrations.Schema) statements {
 	return statements{
-		lookup:        schema.SQL(lookupSQL),
-		reread:        schema.SQL(rereadSQL),
-		insert:        schema.SQL(insertSQL),
-		deleteExpired: schema.SQL(deleteExpiredSQL),
-		sweep:         schema.SQL(sweepSQL),
-		lookupAll:     schema.SQL(lookupAllSQL),
-		insertOne:     schema.SQL(insertOneSQL),
-		insertAll:     schema.SQL(insertAllSQL),
-		insertOr:      schema.SQL(insertAllSQL + unlessStored),
+		lookup:      schema.SQL(lookupSQL),
+		lookupAll:   schema.SQL(lookupAllSQL),
+		reread:      schema.SQL(rereadSQL),
+		insert:      schema.SQL(insertSQL),
+		insertAll:   schema.SQL(insertAllSQL),
+		insertOr:    schema.SQL(insertSQL + unlessStored),
+		insertAllOr: schema.SQL(insertAllSQL + unlessStored),
+		sweep:       schema.SQL(sweepSQL),
 	}
 }
 
 const (
 	lookupSQL = `SELECT response FROM pawl.responses WHERE id = $1 AND expires_at > now()`
 
-	rereadSQL = `SELECT response, expires_at <= statement_timestamp() FROM pawl.responses WHERE id = $1`
-
-	// The time is that of the statement: the handler may have taken long.
-	insertSQL = `INSERT INTO pawl.responses (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
-
-	deleteExpiredSQL = `DELETE FROM pawl.responses WHERE id = $1 AND expires_at <= statement_timestamp()`
+	// If the transaction has one snapshot, what rereadSQL would see is too old. It does not read
+	// the table then: a serializable transaction would conflict with each other one that stores a
+	// response in the same page of the index.
+	rereadSQL = `
+SELECT response, expires_at <= statement_timestamp() FROM pawl.responses
+WHERE id = $1 AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable')`
 
 	lockSQL = `SELECT pg_try_advisory_xact_lock($1)`
 
@@ -43,7 +42,7 @@ SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::tex
        nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true),
        current_setting('transaction_isolation')`
 
-	// Rows that a run is replacing are locked; it deletes them itself. A row is found by its
+	// Rows that a run is replacing are locked, and expire later then. A row is found by its
 	// place, ctid, which does not change while it is locked: the planner might look for many
 	// ids by reading the whole table.
 	sweepSQL = `
@@ -61,8 +60,9 @@ SELECT count(*), coalesce(max(expires_at), $1) FROM deleted`
 SELECT u.n, (SELECT r.response FROM pawl.responses AS r WHERE r.id = u.id AND r.expires_at > statement_timestamp() OFFSET 0)
 FROM unnest($1::bytea[]) WITH ORDINALITY AS u(id, n)`
 
-	// The server would plan insertAllSQL for a single response each time.
-	insertOneSQL = `
+	// The server would plan insertAllSQL for a single response each time. The time is that of the
+	// statement: the handler may have taken long.
+	insertSQL = `
 INSERT INTO pawl.responses AS r (id, response, expires_at) VALUES ($1, $2, statement_timestamp() + $3::interval)`
 
 	insertAllSQL = `
