@@ -1,8 +1,12 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,6 +126,48 @@ $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN pg_catalog.set_config(
 		}
 	}
 }
+
+// TestSlowLook lets the look for a response that a snapshot needs find no connection in time: the
+// client is told to come back, as if the first look had found none.
+func TestSlowLook(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	var begun atomic.Bool
+	pool := poolOf(t, direct, isolated(pgx.RepeatableRead), func(c *pgxpool.Config) {
+		c.PrepareConn = func(ctx context.Context, _ *pgx.Conn) (bool, error) {
+			if begun.Load() {
+				<-ctx.Done()
+			}
+			return true, ctx.Err()
+		}
+		c.ConnConfig.Tracer = onBegin(sync.OnceFunc(func() { begun.Store(true) }))
+	})
+	b := open(t, pool, postgres.Config{QueueTimeout: 200 * time.Millisecond, RetryAfter: 7 * time.Second})
+	_, _, err := b.Begin(t.Context(), gateway.Key{Value: "k"})
+	if e, ok := errors.AsType[*gateway.UnavailableError](err); !ok || e.RetryAfter != 7*time.Second {
+		t.Errorf("Begin: %v, want an UnavailableError", err)
+	}
+	begun.Store(false)
+	run, _, err := b.Begin(t.Context(), gateway.Key{Value: "k"})
+	if err == nil {
+		err = run.Release(t.Context())
+	}
+	if err != nil {
+		t.Errorf("the request after that: %v", err)
+	}
+}
+
+// onBegin is called when a transaction begins.
+type onBegin func()
+
+func (f onBegin) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(data.SQL, "begin") {
+		f()
+	}
+	return ctx
+}
+
+func (onBegin) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // bouncing makes a pool connect through a PgBouncer in transaction mode.
 func bouncing(t *testing.T, direct *pgxpool.Pool, mode pgx.QueryExecMode) func(*pgxpool.Config) {

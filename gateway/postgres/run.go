@@ -69,7 +69,7 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 		stored = nil
 	}
 	if locked && stored == nil && err == nil && r.snapshot {
-		stored, err = r.b.lookup(wait, r.id)
+		stored, err = r.b.lookup(ctx, r.id) // which has a timeout
 	}
 	switch {
 	case stored != nil || err != nil:
