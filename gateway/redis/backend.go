@@ -2,12 +2,9 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -71,10 +68,10 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 	if err := b.check(ctx); err != nil {
 		return nil, nil, &gateway.UnavailableError{Err: err}
 	}
-	r := &run{b: b, key: b.name(key), lock: locked + milliseconds(b.cfg.Lease) + ":" + rand.Text(), expires: time.Now().Add(b.cfg.Lease)}
-	held, err := b.lock(ctx, r)
+	r := &run{b: b, key: b.name(key), lock: newLock(b.cfg.Lease), expires: time.Now().Add(b.cfg.Lease)}
+	value, free, err := b.lock(ctx, r)
 	if full(err) {
-		if held, err = b.get(ctx, r.key); err == nil && held == "" {
+		if value, free, err = b.get(ctx, r.key); free {
 			err = ErrFull
 		}
 	}
@@ -85,16 +82,18 @@ func (b *Backend) claim(ctx context.Context, key gateway.Key) (*run, []byte, err
 		return nil, nil, b.foreign("no string")
 	case err != nil: // the server has refused the command
 		return nil, nil, &gateway.UnavailableError{Err: err}
-	case held == "":
+	case free:
 		r.begin()
 		return r, nil, nil
-	case strings.HasPrefix(held, response):
-		return nil, []byte(held[len(response):]), nil
-	case strings.HasPrefix(held, locked):
-		b.limitLock(ctx, r.key, held)
+	}
+	switch held := parse(value); {
+	case held.response != nil:
+		return nil, held.response, nil
+	case held.lease > 0:
+		b.limitLock(ctx, r.key, value, held.lease)
 		return nil, nil, &gateway.InProgressError{}
 	}
-	return nil, nil, b.foreign(fmt.Sprintf("a string of %d bytes", len(held)))
+	return nil, nil, b.foreign(fmt.Sprintf("a string of %d bytes", len(value)))
 }
 
 // foreign returns the error for a key that holds a value of another program.
@@ -102,44 +101,41 @@ func (b *Backend) foreign(value string) error {
 	return fmt.Errorf("%w: it is %s; no other program may use the prefix %q", errForeign, value, b.cfg.Prefix)
 }
 
-// lock sets the run's lock if the key holds nothing. Otherwise it returns what the key holds.
-// It goes on if ctx is canceled, so that it knows whether the lock was set.
-func (b *Backend) lock(ctx context.Context, r *run) (held string, err error) {
+// lock sets the run's lock if the key is free: it holds nothing, not even an empty string.
+// Otherwise it returns what the key holds. It goes on if ctx is canceled, so that it knows
+// whether the lock was set.
+func (b *Backend) lock(ctx context.Context, r *run) (value string, free bool, err error) {
 	ctx, cancel := b.limit(context.WithoutCancel(ctx))
 	defer cancel()
 	client := b.cfg.Client
-	held, err = client.Do(ctx, client.B().Set().Key(r.key).Value(r.lock).Nx().Get().Px(b.cfg.Lease).Build()).ToString()
+	value, err = client.Do(ctx, client.B().Set().Key(r.key).Value(r.lock).Nx().Get().Px(b.cfg.Lease).Build()).ToString()
 	if rueidis.IsRedisNil(err) {
-		return "", nil
+		return "", true, nil
 	}
-	return held, err
+	return value, false, err
 }
 
 // limitLock makes sure that somebody else's lock does not live longer than its lease. If that
 // fails, the next request with the key tries again.
-func (b *Backend) limitLock(ctx context.Context, key, held string) {
-	lease, _, _ := strings.Cut(held[len(locked):], ":")
-	if ms, err := strconv.ParseInt(lease, 10, 64); err != nil || ms <= 0 {
-		return // not a lock of this package
-	}
+func (b *Backend) limitLock(ctx context.Context, key, lock string, lease time.Duration) {
 	ctx, cancel := b.limit(ctx)
 	defer cancel()
-	if err := capScript.Exec(ctx, b.cfg.Client, []string{key}, []string{held, lease}).Error(); err != nil {
+	if err := capScript.Exec(ctx, b.cfg.Client, []string{key}, []string{lock, milliseconds(lease)}).Error(); err != nil {
 		b.cfg.Logger.DebugContext(ctx, "a lock could not be looked at", "error", err)
 	}
 }
 
-// get returns what a key holds, or "" if that is nothing. Unlike a GET of rueidis it is not
+// get returns what a key holds, if it is not free. Unlike a GET of rueidis it is not
 // sent again when the connection breaks: the time is better spent on the database.
-func (b *Backend) get(ctx context.Context, key string) (held string, err error) {
+func (b *Backend) get(ctx context.Context, key string) (value string, free bool, err error) {
 	ctx, cancel := b.limit(ctx)
 	defer cancel()
 	client := b.cfg.Client
-	held, err = client.Do(ctx, client.B().Arbitrary("GET").Keys(key).Build()).ToString()
+	value, err = client.Do(ctx, client.B().Arbitrary("GET").Keys(key).Build()).ToString()
 	if rueidis.IsRedisNil(err) {
-		return "", nil
+		return "", true, nil
 	}
-	return held, err
+	return value, false, err
 }
 
 // put stores a response for a time, whatever the key holds.
@@ -160,5 +156,3 @@ func (b *Backend) name(key gateway.Key) string {
 	id := key.ID()
 	return b.cfg.Prefix + base64.RawURLEncoding.EncodeToString(id[:])
 }
-
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -75,7 +75,7 @@ func TestLeaseLost(t *testing.T) {
 	client, b := connect(t, server), open(t, server, short)
 	run := mustClaim(t, b, "a")
 	ctx := run.Context(t.Context())
-	do(t, client, "SET", name(t, client), "L600:of somebody else")
+	do(t, client, "SET", name(t, client), othersLock(600))
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), redis.ErrLeaseLost) {
 		t.Errorf("the cause is %v, want ErrLeaseLost", context.Cause(ctx))
@@ -218,7 +218,7 @@ func TestClockSetBack(t *testing.T) {
 		t.Fatalf("the lock is %q, %v", lock, err)
 	}
 	other := open(t, server)
-	do(t, client, "SET", dead, "L500:of a dead process", "PX", "3600000")
+	do(t, client, "SET", dead, othersLock(500), "PX", "3600000")
 	testenv.Eventually(t, 20*time.Second, func() error {
 		run, _, err := other.Begin(t.Context(), key("a"))
 		if err != nil {
@@ -226,22 +226,6 @@ func TestClockSetBack(t *testing.T) {
 		}
 		return run.Release(t.Context())
 	})
-}
-
-func TestForeignValue(t *testing.T) {
-	t.Parallel()
-	server := startRedis(t)
-	client, b := connect(t, server), open(t, server)
-	mustFinish(t, mustClaim(t, b, "a"), "x")
-	where := name(t, client)
-	for _, command := range [][]string{{"SET", where, "of another program"}, {"RPUSH", where, "of another program"}} {
-		do(t, client, "DEL", where)
-		do(t, client, command...)
-		_, _, err := b.Begin(t.Context(), key("a"))
-		if _, unavailable := errors.AsType[*gateway.UnavailableError](err); err == nil || unavailable || !strings.Contains(err.Error(), "prefix") {
-			t.Errorf("%s: Begin of a key with a foreign value: %v", command[0], err)
-		}
-	}
 }
 
 func TestServerIsDown(t *testing.T) {

@@ -465,7 +465,7 @@ func TestHybridCachesBriefly(t *testing.T) {
 // their keys only, and give way to the responses.
 func TestHybridForeignValues(t *testing.T) {
 	t.Parallel()
-	for kind, command := range map[string][]string{"a text": {"SET", "", "x"}, "a list": {"RPUSH", "", "x"}} {
+	for kind, command := range map[string][]string{"a text": {"SET", "", "x"}, "an empty text": {"SET", "", ""}, "a text like a lock": {"SET", "", "L1:x"}, "a list": {"RPUSH", "", "x"}} {
 		w := newWorld(t)
 		h, counted := w.open(t)
 		run := mustClaim(t, h, "foreign")

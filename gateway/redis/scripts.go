@@ -2,12 +2,6 @@ package redis
 
 import "github.com/redis/rueidis"
 
-// What the value of a key begins with.
-const (
-	locked   = "L" // the lease in milliseconds follows, a colon, and the token
-	response = "R" // the encoded response follows
-)
-
 // The scripts may write although the server is full: what they store is the outcome of
 // requests that were let in before, so it is bounded by the number of requests in progress.
 
