@@ -83,7 +83,7 @@ type Config struct {
 
 	// ProblemType is the start of the URI that is the type of each problem, such as
 	// "https://api.example.com/problems#": the problem's code is added to it. Empty means
-	// about:blank.
+	// about:blank, with the status as title and the rest in the detail.
 	ProblemType string
 
 	// Logger gets what an operator should know. It never gets keys, bodies or headers. nil

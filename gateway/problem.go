@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,8 @@ type Problem struct {
 	// Type is a URI that identifies the kind of problem. Empty means about:blank.
 	Type string `json:"type,omitempty"`
 
-	// Title says in a few words what kind of problem it is. Empty means the status in words.
+	// Title says in a few words what kind of problem it is. Empty means the status in words,
+	// which is what RFC 9457 wants for about:blank.
 	Title string `json:"title"`
 
 	// Status is the status of the response. 0 means 500.
@@ -153,6 +155,9 @@ func (p Problem) after(d time.Duration) Problem {
 func (g *Gateway) refuse(w http.ResponseWriter, p Problem) {
 	if g.cfg.ProblemType != "" {
 		p.Type = g.cfg.ProblemType + p.Code
+	} else { // RFC 9457 wants the status as the title of about:blank, so what the title says is for Detail
+		p.Detail = strings.TrimSpace(p.Title + ". " + p.Detail)
+		p.Title = ""
 	}
 	WriteProblem(w, p)
 }

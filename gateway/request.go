@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 )
 
 // An incoming is a request that has been read completely.
@@ -45,7 +46,7 @@ func (g *Gateway) keyOf(h http.Header) (string, *Problem) {
 	key, err := parseKey(lines)
 	if err != nil {
 		refusal := problemBadKey
-		refusal.Detail = err.Error()
+		refusal.Detail = strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
 		return "", &refusal
 	}
 	return key, nil

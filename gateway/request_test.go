@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -324,13 +325,26 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestProblemType checks the URIs of problems.
+// TestProblemType checks the URIs of problems, and that those without one have the title that
+// RFC 9457 wants for about:blank.
 func TestProblemType(t *testing.T) {
 	t.Parallel()
-	w := do(newGateway(t, gateway.Config{ProblemType: "https://api.example.com/problems#"}).Handler(&counter{}),
-		httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
-	if want := `"type":"https://api.example.com/problems#tenant_unknown"`; !strings.Contains(w.Body.String(), want) {
-		t.Errorf("%s does not contain %s", w.Body, want)
+	const missing = "Idempotency-Key is missing"
+	for prefix, want := range map[string]gateway.Problem{
+		"https://api.example.com/problems#": {Type: "https://api.example.com/problems#key_missing", Title: missing},
+		"":                                  {Title: http.StatusText(http.StatusBadRequest)},
+	} {
+		r := request(t, "", "")
+		r.Header.Del("Idempotency-Key")
+		w := do(newGateway(t, gateway.Config{ProblemType: prefix}).Handler(&counter{}), r)
+		wantProblem(t, w, http.StatusBadRequest, "key_missing")
+		var p gateway.Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Type != want.Type || p.Title != want.Title {
+			t.Errorf("%q: type %q, title %q, %v; want %q and %q", prefix, p.Type, p.Title, err, want.Type, want.Title)
+		}
+		if strings.HasPrefix(p.Detail, missing+". This request needs ") != (prefix == "") {
+			t.Errorf("%q: detail %q", prefix, p.Detail)
+		}
 	}
 }
 
