@@ -79,6 +79,30 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// TestSweepsOfLevels sweeps with several processes at the same time.
+func TestSweepsOfLevels(t *testing.T) {
+	t.Parallel()
+	for _, level := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
+		direct := testenv.Pool(t, migrated)
+		mustExec(t, direct, `
+INSERT INTO pawl.responses (id, response, expires_at)
+SELECT sha256(i::text::bytea), 'x', now() - make_interval(secs => i) FROM generate_series(1, 20000) AS i`)
+		var wait sync.WaitGroup
+		for range 4 {
+			b := open(t, poolOf(t, direct, isolated(level)), postgres.Config{})
+			wait.Go(func() {
+				if _, err := b.Sweep(t.Context()); err != nil {
+					t.Errorf("%s: %v", level, err)
+				}
+			})
+		}
+		wait.Wait()
+		if n := responses(t, direct); n != 0 {
+			t.Errorf("%s: %d responses are left", level, n)
+		}
+	}
+}
+
 // TestSnapshot stores a response while another process is about to lock the key, after that
 // has begun its transaction: it must find the response at each isolation level.
 func TestSnapshot(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -20,7 +21,11 @@ func (b *Backend) Sweep(ctx context.Context) (deleted int, err error) {
 		// Each batch begins where the last one has ended: until VACUUM has run, the index
 		// still has the entries of deleted rows.
 		var n int
-		if err := b.pool.QueryRow(ctx, b.sql.sweep, b.alone, from, sweepBatch).Scan(&n, &from); err != nil {
+		// With one snapshot, a row that another sweep has deleted since then would be an error.
+		err := pgx.BeginTxFunc(ctx, b.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, b.sql.sweep, b.alone, from, sweepBatch).Scan(&n, &from)
+		})
+		if err != nil {
 			return deleted, b.failed(ctx, fmt.Errorf("delete expired responses: %w", err))
 		}
 		deleted += n
