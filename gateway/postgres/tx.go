@@ -31,7 +31,9 @@ type txKey struct{}
 //
 // The gateway can't see what is done with the connection itself, which Conn, LargeObjects and
 // the method Conn of rows give. So a connection that a handler has got in this way is closed
-// after the request, and the pool makes a new one.
+// after the request, and the pool makes a new one. It does not know of a connection that pgx
+// shows to the handler's functions: [pgx.QueryRewriter], [pgx.RowScanner], and those of a batch.
+// They must not keep it.
 func Tx(ctx context.Context) pgx.Tx {
 	tx, ok := ctx.Value(txKey{}).(handlerTx)
 	if !ok {
