@@ -140,7 +140,7 @@ func removeFiles(r, handlers *http.Request) {
 // lasting if it says when to try again. Nor is one whose handler's context has ended: perhaps it
 // has only failed to look something up, and usually nobody receives it.
 func isLasting(ctx context.Context, answer *response) bool {
-	return answer.status < http.StatusBadRequest || answer.header.Get("Retry-After") == "" && ctx.Err() == nil
+	return answer.status < http.StatusBadRequest || !answer.has("Retry-After") && ctx.Err() == nil
 }
 
 // answerOf returns the handler's response, or what the client gets instead.

@@ -133,6 +133,16 @@ type response struct {
 	omitted     bool // the body was too large
 }
 
+// has reports whether the response has a header, however the handler spells its name.
+func (a *response) has(name string) bool {
+	for is := range a.header {
+		if http.CanonicalHeaderKey(is) == name {
+			return true
+		}
+	}
+	return false
+}
+
 // send sends the first response, with the headers as the handler has left them.
 func (a *response) send(w http.ResponseWriter) {
 	h := w.Header()
@@ -172,7 +182,7 @@ func (g *Gateway) storedForm(in *incoming, answer *response) *response {
 		stored.body = nil
 	}
 	for name, values := range answer.header {
-		if slices.Contains(g.headers, name) {
+		if slices.Contains(g.headers, http.CanonicalHeaderKey(name)) { // the handler may spell it in another way
 			stored.header[name] = values
 		}
 	}

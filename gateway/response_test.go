@@ -106,6 +106,14 @@ func TestReplay(t *testing.T) {
 			http.Header{"Location": {"/orders/1"}, "Link": {"</a>", "</b>"}, "Etag": {`"1"`}, "Content-Type": {"application/json"}},
 			[]string{"Set-Cookie", "X-Request-Id"},
 		},
+		"headers that are spelt in another way": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["ETag"] = []string{`"1"`}
+			},
+			200, "",
+			http.Header{"ETag": {`"1"`}},
+			nil,
+		},
 		"a wrong method": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Allow", "GET")

@@ -22,17 +22,19 @@ func TestTransientRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		status     int
 		retryAfter string
+		spelt      string
 		hangUp     bool
 		isStored   bool
 	}{
-		"a refusal":                      {404, "", false, true},
-		"for now":                        {409, "1", false, false},
-		"too large for now":              {413, "60", false, false},
-		"accepted, look again later":     {202, "1", false, true},
-		"moved, look again later":        {303, "1", false, true},
-		"the client has gone":            {404, "", true, false},
-		"the client has gone, a success": {201, "", true, true},
-		"the client has gone, elsewhere": {303, "", true, true},
+		"a refusal":                      {404, "", "Retry-After", false, true},
+		"for now":                        {409, "1", "Retry-After", false, false},
+		"for now, in lower case":         {409, "1", "retry-after", false, false},
+		"too large for now":              {413, "60", "Retry-After", false, false},
+		"accepted, look again later":     {202, "1", "Retry-After", false, true},
+		"moved, look again later":        {303, "1", "Retry-After", false, true},
+		"the client has gone":            {404, "", "Retry-After", true, false},
+		"the client has gone, a success": {201, "", "Retry-After", true, true},
+		"the client has gone, elsewhere": {303, "", "Retry-After", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -44,11 +46,11 @@ func TestTransientRefusals(t *testing.T) {
 					cancel()
 				}
 				if c.retryAfter != "" {
-					w.Header().Set("Retry-After", c.retryAfter)
+					w.Header()[c.spelt] = []string{c.retryAfter}
 				}
 				w.WriteHeader(c.status)
 			})), request(t, "k", "").WithContext(ctx))
-			if w.Code != c.status || w.Header().Get("Retry-After") != c.retryAfter {
+			if w.Code != c.status || strings.Join(w.Header()[c.spelt], "") != c.retryAfter {
 				t.Errorf("%d %v", w.Code, w.Header())
 			}
 			if (len(backend.finished) == 1) != c.isStored || (backend.released == 1) == c.isStored {
