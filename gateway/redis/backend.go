@@ -138,13 +138,25 @@ func (b *Backend) get(ctx context.Context, key string) (value string, free bool,
 	return value, false, err
 }
 
-// put stores a response for a time, whatever the key holds.
-func (b *Backend) put(ctx context.Context, key string, encoded []byte, ttl time.Duration) error {
+// put stores a new response, whatever the key holds.
+func (b *Backend) put(ctx context.Context, key string, encoded []byte) error {
 	ctx, cancel := b.limit(ctx)
 	defer cancel()
 	client := b.cfg.Client
 	value := response + rueidis.BinaryString(encoded)
-	return client.Do(ctx, client.B().Set().Key(key).Value(value).Px(ttl).Build()).Error()
+	return client.Do(ctx, client.B().Set().Key(key).Value(value).Px(b.cfg.ResponseTTL).Build()).Error()
+}
+
+// keepFound is how long Redis keeps a response that the decider had before. It may expire there
+// soon, and must not be answered for much longer. After that, a repeat asks the decider again.
+const keepFound = time.Minute
+
+// putFound stores a response that the decider had before, for a short time.
+func (b *Backend) putFound(ctx context.Context, key string, encoded []byte) error {
+	ctx, cancel := b.limit(ctx)
+	defer cancel()
+	args := []string{response + rueidis.BinaryString(encoded), milliseconds(min(keepFound, b.cfg.ResponseTTL))}
+	return foundScript.Exec(ctx, b.cfg.Client, []string{key}, args).Error()
 }
 
 func (b *Backend) limit(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -89,7 +88,7 @@ func (h *Hybrid) Begin(ctx context.Context, key gateway.Key) (gateway.Run, []byt
 		h.drop(ctx, claim)
 		return nil, nil, err
 	case run == nil:
-		h.cache(ctx, key, claim, stored, keepFound)
+		h.cache(ctx, key, claim, stored, (*Backend).putFound)
 		return nil, stored, nil
 	}
 	return &hybridRun{Run: run, h: h, key: key, claim: claim}, nil, nil
@@ -127,13 +126,8 @@ func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored [
 	return nil, nil, nil
 }
 
-// keepFound is how long Redis keeps a response that the decider had before. It may expire there
-// soon, and must not be answered for much longer. After that, a repeat asks the decider again.
-const keepFound = time.Minute
-
-// cache stores a response that the decider has stored, for a time that is at most ResponseTTL.
-// If Redis does not take it, the claim is dropped, so that the next request asks the decider.
-func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte, ttl time.Duration) {
+// cache stores a response that the decider has stored. If Redis does not take it, the claim is dropped, so that the next request asks the decider.
+func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte, put func(*Backend, context.Context, string, []byte) error) {
 	fast := h.fast.Load()
 	if fast == nil || h.breaker.isOpen() {
 		h.abandon(claim)
@@ -142,7 +136,7 @@ func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored 
 	if claim != nil {
 		claim.end()
 	}
-	err := fast.put(context.WithoutCancel(ctx), fast.name(key), stored, min(ttl, fast.cfg.ResponseTTL))
+	err := put(fast, context.WithoutCancel(ctx), fast.name(key), stored)
 	switch {
 	case err == nil:
 	case full(err):
@@ -197,7 +191,7 @@ func (r *hybridRun) Finish(ctx context.Context, result gateway.Result) error {
 		r.h.drop(ctx, r.claim)
 		return err
 	}
-	r.h.cache(ctx, r.key, r.claim, result.Response, math.MaxInt64)
+	r.h.cache(ctx, r.key, r.claim, result.Response, (*Backend).put)
 	return nil
 }
 

@@ -2,8 +2,9 @@ package redis
 
 import "github.com/redis/rueidis"
 
-// The scripts may write although the server is full: what they store is the outcome of
-// requests that were let in before, so it is bounded by the number of requests in progress.
+// All scripts but foundScript may write although the server is full: what they store is the
+// outcome of requests that were let in before, so it is bounded by the number of requests in
+// progress.
 
 // finishScript stores a response (ARGV[2]) for ARGV[3] milliseconds if the key holds the
 // run's lock (ARGV[1]), nothing, or this response already. It returns OK, or the first byte
@@ -15,6 +16,15 @@ if held == ARGV[1] or held == ARGV[2] or not held then
   return 'OK'
 end
 return string.sub(held, 1, 1)`)
+
+// foundScript stores a response that the decider had before (ARGV[1]) for ARGV[2] milliseconds,
+// unless the key holds one: that was stored later. A full server refuses it.
+var foundScript = rueidis.NewLuaScript(`#!lua
+local held = redis.pcall('GET', KEYS[1])
+if type(held) ~= 'string' or #held < 2 or string.sub(held, 1, 1) ~= 'R' then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return 'OK'`)
 
 // releaseScript deletes the key if it holds the run's lock.
 var releaseScript = rueidis.NewLuaScript(`#!lua flags=allow-oom
