@@ -59,6 +59,13 @@ func (m *model) expire() {
 	clear(m.stored)
 }
 
+// abandon releases the runs that are left after a failure.
+func (m *model) abandon(t *testing.T) {
+	for _, run := range m.running {
+		_ = run.Release(t.Context())
+	}
+}
+
 // testRandom compares two processes with a model under random calls.
 func testRandom(t *testing.T, s Subject) {
 	processes := []gateway.Backend{s.Open(t), s.Open(t)}
@@ -66,6 +73,7 @@ func testRandom(t *testing.T, s Subject) {
 	rapid.Check(t, func(rt *rapid.T) {
 		round++
 		m := &model{running: make(map[gateway.Key]gateway.Run), stored: make(map[gateway.Key]string), expired: make(map[gateway.Key]bool)}
+		defer m.abandon(t) // a failure must not hide behind the runs that the attempt before has left
 		for step := range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			k := key(fmt.Sprint(round, "-", rapid.IntRange(0, 2).Draw(rt, "key")))
 			var err error
