@@ -7,17 +7,18 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A result is the last line of the output.
 type result struct {
 	OK           bool           `json:"ok"`
+	Backend      string         `json:"backend"`
+	Handler      string         `json:"handler"`
+	Plant        string         `json:"plant,omitempty"`
 	Requests     int            `json:"requests"`
 	Sends        int            `json:"sends"`   // by the clients
 	Repeats      int            `json:"repeats"` // answers that were compared with the first one
+	Rebuilt      int            `json:"rebuilt"` // repeats that another run has answered
 	Effects      int            `json:"effects"`
 	Refused      int            `json:"refused"`
 	Twice        int            `json:"twice"` // requests that took effect more than once
@@ -31,23 +32,19 @@ type result struct {
 	Seed         uint64         `json:"seed"`
 }
 
+// effects are what the handlers have written.
+type effects struct {
+	nonces   map[string][]string // by request
+	balances map[string]int64    // by wallet
+}
+
 // check compares the ledger with what the handlers have written.
 func (t *torture) check(ctx context.Context, l *ledger, r *result) (violations []string, err error) {
-	nonces, err := t.effects(ctx)
+	found, err := t.effects(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r.Requests = len(l.entries)
-	for _, e := range l.entries {
-		r.Sends += e.sends
-		r.Repeats += e.repeat
-		violations = append(violations, e.judge(nonces[e.payment.ID], r)...)
-		r.Effects += len(nonces[e.payment.ID])
-		delete(nonces, e.payment.ID)
-	}
-	for key := range nonces {
-		violations = append(violations, fmt.Sprintf("key %s took effect, and nobody has sent it", key))
-	}
+	violations = l.compare(found, r)
 	if r.LocksLeft, err = t.locksLeft(ctx); err != nil {
 		return nil, err
 	}
@@ -60,6 +57,40 @@ func (t *torture) check(ctx context.Context, l *ledger, r *result) (violations [
 		}
 	}
 	return violations, nil
+}
+
+// compare returns what contradicts the promise.
+func (l *ledger) compare(found effects, r *result) (violations []string) {
+	wallets := make(map[string]int64)
+	sent := make(map[string]bool)
+	r.Requests = len(l.entries)
+	for _, e := range l.entries {
+		nonces := found.nonces[e.payment.ID]
+		r.Sends += e.sends
+		r.Repeats += e.repeat
+		r.Rebuilt += e.rebuilt
+		r.Effects += len(nonces)
+		violations = append(violations, e.judge(nonces, r)...)
+		wallets[e.payment.Wallet] += e.payment.Amount * int64(len(nonces))
+		sent[e.payment.ID] = true
+	}
+	for key := range found.nonces {
+		if !sent[key] {
+			violations = append(violations, fmt.Sprintf("key %s took effect, and nobody has sent it", key))
+		}
+	}
+	if r.Handler != withStore {
+		return violations
+	}
+	for wallet, want := range wallets {
+		if got := found.balances[wallet]; got != want {
+			violations = append(violations, fmt.Sprintf("%s has %d, want %d, which is what its payments have", wallet, got, want))
+		}
+	}
+	if least := len(l.entries) / againEvery; r.Rebuilt < least {
+		violations = append(violations, fmt.Sprintf("%d answers were made again after their response was gone, want at least %d", r.Rebuilt, least))
+	}
+	return violations
 }
 
 // judge returns what contradicts the promise for one request, whose effects have the nonces.
@@ -93,63 +124,4 @@ func (e *entry) judge(nonces []string, r *result) []string {
 		say("its response is not that of its effect")
 	}
 	return violations
-}
-
-// effects returns what the handlers have written, by key.
-func (t *torture) effects(ctx context.Context) (map[string][]string, error) {
-	conn, err := pgx.Connect(ctx, t.database.url)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	rows, err := conn.Query(ctx, `SELECT key, nonce FROM effects`)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string][]string)
-	var key, nonce string
-	_, err = pgx.ForEachRow(rows, []any{&key, &nonce}, func() error {
-		found[key] = append(found[key], nonce)
-		return nil
-	})
-	return found, err
-}
-
-// locksLeft waits for leases and idle transactions to end, and returns how many keys are
-// still locked in Redis and in PostgreSQL.
-func (t *torture) locksLeft(ctx context.Context) (n int, err error) {
-	conn, err := pgx.Connect(ctx, t.database.url)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'`).Scan(&n); err != nil {
-			return 0, err
-		}
-		locks, err := t.redisLocks(ctx)
-		if n += locks; err != nil || n == 0 || time.Now().After(deadline) {
-			return n, err
-		}
-		pause(ctx, 50*time.Millisecond, 100*time.Millisecond)
-	}
-}
-
-// redisLocks returns the number of locks in Redis. They are shorter than responses.
-func (t *torture) redisLocks(ctx context.Context) (n int, err error) {
-	const count = `
-local cursor, n = '0', 0
-repeat
-  local page = redis.call('SCAN', cursor, 'COUNT', 1000)
-  cursor = page[1]
-  for _, key in ipairs(page[2]) do
-    n = n + (redis.call('GETRANGE', key, 0, 0) == 'L' and 1 or 0)
-  end
-until cursor == '0'
-return n`
-	if err := t.order(ctx, "PING"); err != nil { // the client does not repeat a script if its connection was cut
-		return 0, err
-	}
-	locks, err := t.admin.Do(ctx, t.admin.B().Eval().Script(count).Numkeys(0).Build()).AsInt64()
-	return int(locks), err
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -24,6 +25,8 @@ const (
 	stuckAfter    = time.Minute
 	stuckOthers   = 1000
 	allStuckAfter = 10 * time.Minute
+
+	againEvery = 20 // each so many requests are repeated at the end
 )
 
 // A client sends requests through the proxy.
@@ -44,7 +47,7 @@ func traffic(ctx context.Context, t *torture, l *ledger) {
 	defer c.http.CloseIdleConnections()
 	each(t.cfg.clients, len(l.entries), func(i int) {
 		random := rand.New(rand.NewPCG(t.cfg.seed, uint64(i)))
-		e := &entry{payment: payment{ID: fmt.Sprintf("%d", i), Refuse: random.IntN(10) == 0, Pad: random.IntN(3000)}}
+		e := &entry{payment: randomPayment(random, i)}
 		l.entries[i] = e
 		if random.IntN(10) == 0 { // a second client is not patient
 			var wait sync.WaitGroup
@@ -54,17 +57,40 @@ func traffic(ctx context.Context, t *torture, l *ledger) {
 		for range 1 + random.IntN(3) {
 			c.insist(ctx, e)
 		}
-		if random.IntN(50) == 0 {
+		// A refusal leaves no history. When its response is lost, its key is free.
+		if random.IntN(50) == 0 && (!l.loses || !e.payment.Refuse) {
 			c.reuse(ctx, e)
 		}
 	})
 }
 
-// again repeats each twentieth request long after it was answered.
+func randomPayment(random *rand.Rand, i int) payment {
+	return payment{
+		ID: strconv.Itoa(i), Refuse: random.IntN(10) == 0, Pad: random.IntN(3000),
+		Wallet: fmt.Sprint("wallet ", random.IntN(16)), Amount: 1 + random.Int64N(1000),
+	}
+}
+
+// again repeats some requests long after they were answered.
 func again(ctx context.Context, t *torture, l *ledger) {
 	c := newClient(t, l)
 	defer c.http.CloseIdleConnections()
-	each(t.cfg.clients, len(l.entries)/20, func(i int) { c.insist(ctx, l.entries[20*i]) })
+	each(t.cfg.clients, len(l.entries)/againEvery, func(i int) { c.insist(ctx, l.entries[againEvery*i]) })
+}
+
+// afterForgetting repeats the same requests after their responses have gone. Before some of
+// them, another request has their key.
+func afterForgetting(ctx context.Context, t *torture, l *ledger) {
+	l.loses = true
+	c := newClient(t, l)
+	defer c.http.CloseIdleConnections()
+	each(t.cfg.clients, len(l.entries)/againEvery, func(i int) {
+		e := l.entries[againEvery*i]
+		if i%2 == 0 && !e.payment.Refuse {
+			c.reuse(ctx, e)
+		}
+		c.insist(ctx, e)
+	})
 }
 
 // each calls do for each number below n, a few at a time.
@@ -90,13 +116,14 @@ func (c *client) insist(ctx context.Context, e *entry) {
 	err := c.until(ctx, e, e.payment, func(a answer) bool {
 		switch a.status {
 		case http.StatusCreated, http.StatusPaymentRequired:
-			e.got(a)
+			e.got(a, c.ledger.loses)
 			c.ledger.answered.Add(1)
 			return true
 		case http.StatusConflict, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		case http.StatusRequestTimeout: // of the proxy, if this process is slow to send the request
 		default:
-			e.complain("unexpected answer %v", a)
+			e.complain("unexpected answer %.160v", a)
+			return true
 		}
 		return false
 	})
@@ -111,7 +138,7 @@ func (c *client) reuse(ctx context.Context, e *entry) {
 	other.Pad++
 	err := c.until(ctx, e, other, func(a answer) bool {
 		if a.status == http.StatusCreated || a.status == http.StatusPaymentRequired {
-			e.complain("another body with its key was answered with %v", a)
+			e.complain("another body with its key was answered with %.160v", a)
 			return true
 		}
 		return a.status == http.StatusUnprocessableEntity
@@ -173,6 +200,6 @@ func (c *client) send(ctx context.Context, key string, body []byte) (answer, err
 	}
 	return answer{
 		status: response.StatusCode, location: response.Header.Get("Location"),
-		contentType: response.Header.Get("Content-Type"), body: string(text),
+		contentType: response.Header.Get("Content-Type"), etag: response.Header.Get("Etag"), body: string(text),
 	}, nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // A fault is something that goes wrong repeatedly.
@@ -20,26 +22,31 @@ type fault struct {
 	happened int
 }
 
-func (t *torture) faults() []*fault {
-	return []*fault{
-		{name: "backends killed", do: t.killBackend},
-		{name: "backends frozen", do: t.freezeBackend},
-		{name: "postgres killed", do: t.killPostgres},
-		{name: "postgres frozen", do: t.freezePostgres},
+// faults returns those of each kind of server.
+func (t *torture) faults() [][]*fault {
+	ofPostgres := []*fault{{name: "postgres killed", do: t.killPostgres}, {name: "postgres frozen", do: t.freezePostgres}}
+	if t.cfg.Plant == plantForget {
+		ofPostgres = append(ofPostgres, &fault{name: "responses forgotten", do: t.forget})
+	}
+	kinds := [][]*fault{{{name: "backends killed", do: t.killBackend}, {name: "backends frozen", do: t.freezeBackend}}, ofPostgres}
+	if !t.cfg.hasRedis() {
+		return kinds
+	}
+	return append(kinds, []*fault{
 		{name: "redis killed", do: t.killRedis},
 		{name: "redis frozen", do: t.freezeRedis},
-		{name: "redis flushed", do: func(ctx context.Context) error { return t.order(ctx, "FLUSHALL") }},
+		{name: "redis flushed", do: t.flushRedis},
 		{name: "redis filled", do: t.fillRedis},
 		{name: "redis evicts", do: t.evictRedis},
-	}
+	})
 }
 
 // runFaults runs the faults of each kind of server in a loop of its own, until all requests
 // were sent and each fault has happened.
-func (t *torture) runFaults(ctx context.Context, all []*fault, sent <-chan struct{}) error {
+func (t *torture) runFaults(ctx context.Context, kinds [][]*fault, sent <-chan struct{}) error {
 	var wait sync.WaitGroup
-	errs := make([]error, 3)
-	for i, faults := range [][]*fault{all[:2], all[2:4], all[4:]} {
+	errs := make([]error, len(kinds))
+	for i, faults := range kinds {
 		wait.Go(func() { errs[i] = t.loop(ctx, faults, sent) })
 	}
 	wait.Wait()
@@ -152,6 +159,8 @@ func (t *torture) freezeRedis(ctx context.Context) error {
 	return t.redis.Thaw()
 }
 
+func (t *torture) flushRedis(ctx context.Context) error { return t.order(ctx, "FLUSHALL") }
+
 func (t *torture) fillRedis(ctx context.Context) error {
 	return t.withSettings(ctx, map[string]string{"maxmemory": "100kb"}, map[string]string{"maxmemory": "0"})
 }
@@ -175,6 +184,19 @@ func (t *torture) withSettings(ctx context.Context, during, after map[string]str
 		errs = append(errs, t.order(ctx, "CONFIG", "SET", name, value))
 	}
 	return errors.Join(errs...)
+}
+
+// forget deletes all stored responses, as if they had expired.
+func (t *torture) forget(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, t.database.url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if _, err := conn.Exec(ctx, `DELETE FROM pawl.responses`); err != nil || !t.cfg.hasRedis() {
+		return err
+	}
+	return t.flushRedis(ctx)
 }
 
 // order runs a command on Redis. The connection may have been cut by an earlier fault.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,8 +27,8 @@ type torture struct {
 	dir string
 
 	database *database
-	redis    *redisserver.Server
-	admin    rueidis.Client // of Redis
+	redis    *redisserver.Server // nil if there is none
+	admin    rueidis.Client      // of Redis
 	backends []*program
 	proxy    *program
 	address  string // of the proxy
@@ -48,24 +49,14 @@ func (t *torture) open(ctx context.Context) (err error) {
 	if err := prepare(ctx, t.database.url); err != nil {
 		return err
 	}
-	if t.redis, err = redisserver.Run(ctx); err != nil {
-		return err
-	}
-	if t.admin, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{t.redis.Addr}, DisableCache: true, ForceSingleClient: true}); err != nil {
-		return err
+	if t.cfg.hasRedis() {
+		if err := t.startRedis(ctx); err != nil {
+			return err
+		}
 	}
 	var listen [2]string
 	for i := range listen {
-		if listen[i], err = freeAddr(); err != nil {
-			return err
-		}
-		description, err := json.Marshal(job{Listen: listen[i], Redis: t.redis.Addr, Database: t.database.url, Verbose: t.cfg.verbose})
-		if err != nil {
-			return err
-		}
-		b := &program{path: os.Args[0], env: []string{jobVariable + "=" + string(description)}, address: listen[i]}
-		t.backends = append(t.backends, b)
-		if err := b.start(); err != nil {
+		if listen[i], err = t.startBackend(); err != nil {
 			return err
 		}
 	}
@@ -81,6 +72,32 @@ func (t *torture) open(ctx context.Context) (err error) {
 	return nil
 }
 
+func (t *torture) startRedis(ctx context.Context) (err error) {
+	if t.redis, err = redisserver.Run(ctx); err != nil {
+		return err
+	}
+	t.admin, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{t.redis.Addr}, DisableCache: true, ForceSingleClient: true})
+	return err
+}
+
+// startBackend starts a backend and returns its address.
+func (t *torture) startBackend() (address string, err error) {
+	if address, err = freeAddr(); err != nil {
+		return "", err
+	}
+	j := job{SetUp: t.cfg.setUp, Listen: address, Database: t.database.url, Verbose: t.cfg.verbose}
+	if t.redis != nil {
+		j.Redis = t.redis.Addr
+	}
+	description, err := json.Marshal(j)
+	if err != nil {
+		return "", err
+	}
+	b := &program{path: os.Args[0], env: []string{jobVariable + "=" + string(description)}, address: address}
+	t.backends = append(t.backends, b)
+	return address, b.start()
+}
+
 func prepare(ctx context.Context, url string) error {
 	if err := migrate.Up(ctx, url); err != nil {
 		return err
@@ -90,7 +107,7 @@ func prepare(ctx context.Context, url string) error {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, `CREATE TABLE effects (key text NOT NULL, nonce text NOT NULL)`)
+	_, err = conn.Exec(ctx, `CREATE TABLE effects (key text NOT NULL, nonce text NOT NULL);`+storeTables)
 	return err
 }
 
@@ -118,14 +135,21 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 	began := time.Now()
 	faults := t.faults()
 	l := newLedger(t.cfg.requests)
+	l.loses = t.cfg.loses()
 	if err := t.sendUnderFaults(ctx, l, faults); err != nil {
 		return false, err
 	}
 	afterFaults := time.Now()
 	again(ctx, t, l)
-	r := result{Seconds: rounded(time.Since(began)), AgainSeconds: rounded(time.Since(afterFaults)), Seed: t.cfg.seed}
+	if t.cfg.Handler == withStore {
+		if err := t.forget(ctx); err != nil {
+			return false, err
+		}
+		afterForgetting(ctx, t, l)
+	}
+	r := result{Backend: t.cfg.Backend, Handler: t.cfg.Handler, Plant: t.cfg.Plant, Seconds: rounded(time.Since(began)), AgainSeconds: rounded(time.Since(afterFaults)), Seed: t.cfg.seed}
 	r.Faults = make(map[string]int)
-	for _, f := range faults {
+	for _, f := range slices.Concat(faults...) {
 		r.Faults[f.name] = f.happened
 	}
 	violations, err := t.check(ctx, l, &r)
@@ -145,7 +169,7 @@ func (t *torture) play(ctx context.Context) (ok bool, err error) {
 
 // sendUnderFaults sends all requests. It returns when each has its response, or is stuck, and
 // each fault has happened.
-func (t *torture) sendUnderFaults(ctx context.Context, l *ledger, faults []*fault) error {
+func (t *torture) sendUnderFaults(ctx context.Context, l *ledger, faults [][]*fault) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sent := make(chan struct{})

@@ -4,15 +4,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -31,6 +27,7 @@ const lease = time.Second
 
 // A job describes a backend.
 type job struct {
+	SetUp                   setUp
 	Listen, Redis, Database string
 	Verbose                 bool
 }
@@ -42,7 +39,7 @@ func work(description string) error {
 		return err
 	}
 	ctx := context.Background()
-	b, err := j.open(ctx)
+	b, handler, err := j.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,12 +47,13 @@ func work(description string) error {
 		Backend:       b,
 		Tenant:        func(r *http.Request) string { return r.Header.Get("Tenant") },
 		FinishTimeout: 3 * time.Second,
+		Stores:        j.SetUp.stores,
 	})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("POST /payments", g.Handler(http.HandlerFunc(pay)))
+	mux.Handle("POST /payments", g.Handler(handler))
 	listener, err := net.Listen("tcp", j.Listen)
 	if err != nil {
 		return err
@@ -64,38 +62,72 @@ func work(description string) error {
 	return server.Serve(listener)
 }
 
-// open opens the backend of the gateway. It waits for servers that are down.
-func (j job) open(ctx context.Context) (gateway.Backend, error) {
-	log := slog.New(slog.DiscardHandler)
-	if j.Verbose {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
+// open opens the backend of the gateway and the handler. It waits for servers that are down.
+func (j job) open(ctx context.Context) (gateway.Backend, http.Handler, error) {
 	config, err := pgxpool.ParseConfig(j.Database)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config.MaxConns = 24
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	decider, err := patiently(func() (*postgres.Backend, error) {
-		return postgres.Open(ctx, pool, postgres.Config{MaxRunning: 20, QueueTimeout: time.Second, IdleTimeout: 2 * time.Second})
-	})
+	b, err := j.openBackend(ctx, pool)
+	if err != nil {
+		return nil, nil, err
+	}
+	if j.SetUp.Handler == withTx {
+		return b, pay(j.SetUp, pool), nil
+	}
+	h, err := openPayer(ctx, j.SetUp, pool)
+	return b, h, err
+}
+
+func (j job) openBackend(ctx context.Context, pool *pgxpool.Pool) (gateway.Backend, error) {
+	log := slog.New(slog.DiscardHandler)
+	if j.Verbose {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	switch j.SetUp.Backend {
+	case onPostgres:
+		return j.openPostgres(ctx, pool)
+	case onRedis:
+		return j.openRedis(ctx, log)
+	}
+	decider, err := j.openPostgres(ctx, pool)
 	if err != nil {
 		return nil, err
 	}
-	fast, err := patiently(func() (*redis.Backend, error) {
+	fast, err := j.openRedis(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewHybrid(redis.HybridConfig{Redis: fast, Decider: decider, Cooldown: 200 * time.Millisecond, Logger: log})
+}
+
+// openPostgres opens a backend that gives handlers a transaction if they use it.
+func (j job) openPostgres(ctx context.Context, pool *pgxpool.Pool) (gateway.Backend, error) {
+	b, err := patiently(func() (*postgres.Backend, error) {
+		return postgres.Open(ctx, pool, postgres.Config{MaxRunning: 20, QueueTimeout: time.Second, IdleTimeout: 2 * time.Second})
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case j.SetUp.Handler == withTx:
+		return b, nil
+	}
+	return b.WithoutTransaction(), nil
+}
+
+func (j job) openRedis(ctx context.Context, log *slog.Logger) (*redis.Backend, error) {
+	return patiently(func() (*redis.Backend, error) {
 		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{j.Redis}, DisableCache: true, ForceSingleClient: true})
 		if err != nil {
 			return nil, err
 		}
 		return redis.Open(ctx, redis.Config{Client: client, Lease: lease, Timeout: 200 * time.Millisecond, CheckEvery: 500 * time.Millisecond, Logger: log})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return redis.NewHybrid(redis.HybridConfig{Redis: fast, Decider: decider, Cooldown: 200 * time.Millisecond, Logger: log})
 }
 
 // patiently calls open until it succeeds.
@@ -106,40 +138,4 @@ func patiently[T any](open func() (T, error)) (T, error) {
 			return opened, err
 		}
 	}
-}
-
-// A payment is the body of a request.
-type payment struct {
-	ID     string `json:"id"`
-	Refuse bool   `json:"refuse"`
-	Pad    int    `json:"pad"` // how long the response is
-}
-
-// pay writes a row with a random number, which is also in the response.
-func pay(w http.ResponseWriter, r *http.Request) {
-	var p payment
-	if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	nonce := rand.Text()
-	if _, err := postgres.Tx(r.Context()).Exec(r.Context(), `INSERT INTO effects (key, nonce) VALUES ($1, $2)`, p.ID, nonce); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	switch n := mathrand.N(100); {
-	case n < 3:
-		http.Error(w, "failed after it has written", http.StatusInternalServerError)
-		return
-	case n < 4:
-		time.Sleep(mathrand.N(2*lease) + lease/2)
-	}
-	w.Header().Set("Location", "/payments/"+nonce)
-	w.Header().Set("Content-Type", "text/plain")
-	status := http.StatusCreated
-	if p.Refuse {
-		status = http.StatusPaymentRequired
-	}
-	w.WriteHeader(status)
-	fmt.Fprintf(w, "%s %s %s", p.ID, nonce, strings.Repeat("x", p.Pad))
 }
