@@ -22,6 +22,11 @@ FUZZTIME ?= 10s
 DURATION ?= 60s
 # How many requests `make gateway-torture` sends.
 REQUESTS ?= 100000
+# What keeps the keys (hybrid, postgres, redis), how handlers write (tx, store), and a violation
+# to plant, which the run must report; see gateway/redis/internal/torture/main.go.
+BACKEND ?= hybrid
+HANDLER ?= tx
+PLANT ?=
 # `make mutants` plants only the mutations whose file or reason matches.
 RUN ?=
 # `make bench` runs all workloads with all their data unless WORKLOAD or QUICK is
@@ -76,7 +81,7 @@ gateways: ## Measure how often proxies send a request, as in docs/gateways.md
 .PHONY: gateway-torture
 gateway-torture: ## Send REQUESTS with retries through HAProxy while servers fail; the last line is JSON
 	go build -C gateway/redis/internal/torture -o "$(CURDIR)/gateway-torture.bin" .
-	./gateway-torture.bin -requests $(REQUESTS)
+	./gateway-torture.bin -requests $(REQUESTS) -backend $(BACKEND) -handler $(HANDLER) $(if $(PLANT),-plant $(PLANT))
 
 .PHONY: mutants
 mutants: ## Plant mistakes in the code (RUN=marks for some) and check that a test catches each
