@@ -79,9 +79,10 @@
 // If an attempt asks for something else under the same message ID, the verdict is Diverged,
 // with the reason message_taken. That is not a refusal: a request with this key has changed
 // the entity. Answer from the row, or with 5xx, which is not stored. A 4xx would be stored,
-// and would tell the client for as long as it lives that nothing was changed. Only if the
-// data depend on nothing but the request may it be 422: then another request has used the
-// key before, and its response has expired.
+// and would tell the client for as long as it lives that nothing was changed. If the data
+// depend on nothing but the request, it was another request that has used the key, and its
+// response has expired. Then answer with a 4xx that Config.Stores excludes. If it were stored,
+// the other request's repeats would get 422 (key_reused), although its change was made.
 //
 // # Backends
 //

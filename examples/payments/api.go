@@ -58,7 +58,7 @@ func (a *api) handler(backend gateway.Backend, callers callers) (http.Handler, e
 }
 
 // stores reports whether a response is stored. A conflict is not: what is not legal yet may be
-// legal when the request is sent again.
+// legal when the request is sent again, and who has used a key first must still get an answer.
 func stores(status int) bool { return status != http.StatusConflict }
 
 // move returns a handler that moves a payment. It may run several times for one request: the
@@ -81,10 +81,13 @@ func (a *api) move(event statemachine.Event) http.Handler {
 			a.answer(w, r, statusOf(event))
 		case versioning.Early:
 			problem(w, http.StatusConflict, outcome)
+		case versioning.Diverged:
+			// The changes follow from the body alone, so it is not an attempt of the same
+			// request that has made another change: another request has used this key before,
+			// and its response has expired. If this refusal were stored, that request would be
+			// refused from now on, although its change was made.
+			problem(w, http.StatusConflict, outcome)
 		default:
-			// Diverged is here too. The changes follow from the body alone, so it is not an
-			// attempt of the same request that has made another change: it is another
-			// request with this key, whose response has expired.
 			problem(w, http.StatusUnprocessableEntity, outcome)
 		}
 	})
