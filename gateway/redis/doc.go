@@ -13,15 +13,21 @@
 //
 // # Redis alone
 //
-// A [Backend] alone is for handlers that write nothing to a database, or whose effect may be
-// repeated in rare cases. It cannot do better than at most once while Redis keeps its memory
-// and the handler keeps its lease:
+// A [Backend] alone is for handlers that write nothing to a database, whose effect may be
+// repeated in rare cases, or that change entities through Store.Do. By itself it cannot do
+// better than at most once while Redis keeps its memory and the handler keeps its lease:
 //
 //   - The change and its response are not one transaction. A process that dies between them
 //     leaves a change without a response; when its lease has expired, the retry runs again.
 //   - Redis replicates after it has answered. A failover may lose a lock or a response.
 //   - A process that pauses for longer than its lease (a virtual machine that is moved) may go
 //     on while another one runs the same request.
+//
+// A handler that changes entities through the Store.Do of package versioning/postgres, with the
+// message ID of the request, takes effect once in all of these cases: the history decides. What
+// Redis loses then is only the response. The handler runs again, Do returns Duplicate, and the
+// answer is what the row says by then. A refusal leaves no history: it is judged again, and its
+// key is free for another request.
 //
 // # How a key is kept
 //
