@@ -65,9 +65,10 @@ func startSite(t *testing.T) *site {
 
 // An answer is what a client gets.
 type answer struct {
-	status   int
-	body     string
-	replayed bool
+	status      int
+	contentType string
+	body        string
+	replayed    bool
 }
 
 // post sends a request as a caller.
@@ -86,7 +87,10 @@ func (s *site) post(ctx context.Context, caller, path, key, body string) (answer
 	}
 	defer response.Body.Close()
 	all, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, string(all), response.Header.Get("Idempotent-Replayed") != ""}, err
+	return answer{
+		status: response.StatusCode, contentType: response.Header.Get("Content-Type"), body: string(all),
+		replayed: response.Header.Get("Idempotent-Replayed") != "",
+	}, err
 }
 
 func (s *site) mustPost(t *testing.T, caller, path, key, body string) answer {

@@ -8,11 +8,19 @@ import (
 	"github.com/pawl-go/pawl/internal/testenv"
 )
 
-// TestMain lets the test binary act as the worker that the demo starts in a separate process
-// and kills.
+// TestMain lets the test binary act as the programs that tests start in separate processes and
+// kill. None of them outlives its parent.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "worker" {
-		os.Exit(run())
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "worker": // ends with its parent because of --with-parent
+			os.Exit(run())
+		case "serve":
+			go exitWith(os.Stdin)
+			os.Exit(run())
+		case "haproxy":
+			os.Exit(runHAProxy(os.Args[2:]))
+		}
 	}
 	testenv.Main(m, testenv.CheckLeaks())
 }
