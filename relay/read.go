@@ -22,6 +22,9 @@ func (t *tenure) readLoop(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		found, err := t.readOnce(ctx)
+		if lanes, _, _ := t.load(); lanes == 0 {
+			err = nil // the lanes were released meanwhile, so nobody needs what was not read
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -273,6 +273,46 @@ func TestWithoutLanes(t *testing.T) {
 	})
 }
 
+// An interrupted is a store whose reads last until its lanes are no longer held, and then fail.
+type interrupted struct {
+	*fake
+
+	reading, over chan struct{}
+}
+
+func (i *interrupted) HoldLanes(ctx context.Context, h versioning.LaneHolder) error {
+	err := i.fake.HoldLanes(ctx, h)
+	close(i.over)
+	<-time.After(time.Millisecond) // when the read has failed
+	return err
+}
+
+func (i *interrupted) Packs(ctx context.Context, _ []versioning.Wanted) ([]versioning.Pack, error) {
+	i.reading <- struct{}{}
+	select {
+	case <-i.over:
+		return nil, errLost
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestStopWhileReading stops a relay that reads the outbox. Nobody needs what it reads, so it is
+// no trouble that the read fails.
+func TestStopWhileReading(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, cfg relay.Config) {
+		b, s := startBroker(t, "notes"), &interrupted{newOutbox().store(), make(chan struct{}), make(chan struct{})}
+		cfg.Client, cfg.Store = b.opts(), s
+		r := start(t, cfg)
+		<-s.reading
+		r.stop()
+		if text := r.logs.String(); text != "" {
+			t.Errorf("a relay that was stopped logs %s", text)
+		}
+	})
+}
+
 // TestTroubleIsReleased checks that the trouble of a lane is over for a relay once another relay
 // has the lane.
 func TestTroubleIsReleased(t *testing.T) {
