@@ -114,7 +114,7 @@ var gateway = []mutation{
 		pkg: "./gateway/postgres", tests: "^TestConformance$/^transactions$/progress",
 	},
 	{
-		file: "gateway/postgres/run.go", text: `err := r.tx.SendBatch(ctx, batch).Close()`, mutated: `err := r.b.pool.SendBatch(ctx, batch).Close()`,
+		file: "gateway/postgres/run.go", text: `err = r.tx.SendBatch(ctx, batch).Close()`, mutated: `err = r.b.pool.SendBatch(ctx, batch).Close()`,
 		why: "there is a response without its change after a crash: it is stored outside of the transaction",
 		pkg: "./gateway/postgres", tests: "^TestCrashPoints$|^TestHandlersTransaction$",
 	},

@@ -28,7 +28,7 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallBecomesWrong$",
 	},
 	{
-		file: "versioning/postgres/not_dead.go", text: `if c.blind != nil`, mutated: `if false`,
+		file: "versioning/postgres/not_dead.go", text: `if c.blind == nil`, mutated: `if true`,
 		why: "a dead letter of another decoder stays although its record is applied",
 		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",
 	},
