@@ -113,8 +113,8 @@ func TestKafkaSecurity(t *testing.T) {
 		{"", "", "--kafka-tls --brokers " + encrypted, cantVerify},
 		{"", "", "--kafka-tls --brokers " + open, noHandshake},
 		{"", "", "--kafka-tls --brokers " + hangsUp(t), noHandshake},
-		{"", "", "--kafka-tls --brokers " + nobody(t), "no broker answers; check --brokers"},
-		{"", "", "--brokers " + nobody(t), "no broker answers; check --brokers"},
+		{"", "", "--kafka-tls --brokers " + testenv.FreeAddress(t), "no broker answers; check --brokers"},
+		{"", "", "--brokers " + testenv.FreeAddress(t), "no broker answers; check --brokers"},
 
 		{"", "secret", "--kafka-sasl-mechanism plain --brokers " + open, needsPair},
 		{"ann", "", "--kafka-sasl-mechanism plain --brokers " + open, needsPair},
@@ -181,17 +181,6 @@ func TestKafkaFlagsOfAProgram(t *testing.T) {
 			t.Errorf("%q: %v, want %q\n%s", c.args, err, c.want, out.String())
 		}
 	}
-}
-
-// nobody returns an address where nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // hangsUp returns the address of a listener that hangs up once it is sent something that it

@@ -68,12 +68,7 @@ type shell struct {
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	_ = listener.Close()
+	_, port, _ := net.SplitHostPort(testenv.FreeAddress(t))
 	kafka, err := embedded.StartKafka(embedded.KafkaConfig{}) // for itself, because the page names the topics
 	if err != nil {
 		t.Fatal(err)

@@ -97,7 +97,7 @@ func TestWorkers(t *testing.T) {
 	if _, _, err := execute(t, "produce", "--orders=20", "--brokers", brokers); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := testenv.FreeAddress(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var running sync.WaitGroup

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pawl-go/pawl/internal/testenv"
 )
 
 // TestListen checks a worker's health endpoint from start to stop.
@@ -22,7 +23,7 @@ func TestListen(t *testing.T) {
 	if _, _, err := execute(t, "produce", "--orders=10", "--brokers", brokers); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := testenv.FreeAddress(t)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -105,14 +106,4 @@ func ask(t *testing.T, url string) (status int, body map[string]any) {
 		t.Error(err)
 	}
 	return response.StatusCode, body
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }

@@ -95,7 +95,7 @@ func startProxied(t *testing.T) *proxied {
 	database := "DATABASE_URL=" + p.pool.Config().ConnString()
 	var addrs [2]string
 	for i := range p.servers {
-		addrs[i] = freeAddr(t)
+		addrs[i] = testenv.FreeAddress(t)
 		p.servers[i] = &program{
 			args: []string{"serve", "--listen", addrs[i]}, env: []string{database, "API_CALLERS=shop=shop-token"},
 			network: "tcp", addr: addrs[i], said: &p.said,

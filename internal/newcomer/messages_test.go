@@ -161,13 +161,13 @@ func nilDecode(t *testing.T) []string {
 }
 
 func noPostgres(t *testing.T) []string {
-	pool := lazyPool(t, "postgres://shop@"+closedPort(t)+"/shop?sslmode=disable")
+	pool := lazyPool(t, "postgres://shop@"+testenv.FreeAddress(t)+"/shop?sslmode=disable")
 	_, err := postgres.Open(t.Context(), pool, orders)
 	return message(t, err)
 }
 
 func noBroker(t *testing.T) []string {
-	w := start(t, worker{brokers: []string{closedPort(t)}, topic: "orders", store: memory()})
+	w := start(t, worker{brokers: []string{testenv.FreeAddress(t)}, topic: "orders", store: memory()})
 	return []string{w.await("no broker answers")}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -62,7 +61,7 @@ func openShop(t *testing.T) *shop {
 	if out, err := exec.CommandContext(t.Context(), program, "migrate", "up", "--database-url", url).CombinedOutput(); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
-	provider, listen := freeAddress(t), freeAddress(t)
+	provider, listen := testenv.FreeAddress(t), testenv.FreeAddress(t)
 	start(t, program, "provider", "--faults=false", "--listen", provider)
 	start(t, program, "worker", "--brokers", brokers, "--database-url", url, "--listen", listen, "--provider", "http://"+provider,
 		"--count-every", "250ms", "--max-batch", "50", "--client-id", "worker", "--pay-within", "300ms")
@@ -117,16 +116,6 @@ func start(t *testing.T, program string, args ...string) {
 			t.Logf("log of %s:\n%s", args[0], text[max(0, len(text)-4000):])
 		}
 	})
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // during calls do again and again until stop is called, or the test ends.
