@@ -126,7 +126,8 @@ func (h *Hybrid) ask(ctx context.Context, key gateway.Key) (claim *run, stored [
 	return nil, nil, nil
 }
 
-// cache stores a response that the decider has stored. If Redis does not take it, the claim is dropped, so that the next request asks the decider.
+// cache stores a response that the decider has stored. If Redis does not take it, the claim is
+// dropped, so that the next request asks the decider.
 func (h *Hybrid) cache(ctx context.Context, key gateway.Key, claim *run, stored []byte, put func(*Backend, context.Context, string, []byte) error) {
 	fast := h.fast.Load()
 	if fast == nil || h.breaker.isOpen() {
