@@ -28,6 +28,11 @@ var memory = []mutation{
 		pkg: "./versioning/postgres", tests: "^TestRecallBecomesWrong$",
 	},
 	{
+		file: "versioning/postgres/room.go", text: `return append((*into)[:0], buf...)`, mutated: `return (*into)[:len(buf)]`,
+		why: "a buffer of the connection takes over a statement without what it has so far",
+		pkg: "./versioning/postgres", tests: "^TestGrow$",
+	},
+	{
 		file: "versioning/postgres/not_dead.go", text: `if c.blind == nil`, mutated: `if true`,
 		why: "a dead letter of another decoder stays although its record is applied",
 		pkg: "./versioning/postgres", tests: "^TestUndecodableOfOthers$",

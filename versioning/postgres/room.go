@@ -7,7 +7,7 @@ import (
 
 // A room has the buffers in which the statements of a connection are encoded. pgx itself drops
 // each buffer above a kilobyte after it was used, and lets the next one grow by a quarter at a
-// time. For the statements of a large batch, that is six times as many bytes as it sends.
+// time. That was more than a third of all bytes that a worker allocated.
 //
 // The buffers stay with their connection: nobody else writes into them, whatever pgx keeps.
 type room struct {
@@ -43,7 +43,7 @@ func grow(into *[]byte, buf []byte, n int) []byte {
 		return append((*into)[:0], buf...)
 	}
 	larger := append(make([]byte, 0, need+need/4), buf...)
-	if need <= maxRoom {
+	if cap(larger) <= maxRoom {
 		*into = larger[:0]
 	}
 	return larger

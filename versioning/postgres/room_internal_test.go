@@ -77,11 +77,34 @@ func TestRoomStays(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		if cap(found.params) == 0 || cap(found.message) == 0 {
+			t.Fatal("the connection has kept no buffers")
+		}
 		return &found.params[:1][0], &found.message[:1][0]
 	}
 	buffers()
 	params, message := buffers()
 	if p, m := buffers(); p != params || m != message {
 		t.Error("the buffers of a batch were made anew for the next one")
+	}
+}
+
+// grow keeps what a buffer has, whichever buffer that comes into.
+func TestGrow(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []int{0, 8, 100, maxRoom} {
+		for _, n := range []int{0, 1, 5, 90, 1000, maxRoom, 2 * maxRoom} {
+			into := make([]byte, 0, kept)
+			for _, buf := range [][]byte{nil, []byte("before"), append(into, "inside"...)[:min(6, kept)]} {
+				want := string(buf)
+				got := grow(&into, buf, n)
+				if string(got) != want || cap(got) < len(want)+n {
+					t.Errorf("%d more bytes after %q, with %d kept: %q, and a capacity of %d", n, want, kept, got, cap(got))
+				}
+				if cap(into) < kept || cap(into) > maxRoom {
+					t.Errorf("%d more bytes after %q, with %d kept: now %d are kept", n, want, kept, cap(into))
+				}
+			}
+		}
 	}
 }

@@ -158,15 +158,13 @@ type messageStore struct {
 const storedTogether = 1024
 
 // begin begins with the messages of the next entity, which are at most firstSteps + 1.
-func (s *messageStore) begin() {
-	if cap(s.messages)-len(s.messages) <= firstSteps {
-		s.messages = make([]versioning.Message, 0, min(s.most, storedTogether))
-	}
-	s.first = len(s.messages)
-}
+func (s *messageStore) begin() { s.first = len(s.messages) }
 
 // add adds a message of the current entity, and returns all of its messages so far.
 func (s *messageStore) add(id text, digest versioning.Digest) []versioning.Message {
+	if s.first == len(s.messages) && cap(s.messages)-len(s.messages) <= firstSteps { // room for all of the entity
+		s.messages, s.first = make([]versioning.Message, 0, min(s.most, storedTogether)), 0
+	}
 	if s.ids.Cap()-s.ids.Len() < len(id) {
 		s.ids = strings.Builder{}
 		s.ids.Grow(len(id) * min(s.most, storedTogether))
