@@ -23,13 +23,13 @@ func TestRoomKeepsStatementsApart(t *testing.T) {
 		var keys []texts
 		var numbers []bigints
 		for range 1 + r.IntN(4) {
-			n := []int{0, 1, 10, 300, 5000}[r.IntN(5)]
+			n, longest := []int{0, 1, 10, 300, 5000}[r.IntN(5)], 60
 			if round == 40 {
-				n = maxRoom / 40
+				n, longest = 100, maxRoom/40
 			}
 			key, number := make(texts, n), make(bigints, n)
 			for i := range n {
-				key[i], number[i] = strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(60)), r.Int64()
+				key[i], number[i] = strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(longest)), r.Int64()
 			}
 			keys, numbers = append(keys, key), append(numbers, number)
 		}
