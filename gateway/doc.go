@@ -19,7 +19,7 @@
 //	413 body_too_large                   larger than Config.MaxRequestBody
 //	422 key_reused                       another request was sent with the key
 //	503 unavailable, outcome_unknown     send it again with the same key; has Retry-After
-//	500 not_stored, response_refused     the response was not stored, and the handler's transaction is undone
+//	500 not_stored, response_refused     the response was not stored, and what the handler did in its transaction is undone
 //	500 response_unreadable              a stored response can't be decoded or decrypted
 //	500 body_consumed                    another handler has read the body before
 //	500 nested                           another gateway has claimed the key before

@@ -24,7 +24,7 @@ type Config struct {
 
 	// MaxRunning limits the transactions of requests that run at a time, and so the
 	// connections that they hold. It must leave at least one connection of the pool for
-	// repeats. 0 means half of the pool.
+	// repeats, and three if WithoutTransaction is used, too. 0 means half of the pool.
 	MaxRunning int
 
 	// QueueTimeout is how long a request waits for a connection, and for one of MaxRunning.

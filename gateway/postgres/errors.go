@@ -19,6 +19,7 @@ const (
 	unknownStatement    = "26000"
 	noSavepoint         = "3B001"
 	duplicateStatement  = "42P05"
+	notSupported        = "0A000" // on a standby, to serialize; anywhere, a prepared statement whose result has changed
 )
 
 // passing are the classes of errors that can pass.
@@ -41,7 +42,8 @@ var ErrPooler = errors.New("prepared statements do not stay with their connectio
 // failed returns an error of a statement for the caller whose context is ctx. Nothing has
 // taken effect.
 func (b *Backend) failed(ctx context.Context, err error) error {
-	if isCode(err, readOnlyTransaction) {
+	wrongSession := isCode(err, readOnlyTransaction, notSupported)
+	if wrongSession {
 		b.renew()
 	}
 	if cause := ctx.Err(); cause != nil {
@@ -51,7 +53,7 @@ func (b *Backend) failed(ctx context.Context, err error) error {
 	switch {
 	case !ok || len(pgErr.Code) != 5: // a broken connection, a timeout
 		return b.unavailable(err)
-	case slices.Contains(passing, pgErr.Code[:2]):
+	case wrongSession, slices.Contains(passing, pgErr.Code[:2]):
 		return b.unavailable(err)
 	case pgErr.Code == unknownStatement, pgErr.Code == duplicateStatement:
 		return fmt.Errorf("%w: %w", ErrPooler, err)

@@ -12,9 +12,8 @@ import (
 // gateway's own statements, or those of the next request, on the connection. It never waits:
 // a call may run code of the handler, which may make calls itself.
 type guard struct {
-	use      atomic.Int32
-	raw      atomic.Bool // the handler has got the connection itself, which is not guarded
-	readOnly atomic.Bool // a statement has found that the server is read-only
+	use atomic.Int32
+	raw atomic.Bool // the handler has got the connection itself, which is not guarded
 }
 
 // The values of guard.use.
@@ -37,20 +36,15 @@ func (g *guard) enter() error {
 	return errInUse
 }
 
-// leave ends a call. err is its error or nil.
-func (g *guard) leave(err error) {
-	if isCode(err, readOnlyTransaction) {
-		g.readOnly.Store(true)
-	}
-	g.use.CompareAndSwap(used, unused)
-}
+// leave ends a call.
+func (g *guard) leave() { g.use.CompareAndSwap(used, unused) }
 
 // do makes a call, which may panic: it may run code of the handler.
-func (g *guard) do(call func() error) (err error) {
+func (g *guard) do(call func() error) error {
 	if err := g.enter(); err != nil {
 		return err
 	}
-	defer func() { g.leave(err) }()
+	defer g.leave()
 	return call()
 }
 

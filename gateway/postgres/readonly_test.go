@@ -57,3 +57,48 @@ func makeReadOnly(t *testing.T, pool *pgxpool.Pool) {
 		conn.Release()
 	}
 }
+
+// TestReadOnlySessionRunsNothing checks that no handler runs in a transaction that could store
+// no response.
+func TestReadOnlySessionRunsNothing(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Pool(t, migrated)
+	pool := poolOf(t, direct)
+	runs := 0
+	h := server(t, open(t, pool, postgres.Config{}), func(http.ResponseWriter, *http.Request) { runs++ })
+	makeReadOnly(t, pool)
+	w, _ := post(t.Context(), h, "k")
+	wantCode(t, w, http.StatusServiceUnavailable)
+	if runs != 0 {
+		t.Error("the handler ran")
+	}
+	wantCode(t, mustPost(t, h, "k"), http.StatusOK)
+	if runs != 1 {
+		t.Errorf("the handler ran %d times", runs)
+	}
+}
+
+// TestHandlerMakesItsTransactionReadOnly checks that this is not taken for a failover: no
+// connection is replaced, and the response is stored.
+func TestHandlerMakesItsTransactionReadOnly(t *testing.T) {
+	t.Parallel()
+	pool := poolOf(t, testenv.Pool(t, migrated))
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		runs := 0
+		h := server(t, open(t, pool, postgres.Config{}), func(w http.ResponseWriter, r *http.Request) {
+			runs++
+			for _, sql := range []string{`SET TRANSACTION READ ONLY`, `SAVEPOINT a`, `INSERT INTO effects (what) VALUES ('x')`, `ROLLBACK TO a`} {
+				_, _ = postgres.Tx(r.Context()).Exec(r.Context(), sql) // the INSERT fails
+			}
+			w.WriteHeader(status)
+		})
+		before := pool.Stat().NewConnsCount()
+		for range 2 {
+			w, _ := post(t.Context(), h, fmt.Sprint(status))
+			wantCode(t, w, status)
+		}
+		if n := pool.Stat().NewConnsCount() - before; n != 0 || runs != 1 {
+			t.Errorf("%d: %d connections were replaced; the handler ran %d times", status, n, runs)
+		}
+	}
+}

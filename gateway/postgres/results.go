@@ -39,7 +39,7 @@ func (r *guardedRows) Next() bool {
 	if r.refused = r.guard.enter(); r.refused != nil {
 		return false
 	}
-	defer func() { r.guard.leave(r.Rows.Err()) }()
+	defer r.guard.leave()
 	return r.Rows.Next() //nolint:forbidigo // this is what the others call
 }
 
@@ -47,7 +47,7 @@ func (r *guardedRows) Scan(dest ...any) error {
 	if r.refused = r.guard.enter(); r.refused != nil {
 		return r.refused
 	}
-	defer func() { r.guard.leave(r.Rows.Err()) }()
+	defer r.guard.leave()
 	return r.Rows.Scan(dest...)
 }
 
@@ -56,7 +56,7 @@ func (r *guardedRows) Values() ([]any, error) {
 	if r.refused = r.guard.enter(); r.refused != nil {
 		return nil, r.refused
 	}
-	defer func() { r.guard.leave(r.Rows.Err()) }()
+	defer r.guard.leave()
 	return r.Rows.Values()
 }
 
@@ -65,7 +65,7 @@ func (r *guardedRows) Close() {
 	if r.guard.enter() != nil {
 		return
 	}
-	defer func() { r.guard.leave(r.Rows.Err()) }()
+	defer r.guard.leave()
 	r.Rows.Close()
 }
 

@@ -89,9 +89,10 @@ func (r *run) begin(ctx context.Context) (stored []byte, err error) {
 // before has stored is visible, unless the transaction has one snapshot.
 func (r *run) lock(ctx context.Context) (locked bool, stored []byte, err error) {
 	batch := &pgx.Batch{}
+	var readOnly bool
 	batch.Queue(settingsSQL, milliseconds(r.b.cfg.IdleTimeout)).QueryRow(func(row pgx.Row) error {
 		var isolation string
-		err := row.Scan(nil, &isolation)
+		err := row.Scan(nil, &isolation, &readOnly)
 		r.snapshot = isolation == "repeatable read" || isolation == "serializable"
 		return err
 	})
@@ -104,8 +105,17 @@ func (r *run) lock(ctx context.Context) (locked bool, stored []byte, err error) 
 		return err
 	})
 	batch.Queue("SAVEPOINT " + savepoint)
-	return locked, stored, r.tx.SendBatch(ctx, batch).Close()
+	if err := r.tx.SendBatch(ctx, batch).Close(); err != nil {
+		return false, nil, err
+	}
+	if readOnly && stored == nil {
+		r.b.renew()
+		return false, nil, errReadOnly
+	}
+	return locked, stored, nil
 }
+
+var errReadOnly = errors.New("the transaction is read-only, as on a standby or with default_transaction_read_only; its response could not be stored")
 
 // milliseconds returns a timeout as the server expects it, or "" for 0.
 func milliseconds(d time.Duration) string {
@@ -267,9 +277,6 @@ func (r *run) end(ctx context.Context, panicked any, err error) error {
 			r.cut(ctx)
 		}
 		err = fmt.Errorf("%w: panic: %v", gateway.ErrFateUnknown, panicked)
-	}
-	if r.guard.readOnly.Load() {
-		r.b.renew()
 	}
 	switch {
 	case r.conn == nil:

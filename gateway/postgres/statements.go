@@ -40,7 +40,7 @@ WHERE id = $1 AND current_setting('transaction_isolation') NOT IN ('repeatable r
 	settingsSQL = `
 SELECT set_config('idle_in_transaction_session_timeout', coalesce(nullif($1::text, ''),
        nullif(current_setting('idle_in_transaction_session_timeout'), '0'), '30s'), true),
-       current_setting('transaction_isolation')`
+       current_setting('transaction_isolation'), current_setting('transaction_read_only')::boolean`
 
 	// Rows that a run is replacing are locked, and expire later then. A row is found by its
 	// place, ctid, which does not change while it is locked: the planner might look for many

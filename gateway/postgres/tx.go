@@ -19,6 +19,9 @@ type txKey struct{}
 // Tx returns nil if the request has none: its method needs no key, or the backend is
 // [Backend.WithoutTransaction].
 //
+// Nor may the handler end it with statements, or use a savepoint of the name pawl_gateway, which
+// is the gateway's: what of its changes takes effect is not known then.
+//
 // The handler must close its rows and batches, and wait for its goroutines that use the
 // transaction, before it returns. After that, all calls return [pgx.ErrTxClosed]. If a call is
 // still running then, or rows or a batch are open, the gateway cancels the statement, closes

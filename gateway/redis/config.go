@@ -14,7 +14,9 @@ import (
 type Config struct {
 	// Client is the connection to Redis. The caller closes it. Reads must go to the primary:
 	// leave SendToReplicas unset. Set DisableCache: the backend does not use the client's
-	// cache, and without it the role needs no right to CLIENT TRACKING.
+	// cache, and without it the role needs no right to CLIENT TRACKING. If a failover moves a
+	// name in DNS, set ConnLifetime, too: a connection to the former primary would stay, and
+	// each command would fail. Clients with sentinels or a cluster find the new primary.
 	Client rueidis.Client
 
 	// Prefix is what all keys in Redis begin with. Gateways with the same prefix share their

@@ -486,3 +486,22 @@ func TestHybridForeignValues(t *testing.T) {
 		}
 	}
 }
+
+// TestHybridForeignInPlaceOfALock puts a value of another program where the lock of a running
+// request is. That concerns no other key.
+func TestHybridForeignInPlaceOfALock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h, counted := w.open(t)
+	run := mustClaim(t, h, "foreign")
+	foreign := name(t, w.client)
+	mustFinish(t, mustClaim(t, h, "other"), "of another key")
+	do(t, w.client, "DEL", foreign)
+	do(t, w.client, "RPUSH", foreign, "x")
+	begins := counted.begins.Load()
+	mustRelease(t, run)
+	mustBeStored(t, h, "other", "of another key")
+	if n := counted.begins.Load() - begins; n != 0 {
+		t.Errorf("PostgreSQL was asked %d times, want 0: Redis has the response", n)
+	}
+}

@@ -8,7 +8,7 @@ var redis = []mutation{
 		module: "gateway/redis", pkg: ".", tests: "^TestLockIsRenewed$",
 	},
 	{
-		file: "gateway/redis/scripts.go", text: `if redis.call('GET', KEYS[1]) == ARGV[1] then`, mutated: `if true then`,
+		file: "gateway/redis/scripts.go", text: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then`, mutated: `if true then`,
 		why:    "a lock is deleted without comparing its token: that of the successor",
 		module: "gateway/redis", pkg: ".", tests: "^TestSuccessor$",
 	},
