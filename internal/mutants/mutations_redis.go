@@ -14,7 +14,7 @@ var redis = []mutation{
 	},
 	{
 		file: "gateway/redis/hybrid.go", text: `	if err := r.Run.Finish(ctx, result); err != nil {`,
-		mutated: `	r.h.cache(ctx, r.key, r.claim, result.Response)
+		mutated: `	r.h.cache(ctx, r.key, r.claim, result.Response, (*Backend).put)
 	if err := r.Run.Finish(ctx, result); err != nil {`,
 		why:    "a response is cached before it has been committed",
 		module: "gateway/redis", pkg: ".", tests: "^TestHybridNeverCachesWhatIsNotStored$",
