@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
+
+	"github.com/pawl-go/pawl/internal/uuid8"
 )
 
 // A Key identifies a request that may be sent several times but must take effect once.
@@ -52,10 +53,5 @@ func EntityKey(ctx context.Context, name string) string {
 	for _, part := range []string{request, name} {
 		b = append(binary.AppendUvarint(b, uint64(len(part))), part...)
 	}
-	hash := sha256.Sum256(b)
-	id := hash[:16]
-	id[6] = id[6]&0x0f | 0x80 // version 8: custom
-	id[8] = id[8]&0x3f | 0x80
-	text := hex.EncodeToString(id)
-	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+	return uuid8.Of(sha256.Sum256(b)).String()
 }

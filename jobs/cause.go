@@ -3,12 +3,12 @@ package jobs
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 
+	"github.com/pawl-go/pawl/internal/uuid8"
 	"github.com/pawl-go/pawl/statemachine"
 	"github.com/pawl-go/pawl/versioning"
 	"github.com/pawl-go/pawl/versioning/postgres"
@@ -51,11 +51,7 @@ func KeyOf(machine, entity string, version int64, index int) string {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part)) // the length keeps ("a", "bc") and ("ab", "c") apart
 	}
 	h.Write([]byte(strconv.FormatInt(version, 10) + "/" + strconv.Itoa(index)))
-	id := [16]byte(h.Sum(nil))
-	id[6] = id[6]&0x0f | 0x80 // UUID version 8: custom
-	id[8] = id[8]&0x3f | 0x80
-	text := hex.EncodeToString(id[:])
-	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+	return uuid8.Of([sha256.Size]byte(h.Sum(nil))).String()
 }
 
 // metadataKey is the key of the cause in a job's metadata. Keys that progress uses begin

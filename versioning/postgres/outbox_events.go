@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/pawl-go/pawl/internal/uuid8"
 	"github.com/pawl-go/pawl/versioning"
 )
 
@@ -40,12 +41,8 @@ ORDER BY u.nr`
 const deleteEventsSQL pawlSQL = `DELETE FROM pawl.outbox_events WHERE id = ANY ($1::uuid[])`
 
 // eventID derives a UUID from the source and the ID of a message, of version 8 (RFC 9562).
-func eventID(m *versioning.Emitted) (id [16]byte) {
-	sum := sha256.Sum256([]byte(m.Source + "\x00" + m.ID()))
-	copy(id[:], sum[:])
-	id[6] = id[6]&0x0f | 0x80
-	id[8] = id[8]&0x3f | 0x80
-	return id
+func eventID(m *versioning.Emitted) [16]byte {
+	return uuid8.Of(sha256.Sum256([]byte(m.Source + "\x00" + m.ID())))
 }
 
 // eventHeaders returns headers as a JSON object. Of several with one key, the last one stays.
