@@ -9,6 +9,7 @@
 //	go run ./internal/mutants                all mutations
 //	go run ./internal/mutants -run marks     those whose file or reason matches
 //	go run ./internal/mutants -list          only check that none is stale
+//	go run ./internal/mutants -build         only check that all compile
 package main
 
 import (
@@ -28,10 +29,11 @@ import (
 func main() {
 	pattern := flag.String("run", "", "plant only mutations whose file or reason matches this `regexp`")
 	list := flag.Bool("list", false, "print the mutations and check that none is stale, without running tests")
+	build := flag.Bool("build", false, "like -list, and check that all compile")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx, os.Stdout, *pattern, *list)
+	ok, err := run(ctx, os.Stdout, *pattern, *list, *build)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 	}
@@ -42,8 +44,8 @@ func main() {
 }
 
 // run plants the chosen mutations and reports whether every one was caught. If it cannot
-// tell, it returns an error.
-func run(ctx context.Context, out io.Writer, pattern string, list bool) (ok bool, err error) {
+// tell, it returns an error. With list or build, it only prints and checks them.
+func run(ctx context.Context, out io.Writer, pattern string, list, build bool) (ok bool, err error) {
 	chosen, err := choose(mutations, pattern)
 	if err != nil {
 		return false, err
@@ -51,17 +53,20 @@ func run(ctx context.Context, out io.Writer, pattern string, list bool) (ok bool
 	if err := checkStale(chosen); err != nil {
 		return false, err
 	}
-	if list {
-		for _, m := range chosen {
-			fmt.Fprintf(out, "%s: %s\n", m.file, m.why)
-		}
-		return true, nil
-	}
 	dir, err := os.MkdirTemp("", "pawl-mutants-")
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if list || build {
+		for _, m := range chosen {
+			fmt.Fprintf(out, "%s: %s\n", m.file, m.why)
+		}
+		if build {
+			err = checkCompiles(ctx, dir, chosen)
+		}
+		return true, err
+	}
 	begin := time.Now()
 	if err := checkUnmutated(ctx, chosen); err != nil {
 		return false, err

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,5 +90,27 @@ func TestTexts(t *testing.T) {
 			t.Errorf("%s is incomplete or there twice: %+v", id, m)
 		}
 		seen[id] = true
+	}
+}
+
+// TestCheckCompiles builds a package with mutations, of which one does not compile and two are
+// in each other's way.
+func TestCheckCompiles(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module m\n\ngo 1.26\n", "f.go": "package m\n\nfunc f(a, b int) bool { return a < b }\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	t.Setenv("GOWORK", "off")
+	less, name := mutation{file: "f.go", text: "a < b", mutated: "a <= b"}, mutation{file: "f.go", text: "return a <", mutated: "return b >"}
+	if err := checkCompiles(t.Context(), t.TempDir(), []mutation{less, name}); err != nil {
+		t.Error(err)
+	}
+	wrong := mutation{file: "f.go", text: "bool", mutated: "string", why: "another type"}
+	err := checkCompiles(t.Context(), t.TempDir(), []mutation{less, wrong, name})
+	if err == nil || !strings.Contains(err.Error(), "another type") || strings.Contains(err.Error(), "<=") {
+		t.Errorf("checkCompiles = %v, want an error about one mutation", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,23 +74,79 @@ func checkUnmutated(ctx context.Context, mutations []mutation) error {
 	return nil
 }
 
-// plant runs the tests with the mutation and returns those that fail. It writes the
-// mutated source and the overlay to dir.
+// checkCompiles returns an error for each mutation that does not compile. It builds them
+// together, and those of each half apart if that fails: two may also be in each other's way.
+func checkCompiles(ctx context.Context, dir string, mutations []mutation) error {
+	err := compile(ctx, dir, mutations)
+	if err == nil || len(mutations) == 1 || ctx.Err() != nil {
+		return err
+	}
+	half := len(mutations) / 2
+	return errors.Join(checkCompiles(ctx, dir, mutations[:half]), checkCompiles(ctx, dir, mutations[half:]))
+}
+
+// compile builds the packages of mutations, with all of them. It writes to dir.
+func compile(ctx context.Context, dir string, mutations []mutation) error {
+	mutated := make(map[string]string)
+	args := []string{"build", "-o", os.DevNull, "-overlay", ""}
+	for _, m := range mutations {
+		source, again := mutated[m.file]
+		var err error
+		if again {
+			source, err = m.apply(source)
+		} else {
+			source, err = m.read()
+		}
+		if err != nil {
+			return err
+		}
+		mutated[m.file] = source
+		if pkg := "./" + filepath.ToSlash(filepath.Dir(m.file)); !slices.Contains(args, pkg) {
+			args = append(args, pkg)
+		}
+	}
+	overlay, err := writeOverlay(dir, mutated)
+	if err != nil {
+		return err
+	}
+	args[4] = overlay
+	if output, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		m := mutations[0]
+		return fmt.Errorf("%s: %s: mutation %q does not compile: %w\n%s", m.file, m.why, m.mutated, err, output)
+	}
+	return nil
+}
+
+// writeOverlay writes sources to dir, and returns the file for the flag -overlay that replaces
+// files with them.
+func writeOverlay(dir string, sources map[string]string) (overlay string, err error) {
+	replace := make(map[string]string)
+	for file, source := range sources {
+		original, err := filepath.Abs(file)
+		if err != nil {
+			return "", err
+		}
+		replace[original] = filepath.Join(dir, strings.ReplaceAll(file, "/", "-"))
+		if err := os.WriteFile(replace[original], []byte(source), 0o600); err != nil {
+			return "", err
+		}
+	}
+	text, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, text, 0o600)
+}
+
+// plant runs the tests with the mutation and returns those that fail. It writes to dir.
 func (m mutation) plant(ctx context.Context, dir string) (caught []string, err error) {
 	source, err := m.read()
 	if err != nil {
 		return nil, err
 	}
-	original, err := filepath.Abs(m.file)
+	overlay, err := writeOverlay(dir, map[string]string{m.file: source})
 	if err != nil {
-		return nil, err
-	}
-	mutant, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(os.WriteFile(mutant, []byte(source), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return nil, err
 	}
 	caught, err = goTest(ctx, m.module, m.pkg, m.tests, "-overlay", overlay)
