@@ -50,6 +50,7 @@ func TestAlerts(t *testing.T) {
 		{"PawlContention", writeRows},
 		{"PawlOutboxOld", loseReplicas},
 		{"PawlLagGrowing", slowDown},
+		{"PawlGatewayFailing", takeDown},
 	} {
 		s.await(t, c.alert, false)
 		over := c.fault(t, s)
@@ -155,4 +156,10 @@ func slowDown(t *testing.T, s *shop) (over func()) {
 	s.exec(t, `CREATE FUNCTION orderflow.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$`)
 	s.exec(t, `CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON orderflow.orders FOR EACH ROW EXECUTE FUNCTION orderflow.slow()`)
 	return func() { s.exec(t, `DROP TRIGGER slow ON orderflow.orders`) }
+}
+
+// takeDown makes the backend of a gateway fail.
+func takeDown(_ *testing.T, s *shop) (over func()) {
+	s.api.down.Store(true)
+	return func() { s.api.down.Store(false) }
 }

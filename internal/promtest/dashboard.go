@@ -26,10 +26,15 @@ func one(title, unit, text, expr, legend string) panel {
 	return panel{title, unit, text, []query{{expr, legend}}}
 }
 
-// quantiles returns a panel with the median and the 99th percentile of a histogram.
+// quantiles returns a panel with the median and the 99th percentile of a histogram of the group.
 func quantiles(title, unit, text, metric, labels string) panel {
+	return quantilesOf(title, unit, text, metric, "$G"+labels)
+}
+
+// quantilesOf is like quantiles, for what labels select.
+func quantilesOf(title, unit, text, metric, labels string) panel {
 	q := func(p float64) query {
-		expr := fmt.Sprintf("histogram_quantile(%v, sum by (le) (rate(%s_bucket{$G%s}[$__rate_interval])))", p, metric, labels)
+		expr := fmt.Sprintf("histogram_quantile(%v, sum by (le) (rate(%s_bucket{%s}[$__rate_interval])))", p, metric, labels)
 		return query{expr, fmt.Sprintf("p%v", p*100)}
 	}
 	return panel{title, unit, text, []query{q(.5), q(.99)}}
@@ -92,6 +97,17 @@ var rows = []row{
 		{"Relays", "short", "Relays by state, and the lanes that they hold: 16 together.", []query{
 			{"sum by (pawl_state) (pawl_relay_state{$G})", "{{pawl_state}}"}, {"sum(pawl_relay_lanes{$G})", "lanes"},
 		}},
+	}},
+	{"HTTP requests with a key", []panel{ // of all gateways: they belong to no group
+		one("Requests by outcome", "cps", "Repeats are replayed. A request whose key is in use is in progress: 409, unless it waits.",
+			`sum by (pawl_gateway_backend, pawl_gateway_outcome) (rate(pawl_gateway_duration_seconds_count{pawl_gateway_operation="begin"}[$__rate_interval]))`, "{{pawl_gateway_backend}} {{pawl_gateway_outcome}}"),
+		one("Ends of handlers by outcome", "cps", "Responses are stored, or the key is released, as after a 5xx. Of two runs with one key, the second finds it taken. It is unknown what became of a commit whose answer was lost.",
+			`sum by (pawl_gateway_backend, pawl_gateway_outcome) (rate(pawl_gateway_duration_seconds_count{pawl_gateway_operation!="begin"}[$__rate_interval]))`, "{{pawl_gateway_backend}} {{pawl_gateway_outcome}}"),
+		one("Share of repeats", "percentunit", "A surge is a sign of clients or proxies that retry.",
+			`sum(rate(pawl_gateway_duration_seconds_count{pawl_gateway_outcome="replay"}[$__rate_interval])) / sum(rate(pawl_gateway_duration_seconds_count{pawl_gateway_operation="begin"}[$__rate_interval]))`, "repeats"),
+		quantilesOf("Time to find a response", "s", "", "pawl_gateway_duration_seconds", `pawl_gateway_outcome="replay"`),
+		quantilesOf("Time to lock a key", "s", "", "pawl_gateway_duration_seconds", `pawl_gateway_outcome="run"`),
+		quantilesOf("Time to store a response", "s", "With a transaction, also to commit what the handler did.", "pawl_gateway_duration_seconds", `pawl_gateway_outcome="stored"`),
 	}},
 }
 

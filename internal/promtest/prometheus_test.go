@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 )
 
@@ -32,14 +33,17 @@ const hurry = 60
 // scrapeEvery is how often the worker is scraped, which is every 15 seconds by the tests' clock.
 const scrapeEvery = 250 * time.Millisecond
 
-// A server is a small Prometheus: it scrapes one worker and evaluates alerts.
+// A target is a process that is scraped.
+type target struct{ job, url string }
+
+// A server is a small Prometheus: it scrapes processes and evaluates alerts.
 type server struct {
-	url    string
-	db     *tsdb.DB
-	engine *promql.Engine
-	parser parser.Parser
-	alerts []rulefmt.Rule
-	began  time.Time
+	targets []target
+	db      *tsdb.DB
+	engine  *promql.Engine
+	parser  parser.Parser
+	alerts  []rulefmt.Rule
+	began   time.Time
 
 	mu     sync.Mutex
 	seen   map[string]labels.Labels // the series of the last scrape
@@ -49,14 +53,14 @@ type server struct {
 	failed error // of the last scrape
 }
 
-func startServer(t *testing.T, url string) *server {
+func startServer(t *testing.T, targets ...target) *server {
 	t.Helper()
 	db, err := tsdb.Open(t.TempDir(), nil, nil, tsdb.DefaultOptions(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{
-		url: url, db: db, parser: parser.NewParser(parser.Options{}), began: time.Now(),
+		targets: targets, db: db, parser: parser.NewParser(parser.Options{}), began: time.Now(),
 		seen: make(map[string]labels.Labels), types: make(map[string]model.MetricType), active: make(map[string]map[uint64]time.Time), firing: make(map[string]bool),
 	}
 	s.engine = promql.NewEngine(promql.EngineOpts{
@@ -108,32 +112,55 @@ func (s *server) run(ctx context.Context) {
 	}
 }
 
-// scrape stores the worker's metrics. A series that has ended gets a stale marker.
+// scrape stores the metrics of all targets. A series that has ended gets a stale marker.
 func (s *server) scrape(ctx context.Context, now time.Time) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	app := s.db.Appender(ctx)
+	at := now.UnixMilli()
+	before := s.seen
+	s.seen = make(map[string]labels.Labels)
+	for _, target := range s.targets {
+		text, err := get(ctx, target.url)
+		if err == nil {
+			err = s.store(app, at, target.job, text)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", target.job, err), app.Rollback())
+		}
+	}
+	for name, l := range before {
+		if _, still := s.seen[name]; still {
+			continue
+		}
+		if _, err := app.Append(0, l, at, math.Float64frombits(value.StaleNaN)); err != nil {
+			return errors.Join(err, app.Rollback())
+		}
+	}
+	return app.Commit()
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := io.ReadAll(response.Body)
-	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return err
-	}
-	app := s.db.Appender(ctx)
-	at := now.UnixMilli()
-	ended := s.seen
-	s.seen = make(map[string]labels.Labels)
+	return text, errors.Join(err, response.Body.Close())
+}
+
+// store stores the metrics of a target, as of a time in milliseconds.
+func (s *server) store(app storage.Appender, at int64, job string, text []byte) error {
 	p := textparse.NewPromParser(text, labels.NewSymbolTable(), false)
 	for {
 		entry, err := p.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if err != nil {
-			return errors.Join(err, app.Rollback())
+			return err
 		}
 		if entry == textparse.EntryType {
 			name, kind := p.Type()
@@ -149,20 +176,13 @@ func (s *server) scrape(ctx context.Context, now time.Time) error {
 			v *= hurry
 		}
 		b := labels.NewBuilder(l)
-		b.Set("job", "orderflow").Set("instance", "worker")
+		b.Set("job", job).Set("instance", "worker")
 		l = b.Labels()
 		if _, err := app.Append(0, l, at, v); err != nil {
-			return errors.Join(fmt.Errorf("%v: %w", l, err), app.Rollback())
+			return fmt.Errorf("%v: %w", l, err)
 		}
 		s.seen[l.String()] = l
-		delete(ended, l.String())
 	}
-	for _, l := range ended {
-		if _, err := app.Append(0, l, at, math.Float64frombits(value.StaleNaN)); err != nil {
-			return errors.Join(err, app.Rollback())
-		}
-	}
-	return app.Commit()
 }
 
 // evaluate finds out which alerts fire.

@@ -31,13 +31,15 @@ const (
 	shipments = "shipments"
 )
 
-// A shop is the example orderflow: its worker and its payment provider, as processes.
+// A shop is the example orderflow: its worker and its payment provider, as processes. Beside it
+// is an HTTP API with a gateway.
 type shop struct {
 	*server
 
 	kafka  *kfake.Cluster
 	pool   *pgxpool.Pool
 	client *kgo.Client
+	api    *api
 
 	mu   sync.Mutex
 	next int // number of the next order
@@ -76,8 +78,10 @@ func openShop(t *testing.T) *shop {
 	}
 	t.Cleanup(s.client.Close)
 	testenv.Eventually(t, time.Minute, func() error { return ready(t.Context(), "http://"+listen+"/readyz") })
-	s.server = startServer(t, "http://"+listen+"/metrics")
+	s.api = openAPI(t)
+	s.server = startServer(t, target{"orderflow", "http://" + listen + "/metrics"}, target{"api", s.api.url + "/metrics"})
 	during(t, 100*time.Millisecond, s.trade)
+	during(t, 50*time.Millisecond, s.api.use)
 	return s
 }
 
