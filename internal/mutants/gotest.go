@@ -17,9 +17,10 @@ import (
 
 // goTest runs the tests of a module's package that match a pattern and returns the names of those
 // that fail, without their subtests. It returns an error if the package does not compile,
-// if no test matches, or if anything other than a test fails.
+// if no test matches or one is skipped, or if anything other than a test fails. Without the build
+// tag synctests, package consumer skips its tests of several workers.
 func goTest(ctx context.Context, module, pkg, tests string, flags ...string) (failed []string, err error) {
-	args := append([]string{"test", "-json", "-count=1", "-vet=off", "-timeout=3m", "-run", tests}, flags...)
+	args := append([]string{"test", "-json", "-count=1", "-vet=off", "-timeout=3m", "-tags=synctests", "-run", tests}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "PAWL_TEST_ENV=embedded")
@@ -42,6 +43,8 @@ func goTest(ctx context.Context, module, pkg, tests string, flags ...string) (fa
 		return nil, fmt.Errorf("%s does not compile or start:\n%s%s", pkg, r.output, stderr.String())
 	case r.ran == 0:
 		return nil, fmt.Errorf("no test of %s matches %s", pkg, tests)
+	case len(r.skipped) > 0:
+		return nil, fmt.Errorf("%s skips %s", pkg, strings.Join(r.skipped, " "))
 	case runErr != nil && len(r.failed) == 0:
 		return nil, fmt.Errorf("%s fails, but no test does:\n%s%s", pkg, r.output, stderr.String())
 	}
@@ -52,6 +55,7 @@ func goTest(ctx context.Context, module, pkg, tests string, flags ...string) (fa
 type results struct {
 	ran          int      // tests, without subtests
 	failed       []string // without subtests; if none failed, those that a panic or the timeout interrupted
+	skipped      []string // without subtests
 	compileError bool
 	output       string // not of a test
 }
@@ -78,7 +82,10 @@ func readEvents(stdout []byte) (r results, err error) {
 		case isTest && event.Action == "fail":
 			r.failed = append(r.failed, event.Test)
 			delete(running, event.Test)
-		case isTest && (event.Action == "pass" || event.Action == "skip"):
+		case isTest && event.Action == "skip":
+			r.skipped = append(r.skipped, event.Test)
+			delete(running, event.Test)
+		case isTest && event.Action == "pass":
 			delete(running, event.Test)
 		}
 	}

@@ -54,7 +54,7 @@ func TestReadEvents(t *testing.T) {
 		},
 		"a test does not end": {
 			[]string{`{"Action":"run","Test":"TestA"}`, `{"Action":"run","Test":"TestB"}`, `{"Action":"skip","Test":"TestA"}`, `{"Action":"fail"}`},
-			results{ran: 2, failed: []string{"TestB"}},
+			results{ran: 2, failed: []string{"TestB"}, skipped: []string{"TestA"}},
 		},
 		"it does not compile": {
 			[]string{`{"Action":"build-output","Output":"syntax error\n"}`, `{"Action":"build-fail"}`, `{"Action":"fail"}`},
